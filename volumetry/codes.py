@@ -1,0 +1,170 @@
+"""The catalogue: every code a scan can earn, what follows from it, and what to do about it.
+
+A code never changes its meaning. Its outcome is fixed here; the ``trial`` profile and a configuration may make
+it stricter. The order of the catalogue is the order of severity in which a row lists several codes.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What a code does to its scan."""
+
+    REFUSE = "refuse"
+    """No number at all."""
+    FLAG = "flag"
+    """A number, but a reader must look: the status becomes ``review``."""
+    REPAIR = "repair"
+    """Something was put right without loss, and counted; the status is unchanged."""
+    NOTE = "note"
+    """Recorded; no effect on the status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One entry of the catalogue.
+
+    Parameters
+    ----------
+    name
+        The stable identifier.
+    outcome, trial_outcome
+        What follows under the default profile and under the stricter ``trial`` profile.
+    hint
+        What to do, in one sentence.
+    ours
+        The failure is this program's, not the scan's (status ``failed`` instead of ``refused``).
+    """
+
+    name: str
+    outcome: Outcome
+    trial_outcome: Outcome
+    hint: str
+    ours: bool = False
+
+
+_R, _F, _P, _N = Outcome.REFUSE, Outcome.FLAG, Outcome.REPAIR, Outcome.NOTE
+_RESEND = "Send the series again from the PACS and compare its instance count."
+_ONE_VOLUME = "Give the folder of one series, or set a selection rule under [select] in the configuration."
+_OURS = "This failure is ours, not the scan's: run it again alone, and report it if it comes back."
+_RECONSTRUCT = "Ask the site for the original axial CT reconstruction in Hounsfield units."
+_PROTOCOL = "Compare with the trial's imaging protocol before pairing this scan with another."
+
+_ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
+    # files and folders
+    ("EMPTY_INPUT", _R, _R, "Check the path: the folder must hold the DICOM files of a CT series."),
+    ("ACCESS_DENIED", _R, _R, "Give this user read permission on the files and run again."),
+    ("INPUT_CHANGED", _R, _R, "Wait until the transfer or sync has ended, then run again."),
+    ("MALFORMED", _R, _R, _RESEND),
+    ("TRUNCATED_FILE", _R, _R, _RESEND),
+    ("LIMIT_EXCEEDED", _R, _R, "No CT slice needs this size; if yours does, raise the limit under [limits]."),
+    ("ZIP_REJECTED", _R, _R, "Unpack the archive and give the folder."),
+    ("NOT_CT", _R, _R, "Give the folder of a CT series."),
+    ("ENHANCED_MULTIFRAME", _R, _R, "Export the study as classic CT images, one file per slice."),
+    ("NOT_PART10", _R, _R, "Re-export as DICOM Part 10 files (with preamble and meta group)."),
+    ("MANIFEST_MISMATCH", _R, _R, _RESEND),
+    ("UID_CONFLICT", _R, _R, "Ask the site which of the two files is right; both claim the same identity."),
+    # composition
+    ("MIXED_PATIENTS", _R, _R, "Separate the patients' files; one folder holds one patient."),
+    ("MIXED_STUDIES", _R, _R, "Separate the studies; one scan is one time point."),
+    ("AMBIGUOUS_VOLUMES", _R, _R, _ONE_VOLUME),
+    ("MIXED_ORIENTATION", _R, _R, _ONE_VOLUME),
+    ("MIXED_FRAME_OF_REFERENCE", _R, _R, "Separate the acquisitions; their positions cannot be compared."),
+    ("MIXED_MATRIX", _R, _R, "Remove the images that belong to another reconstruction."),
+    ("MIXED_PIXEL_SPACING", _R, _R, "Remove the images that belong to another reconstruction."),
+    # geometry
+    ("BAD_ORIENTATION", _R, _R, _RECONSTRUCT),
+    ("BAD_POSITIONS", _R, _R, _RESEND),
+    ("NO_PIXEL_SPACING", _R, _R, _RECONSTRUCT),
+    ("DUPLICATE_POSITION", _R, _R, "Ask the site which of the images at one position belongs to the series."),
+    ("MISSING_SLICES", _R, _R, _RESEND),
+    ("NONUNIFORM_SPACING", _R, _R, "Ask for a reconstruction with equal slice spacing."),
+    ("SAMPLED_HRCT", _R, _R, "Sampled slices have no volume: ask for the volumetric reconstruction."),
+    ("TOO_FEW_SLICES", _R, _R, "A chest volume needs more slices: check that the whole series was sent."),
+    ("TOO_LARGE", _R, _R, "Raise [limits] max_memory_gb on a larger machine."),
+    # pixels
+    ("NO_RESCALE", _R, _R, "Without RescaleSlope and RescaleIntercept there are no HU; ask for the original."),
+    ("NOT_CT_NUMBERS", _R, _R, _RECONSTRUCT),
+    ("LOSSY_8BIT", _R, _R, "Ask for the uncompressed or losslessly compressed series."),
+    ("UNSUPPORTED_TRANSFER_SYNTAX", _R, _R, "Convert to Explicit VR Little Endian or JPEG 2000 Lossless first."),
+    ("NO_PIXEL_DATA", _R, _R, "Export with standard (not vendor) compression."),
+    ("PIXEL_LENGTH", _R, _R, _RESEND),
+    ("DECODER_DIED", _R, _R, "The pixel data crash the decoder: send the series again, uncompressed."),
+    ("HU_IMPLAUSIBLE", _R, _R, _RECONSTRUCT),
+    # anatomy
+    ("NO_LUNGS_FOUND", _R, _R, "Check that this is a chest CT; no share of nothing is given."),
+    ("OUT_OF_INTENDED_POPULATION", _F, _R, "The model was made on adults; confirm the patient's age."),
+    ("LUNG_TRUNCATED_APEX", _F, _R, "Ask for a reconstruction that covers the whole lung."),
+    ("LUNG_TRUNCATED_BASE", _F, _R, "Ask for a reconstruction that covers the whole lung."),
+    ("LUNG_TRUNCATED_FOV", _F, _R, "Ask for a reconstruction whose field of view holds both lungs."),
+    ("GANTRY_TILT", _F, _R, _PROTOCOL),
+    ("NON_AXIAL", _F, _R, "Measure the axial reconstruction; the model was trained on axial slices."),
+    ("INCOMPLETE_INSTANCE_NUMBERS", _F, _R, "Compare the instance count with the PACS: slices may be lost."),
+    ("UNREADABLE_FILES", _F, _R, "Send these files again: one of them may be a slice of this series."),
+    ("SLICE_GAP", _F, _R, _PROTOCOL),
+    ("THICK_SLICES", _F, _R, _PROTOCOL),
+    ("LOSSY", _F, _R, "Ask for the losslessly compressed series."),
+    ("POSITION_JITTER", _F, _F, "Positions are rounded; the volume is right within the stated limit."),
+    ("SLICE_OVERLAP", _F, _F, _PROTOCOL),
+    ("SPACING_TAG_CONFLICT", _F, _F, "The tag is not used; spacing comes from the positions."),
+    ("DERIVED_IMAGE", _F, _F, "Prefer the original reconstruction."),
+    ("PRONE", _F, _F, "Compare only with scans in the same position."),
+    ("POSITION_CONFLICT", _F, _F, "Left and right may be swapped: check before using results by side."),
+    ("PIXEL_SPACING_RANGE", _F, _F, "Check the field of view: a usual chest CT has 0.3 to 1.2 mm pixels."),
+    ("LARGE_FOV", _F, _F, "Prefer a reconstruction targeted at the chest."),
+    ("VARYING_RESCALE", _F, _F, "Rescale was applied slice by slice, as the standard says."),
+    ("HU_DRIFT", _F, _F, "Check the scanner's calibration (air and water)."),
+    ("CONTRAST", _F, _F, "Contrast raises lung density: compare only with contrast scans."),
+    ("METAL", _F, _F, "Look for streaks that may have been taken for ground glass."),
+    ("BURNED_IN", _F, _F, "The image may show identity in its pixels: do not pass it on."),
+    ("NONSTANDARD_PREAMBLE", _F, _F, "The file may be a program as well as an image: handle with care."),
+    ("LUNG_VOLUME_IMPLAUSIBLE", _F, _F, "Look at the lung mask."),
+    ("ONE_LUNG", _F, _F, "The denominator may mean one lung: look at the mask."),
+    ("SIDE_CONFLICT", _F, _F, "Look at the lung mask; do not use results by side."),
+    ("LESION_OUTSIDE_LUNG", _F, _F, "Look at the mask: what lies outside both lungs was left out."),
+    # repairs
+    ("DUPLICATE_FILE", _P, _P, "One copy was kept."),
+    ("LOCALIZER_DROPPED", _P, _P, "The scout is no part of the volume."),
+    ("NON_CT_OBJECT_DROPPED", _P, _P, "Reports and secondary captures are no part of the volume."),
+    ("REORDERED", _P, _P, "Slices were ordered by position."),
+    ("PADDING_MASKED", _P, _P, "Padding was set to air and is counted in no volume."),
+    ("MONOCHROME1_IGNORED", _P, _P, "HU do not depend on the photometric interpretation."),
+    ("NOT_PART10_REPAIRED", _P, _P, "The bare dataset was read as what it provably is."),
+    ("DICOMDIR_IGNORED", _P, _P, "Files are found by content."),
+    # notes
+    ("SERIES_SELECTED", _N, _N, "The rule under [select] chose this series."),
+    ("OTHER_SERIES_IGNORED", _N, _N, "These series cannot be measured; the one that can was taken."),
+    ("LINKS_SKIPPED", _N, _N, "Symbolic links are not followed."),
+    ("NOT_REGULAR_FILE", _N, _N, "Only regular files are read."),
+    ("JUNK_FILES_SKIPPED", _N, _N, "Files that are not DICOM were passed over."),
+    ("NO_INSTANCE_NUMBER", _N, _N, "Legal; positions alone give the order."),
+    ("SMALL_TILT", _N, _N, "The full affine is used."),
+    ("OBLIQUE", _N, _N, "The full affine is used."),
+    ("AGE_UNKNOWN", _N, _N, "The header states no age."),
+    ("DROPPED_BY_TIDY", _N, _N, "See tidy in the result for what was dropped, in mL."),
+)
+
+_OUR_FAILURES: tuple[tuple[str, str], ...] = (
+    ("WORKER_DIED", _OURS),
+    ("TIMEOUT", "Raise the time limit under [limits], or run the scan alone on a faster machine."),
+    ("MEMORY_LIMIT", "Raise the memory limit under [limits], or run the scan on a larger machine."),
+    ("INTERNAL_ERROR", _OURS),
+)
+
+CATALOGUE: dict[str, Code] = {
+    **{name: Code(name, _R, _R, hint, ours=True) for name, hint in _OUR_FAILURES},
+    **{name: Code(name, outcome, trial, hint) for name, outcome, trial, hint in _ROWS},
+}
+"""Every code by name, most severe first."""
+
+_RANK = {name: rank for rank, name in enumerate(CATALOGUE)}
+
+
+def severity_rank(name: str) -> int:
+    """Place of a code in the fixed order of severity; 0 is the most severe.
+
+    >>> severity_rank("MISSING_SLICES") < severity_rank("THICK_SLICES") < severity_rank("REORDERED")
+    True
+    """
+    return _RANK[name]

@@ -1,0 +1,243 @@
+"""Settings: TOML in, validated and frozen settings out.
+
+``configs/default.toml`` holds every key with its unit and reason; other files state differences only. A misspelt
+key stops the run. The digest of the resolved settings is in every result.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from volumetry.codes import CATALOGUE, Outcome
+from volumetry.errors import ConfigError
+from volumetry.resources import shipped
+
+Share = Field(gt=0, lt=1)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Limits(_Section):
+    """What one scan may cost; checked on headers before anything is decoded."""
+
+    max_files: int = Field(gt=0)
+    max_depth: int = Field(gt=0)
+    max_rows_columns: int = Field(gt=0)
+    max_file_mb: float = Field(gt=0)
+    max_inflation_ratio: float = Field(gt=1)
+    max_memory_gb: float = Field(gt=0)
+    decode_timeout_s: float = Field(gt=0)
+    decode_memory_gb: float = Field(gt=0)
+
+
+class Select(_Section):
+    """Which of several measurable series is taken."""
+
+    rule: Literal["none", "thinnest", "kernel", "kernel_then_thinnest"]
+    kernel_preference: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _kernels_named(self) -> "Select":
+        if self.rule.startswith("kernel") and not self.kernel_preference:
+            raise ValueError(f"rule {self.rule!r} needs kernel_preference")
+        return self
+
+
+class Geometry(_Section):
+    """Tolerances of the geometry gate."""
+
+    jitter_pass_mm: float = Field(ge=0)
+    jitter_pass_share: float = Share
+    jitter_flag_mm: float = Field(ge=0)
+    jitter_flag_share: float = Share
+    duplicate_share: float = Share
+    missing_gap_share: float = Share
+    orientation_deg: float = Field(gt=0, lt=45)
+    orthonormal_tolerance: float = Share
+    pixel_spacing_tolerance: float = Share
+    tilt_deg: float = Field(gt=0, lt=45)
+    non_axial_deg: float = Field(gt=0, lt=90)
+    slice_gap_ratio: float = Field(gt=1)
+    sampled_ratio: float = Field(gt=1)
+    overlap_flag_ratio: float = Field(gt=1)
+    thick_mm: float = Field(gt=0)
+    thick_refuse_mm: float = Field(gt=0)
+    spacing_tag_tolerance: float = Share
+    min_slices: int = Field(ge=2)
+    min_coverage_mm: float = Field(gt=0)
+    pixel_spacing_min_mm: float = Field(gt=0)
+    pixel_spacing_max_mm: float = Field(gt=0)
+    large_fov_pixel_mm: float = Field(gt=0)
+    adult_years: int = Field(ge=0)
+
+
+class Hounsfield(_Section):
+    """What HU of a chest CT look like."""
+
+    padding_hu: float
+    air_mode_min_hu: float
+    air_mode_max_hu: float
+    air_drift_hu: float = Field(gt=0)
+    tissue_min_hu: float
+    tissue_max_hu: float
+    lung_peak_min_hu: float
+    lung_peak_max_hu: float
+    min_distinct_values: int = Field(gt=1)
+    metal_hu: float
+    metal_ml: float = Field(gt=0)
+
+
+class Segment(_Section):
+    """Which model, where it runs, and at which probability a voxel belongs to a class."""
+
+    model: str
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["fp32", "bf16"]
+    batch_slices: int = Field(gt=0)
+    lung_probability: float = Share
+    lesion_probability: float = Share
+    solid_probability: float = Share
+
+
+class Tidy(_Section):
+    """Clean-up of the tissue map, in mm3."""
+
+    min_lung_island_mm3: float = Field(ge=0)
+    min_lesion_island_mm3: float = Field(ge=0)
+    min_component_island_mm3: float = Field(ge=0)
+    max_lung_hole_mm3: float = Field(ge=0)
+    min_lung_body_ml: float = Field(gt=0)
+    min_second_lung_share: float = Share
+    side_marker_mm: float = Field(gt=0)
+
+
+class Measure(_Section):
+    """How the lesion is divided."""
+
+    component_rule: Literal["network", "hu"]
+    hu_cuts: tuple[float, float, float]
+
+    @field_validator("hu_cuts")
+    @classmethod
+    def _rising(cls, cuts: tuple[float, float, float]) -> tuple[float, float, float]:
+        if not cuts[0] < cuts[1] < cuts[2]:
+            raise ValueError(f"hu_cuts must rise, got {list(cuts)}")
+        return cuts
+
+
+class Quality(_Section):
+    """What a reader must look at before believing a number."""
+
+    min_lung_ml: float = Field(gt=0)
+    lung_low_ml: float = Field(gt=0)
+    lung_high_ml: float = Field(gt=0)
+    cut_flag_cm2: float = Field(gt=0)
+    cut_refuse_cm2: float = Field(gt=0)
+    cut_refuse_share: float = Share
+    fov_contact_cm2: float = Field(gt=0)
+    side_ratio: float = Field(gt=1)
+
+
+class Deliver(_Section):
+    """What results contain."""
+
+    include_patient_id: bool
+
+
+class Config(_Section):
+    """All settings of a run."""
+
+    profile: Literal["default", "trial"]
+    outcomes: dict[str, Outcome]
+    limits: Limits
+    select: Select
+    geometry: Geometry
+    hounsfield: Hounsfield
+    segment: Segment
+    tidy: Tidy
+    measure: Measure
+    quality: Quality
+    deliver: Deliver
+
+    @field_validator("outcomes")
+    @classmethod
+    def _only_stricter(cls, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
+        order = list(Outcome)
+        for name, outcome in outcomes.items():
+            if name not in CATALOGUE:
+                raise ValueError(f"{name} is no code of the catalogue")
+            if order.index(outcome) > order.index(CATALOGUE[name].outcome):
+                raise ValueError(f"{name} is {CATALOGUE[name].outcome}; it cannot be made {outcome}")
+        return outcomes
+
+    def outcome_of(self, code: str) -> Outcome:
+        """What follows from a code under this profile and these settings: the strictest of them."""
+        entry = CATALOGUE[code]
+        base = entry.trial_outcome if self.profile == "trial" else entry.outcome
+        order = list(Outcome)
+        return min(base, self.outcomes.get(code, base), key=order.index)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the resolved settings, whatever files they came from."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def load_config(*files: Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Settings from the shipped defaults, then each file, then `overrides`; later ones win key by key.
+
+    Parameters
+    ----------
+    files
+        TOML files that state differences. A bare name such as ``nct04288102`` means a shipped one.
+    overrides
+        Nested differences, for example from command-line options.
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing or not TOML, or a key is unknown, missing or out of range.
+
+    Examples
+    --------
+    >>> load_config(Path("nct04288102")).measure.component_rule
+    'hu'
+    """
+    merged: dict[str, Any] = {}
+    for path in (Path("default"), *files):
+        merged = _merged(merged, _read_toml(path))
+    merged = _merged(merged, overrides or {})
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False, include_context=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        names = ", ".join(path.name for path in files) or "default.toml"
+        raise ConfigError(f"{names}: {key}: {first['msg']}") from wrong
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    by_name = shipped("configs") / f"{path}.toml"
+    source = by_name if path.parent == Path() and not path.suffix and by_name.is_file() else path
+    try:
+        return tomllib.loads(source.read_text("utf-8"))
+    except OSError as wrong:
+        raise ConfigError(f"cannot read the configuration {path}: {wrong.strerror}") from wrong
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+        raise ConfigError(f"{path.name} is not valid TOML: {wrong}") from wrong
+
+
+def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in more.items():
+        below = result.get(key)
+        result[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return result

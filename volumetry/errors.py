@@ -1,0 +1,105 @@
+"""Every way a run can stop.
+
+::
+
+    VolumetryError            code, message, hint, exit_code
+      InputError              3   the scan cannot be measured as it was given
+        ScanRefused               ... for the reasons (findings) it carries
+      ConfigError             4   a setting is wrong
+      ModelError              5   the weights are not what their card says
+      SegmentationError       6   no lungs, or an answer that contradicts itself
+      OutputError             7   a result could not be written
+      BusyError              75   another run holds this output folder
+
+A programmer's mistake stays ``ValueError`` or ``TypeError`` and shows its traceback (exit 1).
+"""
+
+from typing import ClassVar
+
+
+class VolumetryError(Exception):
+    """A known stop: a code that scripts can rely on, words for people, and how the process ends.
+
+    Parameters
+    ----------
+    message
+        What happened and where; never a value that could identify a patient.
+    code, hint
+        Override the class's own code and hint, where one class serves several codes of the catalogue.
+
+    Examples
+    --------
+    >>> ModelError("weights.safetensors: sha256 differs from its card").exit_code
+    5
+    """
+
+    code: str = "VOLUMETRY"
+    hint: str = ""
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, code: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, code, hint)
+        self.message = message
+        if code is not None:
+            self.code = code
+        if hint is not None:
+            self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code}]"
+
+
+class UsageError(VolumetryError):
+    """The command was given something it cannot take."""
+
+    code = "USAGE"
+    hint = "Run the command with --help."
+    exit_code = 2
+
+
+class InputError(VolumetryError):
+    """The scan cannot be measured as it was given."""
+
+    code = "INPUT"
+    hint = "Run `volumetry inspect` on the folder to see every series and what is wrong with it."
+    exit_code = 3
+
+
+class ConfigError(VolumetryError):
+    """A setting is missing, misspelt or out of range."""
+
+    code = "CONFIG"
+    hint = "Compare the file with configs/default.toml, which holds every setting with its unit and reason."
+    exit_code = 4
+
+
+class ModelError(VolumetryError):
+    """The model's files are missing, changed, or do not reproduce their probe."""
+
+    code = "MODEL"
+    hint = "Reinstall volumetry, or point --config at a model folder whose card matches its weights."
+    exit_code = 5
+
+
+class SegmentationError(VolumetryError):
+    """The tissue map cannot be believed: an accounting identity is broken."""
+
+    code = "SEGMENTATION"
+    hint = "Report this with the scan's run record; the fault is ours, not the scan's."
+    exit_code = 6
+
+
+class OutputError(VolumetryError):
+    """A result could not be written."""
+
+    code = "OUTPUT"
+    hint = "Check that the output folder exists, is writable and has space; nothing half-written was left."
+    exit_code = 7
+
+
+class BusyError(VolumetryError):
+    """Another run holds the output folder."""
+
+    code = "BUSY"
+    hint = "Wait for the other run to end, or give this one its own folder."
+    exit_code = 75
