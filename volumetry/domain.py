@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volumetry.codes import CATALOGUE, Outcome, severity_rank
+from volumetry.errors import InputError
 
 Vector = tuple[float, float, float]
 
@@ -362,3 +363,26 @@ class ScanFailure:
 
 
 Outcomes = ScanResult | ScanFailure
+
+
+class ScanRefused(InputError):
+    """The scan cannot be measured; every reason found is in `findings`, the most severe first.
+
+    Parameters
+    ----------
+    findings
+        At least one with outcome ``refuse``; flags, repairs and notes found on the way may be among them.
+    series
+        What is known of the series, if one was found.
+    """
+
+    def __init__(self, findings: tuple[Finding, ...] | list[Finding], series: SeriesInfo | None = None) -> None:
+        ordered = most_severe_first(findings)
+        if not ordered or ordered[0].outcome is not Outcome.REFUSE:
+            raise ValueError("a refusal needs a finding that refuses")
+        super().__init__(ordered[0].message, ordered[0].code, ordered[0].hint)
+        self.findings = ordered
+        self.series = series
+
+    def __reduce__(self) -> tuple[type["ScanRefused"], tuple[tuple[Finding, ...], SeriesInfo | None]]:
+        return type(self), (self.findings, self.series)
