@@ -365,7 +365,7 @@ class ScanFailure:
 Outcomes = ScanResult | ScanFailure
 
 
-class ScanRefused(InputError):
+class ScanRefusedError(InputError):
     """The scan cannot be measured; every reason found is in `findings`, the most severe first.
 
     Parameters
@@ -384,5 +384,5 @@ class ScanRefused(InputError):
         self.findings = ordered
         self.series = series
 
-    def __reduce__(self) -> tuple[type["ScanRefused"], tuple[tuple[Finding, ...], SeriesInfo | None]]:
+    def __reduce__(self) -> tuple[type["ScanRefusedError"], tuple[tuple[Finding, ...], SeriesInfo | None]]:
         return type(self), (self.findings, self.series)

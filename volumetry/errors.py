@@ -4,7 +4,7 @@
 
     VolumetryError            code, message, hint, exit_code
       InputError              3   the scan cannot be measured as it was given
-        ScanRefused               ... for the reasons (findings) it carries
+        ScanRefusedError               ... for the reasons (findings) it carries
       ConfigError             4   a setting is wrong
       ModelError              5   the weights are not what their card says
       SegmentationError       6   no lungs, or an answer that contradicts itself
