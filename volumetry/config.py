@@ -115,6 +115,9 @@ class Tidy(_Section):
     max_lung_hole_mm3: float = Field(ge=0)
     min_lung_body_ml: float = Field(gt=0)
     min_second_lung_share: float = Share
+    gas_hu: float
+    fragment_distance_mm: float = Field(ge=0)
+    joined_share: float = Share
     side_marker_mm: float = Field(gt=0)
 
 
@@ -143,6 +146,7 @@ class Quality(_Section):
     cut_refuse_share: float = Share
     fov_contact_cm2: float = Field(gt=0)
     side_ratio: float = Field(gt=1)
+    lesion_outside_flag_ml: float = Field(gt=0)
 
 
 class Deliver(_Section):

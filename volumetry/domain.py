@@ -94,7 +94,8 @@ class Grid:
     @property
     def voxel_ml(self) -> float:
         """Volume of one voxel: absolute determinant of the index-to-mm matrix, right for tilted stacks too."""
-        return float(round(abs(np.linalg.det(self.step_lps_mm)) / 1000, 15))
+        k, j, i = self.step_lps_mm.T
+        return float(abs(k @ np.cross(j, i))) / 1000
 
     @property
     def affine_ras(self) -> NDArray[np.float64]:

@@ -1,1 +1,7 @@
-"""(being built)."""
+"""TissueMap to numbers: volumes, sides and zones, component rules, densitometry, accounting identities."""
+
+from volumetry.measure.components import by_component_rule
+from volumetry.measure.identities import check_identities
+from volumetry.measure.measurement import measure
+
+__all__ = ["by_component_rule", "check_identities", "measure"]

@@ -1,0 +1,25 @@
+"""Fixtures that several rooms share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from volumetry.config import Config, load_config
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    """The shipped defaults."""
+    return load_config()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Where the real data lie that never enter the project."""
+    folder = Path(os.environ.get("VOLUMETRY_SHARED", REPOSITORY.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip("the real data are not on this machine (VOLUMETRY_SHARED)")
+    return folder

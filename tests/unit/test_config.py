@@ -1,0 +1,63 @@
+"""A mistyped setting stops the run."""
+
+from pathlib import Path
+
+import pytest
+
+from volumetry.codes import Outcome
+from volumetry.config import Config, load_config
+from volumetry.errors import ConfigError
+from volumetry.resources import shipped
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[tidy]\nmin_lung_islnd_mm3 = 1", "tidy.min_lung_islnd_mm3"),
+        ("[tidy]\nmin_lung_island_mm3 = -1", "tidy.min_lung_island_mm3"),
+        ("[measure]\nhu_cuts = [0, -300, 50]", "must rise"),
+        ("[outcomes]\nMISSING_SLICES = 'flag'", "cannot be made flag"),
+        ("[outcomes]\nNO_SUCH = 'flag'", "no code of the catalogue"),
+        ("[select]\nrule = 'kernel'", "needs kernel_preference"),
+        ("profile = ", "not valid TOML"),
+        ("[geometry]\nmin_coverage_mm = nan", "geometry.min_coverage_mm"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path, text, says):
+    path = tmp_path / "site.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        load_config(path)
+
+
+def test_a_missing_file_is_an_error_and_not_the_defaults():
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_config(Path("nowhere.toml"))
+
+
+@pytest.mark.parametrize("name", ["nct04288102", "core-lab", "radiologist"])
+def test_shipped_files_are_valid_and_differ_from_the_defaults(name):
+    assert load_config(Path(name)).sha256 != load_config().sha256
+
+
+def test_the_digest_depends_on_values_and_not_on_files(tmp_path):
+    same = tmp_path / "same.toml"
+    same.write_text("[measure]\ncomponent_rule = 'network'\n")
+    assert load_config(same).sha256 == load_config().sha256
+
+
+def test_the_trial_profile_and_settings_only_make_outcomes_stricter(tmp_path):
+    trial = load_config(overrides={"profile": "trial", "outcomes": {"CONTRAST": "refuse"}})
+    assert load_config().outcome_of("THICK_SLICES") is Outcome.FLAG
+    assert trial.outcome_of("THICK_SLICES") is Outcome.REFUSE
+    assert trial.outcome_of("CONTRAST") is Outcome.REFUSE
+    assert trial.outcome_of("METAL") is Outcome.FLAG
+
+
+def test_every_setting_stands_in_the_default_file_with_a_reason():
+    text = (shipped("configs") / "default.toml").read_text("utf-8")
+    lines = {line.split("=")[0].strip(): line for line in text.splitlines() if "=" in line and line[0] != "#"}
+    for section in Config.model_fields:
+        fields = getattr(Config.model_fields[section].annotation, "model_fields", {})
+        for field in fields:
+            assert field in lines, f"{section}.{field} is not in default.toml"

@@ -1,0 +1,120 @@
+"""Lungs are kept, gas is not, sides follow LPS, specks go, and everything dropped is counted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scenes import AXIAL, ball, chest, scan_of
+
+from volumetry.domain import Grid, Side, Tissue, TissueMap
+from volumetry.segment.tidy import tidy
+
+
+def _ml(mask, grid=AXIAL):
+    return np.count_nonzero(mask) * grid.voxel_ml
+
+
+def test_a_clean_chest_is_left_as_it_is(config):
+    hu, truth = chest()
+    tidied = tidy(truth, scan_of(hu), config.tidy)
+    assert np.array_equal(tidied.labels_kji, truth.labels_kji)
+    assert set(tidied.dropped_ml.values()) == {0.0}
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_sides_follow_patient_coordinates_not_the_array(config, mirrored):
+    hu, truth = chest()
+    grid = AXIAL
+    if mirrored:  # the same anatomy written with i running from left to right
+        grid = replace(AXIAL, origin_lps_mm=(155.0, -160.0, 0.0), direction_lps=((0, 0, 1), (0, 1, 0), (-1, 0, 0)))
+    tidied = tidy(TissueMap(truth.labels_kji, grid), scan_of(hu, grid), config.tidy)
+    x_mm = grid.lps_mm(np.argwhere(tidied.side_kji == Side.LEFT))[:, 0]
+    assert x_mm.min() > 0
+    assert np.array_equal(tidied.side_kji > 0, truth.labels_kji > 0)
+
+
+def test_lungs_that_touch_are_told_apart_at_their_neck(config):
+    grid = Grid((60, 100, 100), (3.0, 3.0, 3.0), origin_lps_mm=(-150.0, -150.0, 0.0))
+    hu, truth = chest(grid, gap_mm=-9.0, radius_mm=60.0)
+    tidied = tidy(truth, scan_of(hu, grid), config.tidy)
+    left, right = (_ml(tidied.side_kji == side, grid) for side in (Side.LEFT, Side.RIGHT))
+    assert left == pytest.approx(right, rel=0.03)  # the cut is no finer than the coarse grid
+    assert left + right == pytest.approx(_ml(truth.labels_kji > 0, grid))
+
+
+def test_stomach_gas_and_outside_air_are_not_lung(config):
+    hu, truth = chest()
+    labels = truth.labels_kji.copy()
+    stomach = ball(AXIAL, (3, 30, 46), 18.0)
+    room = np.zeros_like(stomach)
+    room[:, :4] = True
+    hu[stomach] = -1000
+    labels[stomach | room] = Tissue.AERATED
+    tidied = tidy(TissueMap(labels, AXIAL), scan_of(hu), config.tidy)
+    assert np.array_equal(tidied.labels_kji, truth.labels_kji)
+    assert tidied.dropped_ml["outside_lungs_ml"] == pytest.approx(_ml((labels > 0) & (truth.labels_kji == 0)))
+
+
+def test_a_body_of_food_below_the_lungs_is_not_the_second_lung(config):
+    hu, _ = chest()
+    k, j, i = 20, 32, 32
+    lung = ball(AXIAL, (k, j, i - 16), 60.0)
+    hu[...] = np.where(hu > -900, 40, hu)
+    hu[lung] = -850
+    below = ball(AXIAL, (4, j, i + 14), 20.0)
+    hu[below] = -600
+    labels = np.where(lung, Tissue.AERATED, 0) + np.where(below & ~lung, Tissue.GROUND_GLASS, 0)
+    tidied = tidy(TissueMap(labels.astype(np.uint8), AXIAL), scan_of(hu), config.tidy)
+    assert np.array_equal(tidied.labels_kji > 0, lung)
+    assert tidied.dropped_ml["lesion_outside_lungs_ml"] == pytest.approx(_ml(below & ~lung))
+
+
+def test_an_enclosed_hole_becomes_lung_and_an_open_one_does_not(config):
+    hu, truth = chest()
+    labels = truth.labels_kji.copy()
+    centre = (20, 32, 32 - 14)
+    hole = ball(AXIAL, centre, 12.0)
+    labels[hole] = Tissue.OUTSIDE
+    tidied = tidy(TissueMap(labels, AXIAL), scan_of(hu), config.tidy)
+    assert np.array_equal(tidied.labels_kji, truth.labels_kji)
+    assert tidied.dropped_ml["holes_filled_ml"] == pytest.approx(_ml(hole))
+
+
+def test_specks_go_and_lesions_stay(config):
+    fine = Grid((60, 120, 120), (2.5, 2.5, 2.5), origin_lps_mm=(-150.0, -150.0, 0.0))
+    hu, truth = chest(fine)
+    labels = truth.labels_kji.copy()
+    lesion = ball(fine, (30, 60, 32), 15.0)
+    labels[lesion] = Tissue.GROUND_GLASS
+    labels[30, 60, 32] = Tissue.SOLID  # 15.6 mm3 inside ground glass: takes its class
+    labels[30, 70, 88] = Tissue.SOLID  # 15.6 mm3 alone: noise
+    tidied = tidy(TissueMap(labels, fine), scan_of(hu, fine), config.tidy)
+    assert _ml(tidied.labels_kji == Tissue.GROUND_GLASS, fine) == pytest.approx(_ml(lesion, fine))
+    assert not (tidied.labels_kji == Tissue.SOLID).any()
+    assert tidied.dropped_ml["lesion_specks_ml"] == pytest.approx(fine.voxel_ml)
+    assert tidied.dropped_ml["class_specks_ml"] == pytest.approx(fine.voxel_ml)
+
+
+def test_no_data_voxels_are_in_no_volume(config):
+    hu, truth = chest()
+    missing = np.zeros(AXIAL.shape_kji, bool)
+    missing[:, 20:24] = True
+    tidied = tidy(truth, scan_of(hu, no_data=missing), config.tidy)
+    assert not tidied.labels_kji[missing].any()
+
+
+def test_no_lung_gives_an_empty_map_rather_than_a_guess(config):
+    hu = np.full(AXIAL.shape_kji, 40, np.float32)
+    nothing = TissueMap(np.zeros(AXIAL.shape_kji, np.uint8), AXIAL)
+    tidied = tidy(nothing, scan_of(hu), config.tidy)
+    assert not tidied.labels_kji.any()
+    assert not tidied.side_kji.any()
+
+
+def test_one_lung_alone_has_one_side(config):
+    hu, truth = chest()
+    labels = truth.labels_kji.copy()
+    labels[:, :, 32:] = 0
+    hu[:, 6:-6, 32:-3] = 40
+    tidied = tidy(TissueMap(labels, AXIAL), scan_of(hu), config.tidy)
+    assert set(np.unique(tidied.side_kji)) == {Side.NONE, Side.RIGHT}

@@ -1,0 +1,173 @@
+"""What the terminal shows: rich tables and progress for people, JSON lines for logs."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from volumetry.batch import ScanFolder
+
+Document = Mapping[str, Any]
+
+_STAGE_NAMES = {
+    "load": "loading the model",
+    "read": "reading and checking the series",
+    "segment": "finding lungs and lesions",
+    "measure": "measuring",
+    "deliver": "writing results",
+    "phantoms": "measuring phantoms",
+    "syntaxes": "decoding every lossless transfer syntax",
+    "model": "reproducing the model's probe",
+}
+_STATUS_STYLE = {"measured": "bold green", "review": "bold yellow", "refused": "bold red", "failed": "bold red"}
+
+
+def _out() -> Console:
+    return Console(highlight=False)
+
+
+def _log_line(**facts: object) -> None:
+    sys.stderr.write(json.dumps({"time": round(time.time(), 3), **facts}) + "\n")
+
+
+@contextmanager
+def stages(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner that names the stage on a terminal, a JSON line per stage elsewhere."""
+    if quiet:
+        yield lambda _: None
+    elif not sys.stderr.isatty():
+        yield lambda stage: _log_line(stage=stage)
+    else:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("", total=None)
+            yield lambda stage: progress.update(task, description=_STAGE_NAMES.get(stage, stage))
+
+
+@contextmanager
+def scans(total: int, quiet: bool) -> Iterator[Callable[["ScanFolder", Document, bool], None]]:
+    """A bar over the scans of a batch with counts by status; JSON lines when not on a terminal."""
+    counts = dict.fromkeys(_STATUS_STYLE, 0)
+    if quiet:
+        yield lambda *_: None
+        return
+    if not sys.stderr.isatty():
+        yield lambda scan, document, known: _log_line(
+            scan_id=scan.scan_id, status=document["status"], code=document["code"], already_there=known
+        )
+        return
+    columns = (TextColumn("scans"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[counts]}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total, counts="")
+
+        def told(_scan: "ScanFolder", document: Document, _known: bool) -> None:
+            counts[document["status"]] += 1
+            progress.update(task, advance=1, counts=" ".join(f"{n} {name}" for name, n in counts.items()))
+
+        yield told
+
+
+def result(document: Document) -> None:
+    """One measured scan: verdict, numbers, flags."""
+    console = _out()
+    console.print(Text(f"{document['scan_id']}: {document['status']}", style=_STATUS_STYLE[document["status"]]))
+    table = Table("", "both lungs mL", "% of lung", "right mL", "left mL")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for key, name in (
+        ("lung", "lung"),
+        ("aerated", "aerated"),
+        ("ground_glass", "ground glass"),
+        ("solid", "solid"),
+        ("lesion", "lesion (ground glass + solid)"),
+    ):
+        percent = document["percent_of_lung"].get(key)
+        table.add_row(
+            name,
+            f"{document['volumes_ml'][key]:.1f}",
+            "" if percent is None else f"{percent:.2f}",
+            f"{document['sides']['right'][key]:.1f}",
+            f"{document['sides']['left'][key]:.1f}",
+        )
+    console.print(table)
+    flags(document["flags"])
+    timing = document["timing_s"]
+    console.print(f"component rule: {document['component_rule']}; {timing['total']:.1f} s", style="dim")
+
+
+def flags(found: list[Document]) -> None:
+    """What a reader must look at, with what to do; repairs and notes below it, dimmed."""
+    console = _out()
+    for flag in found:
+        look = flag["severity"] == "look"
+        console.print(Text(f"  {flag['code']}: {flag['message']}", style="dim" if look else "yellow"))
+        if not look:
+            console.print(Text(f"    {flag['hint']}", style="dim"))
+
+
+def batch(documents: list[Document]) -> None:
+    """One line per scan."""
+    table = Table("scan", "status", "lung mL", "lesion %", "ground glass %", "solid %", "codes")
+    for document in documents:
+        share = document.get("percent_of_lung", {})
+        lung = document.get("volumes_ml", {}).get("lung")
+        codes = " ".join(flag["code"] for flag in document["flags"] if flag["severity"] != "look")
+        table.add_row(
+            document["scan_id"],
+            Text(document["status"], style=_STATUS_STYLE[document["status"]]),
+            "" if lung is None else f"{lung:.0f}",
+            *(f"{share[key]:.2f}" if key in share else "" for key in ("lesion", "ground_glass", "solid")),
+            codes or document["code"] or "",
+        )
+    _out().print(table)
+
+
+def scores(found: Document) -> None:
+    """Pooled and per-case Dice."""
+    table = Table("", "lung", "lesion", "ground glass", "solid", "lesion % found", "lesion % true")
+
+    def row(name: str, part: Document) -> None:
+        dice = part.get("dice", {})
+        cells = [dice.get(key) for key in ("lung", "lesion", "ground_glass", "solid")]
+        shares = [part.get("lesion_percent_predicted"), part.get("lesion_percent_true")]
+        table.add_row(
+            name,
+            *("" if value is None else f"{value:.3f}" for value in cells),
+            *("" if value is None else f"{value:.2f}" for value in shares),
+        )
+
+    for name, case in found["per_case"].items():
+        row(name, case)
+    row("pooled", found["pooled"])
+    _out().print(table)
+
+
+def selftest(report: Document) -> None:
+    """The bias table, and the verdict."""
+    table = Table("phantom", "quantity", "truth", "found", "error %", "limit %", "")
+    for line in report["checks"]:
+        table.add_row(
+            line["phantom"],
+            line["quantity"],
+            *(f"{line[key]:.3f}" for key in ("truth", "found", "error_percent", "limit_percent")),
+            _verdict(line["passed"]),
+        )
+    console = _out()
+    console.print(table)
+    others = Table("check", "detail", "")
+    for line in report["facts"]:
+        others.add_row(line["check"], line["detail"], _verdict(line["passed"]))
+    console.print(others)
+    console.print(_verdict(report["passed"]))
+
+
+def _verdict(passed: bool) -> Text:
+    return Text("pass", style="green") if passed else Text("FAIL", style="bold red")

@@ -1,0 +1,78 @@
+"""One scan's folder: mask, result, row and run record, in the order that makes the record the last to appear."""
+
+import json
+import platform
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from volumetry import __version__
+from volumetry.config import Config
+from volumetry.deliver.files import prepare_folder, set_aside, write_whole
+from volumetry.deliver.nifti import mask_bytes
+from volumetry.deliver.result import as_document, as_json
+from volumetry.deliver.row import table_bytes
+from volumetry.domain import ScanFailure, ScanResult, TissueMap
+
+NAMES = ("mask.nii.gz", "result.json", "results.csv", "run.json")
+
+
+def deliver(result: ScanResult, tissue: TissueMap, config: Config, folder: Path) -> dict[str, Any]:
+    """Write a measured scan's files; what an earlier run left there is kept under ``earlier/``.
+
+    Parameters
+    ----------
+    result, tissue
+        The numbers and the map they were counted on.
+    config
+        The settings, kept whole in the run record.
+    folder
+        Made if missing.
+
+    Returns
+    -------
+    dict
+        The document written as result.json.
+
+    Raises
+    ------
+    OutputError
+        If anything cannot be written. A folder without ``run.json`` was not finished.
+    """
+    started = perf_counter()
+    prepare_folder(folder)
+    set_aside(folder, NAMES)
+    files = {"mask.nii.gz": write_whole(folder / "mask.nii.gz", mask_bytes(tissue))}
+    deliver_s = perf_counter() - started
+    timing = {**result.timing_s, "deliver": deliver_s}
+    timing["total"] = sum(s for name, s in timing.items() if name != "total")
+    document = as_document(replace(result, timing_s=timing))
+    return _finish(document, files, config, folder)
+
+
+def deliver_failure(failure: ScanFailure, config: Config, folder: Path) -> dict[str, Any]:
+    """Write the files of a scan that gives no number: result, row and run record, no mask."""
+    prepare_folder(folder)
+    set_aside(folder, NAMES)
+    return _finish(as_document(failure), {}, config, folder)
+
+
+def _finish(document: dict[str, Any], files: dict[str, str], config: Config, folder: Path) -> dict[str, Any]:
+    files["result.json"] = write_whole(folder / "result.json", as_json(document))
+    files["results.csv"] = write_whole(folder / "results.csv", table_bytes([document]))
+    record = {
+        "scan_id": document["scan_id"],
+        "status": document["status"],
+        "software_version": __version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "config": config.model_dump(mode="json"),
+        "config_sha256": config.sha256,
+        "files_sha256": files,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_whole(folder / "run.json", (json.dumps(record, indent=2, sort_keys=True) + "\n").encode("utf-8"))
+    return document

@@ -1,0 +1,104 @@
+"""result.json: the contract's document of one scan, schema 1."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import resources
+from typing import Any
+
+from volumetry.codes import CATALOGUE, Outcome
+from volumetry.domain import Finding, Measurement, Outcomes, ScanResult, SeriesInfo, Volumes
+
+SCHEMA = 1
+
+
+def result_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that every result.json satisfies."""
+    text = resources.files("volumetry.deliver").joinpath("result.schema.json").read_text("utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def as_document(outcome: Outcomes) -> dict[str, Any]:
+    """The contract's keys, for a scan that was measured or for one that gives no number."""
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "scan_id": outcome.scan_id,
+        "status": outcome.status.value,
+        **_verdict(outcome),
+        "flags": [_flag(finding) for finding in outcome.findings],
+    }
+    if outcome.series is not None:
+        document["series"] = _series(outcome.series)
+    if isinstance(outcome, ScanResult):
+        document |= _numbers(outcome.measurement)
+        document["dropped_ml"] = dict(outcome.dropped_ml)
+        document["provenance"] = asdict(outcome.provenance)
+        document["timing_s"] = {name: round(s, 3) for name, s in outcome.timing_s.items()}
+        document["peak_memory_mb"] = round(outcome.peak_memory_mb, 1)
+    return document
+
+
+def as_json(document: Mapping[str, Any]) -> bytes:
+    """The document as bytes: sorted keys, no NaN, one newline at the end."""
+    text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return (text + "\n").encode("utf-8")
+
+
+def _verdict(outcome: Outcomes) -> dict[str, str | None]:
+    if not isinstance(outcome, ScanResult):
+        return {"code": outcome.code, "message": outcome.message, "hint": outcome.hint}
+    first = next((f for f in outcome.findings if f.outcome is Outcome.FLAG), None)
+    if first is None:
+        return {"code": None, "message": None, "hint": None}
+    return {"code": first.code, "message": first.message, "hint": first.hint}
+
+
+def _flag(finding: Finding) -> dict[str, Any]:
+    severity = {Outcome.FLAG: "review", Outcome.REFUSE: "refuse"}.get(finding.outcome, "look")
+    return {
+        "code": finding.code,
+        "severity": severity,
+        "outcome": finding.outcome.value,
+        "message": finding.message,
+        "hint": CATALOGUE[finding.code].hint,
+        "value": finding.value,
+    }
+
+
+def _numbers(m: Measurement) -> dict[str, Any]:
+    return {
+        "volumes_ml": _volumes(m.volumes_ml),
+        "percent_of_lung": m.volumes_ml.percent_of_lung(),
+        "sides": {name: _volumes(v) for name, v in m.sides.items()},
+        "zones": {name: _volumes(v) for name, v in m.zones.items()},
+        "component_rule": m.component_rule,
+        "components_by_rule": {
+            "network": {
+                "ground_glass_ml": m.components_by_rule["network"].ground_glass_ml,
+                "solid_ml": m.components_by_rule["network"].solid_ml,
+            },
+            "hu": asdict(m.components_by_rule["hu"]),
+        },
+        "hu_bins_ml": dict(m.hu_bins_ml),
+        "lesion_weight_hu_ml": m.lesion_weight_hu_ml,
+        "lesion_mass_g": m.lesion_mass_g,
+        "mean_lung_hu": None if math.isnan(m.mean_lung_hu) else m.mean_lung_hu,
+    }
+
+
+def _volumes(volumes: Volumes) -> dict[str, float]:
+    return {
+        "lung": volumes.lung,
+        "aerated": volumes.aerated,
+        "ground_glass": volumes.ground_glass,
+        "solid": volumes.solid,
+        "lesion": volumes.lesion,
+    }
+
+
+def _series(series: SeriesInfo) -> dict[str, Any]:
+    facts = asdict(series)
+    facts["spacing_kji_mm"] = list(series.spacing_kji_mm)
+    return facts

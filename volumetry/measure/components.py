@@ -1,0 +1,63 @@
+"""How the learned lesion is divided into ground glass and solid: by the network's classes, or by HU.
+
+The HU rule is NCT04288102's registered histogram (< -750, -750 to -300, -300 to 50, > 50 HU) applied inside the
+learned lesion. The registry's strict signs fix the outer edges; that -300 belongs to solid is our choice.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volumetry.config import Measure
+from volumetry.domain import ComponentSplit, CtScan, Tissue, TissueMap
+
+BINS = ("below_-750", "-750_to_-300", "-300_to_50", "above_50")
+"""Names of the four HU bins in results; the cuts are -750, -300 and 50 unless configured otherwise."""
+
+
+def hu_bin(hu: NDArray[np.float32], cuts: tuple[float, float, float]) -> NDArray[np.uint8]:
+    """Bin of each HU: ``x < a``, ``a <= x < b``, ``b <= x <= c``, ``c < x``.
+
+    >>> hu_bin(np.array([-751, -750, -301, -300, 50, 51], np.float32), (-750, -300, 50)).tolist()
+    [0, 1, 1, 2, 2, 3]
+    """
+    low, middle, high = (np.float32(cut) for cut in cuts)
+    return (hu >= low).astype(np.uint8) + (hu >= middle).astype(np.uint8) + (hu > high).astype(np.uint8)
+
+
+def by_component_rule(tissue: TissueMap, scan: CtScan, settings: Measure) -> TissueMap:
+    """The map whose ground glass and solid follow the configured rule; the map that is delivered and counted.
+
+    Under ``"network"`` this is the map as it is. Under ``"hu"`` every lesion voxel is classed anew by its HU; a
+    voxel outside the two middle bins stays lesion but is neither class (`Tissue.UNCLASSED`).
+    """
+    if settings.component_rule == "network":
+        return tissue
+    classes = np.array([Tissue.UNCLASSED, Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED], np.uint8)
+    labels = tissue.labels_kji.copy()
+    for plane, hu in zip(labels, scan.hu_kji, strict=True):
+        lesion = plane > Tissue.AERATED
+        plane[lesion] = classes[hu_bin(hu[lesion], settings.hu_cuts)]
+    return TissueMap(labels, tissue.grid, tissue.side_kji, tissue.dropped_ml)
+
+
+def component_splits(tissue: TissueMap, scan: CtScan, settings: Measure) -> Mapping[str, ComponentSplit]:
+    """Both divisions of the lesion, so that a sponsor can choose.
+
+    Parameters
+    ----------
+    tissue
+        The network's own classes.
+    """
+    counts = np.zeros((len(Tissue), 4), np.int64)
+    for plane, hu in zip(tissue.labels_kji, scan.hu_kji, strict=True):
+        lesion = plane > Tissue.AERATED
+        key = plane[lesion] * np.uint8(4) + hu_bin(hu[lesion], settings.hu_cuts)
+        counts += np.bincount(key, minlength=counts.size).reshape(counts.shape)
+    ml = counts * tissue.grid.voxel_ml
+    below, ground_glass, solid, above = ml.sum(axis=0).tolist()
+    return {
+        "network": ComponentSplit(float(ml[Tissue.GROUND_GLASS].sum()), float(ml[Tissue.SOLID].sum())),
+        "hu": ComponentSplit(ground_glass, solid, below, above),
+    }

@@ -1,0 +1,89 @@
+"""Count voxels, times voxel volume.
+
+Each statistic is one vectorised pass over the slices; voxel counts are integers and sums of HU are float64, so the
+numbers do not depend on threads or on the order of the slices.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volumetry.config import Measure
+from volumetry.domain import CtScan, Measurement, Side, Tissue, TissueMap, Volumes
+from volumetry.measure.components import BINS, by_component_rule, component_splits, hu_bin
+from volumetry.measure.regions import ZONES, lung_height_mm, plane_z_mm, zone_of
+
+
+def measure(tissue: TissueMap, scan: CtScan, settings: Measure) -> Measurement:
+    """Volumes, shares and densitometry of a tidied tissue map.
+
+    Parameters
+    ----------
+    tissue
+        The network's classes, tidied, with sides.
+    scan
+        Its HU on the same grid.
+    settings
+        Which component rule fills ground glass and solid, and the HU cuts.
+
+    Notes
+    -----
+    ``lesion_weight_hu_ml`` is the registered "voxel weight", the sum of HU times voxel volume over the lesion.
+    ``lesion_mass_g`` is physical: V + W / 1000, with water at 0 HU weighing 1 g per mL and air nothing.
+
+    Raises
+    ------
+    ValueError
+        If the map has no sides or lies on another grid than the scan.
+    """
+    if tissue.side_kji is None or tissue.grid != scan.grid:
+        raise ValueError("measure() needs a tidied map on the scan's own grid")
+    delivered = by_component_rule(tissue, scan, settings)
+    counts = _counts(delivered)
+    bins, lung_hu_sum, lesion_hu_sum = _density(delivered, scan, settings)
+    voxel_ml = tissue.grid.voxel_ml
+    total = _volumes(counts.sum(axis=(0, 1)), voxel_ml)
+    lung_voxels = int(counts[:, :, Tissue.AERATED :].sum())
+    weight_hu_ml = lesion_hu_sum * voxel_ml
+    return Measurement(
+        volumes_ml=total,
+        sides={s.name.lower(): _volumes(counts[s].sum(axis=0), voxel_ml) for s in (Side.LEFT, Side.RIGHT)},
+        zones={name: _volumes(counts[:, n].sum(axis=0), voxel_ml) for n, name in enumerate(ZONES)},
+        component_rule=settings.component_rule,
+        components_by_rule=component_splits(tissue, scan, settings),
+        hu_bins_ml={name: float(n * voxel_ml) for name, n in zip(BINS, bins.tolist(), strict=True)},
+        lesion_weight_hu_ml=weight_hu_ml,
+        lesion_mass_g=total.lesion + weight_hu_ml / 1000,
+        mean_lung_hu=lung_hu_sum / lung_voxels if lung_voxels else float("nan"),
+    )
+
+
+def _counts(tissue: TissueMap) -> NDArray[np.int64]:
+    """Voxels by side, zone and tissue: shape (3, 3, 5)."""
+    counts = np.zeros((len(Side), len(ZONES), len(Tissue)), np.int64)
+    height_mm = lung_height_mm(tissue)
+    if height_mm is None or tissue.side_kji is None:
+        return counts
+    for k, (labels, side) in enumerate(zip(tissue.labels_kji, tissue.side_kji, strict=True)):
+        zone = zone_of(plane_z_mm(tissue.grid, k), height_mm)
+        key = (side.astype(np.intp) * len(ZONES) + zone) * len(Tissue) + labels
+        counts += np.bincount(key.ravel(), minlength=counts.size).reshape(counts.shape)
+    counts[:, :, Tissue.OUTSIDE] = 0
+    return counts
+
+
+def _density(tissue: TissueMap, scan: CtScan, settings: Measure) -> tuple[NDArray[np.int64], float, float]:
+    """Lung voxels by HU bin, and the sums of HU over lung and lesion."""
+    bins = np.zeros(len(BINS), np.int64)
+    lung_sum = lesion_sum = 0.0
+    for labels, hu in zip(tissue.labels_kji, scan.hu_kji, strict=True):
+        lung = labels > 0
+        in_lung = hu[lung]
+        bins += np.bincount(hu_bin(in_lung, settings.hu_cuts), minlength=len(BINS))
+        lung_sum += float(in_lung.sum(dtype=np.float64))
+        lesion_sum += float(hu[labels > Tissue.AERATED].sum(dtype=np.float64))
+    return bins, lung_sum, lesion_sum
+
+
+def _volumes(counts: NDArray[np.int64], voxel_ml: float) -> Volumes:
+    ml = (counts * voxel_ml).tolist()
+    return Volumes(ml[Tissue.AERATED], ml[Tissue.GROUND_GLASS], ml[Tissue.SOLID], ml[Tissue.UNCLASSED])

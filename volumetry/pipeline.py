@@ -1,0 +1,153 @@
+"""The straight line: a scan folder in, a result out. Nothing else decides a number."""
+
+import hashlib
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+
+from volumetry import __version__
+from volumetry.codes import CATALOGUE, Outcome
+from volumetry.config import Config
+from volumetry.domain import (
+    CtScan,
+    Finding,
+    Provenance,
+    ScanFailure,
+    ScanRefusedError,
+    ScanResult,
+    Segmenter,
+    Status,
+    TissueMap,
+    most_severe_first,
+)
+from volumetry.errors import InputError, VolumetryError
+from volumetry.measure import by_component_rule, check_identities, measure
+from volumetry.quality import lung_findings
+from volumetry.scan import read_scan
+from volumetry.segment.tidy import tidy
+
+PACKAGES = ("SimpleITK", "monai", "nibabel", "numpy", "pydicom", "scikit-image", "torch")
+STAGES = ("read", "segment", "measure")
+
+OnStage = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """A measured scan: its numbers, the map they were counted on, and the scan itself."""
+
+    result: ScanResult
+    tissue: TissueMap
+    scan: CtScan
+
+
+def analyse_scan(
+    folder: Path, segmenter: Segmenter, config: Config, scan_id: str = "scan", on_stage: OnStage = lambda _: None
+) -> Analysis:
+    """Measure the one CT series in a folder.
+
+    Parameters
+    ----------
+    folder
+        The DICOM files, in any order, at any depth.
+    segmenter
+        The learned step, passed in so that the line also runs without it.
+    config
+        Every setting that decides a number.
+    scan_id
+        The name under which the result is known; never a patient's.
+    on_stage
+        Called with the name of each stage as it begins.
+
+    Raises
+    ------
+    ScanRefusedError
+        If the scan cannot be measured; every reason is in it.
+    SegmentationError
+        If the numbers do not add up.
+    """
+    clock = _Clock(on_stage)
+    clock.begin("read")
+    scan = read_scan(folder, config)
+    clock.begin("segment")
+    tissue = tidy(segmenter(scan), scan, config.tidy)
+    clock.begin("measure")
+    measurement = measure(tissue, scan, config.measure)
+    delivered = by_component_rule(tissue, scan, config.measure)
+    check_identities(measurement, delivered)
+    findings = most_severe_first([*scan.findings, *lung_findings(tissue, scan, measurement, config)])
+    _stop_if_refused(findings, scan)
+    clock.end()
+    result = ScanResult(
+        scan_id=scan_id,
+        status=Status.REVIEW if any(f.outcome is Outcome.FLAG for f in findings) else Status.MEASURED,
+        findings=findings,
+        measurement=measurement,
+        series=scan.series,
+        provenance=_provenance(scan, segmenter, config, delivered),
+        dropped_ml=tissue.dropped_ml,
+        timing_s=clock.seconds,
+        peak_memory_mb=_peak_memory_mb(),
+    )
+    return Analysis(result, delivered, scan)
+
+
+def failure_of(stop: VolumetryError, scan_id: str) -> ScanFailure:
+    """A known stop as the row of its scan: refused if the scan is at fault, failed if we are."""
+    refused = isinstance(stop, InputError) and not (stop.code in CATALOGUE and CATALOGUE[stop.code].ours)
+    findings = stop.findings if isinstance(stop, ScanRefusedError) else ()
+    series = stop.series if isinstance(stop, ScanRefusedError) else None
+    status = Status.REFUSED if refused else Status.FAILED
+    return ScanFailure(scan_id, status, stop.code, stop.message, stop.hint, findings, series)
+
+
+def _stop_if_refused(findings: tuple[Finding, ...], scan: CtScan) -> None:
+    if any(f.outcome is Outcome.REFUSE for f in findings):
+        raise ScanRefusedError(findings, scan.series)
+
+
+def _provenance(scan: CtScan, segmenter: Segmenter, config: Config, delivered: TissueMap) -> Provenance:
+    facts = segmenter.facts
+    return Provenance(
+        software_version=__version__,
+        model=f"{facts.name}-{facts.version}",
+        model_sha256=facts.sha256,
+        config_sha256=config.sha256,
+        input_sha256=scan.input_sha256,
+        pixels_sha256=scan.pixels_sha256,
+        mask_sha256=hashlib.sha256(delivered.labels_kji.tobytes()).hexdigest(),
+        device=facts.device,
+        precision=facts.precision,
+        packages={name: version(name) for name in PACKAGES},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _peak_memory_mb() -> float:
+    """Largest resident size so far of this process or of a decoding child (ru_maxrss is in kB on Linux)."""
+    peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return max(peaks) / 1024
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self, on_stage: OnStage) -> None:
+        self.seconds: dict[str, float] = {}
+        self._on_stage = on_stage
+        self._stage: str | None = None
+        self._since = 0.0
+
+    def begin(self, stage: str) -> None:
+        self.end()
+        self._on_stage(stage)
+        self._stage, self._since = stage, perf_counter()
+
+    def end(self) -> None:
+        if self._stage is not None:
+            self.seconds[self._stage] = perf_counter() - self._since
+            self._stage = None

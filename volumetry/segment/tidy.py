@@ -1,0 +1,250 @@
+"""Clean-up of a tissue map: what is lung, which lung, and no specks. Nothing is dropped without being counted.
+
+Sizes are in mm3, so that they mean the same at every spacing. Tidying a tidy map changes nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.segmentation import watershed
+
+from volumetry.config import Tidy
+from volumetry.domain import CtScan, Grid, Side, Tissue, TissueMap
+from volumetry.segment.bodies import (
+    Bodies,
+    Box,
+    Mask,
+    bodies_of,
+    distance_to_outside_mm,
+    filled_holes,
+)
+
+_COARSE_MM = 2.5
+"""Step of the grid on which touching lungs are told apart; the cut between them is no finer than this."""
+
+_BODY_HU = -500.0
+"""Half-way between air and soft tissue: the outline of the body."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Body:
+    label: int
+    ml: float
+    centre_lps_mm: tuple[float, float, float]
+    lowest_z_mm: float
+    highest_z_mm: float
+    median_hu: float
+    x_lps_mm: NDArray[np.float64]
+
+    def share_left_of(self, midline_mm: float) -> float:
+        """Share of the body on the patient's left of a sagittal plane."""
+        return float(np.mean(self.x_lps_mm > midline_mm))
+
+
+def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
+    """Keep the two lungs, fill their small holes, tell left from right and drop specks.
+
+    Parameters
+    ----------
+    tissue
+        What a segmenter said, voxel by voxel.
+    scan
+        The scan it was said of: gas (stomach, bowel, outside air) is told from lung by its HU.
+    settings
+        Sizes, from the configuration.
+
+    Returns
+    -------
+    TissueMap
+        With `side_kji`; `dropped_ml` states by cause what was taken away or filled in. A map in which no lung
+        was found comes back empty: that is for the quality gate to refuse.
+    """
+    labels = tissue.labels_kji.copy()
+    if scan.no_data_kji is not None:
+        labels[scan.no_data_kji] = Tissue.OUTSIDE
+    voxel_ml = tissue.grid.voxel_ml
+    dropped: dict[str, float] = {}
+
+    lung = _lungs(labels > 0, scan, settings)
+    left_out = (labels > 0) & ~lung
+    lesion_left_out = left_out & (labels > Tissue.AERATED)
+    dropped["outside_lungs_ml"] = np.count_nonzero(left_out) * voxel_ml
+    dropped["lesion_outside_lungs_ml"] = np.count_nonzero(lesion_left_out) * voxel_ml
+    labels[left_out] = Tissue.OUTSIDE
+
+    holes = filled_holes(lung, settings.max_lung_hole_mm3 / 1000 / voxel_ml)
+    if scan.no_data_kji is not None:
+        holes &= ~scan.no_data_kji
+    labels[holes] = Tissue.AERATED
+    dropped["holes_filled_ml"] = np.count_nonzero(holes) * voxel_ml
+
+    dropped["lesion_specks_ml"] = voxel_ml * _drop_specks(labels, settings.min_lesion_island_mm3 / 1000 / voxel_ml)
+    dropped["class_specks_ml"] = voxel_ml * _merge_class_specks(
+        labels, settings.min_component_island_mm3 / 1000 / voxel_ml
+    )
+    side = _sides(labels > 0, scan, settings)
+    return TissueMap(labels, tissue.grid, side, dropped)
+
+
+def _lungs(candidates: Mask, scan: CtScan, settings: Tidy) -> Mask:
+    """The one or two bodies that are lungs, and larger fragments beside them."""
+    found = bodies_of(candidates, corners=False)
+    voxel_ml = scan.grid.voxel_ml
+    count = found.at_least(settings.min_lung_island_mm3 / 1000 / voxel_ml)
+    bodies = [b for b in _described(found, count, scan) if b.median_hu >= settings.gas_hu]
+    lung = np.zeros_like(candidates)
+    if not bodies or bodies[0].ml < settings.min_lung_body_ml:
+        return lung
+    first = bodies[0]
+    # A second lung lies beside the first, not below it: gas in the stomach or bowel lies below.
+    lungs = [first]
+    for body in bodies[1:]:
+        if body.ml >= settings.min_second_lung_share * first.ml and _beside(body, first):
+            lungs.append(body)
+            break
+    low, high = min(b.lowest_z_mm for b in lungs), max(b.highest_z_mm for b in lungs)
+    fragments = [b for b in bodies if b not in lungs and low <= b.centre_lps_mm[2] <= high]
+    kept = np.zeros(len(found.sizes) + 1, bool)
+    kept[[b.label for b in lungs]] = True
+    near = _near(found, [b.label for b in lungs], scan.grid, settings.fragment_distance_mm)
+    kept[[b.label for b in fragments if b.label in near]] = True
+    lung[found.box] = kept[found.labels_kji]
+    return lung
+
+
+def _beside(body: _Body, lung: _Body) -> bool:
+    fifth = (lung.highest_z_mm - lung.lowest_z_mm) / 5
+    return lung.lowest_z_mm + fifth <= body.centre_lps_mm[2] <= lung.highest_z_mm
+
+
+def _described(found: Bodies, count: int, scan: CtScan) -> Iterator[_Body]:
+    """The `count` largest bodies with what tells a lung from gas, from a sample about every 2.5 mm."""
+    step = _strides(scan.grid)
+    start = np.array([s.start for s in found.box])
+    for label in range(1, count + 1):
+        mask = found.labels_kji == label
+        sampled = np.argwhere(mask[:: step[0], :: step[1], :: step[2]]) * step
+        index = (sampled if sampled.size else np.argwhere(mask)) + start
+        position = scan.grid.lps_mm(index)
+        centre = position.mean(axis=0)
+        yield _Body(
+            label,
+            float(found.sizes[label - 1] * scan.grid.voxel_ml),
+            (float(centre[0]), float(centre[1]), float(centre[2])),
+            float(position[:, 2].min()),
+            float(position[:, 2].max()),
+            float(np.median(scan.hu_kji[tuple(index.T)])),
+            position[:, 0],
+        )
+
+
+def _near(found: Bodies, lungs: list[int], grid: Grid, distance_mm: float) -> set[int]:
+    """Labels of bodies of which some voxel lies within a distance of the lungs, on a coarse grid."""
+    step = _strides(grid)
+    coarse = found.labels_kji[:: step[0], :: step[1], :: step[2]]
+    spacing = tuple(s * n for s, n in zip(grid.spacing_kji_mm, step, strict=True))
+    far = distance_to_outside_mm(~np.isin(coarse, lungs), (spacing[0], spacing[1], spacing[2]))
+    return set(np.unique(coarse[far <= distance_mm]).tolist())
+
+
+def _strides(grid: Grid) -> tuple[int, int, int]:
+    k, j, i = (max(1, round(_COARSE_MM / step)) for step in grid.spacing_kji_mm)
+    return k, j, i
+
+
+def _drop_specks(labels: NDArray[np.uint8], min_voxels: float) -> int:
+    """Lesion islands below a size become aerated lung; returns the voxels changed."""
+    found = bodies_of(labels > Tissue.AERATED)
+    small = found.labels_kji > found.at_least(min_voxels)
+    view = labels[found.box]
+    view[small] = Tissue.AERATED
+    return int(np.count_nonzero(small))
+
+
+def _merge_class_specks(labels: NDArray[np.uint8], min_voxels: float) -> int:
+    """Islands of one lesion class take the other's class, unless they are a lesion of their own."""
+    changed = 0
+    for mine, other in ((Tissue.SOLID, Tissue.GROUND_GLASS), (Tissue.GROUND_GLASS, Tissue.SOLID)):
+        found = bodies_of(labels == mine)
+        first_small = found.at_least(min_voxels) + 1
+        if first_small > len(found.sizes):
+            continue
+        lesions = bodies_of(labels > Tissue.AERATED)
+        whole = np.zeros(labels.shape, np.int64)
+        whole[lesions.box] = lesions.sizes[np.maximum(lesions.labels_kji, 1) - 1] * (lesions.labels_kji > 0)
+        lesion_size = whole[found.box]
+        own_size = found.sizes[np.maximum(found.labels_kji, 1) - 1]
+        small = (found.labels_kji >= first_small) & (lesion_size > own_size)
+        view = labels[found.box]
+        view[small] = other
+        changed += int(np.count_nonzero(small))
+    return changed
+
+
+def _sides(lung: Mask, scan: CtScan, settings: Tidy) -> NDArray[np.uint8]:
+    """Left and right by LPS x: by body where the lungs are apart, by the neck between them where they touch."""
+    side = np.zeros(lung.shape, np.uint8)
+    found = bodies_of(lung, corners=False)
+    if len(found.sizes) == 0:
+        return side
+    midline_mm = _midline_mm(scan, found.box[0])
+    sided = np.zeros(len(found.sizes) + 1, np.uint8)
+    joined = []
+    for body in _described(found, len(found.sizes), scan):
+        sided[body.label] = Side.LEFT if body.centre_lps_mm[0] > midline_mm else Side.RIGHT
+        if min(body.share_left_of(midline_mm), 1 - body.share_left_of(midline_mm)) > settings.joined_share:
+            joined.append(body.label)
+    view = side[found.box]
+    view[...] = sided[found.labels_kji]
+    for label in joined:
+        _cut_at_neck(view, found.labels_kji == label, found.box, scan.grid, midline_mm, settings)
+    return side
+
+
+def _cut_at_neck(
+    side: NDArray[np.uint8], body: Mask, box: Box, grid: Grid, midline_mm: float, settings: Tidy
+) -> None:
+    """Divide a body that is two lungs grown together by a watershed from its deep cores, on a coarse grid."""
+    step = _strides(grid)
+    coarse = _any_in_block(body, step)
+    spacing = tuple(s * n for s, n in zip(grid.spacing_kji_mm, step, strict=True))
+    depth = distance_to_outside_mm(np.pad(coarse, 1), (spacing[0], spacing[1], spacing[2]))[1:-1, 1:-1, 1:-1]
+    enough = 0.1 * settings.min_lung_body_ml / (grid.voxel_ml * float(np.prod(step)))
+    for multiple in (1, 2, 3, 4):
+        cores = bodies_of(depth > multiple * settings.side_marker_mm, corners=False)
+        count = cores.at_least(enough)
+        if count >= 2:
+            break
+    else:
+        return
+    markers = np.zeros(coarse.shape, np.int32)
+    markers[cores.box] = np.where(cores.labels_kji <= count, cores.labels_kji, 0)
+    basins = watershed(-depth, markers, mask=coarse)
+    start = np.array([s.start for s in box])
+    sided = np.zeros(count + 1, np.uint8)
+    for basin in range(1, count + 1):
+        centre = grid.lps_mm(np.argwhere(basins == basin).mean(axis=0) * step + start)
+        sided[basin] = Side.LEFT if centre[0] > midline_mm else Side.RIGHT
+    fine = sided[basins]
+    for axis, n in enumerate(step):
+        fine = np.repeat(fine, n, axis=axis)
+    side[body] = fine[: body.shape[0], : body.shape[1], : body.shape[2]][body]
+
+
+def _any_in_block(mask: Mask, step: tuple[int, int, int]) -> Mask:
+    for axis, n in enumerate(step):
+        mask = np.logical_or.reduceat(mask, np.arange(0, mask.shape[axis], n), axis=axis)
+    return mask
+
+
+def _midline_mm(scan: CtScan, slices: slice) -> float:
+    """LPS x of the middle of the body in the lungs' slices; of the image, where there is no body."""
+    step = _strides(scan.grid)
+    body = bodies_of(scan.hu_kji[slices][:: step[0], :: step[1], :: step[2]] > _BODY_HU)
+    index = np.argwhere(body.labels_kji == 1).astype(float)
+    if index.size == 0:
+        index = np.array([scan.grid.shape_kji]) / 2 / step
+    start = np.array([slices.start, 0, 0]) + [(s.start or 0) * n for s, n in zip(body.box, step, strict=True)]
+    return float(scan.grid.lps_mm(index.mean(axis=0) * step + start)[0])
