@@ -1,0 +1,1 @@
+"""Results, visits and arms to the endpoint tables."""
