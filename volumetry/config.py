@@ -142,8 +142,9 @@ class Quality(_Section):
     lung_low_ml: float = Field(gt=0)
     lung_high_ml: float = Field(gt=0)
     cut_flag_cm2: float = Field(gt=0)
-    cut_refuse_cm2: float = Field(gt=0)
     cut_refuse_share: float = Share
+    cut_refuse_cm2: float = Field(gt=0)
+    cut_unknown_cm2: float = Field(gt=0)
     fov_contact_cm2: float = Field(gt=0)
     side_ratio: float = Field(gt=1)
     lesion_outside_flag_ml: float = Field(gt=0)
@@ -153,6 +154,29 @@ class Deliver(_Section):
     """What results contain."""
 
     include_patient_id: bool
+
+
+class ChangeMapSettings(_Section):
+    """How two visits are laid over each other, and when that failed."""
+
+    working_mm: float = Field(gt=0)
+    mesh_mm: float = Field(gt=0)
+    iterations: int = Field(gt=0)
+    min_affine_dice: float = Share
+    min_lung_dice: float = Share
+    max_surface_mm: float = Field(gt=0)
+    jacobian_range: tuple[float, float]
+    max_implausible_share: float = Share
+    min_structure_correlation: float = Share
+    min_structure_hu: float = Field(gt=0)
+    max_remainder_share: float = Share
+
+    @field_validator("jacobian_range")
+    @classmethod
+    def _around_one(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= limits[0] < 1 < limits[1]:
+            raise ValueError(f"jacobian_range must lie around 1 and above 0, got {list(limits)}")
+        return limits
 
 
 class Config(_Section):
@@ -169,6 +193,7 @@ class Config(_Section):
     measure: Measure
     quality: Quality
     deliver: Deliver
+    change_map: ChangeMapSettings
 
     @field_validator("outcomes")
     @classmethod

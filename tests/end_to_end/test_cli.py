@@ -25,7 +25,7 @@ LESIONS = (
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
     folder = tmp_path_factory.mktemp("series")
-    made = make_phantom(PhantomSpec((110, 160, 160), (2.5, 2.0, 2.0), LESIONS, seed=3))
+    made = make_phantom(PhantomSpec((110, 160, 160), (2.5, 2.0, 2.0), LESIONS, vessels=False, seed=3))
     write_series(made, folder, SeriesSpec(names="random"))
     return folder, made
 
@@ -33,7 +33,7 @@ def phantom(tmp_path_factory):
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Run a command with the threshold segmenter in the network's place; exit code and what was said."""
-    monkeypatch.setattr("volumetry.cli.app._segmenter", lambda _settings: ThresholdSegmenter())
+    monkeypatch.setattr("volumetry.cli.verbs._segmenter", lambda _settings: ThresholdSegmenter())
 
     def call(*arguments):
         with pytest.raises(SystemExit) as end:

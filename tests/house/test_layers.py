@@ -61,6 +61,8 @@ def test_public_functions_are_documented():
 
     for room in ("scan", "measure", "quality", "deliver", "batch", "phantom"):
         module = importlib.import_module(f"volumetry.{room}")
-        assert list(module.__all__) == sorted(module.__all__, key=str.casefold), room
+        assert len(set(module.__all__)) == len(module.__all__), room
         for name in module.__all__:
-            assert inspect.getdoc(getattr(module, name)), f"{room}.{name} is public and undocumented"
+            public = getattr(module, name)
+            if callable(public):  # a constant's comment is for the reader of the source
+                assert inspect.getdoc(public), f"{room}.{name} is public and undocumented"

@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from volumetry.cli.app import app
+from volumetry.cli.verbs import app
 from volumetry.errors import VolumetryError
 
 __all__ = ["app", "main"]
@@ -32,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(130) from stop
     except Exception as bug:
         traceback.print_exc()
-        typer.echo("volumetry: this is a bug; please report it with the lines above (they name no patient).", err=True)
+        typer.echo(
+            "volumetry: this is a bug; please report it with the lines above (read them first: they must name no patient).",
+            err=True,
+        )
         raise SystemExit(1) from bug
 
 

@@ -12,8 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from volumetry.deliver.result import finding_document
+
 if TYPE_CHECKING:
     from volumetry.batch import ScanFolder
+    from volumetry.scan import Inspection
 
 Document = Mapping[str, Any]
 
@@ -64,7 +67,13 @@ def scans(total: int, quiet: bool) -> Iterator[Callable[["ScanFolder", Document,
             scan_id=scan.scan_id, status=document["status"], code=document["code"], already_there=known
         )
         return
-    columns = (TextColumn("scans"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[counts]}"))
+    columns = (
+        TextColumn("scans"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[counts]}"),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=total, counts="")
 
@@ -73,6 +82,60 @@ def scans(total: int, quiet: bool) -> Iterator[Callable[["ScanFolder", Document,
             progress.update(task, advance=1, counts=" ".join(f"{n} {name}" for name, n in counts.items()))
 
         yield told
+
+
+def inspection_document(found: "Inspection") -> dict[str, Any]:
+    """What `inspect` found, for a file: the verdict, every series, and the folder's own findings."""
+    return {
+        "verdict": found.verdict,
+        "flags": [finding_document(finding) for finding in found.findings],
+        "series": [
+            {
+                "series_uid": stack.series_uid,
+                "slice_count": stack.slice_count,
+                "measurable": stack.verdict == "measurable",
+                "verdict": stack.verdict,
+                "chosen": stack.chosen,
+                "shape_kji": stack.grid and list(stack.grid.shape_kji),
+                "spacing_kji_mm": stack.grid and list(stack.grid.spacing_kji_mm),
+                "coverage_mm": stack.coverage_mm,
+                "thickness_mm": stack.series and stack.series.thickness_mm,
+                "kernel": stack.series and stack.series.kernel,
+                "kvp": stack.series and stack.series.kvp,
+                "flags": [finding_document(finding) for finding in stack.findings],
+            }
+            for stack in found.stacks
+        ],
+    }
+
+
+def inspection(document: Document) -> None:
+    """A table of the series, then what was found."""
+    console = _out()
+    table = Table("", "slices", "matrix", "spacing k j i mm", "coverage mm", "thickness mm", "kernel", "verdict")
+    for n, stack in enumerate(document["series"], start=1):
+        spacing, coverage = stack["spacing_kji_mm"], stack["coverage_mm"]
+        table.add_row(
+            f"{n}{' *' if stack['chosen'] else ''}",
+            str(stack["slice_count"]),
+            "" if stack["shape_kji"] is None else " x ".join(map(str, stack["shape_kji"][1:])),
+            "" if spacing is None else " ".join(f"{mm:.3f}" for mm in spacing),
+            "" if coverage is None else f"{coverage:.1f}",
+            "" if stack["thickness_mm"] is None else f"{stack['thickness_mm']:g}",
+            stack["kernel"] or "",
+            Text(stack["verdict"], style="green" if stack["measurable"] else "red"),
+        )
+    console.print(table)
+    for n, stack in enumerate(document["series"], start=1):
+        if stack["flags"]:
+            console.print(f"series {n}:")
+            flags(stack["flags"])
+    flags(document["flags"])
+    measurable = document["verdict"] == "measurable"
+    said = (
+        "measurable; * is the series that would be measured" if measurable else f"refused: {document['verdict']}"
+    )
+    console.print(Text(said, style="bold green" if measurable else "bold red"))
 
 
 def result(document: Document) -> None:

@@ -27,7 +27,7 @@ def as_document(outcome: Outcomes) -> dict[str, Any]:
         "scan_id": outcome.scan_id,
         "status": outcome.status.value,
         **_verdict(outcome),
-        "flags": [_flag(finding) for finding in outcome.findings],
+        "flags": [finding_document(finding) for finding in outcome.findings],
     }
     if outcome.series is not None:
         document["series"] = _series(outcome.series)
@@ -55,7 +55,8 @@ def _verdict(outcome: Outcomes) -> dict[str, str | None]:
     return {"code": first.code, "message": first.message, "hint": first.hint}
 
 
-def _flag(finding: Finding) -> dict[str, Any]:
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """One code as it stands under ``flags``."""
     severity = {Outcome.FLAG: "review", Outcome.REFUSE: "refuse"}.get(finding.outcome, "look")
     return {
         "code": finding.code,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volumetry.codes import Outcome
-from volumetry.config import Config
+from volumetry.config import Config, Quality
 from volumetry.domain import CtScan, Finding, Grid, Measurement, Tissue, TissueMap
 
 _TREND_MM = 10.0
@@ -83,14 +83,18 @@ def _truncated_ends(tissue: TissueMap, lung_ml: float, config: Config) -> Iterat
         estimate = (
             "the loss cannot be estimated"
             if share is None
-            else f"about {100 * share:.1f} % of the lung is missing"
+            else f"about {100 * share:.2f} % of the lung is missing"
         )
-        outcome = config.outcome_of(name)
-        if areas[0] > config.quality.cut_refuse_cm2 or (share or 0) > config.quality.cut_refuse_share:
-            outcome = Outcome.REFUSE
+        outcome = Outcome.REFUSE if _too_much_cut(areas[0], share, config.quality) else config.outcome_of(name)
         end = "lowest" if name.endswith("BASE") else "highest"
         text = f"{areas[0]:.1f} cm2 of lung in the {end} section: {estimate}; the volume is a lower bound"
         yield Finding(name, outcome, text, round(float(areas[0]), 2))
+
+
+def _too_much_cut(area_cm2: float, share: float | None, limits: Quality) -> bool:
+    if share is None:
+        return area_cm2 > limits.cut_unknown_cm2
+    return area_cm2 > limits.cut_refuse_cm2 or share > limits.cut_refuse_share
 
 
 def missing_beyond_cut_ml(area_from_cut_cm2: NDArray[np.float64], slice_distance_mm: float) -> float | None:

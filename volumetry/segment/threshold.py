@@ -20,7 +20,7 @@ from volumetry.segment.bodies import (
 )
 
 _LARGE = 0.1
-"""Share of the largest body of air below which another is no lung; closing would join an airway to the lungs."""
+"""Share of the largest body of air below which another is no lung."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class ThresholdSegmenter:
         twice this is such an edge, or a vessel, and no lesion.
     core_mm
         A lesion is somewhere at least this deep; vessels are not.
+    gas_hu
+        Air of airways, stomach and room; what is half-way to it from aerated lung is no lung.
     closing_mm
         Vessels that enter the lung from its border are closed over up to twice this width.
     """
@@ -44,7 +46,8 @@ class ThresholdSegmenter:
     ground_glass_hu: float = -600.0
     solid_hu: float = 40.0
     shell_mm: float = 1.6
-    core_mm: float = 3.5
+    core_mm: float = 5.0
+    gas_hu: float = -1000.0
     closing_mm: float = 4.0
 
     @property
@@ -56,6 +59,8 @@ class ThresholdSegmenter:
         """Label every voxel of `scan`; gas that is no lung is left for tidying to drop."""
         labels = np.zeros(scan.grid.shape_kji, np.uint8)
         air = _enclosed_air(scan.hu_kji < self._half(self.aerated_hu, self.solid_hu))
+        air &= ~self._airway(air, scan)
+        air = _large(air)
         reach = _voxels(max(self.closing_mm, self.shell_mm), scan.grid.spacing_kji_mm) + 2
         box = bounding_box(air, margin=reach)
         if box is not None:
@@ -73,35 +78,60 @@ class ThresholdSegmenter:
             labels[scan.no_data_kji] = Tissue.OUTSIDE
         return TissueMap(labels, scan.grid)
 
+    def _airway(self, air: Mask, scan: CtScan) -> Mask:
+        """Gas inside the body with its blurred edge: trachea and main bronchi, which open into the lungs."""
+        airway = np.zeros_like(air)
+        box = bounding_box(air)
+        if box is not None:
+            spacing = scan.grid.spacing_kji_mm
+            gas = air[box] & (scan.hu_kji[box] < self._half(self.gas_hu, self.aerated_hu))
+            bulk = self._opened(gas, spacing)
+            if bulk.any():
+                airway[box] = distance_to_outside_mm(~bulk, spacing) <= self.shell_mm
+        return airway
+
     @staticmethod
     def _half(first_hu: float, second_hu: float) -> float:
         return (first_hu + second_hu) / 2
 
     def _bulk(self, mask: Mask, spacing_kji_mm: Vector) -> Mask:
         """What remains of a mask without thin shells and tubes."""
-        if not mask.any():
-            return mask
-        depth = distance_to_outside_mm(mask, spacing_kji_mm)
-        eroded = depth > self.shell_mm
-        opened = mask & (distance_to_outside_mm(~eroded, spacing_kji_mm) <= self.shell_mm)
+        opened = self._opened(mask, spacing_kji_mm)
         found = bodies_of(opened)
+        depth = distance_to_outside_mm(mask, spacing_kji_mm)
         deep = np.unique(found.labels_kji[(depth > self.core_mm)[found.box]])
         kept = np.zeros_like(mask)
         kept[found.box] = np.isin(found.labels_kji, deep[deep > 0])
         return kept
 
+    def _opened(self, mask: Mask, spacing_kji_mm: Vector) -> Mask:
+        eroded = distance_to_outside_mm(mask, spacing_kji_mm) > self.shell_mm
+        if not eroded.any():
+            return eroded
+        opened: NDArray[np.bool_] = distance_to_outside_mm(~eroded, spacing_kji_mm) <= self.shell_mm
+        return opened
+
 
 def _enclosed_air(air: Mask) -> Mask:
-    """Large bodies of air that do not reach the sides of the image: not the room, not the airway."""
+    """Air that does not reach the sides of the image: not the room around the patient."""
     found = bodies_of(air, corners=False)
     whole = np.zeros(air.shape, np.int32)
     whole[found.box] = found.labels_kji
-    room = {0}
+    room = np.zeros(len(found.sizes) + 1, bool)
     for border in (whole[:, 0], whole[:, -1], whole[:, :, 0], whole[:, :, -1]):
-        room.update(np.unique(border).tolist())
-    enclosed = [body for body in found if body not in room]
-    large = [body for body in enclosed if found.sizes[body - 1] >= _LARGE * found.sizes[enclosed[0] - 1]]
-    return np.isin(whole, large)
+        room[border] = True
+    room[0] = True
+    return ~room[whole]
+
+
+def _large(air: Mask) -> Mask:
+    """Bodies of a size to be a lung; closing would join the others to the lungs."""
+    found = bodies_of(air, corners=False)
+    large = np.zeros_like(air)
+    if len(found.sizes):
+        count = found.at_least(_LARGE * float(found.sizes[0]))
+        large[found.box] = (found.labels_kji > 0) & (found.labels_kji <= count)
+    return large
 
 
 def _closed(mask: Mask, spacing_kji_mm: Vector, radius_mm: float) -> Mask:

@@ -85,7 +85,7 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
         labels, settings.min_component_island_mm3 / 1000 / voxel_ml
     )
     side = _sides(labels > 0, scan, settings)
-    return TissueMap(labels, tissue.grid, side, dropped)
+    return TissueMap(labels, tissue.grid, side, {cause: float(ml) for cause, ml in dropped.items()})
 
 
 def _lungs(candidates: Mask, scan: CtScan, settings: Tidy) -> Mask:

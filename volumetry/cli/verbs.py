@@ -20,7 +20,9 @@ app = typer.Typer(
 
 ConfigFiles = Annotated[
     list[Path] | None,
-    typer.Option("--config", help="TOML with differences from the defaults, or a shipped name such as nct04288102."),
+    typer.Option(
+        "--config", help="TOML with differences from the defaults, or a shipped name such as nct04288102."
+    ),
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
@@ -47,7 +49,15 @@ def _root(
 
 
 @app.command()
-def inspect(path: Path, json_file: Json = None, config: ConfigFiles = None, quiet: Quiet = False) -> None:
+def inspect(
+    path: Annotated[Path, typer.Argument(help="Folder of DICOM files.")],
+    json_file: Json = None,
+    pixels: Annotated[
+        bool, typer.Option(help="Also decode, and test that the values are Hounsfield units.")
+    ] = True,
+    config: ConfigFiles = None,
+    quiet: Quiet = False,
+) -> None:
     """What is in here: every series, its geometry, the gate's verdict and code. Needs no model.
 
     Example: volumetry inspect data-sample/phantom-001
@@ -57,12 +67,12 @@ def inspect(path: Path, json_file: Json = None, config: ConfigFiles = None, quie
     from volumetry.scan import inspect_folder
 
     _must_be_folder(path)
-    inspection = inspect_folder(path, _settings(config))
+    found = show.inspection_document(inspect_folder(path, _settings(config), pixels=pixels))
     if json_file:
-        write_whole(json_file, _json_bytes(show.inspection_document(inspection)))
+        write_whole(json_file, _json_bytes(found))
     if not quiet:
-        show.inspection(inspection)
-    if not show.is_measurable(inspection):
+        show.inspection(found)
+    if found["verdict"] != "measurable":
         raise typer.Exit(3)
 
 
