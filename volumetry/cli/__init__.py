@@ -32,10 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(130) from stop
     except Exception as bug:
         traceback.print_exc()
-        typer.echo(
-            "volumetry: this is a bug; please report it with the lines above (read them first: they must name no patient).",
-            err=True,
-        )
+        typer.echo("volumetry: this is a bug; please report it with the lines above.", err=True)
+        typer.echo("  Read them first: they must name no patient.", err=True)
         raise SystemExit(1) from bug
 
 

@@ -84,6 +84,31 @@ def scans(total: int, quiet: bool) -> Iterator[Callable[["ScanFolder", Document,
         yield told
 
 
+@contextmanager
+def steps(quiet: bool) -> Iterator[Callable[[int, int, Mapping[str, float]], None] | None]:
+    """A bar over a training's steps with its latest figures; every hundredth step as a JSON line elsewhere."""
+    if quiet:
+        yield None
+        return
+    if not sys.stderr.isatty():
+
+        def logged(step: int, total: int, figures: Mapping[str, float]) -> None:
+            if step % 100 == 0 or step == total:
+                _log_line(step=step, steps=total, **{name: round(value, 5) for name, value in figures.items()})
+
+        yield logged
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[figures]}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=None, figures="")
+
+        def told(step: int, total: int, figures: Mapping[str, float]) -> None:
+            text = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            progress.update(task, completed=step, total=total, figures=text)
+
+        yield told
+
+
 def inspection_document(found: "Inspection") -> dict[str, Any]:
     """What `inspect` found, for a file: the verdict, every series, and the folder's own findings."""
     return {

@@ -165,18 +165,22 @@ def phantom(
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="Training recipe, e.g. configs/train-lesion2d.toml.")],
-    data: Annotated[Path, typer.Option(help="Root of the training data that the recipe names.")],
-    out: Annotated[Path, typer.Option(help="Run folder: checkpoints, curves, and the finished model folder.")],
+    out: Annotated[Path, typer.Option(help="Where the model folder and, beside it, the run's folder go.")],
+    data: Annotated[Path | None, typer.Option(help="Root of the training data; the recipe's by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Make a model. Killed and started again with the same folder, it goes on where it was.
 
-    Example: volumetry train configs/train-lesion2d.toml --data ../shared/data --out runs/lesion2d
+    Example: volumetry train configs/train-lesion2d.toml --data ../shared/data --out models
     """
+    from volumetry.cli import show
     from volumetry.learn.train import train as run
 
-    run(config, data, out, device=device, quiet=quiet)
+    with show.steps(quiet) as progress:
+        folder = run(config, out, data, device, progress=progress)
+    if not quiet:
+        typer.echo("stopped at the time limit; run again to go on" if folder is None else f"made {folder.name}")
 
 
 @app.command()
@@ -196,7 +200,7 @@ def evaluate(
     from volumetry.learn.evaluate import evaluate as run
 
     _must_be_folder(dataset)
-    scores = run(dataset, _settings(config, device))
+    scores = run(dataset, _segmenter(_settings(config, device)))
     write_whole(json_file, _json_bytes(scores))
     if not quiet:
         show.scores(scores)
