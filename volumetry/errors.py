@@ -5,6 +5,7 @@
     VolumetryError            code, message, hint, exit_code
       InputError              3   the scan cannot be measured as it was given
         ScanRefusedError               ... for the reasons (findings) it carries
+      ScanFailedError         3   the scan was not measured, and the failure is ours
       ConfigError             4   a setting is wrong
       ModelError              5   the weights are not what their card says
       SegmentationError       6   no lungs, or an answer that contradicts itself
@@ -62,6 +63,14 @@ class InputError(VolumetryError):
 
     code = "INPUT"
     hint = "Run `volumetry inspect` on the folder to see every series and what is wrong with it."
+    exit_code = 3
+
+
+class ScanFailedError(VolumetryError):
+    """The scan gave no number because of a failure of ours: a time or memory limit, a worker's death, a bug."""
+
+    code = "INTERNAL_ERROR"
+    hint = "This failure is ours, not the scan's: run it again alone, and report it if it comes back."
     exit_code = 3
 
 

@@ -1,1 +1,42 @@
-"""(being built)."""
+"""Digital reference objects: chests whose volumes are known from formulas, as arrays and as DICOM series."""
+
+from volumetry.phantom.damage import DAMAGES, LEGAL, Damage
+from volumetry.phantom.pixels import LOSSLESS, LOSSY
+from volumetry.phantom.sample import write_phantoms
+from volumetry.phantom.series import SeriesSpec, write_series
+from volumetry.phantom.spec import (
+    AXIAL,
+    CORONAL,
+    HEAD_TO_FEET,
+    PRONE,
+    SAGITTAL,
+    Lesion,
+    PhantomSpec,
+    rotated,
+    tilted,
+)
+from volumetry.phantom.thorax import Phantom, make_phantom, truth_map, truth_of
+
+__all__ = [
+    "AXIAL",
+    "CORONAL",
+    "DAMAGES",
+    "HEAD_TO_FEET",
+    "LEGAL",
+    "LOSSLESS",
+    "LOSSY",
+    "PRONE",
+    "SAGITTAL",
+    "Damage",
+    "Lesion",
+    "Phantom",
+    "PhantomSpec",
+    "SeriesSpec",
+    "make_phantom",
+    "rotated",
+    "tilted",
+    "truth_map",
+    "truth_of",
+    "write_phantoms",
+    "write_series",
+]

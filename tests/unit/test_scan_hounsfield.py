@@ -1,0 +1,194 @@
+"""Numbers that are no HU are refused; true HU pass however noisy, cropped, padded, diseased or coarse they are."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scan_series import SLICES, chest_hu, series, write
+
+from volumetry.config import Config, load_config
+from volumetry.scan.contents import contents_of
+from volumetry.scan.hounsfield import HuVolume, hounsfield
+from volumetry.scan.slice_header import SliceHeader
+
+Volume = NDArray[np.int64]
+HU = chest_hu().astype(np.int64)
+STORED = HU + 1024
+LUNG = HU < -700
+OUTSIDE = np.hypot(*np.ogrid[-1:1:48j, -1:1:56j]) > 1
+AIR = HU < -950
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return load_config()
+
+
+@pytest.fixture(scope="module")
+def headers(tmp_path_factory: pytest.TempPathFactory, config: Config) -> tuple[SliceHeader, ...]:
+    return contents_of(write(tmp_path_factory.mktemp("s") / "s", series()), config).stacks[0].slices
+
+
+def _judged(stored: Volume, headers: tuple[SliceHeader, ...], config: Config, **facts: object) -> HuVolume:
+    signed_hu = {"signed": True, "bits_stored": 16, "slope": 1.0, "intercept": 0.0}
+    slices = [replace(h, **(signed_hu | facts)) for h in headers]  # type: ignore[arg-type]  # fields of the noun
+    return hounsfield(stored.astype(np.int32), slices, 0.001, config)
+
+
+def _codes(volume: HuVolume) -> set[str]:
+    return {finding.code for finding in volume.findings}
+
+
+def _noise(sigma: float) -> Volume:
+    return np.rint(HU + np.random.default_rng(1).normal(0, sigma, HU.shape)).astype(np.int64)
+
+
+def _where(mask: NDArray[np.bool_], values: Volume | int) -> Volume:
+    return np.where(mask, values, HU)
+
+
+def _window(low: int, high: int, top: int) -> Volume:
+    return np.rint((HU.clip(low, high) - low) * top / (high - low)).astype(np.int64)
+
+
+def _slices(k: int | slice, change: Callable[[Volume], Volume]) -> Volume:
+    out = HU.copy()
+    out[k] = change(out[k])
+    return out
+
+
+UNSIGNED = {"signed": False, "bits_stored": 12, "intercept": -1024.0}
+GOOD: dict[str, tuple[Volume, dict[str, object]]] = {
+    "as it is": (HU, {}),
+    "unsigned 12 bit": (STORED, UNSIGNED),
+    "odd slope": (np.rint((HU + 4047) / 2.0002442).astype(np.int64), {"slope": 2.0002442, "intercept": -4047.0}),
+    "noise of 60 HU": (_noise(60), {}),
+    "noise of 60 HU cut at -1024": (_noise(60).clip(-1024, 3071) + 1024, UNSIGNED),
+    "no outside air": (HU[:, 8:-8, 8:-8], {}),
+    "diffuse disease": (_where(LUNG & ~AIR, np.rint(HU * 0.3 - 120).astype(np.int64)), {}),
+    "emphysema": (_where(LUNG & ~AIR, HU - 90), {}),
+    "consolidated lungs": (_where(LUNG & ~AIR, HU + 880), {}),
+    "contrast": (_where((HU > 20) & (np.arange(56) % 5 == 0), HU + 260), {}),
+}
+BAD: dict[str, tuple[Volume, dict[str, object]]] = {
+    "signed read as unsigned": (HU % 2**16, {"signed": False}),
+    "signed 12 bit read as unsigned": (HU % 2**12, {"signed": False, "bits_stored": 12}),
+    "no intercept": (STORED, UNSIGNED | {"intercept": 0.0}),
+    "intercept twice": (STORED, UNSIGNED | {"intercept": -2048.0}),
+    "slope 2": (STORED, UNSIGNED | {"slope": 2.0}),
+    "slope 0.5": (STORED, UNSIGNED | {"slope": 0.5}),
+    "HU doubled": (HU, {"slope": 2.0}),
+    "HU halved": (HU, {"slope": 0.5}),
+    "100 HU too high": (HU + 100, {}),
+    "60 HU too low": (HU - 60, {}),
+    "inverted": (STORED.max() - STORED, UNSIGNED),
+    "sign turned": (-HU, {}),
+    "lung window in 8 bit": (_window(-1350, 150, 255), UNSIGNED),
+    "soft-tissue window in 12 bit": (_window(-160, 240, 4095), UNSIGNED),
+    "8 bit spread over HU": (_window(-1024, 1024, 255), {"slope": 2048 / 255, "intercept": -1024.0}),
+    "constant": (np.full_like(HU, 40), {}),
+    "noise alone": (np.random.default_rng(2).integers(0, 4096, HU.shape), UNSIGNED),
+    "bytes swapped": (STORED.astype("<u2").byteswap().astype(np.int64), UNSIGNED | {"bits_stored": 16}),
+    "one slice blank": (_slices(30, np.zeros_like), {}),
+    "one slice off by 1024": (_slices(30, lambda plane: plane + 1024), {}),
+    "first slice inverted": (_slices(0, np.negative), {}),
+    "every second slice off": (_slices(slice(None, None, 2), lambda planes: planes + 1024), {}),
+    "upper half off": (_slices(slice(31, None), lambda planes: planes + 1024), {}),
+    "one slice of noise": (_slices(30, lambda p: np.random.default_rng(3).integers(-1024, 800, p.shape)), {}),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_true_hu_pass(name: str, headers: tuple[SliceHeader, ...], config: Config) -> None:
+    stored, facts = GOOD[name]
+    volume = _judged(stored, headers, config, **facts)
+    assert "HU_IMPLAUSIBLE" not in _codes(volume), [f.message for f in volume.findings]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_hu_is_refused(name: str, headers: tuple[SliceHeader, ...], config: Config) -> None:
+    stored, facts = BAD[name]
+    assert "HU_IMPLAUSIBLE" in _codes(_judged(stored, headers, config, **facts))
+
+
+@pytest.mark.parametrize("shift", [-32, 32])
+def test_drift_near_the_limit_is_flagged(shift: int, headers: tuple[SliceHeader, ...], config: Config) -> None:
+    volume = _judged(HU + shift, headers, config)
+    assert _codes(volume) == {"HU_DRIFT"}
+    assert volume.air_hu == pytest.approx(-1000 + shift, abs=3)
+
+
+def test_metal_is_flagged_with_its_volume(headers: tuple[SliceHeader, ...], config: Config) -> None:
+    stored = HU.copy()
+    stored[20:22, 20:30, 20:30] = 3050
+    volume = _judged(stored, headers, config)
+    (finding,) = volume.findings
+    assert finding.code == "METAL"
+    assert finding.value == pytest.approx(2 * 10 * 10 * 0.001)
+
+
+def test_unsigned_bone_read_as_signed_is_noticed(headers: tuple[SliceHeader, ...], config: Config) -> None:
+    """Only what lies above the middle of the range wraps: the lungs look right, the bones turn darker than air."""
+    stored = STORED.copy()
+    stored[:, 22:28, 26:32] = 1024 + 700
+    stored[:, 24:26, 28:30] = 1024 + 1300
+    wrapped = np.where(stored >= 2048, stored - 4096, stored)
+    facts = {"bits_stored": 12, "intercept": -1024.0}
+    assert "HU_IMPLAUSIBLE" in _codes(_judged(wrapped, headers, config, **facts))
+    assert "HU_IMPLAUSIBLE" not in _codes(_judged(stored, headers, config, **(facts | {"signed": False})))
+
+
+@pytest.mark.parametrize("value", [-2000, -1500, -3024, -32768])
+@pytest.mark.parametrize("tagged", [True, False])
+def test_padding_becomes_air_and_is_masked(
+    value: int, tagged: bool, headers: tuple[SliceHeader, ...], config: Config
+) -> None:
+    stored = _where(OUTSIDE[None], value)
+    volume = _judged(stored, headers, config, padding=(value,) if tagged else ())
+    assert _codes(volume) == {"PADDING_MASKED"}
+    assert volume.no_data_kji is not None
+    assert np.array_equal(volume.no_data_kji, np.broadcast_to(OUTSIDE, HU.shape))
+    assert np.array_equal(volume.hu_kji, np.where(OUTSIDE, -1000, HU))
+
+
+def test_padding_range_is_masked(headers: tuple[SliceHeader, ...], config: Config) -> None:
+    stored = _where(OUTSIDE[None], np.where(np.arange(56) % 2, -2000, -1800)[None, None])
+    volume = _judged(stored, headers, config, padding=(-2000, -1700))
+    assert volume.no_data_kji is not None
+    assert np.array_equal(volume.no_data_kji, np.broadcast_to(OUTSIDE, HU.shape))
+
+
+def test_padding_value_that_is_a_density_takes_no_lung_away(
+    headers: tuple[SliceHeader, ...], config: Config
+) -> None:
+    """Stored 0 is padding and the darkest noise at once: only pixels that hold it in every slice are padding."""
+    stored = STORED.copy()
+    stored[:, OUTSIDE] = 0
+    stored[::7, 20:24, 20:24] = 0
+    volume = _judged(stored, headers, config, padding=(0,), **UNSIGNED)
+    assert volume.no_data_kji is not None
+    assert np.array_equal(volume.no_data_kji, np.broadcast_to(OUTSIDE, HU.shape))
+
+
+def test_circle_filled_with_water_is_padding_too(headers: tuple[SliceHeader, ...], config: Config) -> None:
+    volume = _judged(_where(OUTSIDE[None], 0), headers, config)
+    assert "PADDING_MASKED" in _codes(volume)
+
+
+def test_rescale_is_applied_slice_by_slice(headers: tuple[SliceHeader, ...], config: Config) -> None:
+    slices = [replace(h, intercept=-1024.0 - k % 3) for k, h in enumerate(headers)]
+    stored = STORED + (np.arange(SLICES) % 3)[:, None, None]
+    volume = hounsfield(stored.astype(np.uint16), slices, 0.001, config)
+    assert np.array_equal(volume.hu_kji, HU)
+    assert volume.hu_kji.dtype == np.float32
+
+
+def test_field_without_lungs_is_left_to_the_search_for_lungs(
+    headers: tuple[SliceHeader, ...], config: Config, tmp_path: Path
+) -> None:
+    """A head or an abdomen holds true HU: it is no chest, but nothing is wrong with its numbers."""
+    stored = _where(LUNG & ~AIR, np.random.default_rng(4).integers(10, 70, HU.shape))
+    assert _codes(_judged(stored, headers, config)) == set()

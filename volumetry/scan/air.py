@@ -1,0 +1,101 @@
+"""Where the air of a CT lies on the HU scale.
+
+Measured on block means, which noise moves little: a quantile of noisy voxels would find air that is not there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volumetry.scan.padding import Mask
+
+_BLOCK = 4
+_LIGHT_HU = -600.0
+_NEAR_MODE_HU, _SHARE_NEAR_MODE = 25.0, 0.45
+"""Air lies close to its mode, noise apart; of lung, which vessels run through, only about a quarter does."""
+_DARKER_HU = 40.0
+"""Nothing is darker than air: a rim this much lighter than the darkest places is lung, cut by a tight crop."""
+_RIM_BLOCKS = 2
+_DARKEST = 0.0005
+
+
+@dataclass(frozen=True, slots=True)
+class AirEvidence:
+    """Two measures of air in HU.
+
+    Parameters
+    ----------
+    outside_hu
+        Mode of the air at the rim of the field of view; None if there is too little, as in a tight crop.
+    darkest_hu
+        The darkest places anywhere: in a crop the trachea, the bronchi, emphysema.
+    """
+
+    outside_hu: float | None
+    darkest_hu: float
+
+
+def block_means(hu_kji: NDArray[np.float32] | Mask) -> NDArray[np.float32]:
+    """Means of small in-plane blocks; rows and columns that fill no block are left out."""
+    block = max(1, min(_BLOCK, min(hu_kji.shape[1:]) // 16))
+    rows, columns = (n // block for n in hu_kji.shape[1:])
+    means = np.empty((len(hu_kji), rows, columns), np.float32)
+    for k, plane in enumerate(hu_kji):
+        blocks = plane[: rows * block, : columns * block].reshape(rows, block, columns, block)
+        blocks.mean(axis=(1, 3), dtype=np.float32, out=means[k])
+    return means
+
+
+def air_evidence(means: NDArray[np.float32], no_data_kji: Mask | None) -> AirEvidence:
+    """Look for air at the rim of the field of view, and for the darkest places in it.
+
+    Parameters
+    ----------
+    means
+        From `block_means`.
+    """
+    valid = np.ones(means.shape, bool) if no_data_kji is None else block_means(no_data_kji) == 0
+    rim = valid & ~_shrunk(valid)
+    darkest_hu = _darkest(means, valid)
+    outside_hu = _mode(means, rim)
+    if outside_hu is not None and outside_hu - darkest_hu > _DARKER_HU:
+        outside_hu = None
+    return AirEvidence(outside_hu, darkest_hu)
+
+
+def _darkest(means: NDArray[np.float32], valid: NDArray[np.bool_]) -> float:
+    """A low quantile over blocks of blocks, of which the trachea still holds several."""
+    rows, columns = (n // 2 * 2 for n in means.shape[1:])
+    four = [(slice(None), slice(j, rows, 2), slice(i, columns, 2)) for j in (0, 1) for i in (0, 1)]
+    pooled = sum((means[part] for part in four[1:]), means[four[0]]) / 4
+    whole = np.logical_and.reduce([valid[part] for part in four])
+    return float(np.quantile(pooled[whole] if whole.any() else pooled, _DARKEST))
+
+
+def _shrunk(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Without a rim of `_RIM_BLOCKS` in the plane; the image border counts as an edge."""
+    inside = np.pad(valid, ((0, 0), (1, 1), (1, 1)), constant_values=False)
+    for _ in range(_RIM_BLOCKS):
+        grown = inside.copy()
+        for axis in (1, 2):
+            for step in (1, -1):
+                grown &= np.roll(inside, step, axis=axis)
+        inside = grown
+    return inside[:, 1:-1, 1:-1]
+
+
+def _mode(means: NDArray[np.float32], rim: NDArray[np.bool_]) -> float | None:
+    """Mode of the light blocks of the rim if they are much alike, and many."""
+    light = rim & (means < _LIGHT_HU)
+    values = means[light]
+    if values.size < max(20, 0.05 * np.count_nonzero(rim)):
+        return None
+    neighbours = light[..., 1:] & light[..., :-1]
+    steps = np.abs(np.diff(means, axis=2))[neighbours]
+    noise_hu = float(np.median(steps)) if steps.size else 0.0
+    lowest = float(values.min())
+    counts = np.bincount((values - lowest).astype(np.int64))
+    mode_hu = lowest + float(np.convolve(counts, np.ones(9), mode="same").argmax()) + 0.5
+    near = np.count_nonzero(np.abs(values - mode_hu) <= _NEAR_MODE_HU + noise_hu)
+    return mode_hu if near >= _SHARE_NEAR_MODE * values.size else None

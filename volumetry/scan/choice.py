@@ -1,0 +1,103 @@
+"""Which stack is measured: the only one there is, or the one that the configuration's rule picks."""
+
+from collections.abc import Sequence
+
+from volumetry.config import Config
+from volumetry.domain import Finding, ScanRefusedError
+from volumetry.scan.contents import Contents
+from volumetry.scan.findings import found, plural, refuses
+from volumetry.scan.gate import GatedStack
+
+_NO_VOLUME = frozenset({"TOO_FEW_SLICES", "NOT_CT_NUMBERS", "NOT_CT"})
+"""A stack refused for one of these was never the chest volume, whatever else is wrong with it."""
+
+
+def choose(contents: Contents, config: Config) -> tuple[GatedStack, tuple[Finding, ...]]:
+    """Take the one stack to measure.
+
+    Returns
+    -------
+    stack, findings
+        The findings of the folder, of the choice and of the stack.
+
+    Raises
+    ------
+    ScanRefusedError
+        With every reason: of the folder, of the stack, or of the choice between several.
+    """
+    folder = list(contents.findings)
+    if not contents.stacks:
+        raise ScanRefusedError(folder)
+    measurable = [stack for stack in contents.stacks if stack.measurable]
+    volumes = [stack for stack in contents.stacks if _may_be_volume(stack, contents.stacks)]
+    if len(volumes) > 1:
+        chosen = _by_rule(measurable, config)
+        if chosen is None:
+            findings = [_ambiguous(contents.stacks, config), *folder]
+            if not measurable:
+                findings += volumes[0].findings
+            raise ScanRefusedError(findings)
+        reason = f"rule {config.select.rule} chose one of {plural(len(volumes), 'volume')}: {_words(chosen)}"
+        folder.append(found(config, "SERIES_SELECTED", reason))
+    else:
+        chosen = volumes[0] if volumes else contents.stacks[0]
+    folder += _ignored(
+        [stack for stack in contents.stacks if stack is not chosen and stack not in volumes], config
+    )
+    findings = [*folder, *chosen.findings]
+    if refuses(findings):
+        raise ScanRefusedError(findings, chosen.series)
+    return chosen, tuple(findings)
+
+
+def _may_be_volume(stack: GatedStack, stacks: Sequence[GatedStack]) -> bool:
+    """Whether leaving it out needs a rule; what was split off a series may be the missing part of it."""
+    series = [other.slices[0].series_uid for other in stacks]
+    split_off = series.count(stack.slices[0].series_uid) > 1
+    return split_off or not any(finding.code in _NO_VOLUME for finding in stack.findings)
+
+
+def _by_rule(measurable: Sequence[GatedStack], config: Config) -> GatedStack | None:
+    """The one stack that the rule picks; None if it picks none or cannot tell two apart."""
+    left = list(measurable)
+    rule, wanted = config.select.rule, config.select.kernel_preference
+    if rule == "none":
+        return None
+    if rule.startswith("kernel"):
+        kernels = [_kernel(stack) for stack in left]
+        best = next((kernel for kernel in wanted if kernel in kernels), None)
+        left = [stack for stack in left if best is not None and _kernel(stack) == best]
+    if rule.endswith("thinnest") and left:
+        thinnest = min(map(_thickness_mm, left))
+        left = [stack for stack in left if _thickness_mm(stack) == thinnest]
+    return left[0] if len(left) == 1 else None
+
+
+def _kernel(stack: GatedStack) -> str | None:
+    return stack.series.kernel if stack.series else None
+
+
+def _thickness_mm(stack: GatedStack) -> float:
+    """Thickness or spacing, whichever is larger, to 0.01 mm."""
+    if stack.geometry is None or stack.series is None:
+        raise ValueError("a measurable stack has a geometry")
+    return round(max(stack.geometry.spacing_mm, stack.series.thickness_mm or 0.0), 2)
+
+
+def _words(stack: GatedStack) -> str:
+    if stack.geometry is None:
+        return f"{plural(len(stack.slices), 'slice')}, no volume"
+    return f"{plural(len(stack.slices), 'slice')} every {stack.geometry.spacing_mm:.2f} mm"
+
+
+def _ambiguous(stacks: Sequence[GatedStack], config: Config) -> Finding:
+    listed = "; ".join(f"{n}: {_words(stack)} ({stack.verdict})" for n, stack in enumerate(stacks[:8], 1))
+    message = f"{len(stacks)} stacks and no rule that picks one: {listed}"
+    return found(config, "AMBIGUOUS_VOLUMES", message, len(stacks))
+
+
+def _ignored(stacks: Sequence[GatedStack], config: Config) -> list[Finding]:
+    if not stacks:
+        return []
+    listed = "; ".join(f"{_words(stack)} ({stack.verdict})" for stack in stacks[:8])
+    return [found(config, "OTHER_SERIES_IGNORED", f"{plural(len(stacks), 'other stack')}: {listed}", len(stacks))]

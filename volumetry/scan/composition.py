@@ -1,0 +1,185 @@
+"""Headers -> stacks: duplicates and scouts dropped, then everything that is not one acquisition split apart.
+
+This comes before any test of spacing: two interleaved acquisitions look like one good stack.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from volumetry.config import Config
+from volumetry.domain import Finding
+from volumetry.scan.findings import found, named, plural
+from volumetry.scan.positions import along_normal_mm, angle_deg, is_orthonormal, orientation_of_most
+from volumetry.scan.slice_header import SliceHeader
+from volumetry.scan.sweeps import repeated_sweeps
+
+Key = Callable[[SliceHeader], Hashable]
+
+_ORTHOGONAL_DEG = 45.0
+"""A slice tilted more than this against the others is another plane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Slices that claim to be one volume.
+
+    Parameters
+    ----------
+    slices
+        In no particular order.
+    series
+        All images of the series they came from, duplicates apart: the numbering is judged on these.
+    findings
+        What the composition has shown.
+    """
+
+    slices: tuple[SliceHeader, ...]
+    series: tuple[SliceHeader, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+def stacks_of(headers: Sequence[SliceHeader], config: Config) -> tuple[Stack, ...]:
+    """Split the images of a folder into stacks, the largest first."""
+    by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
+    for header in headers:
+        by_series[header.series_uid].append(header)
+    stacks = [stack for series in by_series.values() for stack in _stacks_of_series(series, config)]
+    return tuple(sorted(stacks, key=lambda s: (-len(s.slices), min(h.sop_uid for h in s.slices))))
+
+
+def drop_localizers(headers: Sequence[SliceHeader], config: Config) -> tuple[list[SliceHeader], list[Finding]]:
+    """Drop scouts: by ImageType, or because they lie across their series and are too few for a volume."""
+    by_type = [h for h in headers if "LOCALIZER" in h.image_type]
+    rest = [h for h in headers if "LOCALIZER" not in h.image_type]
+    across: list[SliceHeader] = []
+    for series in {h.series_uid for h in rest}:
+        mine = [h for h in rest if h.series_uid == series]
+        most = orientation_of_most(mine)
+        odd = [h for h in mine if most is not None and _lies_across(h, most)]
+        if len(odd) < min(config.geometry.min_slices, len(mine) - len(odd)):
+            across += odd
+    dropped = len(by_type) + len(across)
+    if not dropped:
+        return list(headers), []
+    gone = {h.sop_uid for h in across}
+    message = f"{plural(dropped, 'scout image')} dropped: no part of the volume"
+    return [h for h in rest if h.sop_uid not in gone], [found(config, "LOCALIZER_DROPPED", message, dropped)]
+
+
+def _lies_across(header: SliceHeader, most: np.ndarray) -> bool:
+    if header.orientation is None or not is_orthonormal(header.orientation, 0.01):
+        return False
+    return angle_deg(header.orientation, most) > _ORTHOGONAL_DEG
+
+
+def _stacks_of_series(series: Sequence[SliceHeader], config: Config) -> Iterable[Stack]:
+    whole = Stack(tuple(series), tuple(series))
+    parts = [whole]
+    for split in (_by_reconstruction, _by_acquisition, _by_frame):
+        parts = [smaller for part in parts for smaller in split(part, config)]
+    return parts
+
+
+def _by_reconstruction(stack: Stack, config: Config) -> list[Stack]:
+    """Split by what one reconstruction cannot have two of."""
+    keys: tuple[tuple[str, Key], ...] = (
+        ("ConvolutionKernel", lambda h: h.kernel),
+        ("KVP", lambda h: h.kvp),
+        ("ImageType", lambda h: h.image_type[2:] or None),
+        ("TemporalPositionIdentifier", lambda h: h.temporal_position),
+        ("NominalPercentageOfCardiacPhase", lambda h: h.cardiac_phase),
+    )
+    parts = [stack]
+    for keyword, key in keys:
+        parts = [smaller for part in parts for smaller in _split(part, keyword, _groups(part.slices, key), config)]
+    return parts
+
+
+def _by_acquisition(stack: Stack, config: Config) -> list[Stack]:
+    """Split by acquisition, but only acquisitions that went over the same place.
+
+    One volume may well be made of consecutive acquisitions, and some scanners give each slice its own number.
+    Original and derived images are told apart here too: as parts of one stack they are only flagged.
+    """
+    keys: tuple[tuple[str, Key], ...] = (
+        ("ImageType", lambda h: h.image_type[:2] or None),
+        ("AcquisitionNumber", lambda h: h.acquisition_number),
+        ("AcquisitionTime", lambda h: h.acquisition_time),
+    )
+    for keyword, key in keys:
+        groups = _groups(stack.slices, key)
+        if 1 < len(groups) <= len(stack.slices) // 3 and _cover_common_range(groups):
+            return _split(stack, keyword, groups, config)
+    for keyword, sweeps in repeated_sweeps(stack.slices):
+        if _cover_common_range(sweeps):
+            return _split(stack, keyword, sweeps, config)
+    return [stack]
+
+
+def _by_frame(stack: Stack, config: Config) -> list[Stack]:
+    """Split by matrix, pixel spacing and frame of reference where that leaves whole volumes at one place.
+
+    Where it does not, the gate refuses the stack with a code of its own.
+    """
+    keys: tuple[Key, ...] = (
+        lambda h: (h.rows, h.columns),
+        lambda h: h.pixel_spacing_mm and tuple(round(x, 4) for x in h.pixel_spacing_mm),
+        lambda h: h.frame_of_reference,
+    )
+    parts = [stack]
+    for key in keys:
+        smaller: list[Stack] = []
+        for part in parts:
+            groups = _groups(part.slices, key)
+            whole = len(groups) > 1 and all(len(g) >= config.geometry.min_slices for g in groups)
+            split = whole and _cover_common_range(groups)
+            smaller += [replace(part, slices=tuple(g)) for g in groups] if split else [part]
+        parts = smaller
+    return parts
+
+
+def _groups(slices: Sequence[SliceHeader], key: Key) -> list[list[SliceHeader]]:
+    """Slices by value, the largest group first; slices without a value join the only other group there is."""
+    groups: dict[Hashable, list[SliceHeader]] = defaultdict(list)
+    for header in slices:
+        groups[key(header)].append(header)
+    if len(groups) == 2 and None in groups:
+        return [list(slices)]
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def _split(stack: Stack, keyword: str, groups: list[list[SliceHeader]], config: Config) -> list[Stack]:
+    """Two or more volumes become stacks; fewer cannot be told apart, and the stack is ambiguous as a whole."""
+    if len(groups) < 2:
+        return [stack]
+    enough = config.geometry.min_slices
+    if sum(len(group) >= enough for group in groups) >= 2:
+        return [replace(stack, slices=tuple(group)) for group in groups]
+    sizes = ", ".join(str(len(group)) for group in groups[:6])
+    message = (
+        f"one series holds images that differ in {named(keyword)} (groups of {sizes}): "
+        "they are no single volume, and none of the groups can be taken for it"
+    )
+    return [replace(stack, findings=(*stack.findings, found(config, "AMBIGUOUS_VOLUMES", message, len(groups))))]
+
+
+def _cover_common_range(groups: Sequence[Sequence[SliceHeader]]) -> bool:
+    """Whether two groups of at least three slices went over the same place, by half of the shorter one."""
+    everything = [h for group in groups for h in group]
+    most = orientation_of_most(everything)
+    if most is None:
+        return False
+    ranges = []
+    for group in groups:
+        places = along_normal_mm(group, most)
+        if len(places) >= 3:
+            ranges.append(np.quantile(places, (0.1, 0.9)).tolist())  # one misplaced slice makes no range
+    for n, (low, high) in enumerate(ranges):
+        for other_low, other_high in ranges[:n]:
+            common = min(high, other_high) - max(low, other_low)
+            if common > 0.5 * min(high - low, other_high - other_low):
+                return True
+    return False

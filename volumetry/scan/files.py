@@ -1,0 +1,131 @@
+"""Which files there are: regular files only, each remembered as it was, so that a change is noticed."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from volumetry.config import Config, Limits
+from volumetry.domain import Finding
+from volumetry.scan.findings import found, plural
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A regular file as it was when it was listed."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+    inode: int
+
+    def open(self) -> BinaryIO:
+        """Open for reading; never follows a link and never waits for a FIFO.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be opened, or is no longer the regular file that was listed.
+        """
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(self.path, flags)
+        try:
+            now = os.fstat(descriptor)
+            if not stat.S_ISREG(now.st_mode) or now.st_ino != self.inode:
+                raise OSError("the file was replaced after it was listed")
+            return os.fdopen(descriptor, "rb")
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The regular files under a folder, ordered by name, and what was passed over."""
+
+    files: tuple[FileRef, ...]
+    links: int = 0
+    special: int = 0
+    denied: int = 0
+    too_many: bool = False
+    too_deep: bool = False
+
+    def findings(self, config: Config) -> tuple[Finding, ...]:
+        """Codes of the folder itself."""
+        limits = config.limits
+        facts = (
+            ("LINKS_SKIPPED", self.links, f"{plural(self.links, 'symbolic link')} not followed"),
+            ("NOT_REGULAR_FILE", self.special, f"{self.special} FIFO, socket or device entries skipped"),
+            (
+                "ACCESS_DENIED",
+                self.denied,
+                f"{plural(self.denied, 'folder')} cannot be listed: slices may be inside",
+            ),
+            ("LIMIT_EXCEEDED", int(self.too_many), f"more than {limits.max_files} files in one input"),
+            ("LIMIT_EXCEEDED", int(self.too_deep), f"folders nested deeper than {limits.max_depth}"),
+        )
+        return tuple(found(config, code, message, count) for code, count, message in facts if count)
+
+
+def list_files(folder: Path, limits: Limits) -> Listing:
+    """Every regular file under `folder`, by `lstat` alone; links, FIFOs, sockets and devices are only counted.
+
+    The folder itself may be reached through a link, since the user named it; it may also be a single file.
+    A folder that does not exist has no files.
+    """
+    try:
+        root = folder.resolve()
+        status = root.stat()
+    except (OSError, RuntimeError):
+        return Listing(())
+    if stat.S_ISREG(status.st_mode):
+        return Listing((_as_listed(root, status),))
+    if not stat.S_ISDIR(status.st_mode):
+        return Listing((), special=1)
+    return _walk(root, limits)
+
+
+def changed_since(listing: Listing, folder: Path, limits: Limits) -> int:
+    """How many files appeared, vanished or changed since `listing` was made."""
+    return len(set(listing.files) ^ set(list_files(folder, limits).files))
+
+
+def _walk(root: Path, limits: Limits) -> Listing:
+    files: list[FileRef] = []
+    links = special = denied = 0
+    too_deep = False
+    waiting = [(root, 0)]
+    while waiting:
+        folder, depth = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISLNK(status.st_mode):
+                        links += 1
+                    elif stat.S_ISDIR(status.st_mode):
+                        if depth < limits.max_depth:
+                            waiting.append((Path(entry.path), depth + 1))
+                        else:
+                            too_deep = True
+                    elif stat.S_ISREG(status.st_mode):
+                        files.append(_as_listed(Path(entry.path), status))
+                    else:
+                        special += 1
+                    if len(files) > limits.max_files:
+                        return Listing(_ordered(files), links, special, denied, too_many=True, too_deep=too_deep)
+        except FileNotFoundError:
+            continue  # vanished while we looked: the second listing tells
+        except OSError:
+            denied += 1
+    return Listing(_ordered(files), links, special, denied, too_deep=too_deep)
+
+
+def _as_listed(path: Path, status: os.stat_result) -> FileRef:
+    return FileRef(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _ordered(files: list[FileRef]) -> tuple[FileRef, ...]:
+    """Ordered by the bytes of the name, which exist for every name."""
+    return tuple(sorted(files, key=lambda file: os.fsencode(file.path)))

@@ -1,0 +1,51 @@
+"""How the scan room states what it found."""
+
+from collections.abc import Sequence
+
+from pydicom.datadict import tag_for_keyword
+
+from volumetry.codes import CATALOGUE, Outcome
+from volumetry.config import Config
+from volumetry.domain import Finding
+
+
+def found(config: Config, code: str, message: str, value: float | int | str | None = None) -> Finding:
+    """State a code with the outcome that these settings give it."""
+    return Finding(code, config.outcome_of(code), message, value)
+
+
+def found_mildly(config: Config, code: str, mild: Outcome, message: str, value: float | None = None) -> Finding:
+    """State a code in the range where the catalogue is milder than its outcome; an explicit setting still wins."""
+    strictest = min(mild, config.outcomes.get(code, mild), key=list(Outcome).index)
+    return Finding(code, strictest, message, value)
+
+
+def refuses(findings: Sequence[Finding]) -> bool:
+    """Tell whether any of them forbids a number."""
+    return any(finding.outcome is Outcome.REFUSE for finding in findings)
+
+
+def is_ours(code: str) -> bool:
+    """Tell whether a code is a failure of this program and not of the scan."""
+    return CATALOGUE[code].ours
+
+
+def named(keyword: str) -> str:
+    """Keyword with its tag, as messages print it.
+
+    >>> named("PixelSpacing")
+    'PixelSpacing (0028,0030)'
+    """
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise ValueError(f"{keyword} is no DICOM keyword")
+    return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def plural(count: int, noun: str) -> str:
+    """Count and noun.
+
+    >>> plural(1, "file"), plural(3, "file")
+    ('1 file', '3 files')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,94 @@
+"""A folder -> one CT series in Hounsfield units, or every reason why not."""
+
+from pathlib import Path
+
+from volumetry.config import Config
+from volumetry.domain import CtScan, Finding, ScanRefusedError, most_severe_first
+from volumetry.scan.choice import choose
+from volumetry.scan.contents import contents_of
+from volumetry.scan.decode import DecoderDiedError, SliceFault, Stored, decode
+from volumetry.scan.digests import input_digests
+from volumetry.scan.files import Listing, changed_since
+from volumetry.scan.findings import found, plural, refuses
+from volumetry.scan.gate import GatedStack
+from volumetry.scan.hounsfield import HuVolume, hounsfield
+
+
+def read_scan(folder: Path, config: Config) -> CtScan:
+    """Read the one CT volume in `folder`.
+
+    Parameters
+    ----------
+    folder
+        Searched to any depth the limits allow; files are told by their content. Links are not followed.
+    config
+        Tolerances, limits, the selection rule, and what follows from each code.
+
+    Raises
+    ------
+    ScanRefusedError
+        With every finding, the most severe first.
+    ScanFailedError
+        If the decoding ran out of time or memory, or failed by a fault of ours.
+    """
+    contents = contents_of(folder, config)
+    stack, findings = choose(contents, config)
+    stored = decoded(stack, findings, config)
+    volume = hu_of(stack, stored, config)
+    findings = (*findings, *volume.findings, *_changes(contents.listing, folder, config))
+    if stack.geometry is None or stack.series is None:
+        raise AssertionError("the gate lets no stack pass without a grid")
+    if refuses(findings):
+        raise ScanRefusedError(findings, stack.series)
+    input_sha256, pixels_sha256 = input_digests(stored, stack.slices, stack.geometry.grid)
+    return CtScan(
+        hu_kji=volume.hu_kji,
+        grid=stack.geometry.grid,
+        series=stack.series,
+        findings=most_severe_first(findings),
+        no_data_kji=volume.no_data_kji,
+        input_sha256=input_sha256,
+        pixels_sha256=pixels_sha256,
+        air_hu=volume.air_hu,
+    )
+
+
+def decoded(stack: GatedStack, findings: tuple[Finding, ...], config: Config) -> Stored:
+    """Stored numbers of a stack in its order; raises with `findings` and the decoder's own if it fails."""
+    try:
+        stored, faults = decode(stack.slices, config.limits)
+    except DecoderDiedError as died:
+        message = f"the decoder died of signal {died.signal_number}, twice"
+        more = [found(config, "DECODER_DIED", message, died.signal_number)]
+        raise ScanRefusedError([*findings, *more], stack.series) from died
+    if faults:
+        raise ScanRefusedError([*findings, *_fault_findings(faults, stack, config)], stack.series)
+    return stored
+
+
+def hu_of(stack: GatedStack, stored: Stored, config: Config) -> HuVolume:
+    """HU of a measurable stack."""
+    if stack.geometry is None:
+        raise AssertionError("the gate lets no stack pass without a grid")
+    return hounsfield(stored, stack.slices, stack.geometry.grid.voxel_ml, config)
+
+
+def _fault_findings(faults: tuple[SliceFault, ...], stack: GatedStack, config: Config) -> list[Finding]:
+    """One finding per code; the decoder's exception is named by its class alone."""
+    findings = []
+    for code in sorted({fault.code for fault in faults}):
+        same = [fault for fault in faults if fault.code == code]
+        reason = f" ({same[0].detail})" if same[0].detail else ""
+        message = f"{plural(len(same), 'slice')} cannot be decoded{reason}, the first is slice {same[0].index}"
+        findings.append(found(config, code, message, len(same)))
+    return findings
+
+
+def _changes(listing: Listing, folder: Path, config: Config) -> list[Finding]:
+    changed = changed_since(listing, folder, config.limits)
+    if not changed:
+        return []
+    message = (
+        f"{plural(changed, 'file')} appeared, vanished or changed during the reading: half a series was there"
+    )
+    return [found(config, "INPUT_CHANGED", message, changed)]

@@ -1,0 +1,47 @@
+"""The headers behind a scan, in its own order: what an object made from it refers to."""
+
+import warnings
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+
+from volumetry.config import Config
+from volumetry.domain import Grid, ScanRefusedError
+from volumetry.scan.choice import choose
+from volumetry.scan.contents import contents_of
+from volumetry.scan.findings import found
+
+
+def source_headers(folder: Path, config: Config) -> tuple[tuple[Dataset, ...], Grid]:
+    """Headers of the stack that `read_scan` measures, one per slice, without pixels.
+
+    Parameters
+    ----------
+    folder, config
+        Those that were given to `read_scan`.
+
+    Returns
+    -------
+    headers, grid
+        Header ``k`` belongs to slice ``k`` of the grid.
+
+    Raises
+    ------
+    ScanRefusedError
+        If the folder no longer holds one measurable stack, or a file can no longer be read.
+    """
+    stack, _ = choose(contents_of(folder, config), config)
+    if stack.geometry is None:
+        raise AssertionError("the gate lets no stack pass without a grid")
+    headers = []
+    for header in stack.slices:
+        try:
+            # Odd values in tags that nobody here reads are no news: the gate has judged this file already.
+            with header.file.open() as stream, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                headers.append(dcmread(stream, stop_before_pixels=True, force=True))
+        except (OSError, InvalidDicomError, EOFError, ValueError) as wrong:
+            message = "a file of the series changed or vanished after it was measured"
+            raise ScanRefusedError([found(config, "INPUT_CHANGED", message)], stack.series) from wrong
+    return tuple(headers), stack.geometry.grid
