@@ -35,6 +35,8 @@ class Limits(_Section):
     max_memory_gb: float = Field(gt=0)
     decode_timeout_s: float = Field(gt=0)
     decode_memory_gb: float = Field(gt=0)
+    scan_timeout_s: float = Field(gt=0)
+    worker_memory_gb: float = Field(ge=0)
 
 
 class Select(_Section):
@@ -116,6 +118,12 @@ class Tidy(_Section):
     min_lung_body_ml: float = Field(gt=0)
     min_second_lung_share: float = Share
     gas_hu: float
+    min_gas_ml: float = Field(gt=0)
+    gas_edge_mm: float = Field(gt=0)
+    gas_wall_mm: float = Field(gt=0)
+    gas_in_lung_share: float = Share
+    rim_reach_mm: float = Field(gt=0)
+    rim_mm: float = Field(gt=0)
     fragment_distance_mm: float = Field(ge=0)
     joined_share: float = Share
     side_marker_mm: float = Field(gt=0)
@@ -150,6 +158,37 @@ class Quality(_Section):
     lesion_outside_flag_ml: float = Field(gt=0)
 
 
+CHARTER_RULES = ("thickness", "spacing", "kernel", "kvp", "contrast", "scanner", "coverage", "slices")
+
+
+class Charter(_Section):
+    """What a trial's imaging protocol allows; an empty range or list, or 0, is no rule."""
+
+    thickness_mm: tuple[float, ...]
+    spacing_mm: tuple[float, ...]
+    kvp: tuple[float, ...]
+    kernels: tuple[str, ...]
+    scanners: tuple[str, ...]
+    contrast: Literal["any", "with", "without"]
+    min_coverage_mm: float = Field(ge=0)
+    min_slices: int = Field(ge=0)
+    refuse: tuple[str, ...]
+
+    @field_validator("thickness_mm", "spacing_mm", "kvp")
+    @classmethod
+    def _range_or_nothing(cls, limits: tuple[float, ...]) -> tuple[float, ...]:
+        if limits and not (len(limits) == 2 and 0 <= limits[0] <= limits[1]):
+            raise ValueError(f"a range is [low, high], or [] for no rule; got {list(limits)}")
+        return limits
+
+    @field_validator("refuse")
+    @classmethod
+    def _known_rules(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(rules) <= set(CHARTER_RULES):
+            raise ValueError(f"refuse names rules of the charter: {', '.join(CHARTER_RULES)}")
+        return rules
+
+
 class Deliver(_Section):
     """What results contain."""
 
@@ -160,8 +199,8 @@ class ChangeMapSettings(_Section):
     """How two visits are laid over each other, and when that failed."""
 
     working_mm: float = Field(gt=0)
-    mesh_mm: float = Field(gt=0)
-    iterations: int = Field(gt=0)
+    iterations: tuple[int, ...] = Field(min_length=1)
+    smoothing_steps: float = Field(gt=0)
     min_affine_dice: float = Share
     min_lung_dice: float = Share
     max_surface_mm: float = Field(gt=0)
@@ -192,6 +231,7 @@ class Config(_Section):
     tidy: Tidy
     measure: Measure
     quality: Quality
+    charter: Charter
     deliver: Deliver
     change_map: ChangeMapSettings
 

@@ -118,3 +118,36 @@ def test_one_lung_alone_has_one_side(config):
     hu[:, 6:-6, 32:-3] = 40
     tidied = tidy(TissueMap(labels, AXIAL), scan_of(hu), config.tidy)
     assert set(np.unique(tidied.side_kji)) == {Side.NONE, Side.RIGHT}
+
+
+FINE = Grid((80, 120, 120), (2.5, 2.5, 2.5), origin_lps_mm=(-150.0, -150.0, 0.0))
+
+
+def test_bowel_gas_tied_to_a_lung_is_cut_off(config):
+    hu, truth = chest(FINE)
+    gas = ball(FINE, (6, 60, 88), 30.0)
+    gas &= truth.labels_kji == 0
+    wall = ball(FINE, (6, 60, 88), 33.0) & ~gas & (truth.labels_kji == 0)
+    hu[gas] = -1000
+    hu[wall] = -500  # blurred, and taken for lesion: it joins gas and lung
+    labels = truth.labels_kji.copy()
+    labels[gas] = Tissue.AERATED
+    labels[wall] = Tissue.GROUND_GLASS
+    tidied = tidy(TissueMap(labels, FINE), scan_of(hu, FINE), config.tidy)
+    kept_outside = (tidied.labels_kji > 0) & (truth.labels_kji == 0)
+    assert _ml(kept_outside, FINE) < 0.05 * _ml(gas | wall, FINE)
+    assert _ml(tidied.labels_kji > 0, FINE) == pytest.approx(_ml(truth.labels_kji > 0, FINE), rel=0.02)
+
+
+def test_a_trachea_called_lung_is_dropped_and_a_bulla_is_kept(config):
+    hu, truth = chest(FINE, gap_mm=40.0)
+    trachea = np.zeros(FINE.shape_kji, bool)
+    trachea[45:, 57:63, 57:63] = True
+    bulla = ball(FINE, (40, 60, 28), 15.0)
+    hu[trachea | bulla] = -1000
+    labels = truth.labels_kji.copy()
+    labels[trachea] = Tissue.AERATED
+    tidied = tidy(TissueMap(labels, FINE), scan_of(hu, FINE), config.tidy)
+    assert not tidied.labels_kji[trachea].any()
+    assert tidied.labels_kji[bulla].all()
+    assert _ml(tidied.labels_kji > 0, FINE) == pytest.approx(_ml(truth.labels_kji > 0, FINE), rel=0.005)

@@ -5,9 +5,11 @@ Sizes are in mm3, so that they mean the same at every spacing. Tidying a tidy ma
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.segmentation import watershed
 
 from volumetry.config import Tidy
@@ -23,6 +25,9 @@ from volumetry.segment.bodies import (
 
 _COARSE_MM = 2.5
 """Step of the grid on which touching lungs are told apart; the cut between them is no finer than this."""
+
+_TISSUE_HU = -600.0
+"""Above this lies soft tissue or fat, or its edge."""
 
 _BODY_HU = -500.0
 """Half-way between air and soft tissue: the outline of the body."""
@@ -67,7 +72,7 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     voxel_ml = tissue.grid.voxel_ml
     dropped: dict[str, float] = {}
 
-    lung = _lungs(labels > 0, scan, settings)
+    lung = _lungs(labels > 0, gas_bodies(scan, settings), scan, settings)
     left_out = (labels > 0) & ~lung
     lesion_left_out = left_out & (labels > Tissue.AERATED)
     dropped["outside_lungs_ml"] = np.count_nonzero(left_out) * voxel_ml
@@ -88,8 +93,56 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     return TissueMap(labels, tissue.grid, side, {cause: float(ml) for cause, ml in dropped.items()})
 
 
-def _lungs(candidates: Mask, scan: CtScan, settings: Tidy) -> Mask:
+def gas_bodies(scan: CtScan, settings: Tidy) -> Mask:
+    """Gas that is no lung: trachea and main bronchi, stomach, bowel, the room; by HU alone.
+
+    A pocket of gas is known by what surrounds it. Emphysema and bullae lie in aerated lung and stay lung; the
+    wall of an airway or of the bowel is soft tissue, or fat.
+    """
+    step = _strides(scan.grid)
+    spacing = [s * n for s, n in zip(scan.grid.spacing_kji_mm, step, strict=True)]
+    hu = _block_mean(scan.hu_kji, step)
+    found = bodies_of(hu < settings.gas_hu, corners=False)
+    count = found.at_least(settings.min_gas_ml / (scan.grid.voxel_ml * float(np.prod(step))))
+    if count == 0:
+        return np.zeros(scan.hu_kji.shape, bool)
+    gas = np.zeros(hu.shape, np.int32)
+    gas[found.box] = np.where(found.labels_kji <= count, found.labels_kji, 0)
+    distance_mm, nearest = ndimage.distance_transform_edt(gas == 0, sampling=spacing, return_indices=True)
+    owner = gas[tuple(nearest)]
+    with_edge = np.where(distance_mm <= settings.gas_edge_mm, owner, 0)
+    around = np.where(distance_mm <= settings.gas_edge_mm + settings.gas_wall_mm, owner, 0)
+    around[with_edge > 0] = 0
+    aerated = (hu >= settings.gas_hu) & (hu < _TISSUE_HU)
+    shell = np.bincount(around.ravel(), minlength=count + 1)
+    lung_like = np.bincount(around.ravel(), aerated.ravel(), count + 1)
+    no_lung = lung_like < settings.gas_in_lung_share * np.maximum(shell, 1)
+    no_lung[0] = False
+    return _repeated(no_lung[with_edge], step, scan.hu_kji.shape)
+
+
+def _block_mean(hu_kji: NDArray[np.float32], step: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Means over blocks of `step` voxels; the last block of an axis may be smaller."""
+    for axis, n in enumerate(step):
+        length = hu_kji.shape[axis]
+        starts = np.arange(0, length, n)
+        sizes = np.diff(starts, append=length).astype(np.float32)
+        if n > 1:
+            sums = np.add.reduceat(hu_kji, starts, axis=axis, dtype=np.float32)
+            hu_kji = (sums / np.expand_dims(sizes, [a for a in range(3) if a != axis])).astype(np.float32)
+    return hu_kji
+
+
+def _repeated(coarse: NDArray[Any], step: tuple[int, int, int], shape: tuple[int, ...]) -> NDArray[Any]:
+    for axis, n in enumerate(step):
+        coarse = np.repeat(coarse, n, axis=axis)
+    return coarse[: shape[0], : shape[1], : shape[2]]
+
+
+def _lungs(labelled: Mask, gas: Mask, scan: CtScan, settings: Tidy) -> Mask:
     """The one or two bodies that are lungs, and larger fragments beside them."""
+    candidates = labelled & ~gas
+    candidates &= ~_rims(candidates, gas, scan.grid, settings)
     found = bodies_of(candidates, corners=False)
     voxel_ml = scan.grid.voxel_ml
     count = found.at_least(settings.min_lung_island_mm3 / 1000 / voxel_ml)
@@ -108,10 +161,24 @@ def _lungs(candidates: Mask, scan: CtScan, settings: Tidy) -> Mask:
     fragments = [b for b in bodies if b not in lungs and low <= b.centre_lps_mm[2] <= high]
     kept = np.zeros(len(found.sizes) + 1, bool)
     kept[[b.label for b in lungs]] = True
-    near = _near(found, [b.label for b in lungs], scan.grid, settings.fragment_distance_mm)
-    kept[[b.label for b in fragments if b.label in near]] = True
+    step = _strides(scan.grid)
+    coarse = found.labels_kji[:: step[0], :: step[1], :: step[2]]
+    near = _within(coarse, np.isin(coarse, [b.label for b in lungs]), settings.fragment_distance_mm, scan.grid)
+    walls = _within(coarse, gas[found.box][:: step[0], :: step[1], :: step[2]], settings.gas_wall_mm, scan.grid)
+    kept[[b.label for b in fragments if b.label in near - walls]] = True
     lung[found.box] = kept[found.labels_kji]
     return lung
+
+
+def _rims(candidates: Mask, gas: Mask, grid: Grid, settings: Tidy) -> Mask:
+    """Thin remains around dropped gas: a bowel's blurred wall is no lung, and would tie the bowel to the lung."""
+    step = _strides(grid)
+    k, j, i = (s * n for s, n in zip(grid.spacing_kji_mm, step, strict=True))
+    coarse, near = _any_in_block(candidates, step), _any_in_block(gas, step)
+    near = distance_to_outside_mm(~near, (k, j, i)) <= settings.rim_reach_mm
+    core = distance_to_outside_mm(coarse, (k, j, i)) > settings.rim_mm
+    opened = distance_to_outside_mm(~core, (k, j, i)) <= settings.rim_mm
+    return _repeated(coarse & near & ~opened, step, candidates.shape)
 
 
 def _beside(body: _Body, lung: _Body) -> bool:
@@ -140,13 +207,11 @@ def _described(found: Bodies, count: int, scan: CtScan) -> Iterator[_Body]:
         )
 
 
-def _near(found: Bodies, lungs: list[int], grid: Grid, distance_mm: float) -> set[int]:
-    """Labels of bodies of which some voxel lies within a distance of the lungs, on a coarse grid."""
-    step = _strides(grid)
-    coarse = found.labels_kji[:: step[0], :: step[1], :: step[2]]
-    spacing = tuple(s * n for s, n in zip(grid.spacing_kji_mm, step, strict=True))
-    far = distance_to_outside_mm(~np.isin(coarse, lungs), (spacing[0], spacing[1], spacing[2]))
-    return set(np.unique(coarse[far <= distance_mm]).tolist())
+def _within(coarse_kji: NDArray[np.int32], target: Mask, distance_mm: float, grid: Grid) -> set[int]:
+    """Labels of which some voxel lies within a distance of a target, on the coarse grid."""
+    k, j, i = (s * n for s, n in zip(grid.spacing_kji_mm, _strides(grid), strict=True))
+    near = distance_to_outside_mm(~target, (k, j, i)) <= distance_mm
+    return set(np.unique(coarse_kji[near]).tolist())
 
 
 def _strides(grid: Grid) -> tuple[int, int, int]:
@@ -165,21 +230,21 @@ def _drop_specks(labels: NDArray[np.uint8], min_voxels: float) -> int:
 
 def _merge_class_specks(labels: NDArray[np.uint8], min_voxels: float) -> int:
     """Islands of one lesion class take the other's class, unless they are a lesion of their own."""
+    lesions = bodies_of(labels > Tissue.AERATED)
+    view = labels[lesions.box]
     changed = 0
     for mine, other in ((Tissue.SOLID, Tissue.GROUND_GLASS), (Tissue.GROUND_GLASS, Tissue.SOLID)):
-        found = bodies_of(labels == mine)
-        first_small = found.at_least(min_voxels) + 1
-        if first_small > len(found.sizes):
-            continue
-        lesions = bodies_of(labels > Tissue.AERATED)
-        whole = np.zeros(labels.shape, np.int64)
-        whole[lesions.box] = lesions.sizes[np.maximum(lesions.labels_kji, 1) - 1] * (lesions.labels_kji > 0)
-        lesion_size = whole[found.box]
-        own_size = found.sizes[np.maximum(found.labels_kji, 1) - 1]
-        small = (found.labels_kji >= first_small) & (lesion_size > own_size)
-        view = labels[found.box]
-        view[small] = other
-        changed += int(np.count_nonzero(small))
+        found = bodies_of(view == mine)
+        small = found.labels_kji > found.at_least(min_voxels)
+        islands = found.labels_kji[small]
+        lesion_of = np.zeros(len(found.sizes) + 1, np.int32)
+        lesion_of[islands] = lesions.labels_kji[found.box][small]
+        part = np.flatnonzero(lesion_of)
+        part = part[lesions.sizes[lesion_of[part] - 1] > found.sizes[part - 1]]
+        taken = np.zeros(len(found.sizes) + 1, bool)
+        taken[part] = True
+        view[found.box][taken[found.labels_kji]] = other
+        changed += int(found.sizes[part - 1].sum())
     return changed
 
 
@@ -227,10 +292,7 @@ def _cut_at_neck(
     for basin in range(1, count + 1):
         centre = grid.lps_mm(np.argwhere(basins == basin).mean(axis=0) * step + start)
         sided[basin] = Side.LEFT if centre[0] > midline_mm else Side.RIGHT
-    fine = sided[basins]
-    for axis, n in enumerate(step):
-        fine = np.repeat(fine, n, axis=axis)
-    side[body] = fine[: body.shape[0], : body.shape[1], : body.shape[2]][body]
+    side[body] = _repeated(sided[basins], step, body.shape)[body]
 
 
 def _any_in_block(mask: Mask, step: tuple[int, int, int]) -> Mask:

@@ -1,0 +1,120 @@
+"""`volumetry train` for real, on a very small dataset: data in, a model folder out, the same after a kill."""
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from slice_folders import write_dataset
+
+from volumetry.config import load_config
+from volumetry.errors import OutputError
+from volumetry.learn.evaluate import evaluate
+from volumetry.learn.train import CHECKPOINT, CURVES, train
+from volumetry.resources import shipped
+from volumetry.segment.network import load_segmenter
+
+STEPS = 6
+SMALL = {
+    "channels = [32, 48, 96, 192, 256]": "channels = [4, 8]",
+    "residual_units = 2": "residual_units = 1",
+    "steps = 2800": f"steps = {STEPS}",
+    "batch = 12": "batch = 2",
+    "crop_px = 224": "crop_px = 32",
+    "checkpoint_every = 100": "checkpoint_every = 2",
+    "validate_every = 400": "validate_every = 4",
+    "warmup_steps = 100": "warmup_steps = 2",
+    "phantom_slices = 150": "phantom_slices = 3",
+    "threads = 2": "threads = 1",
+}
+SLICES = """
+[[data.slices]]
+folder = "tiny"
+share = 0.5
+held_out_cases = ["b"]
+source = "drawn by the test"
+terms = "none"
+"""
+
+
+class KilledError(Exception):
+    """Stands for a kill between two checkpoints."""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    text = (shipped("configs") / "train-lesion2d.toml").read_text("utf-8")
+    text = text[: text.index("[[data.")]
+    for old, new in SMALL.items():
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    path = tmp_path / "tiny.toml"
+    path.write_text(text + SLICES, "utf-8")
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    y, x = np.indices((48, 48))
+    values = (np.hypot(y - 24, x - 24) < 15).astype(np.uint8)
+    values[np.hypot(y - 30, x - 24) < 5] = 2
+    slices = {name: np.roll(values, rng.integers(-3, 4), 0) for name in ("a_0", "a_1", "b_0")}
+    return write_dataset(tmp_path / "data" / "tiny", {1: "lung", 2: "lesion"}, slices).parent
+
+
+def test_a_killed_run_ends_where_an_unbroken_one_does(recipe: Path, data: Path, tmp_path: Path) -> None:
+    unbroken = train(recipe, tmp_path / "unbroken", data)
+
+    def kill_after_three(step: int, steps: int, figures: object) -> None:
+        if step == 3:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(recipe, tmp_path / "killed", data, progress=kill_after_three)
+    seen: list[int] = []
+    resumed = train(recipe, tmp_path / "killed", data, progress=lambda step, steps, figures: seen.append(step))
+
+    assert seen == [3, 4, 5, 6], "resumes after the checkpoint of step 2"
+    assert unbroken is not None
+    assert resumed is not None
+    for name in ("model.safetensors", "card.toml"):
+        assert (resumed / name).read_bytes() == (unbroken / name).read_bytes()
+    runs = [folder / "lesion2d-0.1.0-run" for folder in (tmp_path / "unbroken", tmp_path / "killed")]
+    assert (runs[0] / CHECKPOINT).read_bytes() == (runs[1] / CHECKPOINT).read_bytes()
+    assert (runs[0] / CURVES).read_text() == (runs[1] / CURVES).read_text()
+    assert (runs[1] / "curves.png").stat().st_size > 1000
+
+
+def test_the_model_folder_serves_the_segmenter_and_its_card_tells_the_split(
+    recipe: Path, data: Path, tmp_path: Path
+) -> None:
+    folder = train(recipe, tmp_path / "out", data)
+    assert folder is not None
+    segmenter = load_segmenter(load_config(overrides={"segment": {"model": str(folder), "device": "cpu"}}))
+    result = evaluate(data / "tiny", segmenter)
+    assert (result["cases_in_training"], result["cases_not_in_training"]) == (["a"], ["b"])
+    card = tomllib.loads((folder / "card.toml").read_text("utf-8"))
+    assert card["training_cases"]["tiny"] == ["a"]
+    assert card["story"]["metrics"]["tiny"]["lung"] == pytest.approx(
+        result["per_case"]["b"]["dice"]["lung"], abs=1e-4
+    )
+    first = load_file(folder / "model.safetensors")
+    assert all(np.isfinite(tensor.float().numpy()).all() for tensor in first.values())
+
+
+def test_a_checkpoint_of_other_settings_is_not_continued(recipe: Path, data: Path, tmp_path: Path) -> None:
+    train(recipe, tmp_path / "out", data)
+    recipe.write_text(recipe.read_text("utf-8").replace("gamma = 0.3", "gamma = 0.2"), "utf-8")
+    with pytest.raises(OutputError, match="another configuration"):
+        train(recipe, tmp_path / "out", data)
+
+
+def test_the_time_limit_stops_with_a_checkpoint(recipe: Path, data: Path, tmp_path: Path) -> None:
+    recipe.write_text(recipe.read_text("utf-8").replace("max_minutes = 240.0", "max_minutes = 1e-9"), "utf-8")
+    steps: list[int] = []
+    for _ in range(STEPS - 1):
+        assert train(recipe, tmp_path / "out", data, progress=lambda step, of, figures: steps.append(step)) is None
+    assert train(recipe, tmp_path / "out", data, progress=lambda step, of, figures: steps.append(step)) is not None
+    assert steps == list(range(1, STEPS + 1))

@@ -1,0 +1,202 @@
+"""What training is made of: drawn lesions, lung masks, the loss, batches that follow from the seed."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.losses import DiceLoss
+
+from volumetry.errors import ConfigError, InputError
+from volumetry.learn.augment import Drawing
+from volumetry.learn.bank import Bank, infected_by_slice, nearest
+from volumetry.learn.lung_truth import threshold_lungs
+from volumetry.learn.recipe import load_recipe
+from volumetry.learn.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION, Sample, Truth
+from volumetry.learn.synthesis import drawn_thorax, with_lesions
+from volumetry.learn.train import learning_rate, masked_loss
+from volumetry.resources import shipped
+
+RECIPE = load_recipe(shipped("configs") / "train-lesion2d.toml")
+
+
+def healthy() -> tuple[np.ndarray, np.ndarray]:
+    y, x = np.indices((120, 160))
+    lung = ((y - 60) / 45) ** 2 + ((np.abs(x - 80) - 38) / 28) ** 2 < 1
+    return np.where(lung, -860, 40).astype(np.float32), lung
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_drawn_lesions_lie_in_the_lung_and_raise_its_density(seed: int) -> None:
+    hu, lung = healthy()
+    sick, truth = with_lesions(hu, lung, np.random.default_rng(seed))
+    lesion = (truth & Truth.LESION) > 0
+    assert set(np.unique(truth).tolist()) <= {0, int(AERATED), int(GROUND_GLASS), int(SOLID)}
+    assert not (lesion & ~lung).any()
+    assert ((truth & Truth.LUNG > 0) == lung).all()
+    np.testing.assert_array_equal(sick[~lung], hu[~lung])
+    assert (truth == int(SOLID)).sum() == 0 or sick[truth == int(SOLID)].mean() > -500
+    assert not lesion.any() or sick[lesion].mean() > hu[lung].mean() + 50
+    again, same = with_lesions(hu, lung, np.random.default_rng(seed))
+    np.testing.assert_array_equal(again, sick)
+    np.testing.assert_array_equal(same, truth)
+
+
+def test_lesions_of_both_kinds_are_drawn() -> None:
+    hu, lung = healthy()
+    seen = [with_lesions(hu, lung, np.random.default_rng(seed))[1] for seed in range(12)]
+    assert any((truth == int(SOLID)).any() for truth in seen)
+    assert any((truth == int(GROUND_GLASS)).any() for truth in seen)
+
+
+def test_a_slice_without_lung_stays_as_it_is() -> None:
+    hu = np.full((50, 50), 40, np.float32)
+    sick, truth = with_lesions(hu, np.zeros((50, 50), bool), np.random.default_rng(0))
+    assert not truth.any()
+    np.testing.assert_array_equal(sick, hu)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_drawn_thorax_is_dense_around_its_lungs(seed: int) -> None:
+    hu, truth = drawn_thorax(np.random.default_rng(seed))
+    if (truth == int(AERATED)).sum() > 200:
+        assert np.median(hu[truth == int(AERATED)]) < -700
+    assert (np.median(hu[0]), np.median(hu[-1])) == pytest.approx((-1000, -1000), abs=50)
+
+
+def test_threshold_lungs_take_lungs_and_leave_trachea_stomach_and_room() -> None:
+    """Ellipsoid lungs, a trachea above them, stomach gas below, air around; truth by formula."""
+    spacing = (4.0, 2.0, 2.0)
+    z, y, x = (i * s for i, s in zip(np.indices((80, 130, 180)), spacing, strict=True))
+    hu = np.full(z.shape, -1000.0, np.float32)
+    hu[((y - 130) / 115) ** 2 + ((x - 180) / 165) ** 2 < 1] = 30
+    lungs = (((z - 190) / 100) ** 2 + ((y - 130) / 75) ** 2 + ((np.abs(x - 180) - 80) / 55) ** 2) < 1
+    hu[lungs] = -850
+    trachea = (z > 180) & (np.hypot(y - 110, x - 180) < 9)
+    stomach = (((z - 45) / 30) ** 2 + ((y - 80) / 40) ** 2 + ((x - 230) / 35) ** 2) < 1
+    hu[trachea | stomach] = -1000
+    found = threshold_lungs(hu, spacing)
+    assert 2 * (found & lungs).sum() / (found.sum() + lungs.sum()) > 0.98
+    assert not (found & trachea).any()
+    assert not (found & stomach & ~lungs).any()
+
+
+def test_no_lung_gives_an_empty_mask() -> None:
+    assert not threshold_lungs(np.full((20, 40, 40), 30, np.float32), (4.0, 2.0, 2.0)).any()
+
+
+def test_what_is_unknown_does_not_move_the_loss() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 8, 8)
+    value = (torch.rand(2, 3, 8, 8) > 0.5).float()
+    known = torch.ones_like(value)
+    known[1, 2] = 0
+    changed = logits.clone()
+    changed[1, 2] = 50 * torch.randn(8, 8)
+    weight = torch.tensor([1.0, 1.5, 0.75])
+    assert masked_loss(changed, value, known, weight) == masked_loss(logits, value, known, weight)
+    assert masked_loss(changed, value, torch.ones_like(known), weight) != masked_loss(logits, value, known, weight)
+
+
+def test_where_all_is_known_the_loss_is_entropy_plus_monais_dice() -> None:
+    torch.manual_seed(1)
+    logits, value = torch.randn(2, 3, 8, 8), (torch.rand(2, 3, 8, 8) > 0.5).float()
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, value)
+    dice = DiceLoss(sigmoid=True, batch=True, smooth_nr=1, smooth_dr=1)(logits, value)
+    found = masked_loss(logits, value, torch.ones_like(value), torch.ones(3))
+    assert float(found) == pytest.approx(float(entropy + dice), rel=1e-5)
+
+
+def test_the_learning_rate_warms_up_and_ends_at_nothing() -> None:
+    plan = RECIPE.schedule.model_copy(update={"steps": 1100, "warmup_steps": 100, "learning_rate": 0.5})
+    assert learning_rate(plan, 49) == pytest.approx(0.25)
+    assert learning_rate(plan, 100) == pytest.approx(0.5)
+    assert learning_rate(plan, 600) == pytest.approx(0.25)
+    assert learning_rate(plan, 1100) == pytest.approx(0)
+
+
+def drawing(seed: int) -> Drawing:
+    _, lung = healthy()
+    truth = np.where(lung, int(SOME_LESION), 0).astype(np.uint8)
+    samples = tuple(
+        Sample(np.where(lung, 40, 180).astype(np.uint8), truth, kind, f"p{n}", "0")
+        for kind in "ab"
+        for n in range(3)
+    )
+    return Drawing(Bank(samples, (), {"a": 0.5, "b": 0.5}), RECIPE.augment, RECIPE.input_recipe, 64, 4, seed)
+
+
+def test_a_batch_follows_from_seed_and_step_alone() -> None:
+    first, other = drawing(1), drawing(1)
+    other.step(0)
+    for mine, theirs in zip(first.step(7), other.step(7), strict=True):
+        assert torch.equal(mine, theirs)
+    assert not torch.equal(first.step(7)[0], first.step(8)[0])
+    assert not torch.equal(first.step(7)[0], drawing(2).step(7)[0])
+
+
+def test_picture_and_truth_are_moved_together() -> None:
+    """Without shading, the dark lung and its truth cover the same pixels after any turn."""
+    plain = {
+        "gamma": 0,
+        "contrast": 0,
+        "brightness": 0,
+        "noise": 0,
+        "blur": 0,
+        "crop_to_lung": 0,
+        "scale_low": 0.9,
+    }
+    base = drawing(3)
+    picture, value, known = replace(base, augment=RECIPE.augment.model_copy(update=plain)).step(0)
+    grey = picture[:, 0] * RECIPE.input.deviation + RECIPE.input.mean
+    dark = (grey > 20 / 255) & (grey < 110 / 255)
+    lung = value[:, 0] > 0
+    assert float((dark & lung).sum() * 2 / (dark.sum() + lung.sum())) > 0.93
+    assert not known[:, 2][lung].any()
+    assert known[:, 2][~lung].all()
+
+
+def test_labels_are_resized_without_a_shift() -> None:
+    labels = np.zeros((40, 60), np.uint8)
+    labels[10:30, 20:40] = 3
+    small = nearest(labels, (20, 30))
+    np.testing.assert_array_equal(np.argwhere(small)[[0, -1]], [[5, 10], [14, 19]])
+
+
+def test_flags_count_from_the_head_and_arrays_from_the_feet(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("slice_from_top,infected\n0,1\n1,0\n2,0\n", "utf-8")
+    assert infected_by_slice(table, 3).tolist() == [False, False, True]
+    with pytest.raises(InputError, match="3 rows for 4 slices"):
+        infected_by_slice(table, 4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("steps = ", "stepps = ", "stepps|steps"),
+        ("crop_px = 224", "crop_px = 100", "multiple of 16"),
+        ("scale_low = 0.7", "scale_low = 1.5", "scale_low is above"),
+        ("[model]", "[model", "not valid TOML"),
+    ],
+)
+def test_a_mistyped_recipe_stops(tmp_path: Path, old: str, new: str, says: str) -> None:
+    text = (shipped("configs") / "train-lesion2d.toml").read_text("utf-8")
+    path = tmp_path / "recipe.toml"
+    path.write_text(text.replace(old, new, 1), "utf-8")
+    with pytest.raises(ConfigError, match=says):
+        load_recipe(path)
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_recipe(tmp_path / "absent.toml")
+
+
+def test_the_card_of_a_finite_number_is_toml() -> None:
+    import tomllib
+
+    from volumetry.learn.package import as_toml
+
+    card = {"a": "x \"quoted\" 'y' µ", "n": 0.5, "list": ["p", "q"], "s": {"t u": {"v": True}, "empty": {}}}
+    assert tomllib.loads(as_toml(card)) == card
+    assert not math.isnan(card["n"])

@@ -1,0 +1,162 @@
+"""The network as a segmenter: geometry, thresholds, settings. Stubs stand in for learned weights."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from volumetry.config import load_config
+from volumetry.domain import CtScan, Grid, SeriesInfo, Tissue
+from volumetry.errors import ModelError
+from volumetry.segment import network as network_module
+from volumetry.segment.network import NetworkSegmenter, labelled, load_segmenter
+from volumetry.segment.weights import Architecture, Card, CardInput, Model, StoredFile
+
+STORED = StoredFile(file="x", sha256="0" * 64)
+SETTINGS = load_config(overrides={"segment": {"device": "cpu", "batch_slices": 3}}).segment
+
+
+class BackThirdIsLung(nn.Module):
+    """Says lung where the row is in the back third of the picture, ground glass in the left half of that."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.rows, self.columns = rows, columns
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        row = torch.arange(x.shape[2])[:, None].expand(x.shape[2:]) + 0.5
+        column = torch.arange(x.shape[3])[None].expand(x.shape[2:]) + 0.5
+        lung = row - self.rows * 2 / 3
+        lesion = torch.minimum(lung, column - self.columns / 2)
+        return torch.stack([lung, lesion, torch.full_like(lung, -9)])[None].expand(len(x), -1, -1, -1)
+
+
+@pytest.fixture(autouse=True)
+def _stubs_have_no_probe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "shipped" not in request.node.name:
+        monkeypatch.setattr(network_module, "verify_probe", lambda model, device: 0.0)
+
+
+def stub(network: nn.Module, outputs: tuple[str, ...] = ("lung", "lesion", "solid")) -> Model:
+    card = Card(
+        name="stub",
+        version="1",
+        architecture=Architecture(name="monai-unet-2d", channels=(4, 8), residual_units=0, outputs=outputs),
+        input=CardInput(
+            spacing_mm=1.4, slab_mm=2, hu_low=-1024, hu_high=1200, clahe_tiles=8, clahe_clip=7,
+            slice_side_px=320, mean=0.35, deviation=0.25, pad_multiple=16,
+        ),
+        weights=STORED,
+        probe_input=STORED,
+        probe_output=STORED,
+    )  # fmt: skip
+    return Model(network, card, Path("stub-1"))
+
+
+def scan_of(shape, spacing, directions=((0, 0, 1), (0, 1, 0), (1, 0, 0)), no_data=None) -> CtScan:
+    hu = np.random.default_rng(0).normal(-500, 300, shape).astype(np.float32)
+    return CtScan(
+        hu, Grid(shape, spacing, direction_lps=directions), SeriesInfo("1", shape[0], spacing), (), no_data
+    )
+
+
+TILT = (0.0, math.sin(0.3), math.cos(0.3))
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "directions", "back", "left"),
+    [
+        ((7, 60, 72), (2.0, 0.7, 0.7), ((0, 0, 1), (0, 1, 0), (1, 0, 0)), (1, False), (2, False)),
+        ((12, 60, 72), (1.0, 0.7, 0.7), ((0, 0, -1), (0, -1, 0), (-1, 0, 0)), (1, True), (2, True)),
+        ((60, 14, 72), (0.7, 2.0, 0.7), ((0, 1, 0), (0, 0, -1), (1, 0, 0)), (0, False), (2, False)),
+        ((7, 60, 72), (5.0, 0.7, 0.7), (TILT, (0, 1, 0), (1, 0, 0)), (1, False), (2, False)),
+    ],
+    ids=["axial", "feet first, prone, thin", "coronal", "tilted"],
+)
+def test_the_mask_lies_where_the_network_put_it(shape, spacing, directions, back, left) -> None:
+    """Whatever the orientation and spacing: the back third of the scan is lung, its left half diseased."""
+    segmenter = NetworkSegmenter(stub(BackThirdIsLung(30, 36)), SETTINGS)
+    labels = segmenter(scan_of(shape, spacing, directions)).labels_kji
+    index = np.indices(shape)
+
+    def share(axis: int, flipped: bool) -> np.ndarray:
+        along = (index[axis] + 0.5) / shape[axis]
+        return 1 - along if flipped else along
+
+    expected = np.where(share(*back) > 2 / 3, np.where(share(*left) > 0.5, 2, 1), 0)
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_labels_follow_the_thresholds() -> None:
+    lung = [0.1, 0.9, 0.1, 0.9, 0.9, 0.9, 0.5, 0.49]
+    lesion = [0.1, 0.1, 0.9, 0.9, 0.9, 0.1, 0.49, 0.5]
+    solid = [0.9, 0.1, 0.1, 0.1, 0.9, 0.9, 0.5, 0.5]
+    expected = [0, 1, 2, 2, 3, 1, 1, 3]
+    found = labelled(np.array([[lung], [lesion], [solid]], np.float32), SETTINGS)
+    np.testing.assert_array_equal(found, [expected])
+    stricter = SETTINGS.model_copy(update={"lesion_probability": 0.95})
+    assert labelled(np.array([[lung], [lesion], [solid]], np.float32), stricter).max() == Tissue.AERATED
+
+
+def test_voxels_without_data_are_outside() -> None:
+    no_data = np.zeros((4, 60, 72), bool)
+    no_data[:, 50:, :10] = True
+    segmenter = NetworkSegmenter(stub(BackThirdIsLung(30, 36)), SETTINGS)
+    labels = segmenter(scan_of((4, 60, 72), (2.0, 0.7, 0.7), no_data=no_data)).labels_kji
+    assert not labels[no_data].any()
+    assert labels[:, 50:, 10:].all()
+
+
+def test_batches_change_nothing_and_progress_counts_every_slice() -> None:
+    scan = scan_of((7, 60, 72), (2.0, 0.7, 0.7))
+    seen: list[tuple[int, int]] = []
+    torch.manual_seed(0)
+    from volumetry.segment.weights import build_network
+
+    model = stub(build_network("monai-unet-2d", (4, 8), 1, 3).eval())
+    one = SETTINGS.model_copy(update={"batch_slices": 1})
+    together = NetworkSegmenter(model, SETTINGS, lambda done, of: seen.append((done, of)))(scan)
+    alone = NetworkSegmenter(model, one)(scan)
+    assert seen == [(3, 7), (6, 7), (7, 7)]
+    assert np.mean(together.labels_kji != alone.labels_kji) < 1e-4
+
+
+def test_ready_made_slices_come_back_at_their_own_size() -> None:
+    segmenter = NetworkSegmenter(stub(BackThirdIsLung(320, 320)), SETTINGS)
+    labels = segmenter.slices([np.zeros((640, 640), np.uint8), np.zeros((320, 320), np.uint8)])
+    assert [found.shape for found in labels] == [(640, 640), (320, 320)]
+    assert [np.count_nonzero(found) / found.size for found in labels] == pytest.approx([1 / 3] * 2, abs=0.002)
+
+
+def test_facts_name_weights_device_and_precision() -> None:
+    facts = NetworkSegmenter(stub(BackThirdIsLung(1, 1)), SETTINGS).facts
+    assert (facts.name, facts.version, facts.sha256) == ("stub", "1", "0" * 64)
+    assert (facts.device, facts.precision) == ("cpu", "fp32")
+
+
+def test_a_device_that_is_not_there_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match="no CUDA device") as stop:
+        NetworkSegmenter(stub(BackThirdIsLung(1, 1)), SETTINGS.model_copy(update={"device": "cuda"}))
+    assert stop.value.exit_code == 5
+
+
+def test_a_model_with_other_outputs_stops_it() -> None:
+    with pytest.raises(ModelError, match="outputs"):
+        NetworkSegmenter(stub(BackThirdIsLung(1, 1), outputs=("lung",)), SETTINGS)
+
+
+def test_the_shipped_model_gives_the_same_answer_twice_and_nearly_so_in_bf16() -> None:
+    from volumetry.learn.synthesis import drawn_thorax
+
+    hu = np.stack([drawn_thorax(np.random.default_rng(5))[0][:192, :192] for _ in range(2)])
+    scan = CtScan(hu, Grid(hu.shape, (5.0, 1.4, 1.4)), SeriesInfo("1", 2, (5.0, 1.4, 1.4)))
+    config = load_config(overrides={"segment": {"device": "cpu"}})
+    first, second = (load_segmenter(config)(scan).labels_kji for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert first.any()
+    fast = load_config(overrides={"segment": {"device": "cpu", "precision": "bf16"}})
+    assert np.mean(load_segmenter(fast)(scan).labels_kji != first) < 0.01

@@ -1,0 +1,74 @@
+"""HU to the picture that the network knows."""
+
+import numpy as np
+import pytest
+
+from volumetry.segment.preprocess import InputRecipe, enhance, fitted_shape, network_batch, slice_picture
+
+RECIPE = InputRecipe()
+
+
+@pytest.fixture
+def hu() -> np.ndarray:
+    rng = np.random.default_rng(3)
+    slice_ = np.full((96, 112), -1000.0)
+    slice_[20:80, 15:95] = 40
+    slice_[30:70, 25:50] = -850
+    slice_[40:60, 60:85] = 900
+    return (slice_ + rng.normal(0, 15, slice_.shape)).astype(np.float32)
+
+
+def test_a_picture_is_between_black_and_white_and_uses_both(hu: np.ndarray) -> None:
+    picture = slice_picture(hu, RECIPE)
+    assert picture.dtype == np.float32
+    assert picture.shape == hu.shape
+    assert (picture.min(), picture.max()) == (0, 1)
+
+
+def test_metal_and_padding_do_not_set_the_contrast(hu: np.ndarray) -> None:
+    modest, wild = hu.copy(), hu.copy()
+    modest[50, 70], modest[0, 0] = RECIPE.hu_high, RECIPE.hu_low
+    wild[50, 70], wild[0, 0] = 30000, -8192
+    np.testing.assert_array_equal(slice_picture(wild, RECIPE), slice_picture(modest, RECIPE))
+
+
+def test_a_min_max_forgets_offset_and_slope(hu: np.ndarray) -> None:
+    """What the labelled slices lost, these pictures must lose too; powers of two keep the arithmetic exact."""
+    inside = np.clip(hu, -1000, 1000).round()
+    np.testing.assert_array_equal(slice_picture(inside / 2, RECIPE), slice_picture(inside, RECIPE))
+    np.testing.assert_array_equal(slice_picture(inside / 2 + 256, RECIPE), slice_picture(inside, RECIPE))
+
+
+@pytest.mark.parametrize("value", [-1024.0, 0.0, 5000.0])
+def test_a_slice_of_one_value_is_black(value: float) -> None:
+    assert not slice_picture(np.full((40, 40), value, np.float32), RECIPE).any()
+
+
+def test_enhancing_lifts_what_is_locally_faint() -> None:
+    rng = np.random.default_rng(0)
+    faint = (0.2 + 0.02 * rng.random((128, 128))).astype(np.float32)
+    faint[:, 64:] += 0.6
+    assert enhance(faint, RECIPE)[:, :40].std() > 2 * faint[:, :40].std()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 50), (9, 9)])
+def test_tiny_slices_do_not_break_it(shape: tuple[int, int]) -> None:
+    hu = np.linspace(-1000, 100, shape[0] * shape[1], dtype=np.float32).reshape(shape)
+    assert slice_picture(hu, RECIPE).shape == shape
+
+
+def test_ready_made_slices_are_shrunk_only_when_large() -> None:
+    assert fitted_shape((256, 256), RECIPE) == (256, 256)
+    assert fitted_shape((640, 320), RECIPE) == (320, 160)
+
+
+def test_a_batch_is_padded_with_black_and_scaled() -> None:
+    batch = network_batch([np.ones((17, 30), np.float32)] * 2, RECIPE)
+    assert batch.shape == (2, 1, 32, 32)
+    assert batch[0, 0, 0, 0] == pytest.approx((1 - 0.35) / 0.25)
+    assert batch[1, 0, 17, 0] == pytest.approx(-0.35 / 0.25)
+
+
+def test_a_recipe_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="rising HU range"):
+        InputRecipe(hu_low=100, hu_high=0)

@@ -1,0 +1,154 @@
+"""A model folder is what its card says, or the run stops."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from volumetry.errors import ModelError
+from volumetry.resources import shipped
+from volumetry.segment import weights
+from volumetry.segment.weights import build_network, find_model, load_model, verify_probe
+
+CARD = """
+name = "tiny"
+version = "0.0.1"
+[architecture]
+name = "{architecture}"
+channels = [4, 8]
+residual_units = 1
+outputs = ["lung", "lesion", "solid"]
+[input]
+spacing_mm = 1.4
+slab_mm = 2.0
+hu_low = -1024.0
+hu_high = 1200.0
+clahe_tiles = 8
+clahe_clip = 7.0
+slice_side_px = 320
+mean = 0.35
+deviation = 0.25
+pad_multiple = 2
+"""
+
+
+def make_model(folder: Path, architecture: str = "monai-unet-2d", probe_shift: float = 0.0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    network = build_network("monai-unet-2d", (4, 8), 1, 3).eval()
+    probe = torch.rand(1, 1, 32, 32)
+    with torch.inference_mode():
+        output = torch.sigmoid(network(probe)) + probe_shift
+    card = CARD.format(architecture=architecture)
+    for key, tensors in (
+        ("weights", dict(network.state_dict())),
+        ("probe_input", {"input": probe}),
+        ("probe_output", {"probabilities": output}),
+    ):
+        contents = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        (folder / f"{key}.safetensors").write_bytes(contents)
+        card += f'[{key}]\nfile = "{key}.safetensors"\nsha256 = "{hashlib.sha256(contents).hexdigest()}"\n'
+    (folder / "card.toml").write_text(card, "utf-8")
+    return folder
+
+
+def edit(folder: Path, old: str, new: str) -> None:
+    card = folder / "card.toml"
+    text = card.read_text("utf-8")
+    assert old in text
+    card.write_text(text.replace(old, new), "utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_model(tmp_path / "tiny-0.0.1")
+
+
+def test_a_whole_model_loads_and_reproduces_its_probe(folder: Path) -> None:
+    model = load_model(folder)
+    assert not model.network.training
+    assert verify_probe(model) <= weights.PROBE_TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["weights", "probe_input", "probe_output"])
+def test_one_changed_byte_stops_it(folder: Path, name: str) -> None:
+    path = folder / f"{name}.safetensors"
+    contents = bytearray(path.read_bytes())
+    contents[-1] ^= 1
+    path.write_bytes(contents)
+    with pytest.raises(ModelError, match=f"{name}.safetensors: sha256") as stop:
+        verify_probe(load_model(folder))
+    assert stop.value.exit_code == 5
+
+
+def test_missing_weights_stop_it(folder: Path) -> None:
+    (folder / "weights.safetensors").unlink()
+    with pytest.raises(ModelError, match="cannot read weights"):
+        load_model(folder)
+
+
+def test_an_architecture_that_is_not_ours_is_never_built(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"'os\.system' is not one of"):
+        load_model(make_model(tmp_path / "m", architecture="os.system"))
+
+
+def test_weights_of_another_shape_stop_it(folder: Path) -> None:
+    edit(folder, "channels = [4, 8]", "channels = [4, 16]")
+    with pytest.raises(ModelError, match="do not fit"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"weights.safetensors"', '"../weights.safetensors"', "weights.file"),
+        ("residual_units = 1", "residual_units = 1\nextra = 1", "architecture.extra"),
+        ("channels = [4, 8]", "channels = [4, 8", "not valid TOML"),
+        ('name = "tiny"', 'name = "tiny"\nrun = "$import os"', "run"),
+    ],
+)
+def test_a_card_that_says_something_odd_stops_it(folder: Path, old: str, new: str, says: str) -> None:
+    edit(folder, old, new)
+    with pytest.raises(ModelError, match=says):
+        load_model(folder)
+
+
+def test_a_file_that_is_no_safetensors_stops_it_even_with_the_right_digest(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    old, planted = hashlib.sha256(path.read_bytes()).hexdigest(), b"\x80\x04not tensors"
+    path.write_bytes(planted)
+    edit(folder, old, hashlib.sha256(planted).hexdigest())
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        load_model(folder)
+
+
+def test_a_probe_that_comes_out_otherwise_stops_it(tmp_path: Path) -> None:
+    model = load_model(make_model(tmp_path / "m", probe_shift=0.01))
+    with pytest.raises(ModelError, match=r"off by 0\.01"):
+        verify_probe(model)
+
+
+def test_default_is_the_newest_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "shipped", lambda _: tmp_path)
+    with pytest.raises(ModelError, match="no model ships"):
+        find_model("default")
+    for version in ("0.9.0", "0.10.0", "0.2.0"):
+        make_model(tmp_path / f"tiny-{version}")
+    assert find_model("default").name == "tiny-0.10.0"
+    assert find_model("tiny-0.2.0").name == "tiny-0.2.0"
+    assert find_model(str(tmp_path / "tiny-0.9.0")) == tmp_path / "tiny-0.9.0"
+    with pytest.raises(ModelError, match="no model 'absent'"):
+        find_model("absent")
+
+
+def test_the_shipped_model_reproduces_its_probe_and_says_what_it_is() -> None:
+    model = load_model(find_model("default"))
+    assert verify_probe(model) <= weights.PROBE_TOLERANCE
+    assert model.folder.parent == shipped("models")
+    assert {"intended_use", "never_tested_on", "data", "split", "metrics", "command", "seed"} <= set(
+        model.card.story
+    )
+    assert "patient" not in json.dumps(sorted(model.card.training_cases)).lower()

@@ -1,0 +1,221 @@
+"""Everything a model learns from, and the held-out part it is judged by, as pictures in memory."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from volumetry.config import load_config
+from volumetry.domain import Grid, Vector
+from volumetry.errors import InputError
+from volumetry.learn.lung_truth import threshold_lungs
+from volumetry.learn.recipe import Masked, Scan, Slices, TrainConfig
+from volumetry.learn.samples import AERATED, SOME_LUNG, Sample
+from volumetry.learn.slices import case_of, open_slices
+from volumetry.learn.synthesis import drawn_thorax, with_lesions
+from volumetry.scan import read_scan
+from volumetry.segment.grid import axial_view, network_shape, shrink
+from volumetry.segment.preprocess import InputRecipe, enhance, fitted_shape, resize, slice_picture
+
+CLIP_RANGE = (2.0, 12.0)
+"""CLAHE strengths that training sees around the card's own."""
+MASK_LEVEL = 127
+HU_RANGE = (-1024.0, 3071.0)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Samples to learn from and samples to be judged by.
+
+    Parameters
+    ----------
+    training, held_out
+        No slice is in both.
+    shares
+        How often each kind is drawn, not necessarily adding up to one.
+    """
+
+    training: tuple[Sample, ...]
+    held_out: tuple[Sample, ...]
+    shares: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def piles(self) -> dict[str, list[list[Sample]]]:
+        """Training samples by kind, then by group."""
+        piles: dict[str, dict[str, list[Sample]]] = {}
+        for sample in self.training:
+            piles.setdefault(sample.kind, {}).setdefault(sample.group, []).append(sample)
+        return {kind: list(groups.values()) for kind, groups in piles.items()}
+
+    @property
+    def training_cases(self) -> dict[str, list[str]]:
+        """Groups learned from, by kind; the card lists them."""
+        seen: dict[str, set[str]] = {}
+        for sample in self.training:
+            seen.setdefault(sample.kind, set()).add(sample.group)
+        return {kind: sorted(groups) for kind, groups in sorted(seen.items())}
+
+
+def build_bank(config: TrainConfig, root: Path) -> Bank:
+    """Read all data that the configuration names; the same configuration gives the same bank.
+
+    Raises
+    ------
+    InputError
+        If a dataset is missing or not what the configuration says.
+    """
+    recipe, data = config.input_recipe, config.data
+    training: list[Sample] = []
+    held_out: list[Sample] = []
+    shares: dict[str, float] = {}
+    for spec in data.slices:
+        for sample, judged in _slices(spec, root, recipe):
+            (held_out if judged else training).append(sample)
+            shares[sample.kind] = spec.share
+    rng = np.random.default_rng([config.schedule.seed, 1])
+    for scan in data.scans:
+        for sample, judged in _scan(scan, root, recipe, data.held_out_block_slices, rng):
+            (held_out if judged else training).append(sample)
+    for masked in data.masked:
+        training += _masked(masked, root, recipe)
+    training += _phantoms(data.phantom_slices, recipe, rng)
+    shares |= {"scan": data.scan_share, "synthetic": data.synthetic_share}
+    shares |= {"masked": data.masked_share, "phantom": data.phantom_share}
+    present = {sample.kind for sample in training}
+    return Bank(
+        tuple(training), tuple(held_out), {kind: share for kind, share in shares.items() if kind in present}
+    )
+
+
+def _slices(spec: Slices, root: Path, recipe: InputRecipe) -> Iterator[tuple[Sample, bool]]:
+    folder = open_slices(root / spec.folder)
+    seen = set()
+    for name, picture, truth in folder:
+        case = case_of(name)
+        seen.add(case)
+        sample = _fitted(Sample(picture, truth, folder.name, case, name), recipe)
+        judged = case in spec.held_out_cases
+        yield sample, judged
+        if spec.enhance_too and not judged:
+            grey = enhance(sample.picture_ji.astype(np.float32) / np.float32(255), recipe)
+            yield replace(sample, picture_ji=_eight_bit(grey), name=f"{name} enhanced"), False
+    missing = set(spec.held_out_cases) - seen
+    if missing:
+        raise InputError(f"{folder.name}: held-out cases that are not there: {sorted(missing)}")
+
+
+def _fitted(sample: Sample, recipe: InputRecipe) -> Sample:
+    shape = fitted_shape((sample.picture_ji.shape[0], sample.picture_ji.shape[1]), recipe)
+    if shape == sample.picture_ji.shape:
+        return sample
+    picture = np.round(resize(sample.picture_ji.astype(np.float32), shape)).astype(np.uint8)
+    return replace(sample, picture_ji=picture, truth_ji=nearest(sample.truth_ji, shape))
+
+
+def nearest(labels_ji: NDArray[np.uint8], shape_ji: tuple[int, int]) -> NDArray[np.uint8]:
+    """Labels at another size: the value at each new pixel's centre."""
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
+        for old, new in zip(labels_ji.shape, shape_ji, strict=True)
+    )
+    return labels_ji[np.ix_(rows, columns)]
+
+
+def _scan(
+    spec: Scan, root: Path, recipe: InputRecipe, block: int, rng: np.random.Generator
+) -> Iterator[tuple[Sample, bool]]:
+    """Slices without disease: as they are, and with lesions put into them; every other block is held out."""
+    scan = read_scan(root / spec.folder, load_config())
+    hu_kji, spacing = on_network_grid(scan.hu_kji, scan.grid, recipe)
+    lungs = threshold_lungs(hu_kji, spacing)
+    infected = (
+        infected_by_slice(root / spec.infected_csv, len(hu_kji)) if spec.infected_csv else np.zeros(len(hu_kji))
+    )
+    group = Path(spec.folder).name
+    for k in range(len(hu_kji)):
+        if infected[k]:
+            continue
+        judged = (k // block) % 2 == 1
+        truth = np.where(lungs[k], int(AERATED), 0).astype(np.uint8)
+        name = f"{k:04d}"
+        if judged:
+            yield Sample(_eight_bit(slice_picture(hu_kji[k], recipe)), truth, "scan", group, name), True
+            continue
+        for style in range(2):
+            yield Sample(_varied(hu_kji[k], recipe, rng), truth, "scan", group, f"{name} {style}"), False
+        for style in range(3 if lungs[k].any() else 0):
+            hu, drawn = with_lesions(hu_kji[k], lungs[k], rng)
+            yield Sample(_varied(hu, recipe, rng), drawn, "synthetic", group, f"{name} {style}"), False
+
+
+def _varied(hu_ji: NDArray[np.float32], recipe: InputRecipe, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A picture of a slice: CLAHE of a random strength, or now and then a plain lung window as reports show it."""
+    if rng.random() < 0.25:
+        low, high = rng.uniform(-1200, -950), rng.uniform(0, 400)
+        return _eight_bit(np.clip((hu_ji - np.float32(low)) / np.float32(high - low), 0, 1))
+    clip = float(rng.uniform(*CLIP_RANGE))
+    top = float(rng.uniform(600, 1500))
+    return _eight_bit(slice_picture(hu_ji, replace(recipe, clahe_clip=clip, hu_high=top)))
+
+
+def _masked(spec: Masked, root: Path, recipe: InputRecipe) -> Iterator[Sample]:
+    """A volume with a given lung mask: its disease is not known, inside the lung or out of it the truth is."""
+    try:
+        image, mask = (sitk.ReadImage(str(root / path)) for path in (spec.image, spec.mask))
+    except RuntimeError as wrong:
+        raise InputError(f"{Path(spec.image).name}: not a readable volume") from wrong
+    grid = Grid(
+        image.GetSize()[::-1],
+        image.GetSpacing()[::-1],
+        image.GetOrigin(),
+        tuple(np.array(image.GetDirection()).reshape(3, 3).T[::-1]),
+    )
+    hu = np.clip(sitk.GetArrayFromImage(image).astype(np.float32), *HU_RANGE)
+    hu_kji, _ = on_network_grid(hu, grid, recipe)
+    given, _ = on_network_grid((sitk.GetArrayFromImage(mask) > MASK_LEVEL).astype(np.float32), grid, recipe)
+    for k, plane in enumerate(hu_kji):
+        truth = np.where(given[k] >= 0.5, int(SOME_LUNG), 0).astype(np.uint8)
+        picture = _eight_bit(slice_picture(plane, recipe))
+        yield Sample(picture, truth, "masked", Path(spec.image).name.split("-")[0], f"{k:04d}")
+
+
+def _phantoms(count: int, recipe: InputRecipe, rng: np.random.Generator) -> Iterator[Sample]:
+    for n in range(count):
+        hu, truth = drawn_thorax(rng)
+        yield Sample(_eight_bit(slice_picture(hu, recipe)), truth, "phantom", f"{n:04d}", "0")
+
+
+def on_network_grid(
+    hu_kji: NDArray[np.float32], grid: Grid, recipe: InputRecipe
+) -> tuple[NDArray[np.float32], Vector]:
+    """A volume as the network sees it, axial, and its voxel size (head, back, left)."""
+    view = axial_view(grid)
+    axial = view.of(hu_kji)
+    spacing = tuple(grid.spacing_kji_mm[axis] for axis in view.axes)
+    shape = network_shape(axial.shape, (spacing[0], spacing[1], spacing[2]), recipe)
+    size = [step * old / new for step, old, new in zip(spacing, axial.shape, shape, strict=True)]
+    return shrink(axial, shape), (size[0], size[1], size[2])
+
+
+def infected_by_slice(table: Path, slices: int) -> NDArray[np.bool_]:
+    """A reader's yes or no per axial slice, feet first; the table counts from the head.
+
+    Raises
+    ------
+    InputError
+        If the table does not have one row per slice.
+    """
+    with table.open(encoding="utf-8", newline="") as stream:
+        rows = {int(row["slice_from_top"]): row["infected"] == "1" for row in csv.DictReader(stream)}
+    if sorted(rows) != list(range(slices)):
+        raise InputError(f"{table.name}: {len(rows)} rows for {slices} slices on the network's grid")
+    return np.array([rows[slices - 1 - k] for k in range(slices)])
+
+
+def _eight_bit(picture_ji: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.round(picture_ji * 255).astype(np.uint8)

@@ -1,0 +1,138 @@
+"""The model folder: weights, probe, and a card that says how it was made and how it does."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from volumetry.config import load_config
+from volumetry.learn.bank import Bank
+from volumetry.learn.development import development_report
+from volumetry.learn.recipe import Scan, Slices, TrainConfig
+from volumetry.learn.samples import OUTPUTS
+from volumetry.learn.synthesis import drawn_thorax
+from volumetry.segment.network import NetworkSegmenter
+from volumetry.segment.preprocess import network_batch, slice_picture
+from volumetry.segment.weights import CARD, load_model
+
+PROBE_SEED = 7
+
+
+def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.Module, root: Path) -> Path:
+    """Write ``<name>-<version>/``, load it back as a user would, measure it, and put the figures on the card.
+
+    Parameters
+    ----------
+    network
+        On the CPU, in evaluation mode.
+    root
+        Data root, for measuring on held-out cases.
+    """
+    folder = out / f"{config.model.name}-{config.model.version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    network = network.to("cpu").eval()
+    weights = network.state_dict()
+    probe_input, probe_output = _probe(network, config)
+    card = {
+        "name": config.model.name,
+        "version": config.model.version,
+        "architecture": {
+            "name": config.model.architecture,
+            "channels": list(config.model.channels),
+            "residual_units": config.model.residual_units,
+            "outputs": list(OUTPUTS),
+        },
+        "input": {**config.input.model_dump(), "pad_multiple": config.input_recipe.pad_multiple},
+        "weights": _stored(folder / "model.safetensors", weights),
+        "probe_input": _stored(folder / "probe_input.safetensors", {"input": probe_input}),
+        "probe_output": _stored(folder / "probe_output.safetensors", {"probabilities": probe_output}),
+        "training_cases": {kind: groups for kind, groups in bank.training_cases.items() if kind != "phantom"},
+    }
+    story = _story(config, weights)
+    (folder / CARD).write_text(as_toml({**card, "story": story}), "utf-8")
+    model = load_model(folder)
+    story["metrics"] = development_report(NetworkSegmenter(model, load_config().segment), config, root)
+    (folder / CARD).write_text(as_toml({**card, "story": story}), "utf-8")
+    load_model(folder)
+    return folder
+
+
+def _probe(network: nn.Module, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """A drawn thorax, so that no patient travels with the model."""
+    hu, _ = drawn_thorax(np.random.default_rng(PROBE_SEED))
+    picture = slice_picture(hu[:256, :256], config.input_recipe)
+    probe = torch.from_numpy(network_batch([picture], config.input_recipe))
+    with torch.inference_mode():
+        return probe, torch.sigmoid(network(probe).float())
+
+
+def _stored(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    plain = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    contents = save_tensors(plain)
+    path.write_bytes(contents)
+    return {"file": path.name, "sha256": hashlib.sha256(contents).hexdigest()}
+
+
+def _story(config: TrainConfig, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    data = config.data
+    schedule = config.schedule
+    sources: list[Slices | Scan] = [*data.slices, *data.scans]
+    return {
+        "intended_use": config.model.intended_use,
+        "never_tested_on": config.model.never_tested_on,
+        "licence_of_weights": "research only: the weights inherit the terms of the data below",
+        "parameters": int(sum(tensor.numel() for tensor in weights.values() if tensor.is_floating_point())),
+        "labels": "three probabilities: lung (with its lesions), lesion (ground glass or solid), solid",
+        "command": f"volumetry train configs/train-{config.model.name}.toml",
+        "config_sha256": config.sha256,
+        **({"remark": config.model.remark} if config.model.remark else {}),
+        "seed": schedule.seed,
+        "steps": schedule.steps,
+        "torch": torch.__version__.split("+")[0],
+        "precision_of_training": schedule.precision,
+        "data": {
+            **{Path(spec.folder).name: f"{spec.source}; {spec.terms}" for spec in sources},
+            **{Path(spec.image).name.split("-")[0]: f"{spec.source}; {spec.terms}" for spec in data.masked},
+            "synthetic": "lesions drawn by this program into slices of the scans above; exact truth",
+            "phantom": "thoraxes drawn by this program; exact truth",
+        },
+        "split": {
+            **{
+                Path(spec.folder).name: f"held out: {', '.join(spec.held_out_cases) or 'none'}"
+                for spec in data.slices
+            },
+            "scans": f"slices without disease only; every other block of {data.held_out_block_slices} slices is "
+            "held out, so held-out slices are of patients that training saw elsewhere",
+            "judged_only": ", ".join(Path(spec.folder).name for spec in data.judged) or "none",
+        },
+    }
+
+
+def as_toml(card: Mapping[str, Any]) -> str:
+    """A card as TOML: plain values first, then one section per nested table."""
+    lines: list[str] = []
+    _section(card, (), lines)
+    return "\n".join(lines).lstrip() + "\n"
+
+
+def _section(table: Mapping[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
+    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    if path and (plain or not table):
+        lines += ["", f"[{'.'.join(map(_key, path))}]"]
+    # JSON's strings, numbers, booleans and lists of them are also TOML's.
+    lines += [
+        f"{_key(key)} = {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in plain.items()
+    ]
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            _section(value, (*path, key), lines)
+
+
+def _key(name: str) -> str:
+    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else json.dumps(name)

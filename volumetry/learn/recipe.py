@@ -1,0 +1,191 @@
+"""What a training run does: TOML in, validated and frozen settings out."""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from volumetry.errors import ConfigError
+from volumetry.segment.preprocess import InputRecipe
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Model(_Section):
+    """What is made and what its card says of it."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9]*$")
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    architecture: str
+    channels: tuple[int, ...] = Field(min_length=2)
+    residual_units: int = Field(ge=0)
+    intended_use: str
+    never_tested_on: str
+    remark: str = ""
+
+
+class Schedule(_Section):
+    """How long and how fast."""
+
+    seed: int = Field(ge=0)
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    crop_px: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup_steps: int = Field(ge=0)
+    ema_decay: float = Field(ge=0, lt=1)
+    max_minutes: float = Field(gt=0)
+    checkpoint_every: int = Field(gt=0)
+    validate_every: int = Field(gt=0)
+    precision: Literal["fp32", "bf16"]
+    threads: int = Field(gt=0)
+
+
+class Loss(_Section):
+    """Weight of each output in the loss."""
+
+    lung: float = Field(ge=0)
+    lesion: float = Field(ge=0)
+    solid: float = Field(ge=0)
+
+
+class Augment(_Section):
+    """How far a picture may be changed and still be a chest CT."""
+
+    rotate_deg: float = Field(ge=0)
+    scale_low: float = Field(gt=0)
+    scale_high: float = Field(gt=0)
+    flip: float = Field(ge=0, le=1)
+    gamma: float = Field(ge=0)
+    contrast: float = Field(ge=0)
+    brightness: float = Field(ge=0)
+    noise: float = Field(ge=0)
+    blur: float = Field(ge=0)
+    crop_to_lung: float = Field(ge=0, le=1)
+
+
+class Slices(_Section):
+    """A folder of labelled 8-bit slices with its ``dataset.toml``."""
+
+    folder: str
+    share: float = Field(gt=0)
+    held_out_cases: tuple[str, ...] = ()
+    enhance_too: bool = False
+    source: str
+    terms: str
+
+
+class Scan(_Section):
+    """A chest CT in HU whose slices without disease are known: from a reader's table, or because it has none."""
+
+    folder: str
+    infected_csv: str = ""
+    source: str
+    terms: str
+
+
+class Masked(_Section):
+    """A CT volume with a lung mask, both as NIfTI; its disease is not known."""
+
+    image: str
+    mask: str
+    source: str
+    terms: str
+
+
+class Judged(_Section):
+    """A chest CT in HU that is never learned from, with a reader's table of infected slices."""
+
+    folder: str
+    infected_csv: str
+
+
+class Data(_Section):
+    """What is learned from; paths are relative to the data root."""
+
+    root: str
+    scan_share: float = Field(ge=0)
+    synthetic_share: float = Field(ge=0)
+    masked_share: float = Field(ge=0)
+    phantom_share: float = Field(ge=0)
+    phantom_slices: int = Field(ge=0)
+    held_out_block_slices: int = Field(gt=0)
+    slices: tuple[Slices, ...] = ()
+    scans: tuple[Scan, ...] = ()
+    masked: tuple[Masked, ...] = ()
+    judged: tuple[Judged, ...] = ()
+
+
+class Input(_Section):
+    """The model's input; the same names as `InputRecipe`."""
+
+    spacing_mm: float
+    slab_mm: float
+    hu_low: float
+    hu_high: float
+    clahe_tiles: int
+    clahe_clip: float
+    slice_side_px: int
+    mean: float
+    deviation: float
+
+    def recipe(self, levels: int) -> InputRecipe:
+        """The recipe for a network that halves its input so many times."""
+        return InputRecipe(**self.model_dump(), pad_multiple=2**levels)
+
+
+class TrainConfig(_Section):
+    """All settings of a training run."""
+
+    model: Model
+    input: Input
+    schedule: Schedule
+    loss: Loss
+    augment: Augment
+    data: Data
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> "TrainConfig":
+        step = 2 ** (len(self.model.channels) - 1)
+        if self.schedule.crop_px % step:
+            raise ValueError(f"schedule.crop_px must be a multiple of {step}, got {self.schedule.crop_px}")
+        if self.augment.scale_low > self.augment.scale_high:
+            raise ValueError("augment.scale_low is above augment.scale_high")
+        return self
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the resolved settings; a checkpoint goes on only under the settings it was made with."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def input_recipe(self) -> InputRecipe:
+        """How pictures are made, for training and for the card."""
+        return self.input.recipe(len(self.model.channels) - 1)
+
+
+def load_recipe(path: Path) -> TrainConfig:
+    """Settings of a training run.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or not TOML, or a key is unknown, missing or out of range.
+    """
+    try:
+        return TrainConfig.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except OSError as wrong:
+        raise ConfigError(f"cannot read the training configuration {path.name}: {wrong.strerror}") from wrong
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+        raise ConfigError(f"{path.name} is not valid TOML: {wrong}") from wrong
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False, include_context=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path.name}: {key}: {first['msg']}") from wrong

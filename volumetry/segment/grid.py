@@ -1,0 +1,93 @@
+"""From the scanner's grid to the network's axial slices and back, in index space.
+
+Only the index grid is scaled, along its own axes, with the outer voxel edges kept where they are. Directions never
+enter, so a tilted or oblique stack comes back exactly onto itself.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import permutations
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volumetry.domain import Grid, Vector
+from volumetry.segment.preprocess import InputRecipe, resize
+
+T = TypeVar("T", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True)
+class AxialView:
+    """The nearest view of an array with axes to the head, the back and the patient's left.
+
+    Parameters
+    ----------
+    axes
+        Which array axis runs most nearly to the head, the back, the left.
+    flipped
+        Whether it runs the other way.
+    """
+
+    axes: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+
+    def of(self, array_kji: NDArray[T]) -> NDArray[T]:
+        """A view, without copying, of an array on the scanner's grid; axes to the head, the back, the left."""
+        turned = array_kji.transpose(self.axes)
+        return turned[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
+
+
+def axial_view(grid: Grid) -> AxialView:
+    """How to look at arrays on `grid` so that slices are axial, rows run to the back and columns to the left."""
+    to_left_back_head = np.asarray(grid.direction_lps)
+    best = max(
+        permutations(range(3)),
+        key=lambda axes: sum(abs(to_left_back_head[axis, 2 - n]) for n, axis in enumerate(axes)),
+    )
+    flipped = [bool(to_left_back_head[axis, 2 - n] < 0) for n, axis in enumerate(best)]
+    return AxialView((best[0], best[1], best[2]), (flipped[0], flipped[1], flipped[2]))
+
+
+def network_shape(shape_kji: tuple[int, ...], spacing_kji_mm: Vector, recipe: InputRecipe) -> tuple[int, int, int]:
+    """Size of the network's grid for an axial array: fixed pixels in plane, thin slices averaged to slabs."""
+    slices, rows, columns = shape_kji
+    thin = spacing_kji_mm[0] < 0.75 * recipe.slab_mm
+    return (
+        max(1, round(slices * spacing_kji_mm[0] / recipe.slab_mm)) if thin else slices,
+        max(1, round(rows * spacing_kji_mm[1] / recipe.spacing_mm)),
+        max(1, round(columns * spacing_kji_mm[2] / recipe.spacing_mm)),
+    )
+
+
+def shrink(volume_kji: NDArray[np.float32], shape_kji: tuple[int, int, int]) -> NDArray[np.float32]:
+    """An axial volume on the network's grid; linear, averaged over what a larger voxel covers."""
+    slices, rows, columns = shape_kji
+    in_plane = np.empty((volume_kji.shape[0], rows, columns), np.float32)
+    for k, plane in enumerate(volume_kji):
+        in_plane[k] = resize(plane, (rows, columns))
+    if slices == volume_kji.shape[0]:
+        return in_plane
+    slabs = np.empty(shape_kji, np.float32)
+    for j in range(rows):
+        slabs[:, j] = resize(in_plane[:, j], (slices, columns))
+    return slabs
+
+
+def native_planes(
+    channels_ckji: NDArray[np.floating], shape_kji: tuple[int, int, int]
+) -> Iterator[NDArray[np.float32]]:
+    """Plane after plane of `shape_kji`, float32 (c, j, i), linear between the network's voxels.
+
+    One plane at a time: probabilities of a whole thin-slice chest on its own grid would take gigabytes.
+    """
+    coarse = channels_ckji.shape[1]
+    for k in range(shape_kji[0]):
+        position = min(max((k + 0.5) * coarse / shape_kji[0] - 0.5, 0.0), coarse - 1.0)
+        below = min(int(position), max(coarse - 2, 0))
+        weight = np.float32(position - below)
+        plane = channels_ckji[:, below].astype(np.float32)
+        if weight > 0:
+            plane = (1 - weight) * plane + weight * channels_ckji[:, below + 1].astype(np.float32)
+        yield np.stack([resize(channel, shape_kji[1:]) for channel in plane])

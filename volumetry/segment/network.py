@@ -1,0 +1,165 @@
+"""The network as a segmenter: a scan in, the tissue of every voxel of its own grid out."""
+
+import os
+from collections.abc import Callable, Sequence
+
+# cuBLAS reads this when CUDA starts; without it the same scan may give another volume on the same card.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from volumetry.config import Config, Segment
+from volumetry.domain import CtScan, SegmenterFacts, Tissue, TissueMap
+from volumetry.errors import ModelError
+from volumetry.segment.grid import axial_view, native_planes, network_shape, shrink
+from volumetry.segment.preprocess import InputRecipe, fitted_shape, network_batch, resize, slice_picture
+from volumetry.segment.weights import Model, channels_last, find_model, load_model, verify_probe
+
+OUTPUTS = ("lung", "lesion", "solid")
+Progress = Callable[[int, int], None]
+
+
+class NetworkSegmenter:
+    """A verified model with the settings under which it runs.
+
+    Parameters
+    ----------
+    model
+        Weights and card.
+    settings
+        Device, precision, batch size and the three thresholds.
+    progress
+        Called with slices done and slices in all, after each batch.
+
+    Raises
+    ------
+    ModelError
+        If the device is not there, or the model does not reproduce its probe on it.
+    """
+
+    def __init__(self, model: Model, settings: Segment, progress: Progress | None = None) -> None:
+        if model.card.architecture.outputs != OUTPUTS:
+            raise ModelError(f"{model.folder.name}: outputs {model.card.architecture.outputs} are not {OUTPUTS}")
+        self.model = model
+        self.settings = settings
+        self.progress = progress
+        self.device = chosen_device(settings.device)
+        _deterministic()
+        verify_probe(model, self.device)
+        self._network = channels_last(model.network, self.device)
+
+    @property
+    def facts(self) -> SegmenterFacts:
+        """Name, weights, device and precision, for the record."""
+        card = self.model.card
+        return SegmenterFacts(card.name, card.version, card.weights.sha256, self.device, self.settings.precision)
+
+    @property
+    def recipe(self) -> InputRecipe:
+        """How a scan becomes this model's input."""
+        return self.model.card.recipe
+
+    def __call__(self, scan: CtScan, /) -> TissueMap:
+        """Label every voxel of `scan`; islands and holes are left to tidying.
+
+        A voxel is outside unless its lung or its lesion probability reaches the threshold; a lesion is solid where
+        the solid probability does, else ground glass. Voxels without data are outside.
+        """
+        view = axial_view(scan.grid)
+        labels_kji = np.zeros(scan.grid.shape_kji, np.uint8)
+        axial, hu = view.of(labels_kji), view.of(scan.hu_kji)
+        spacing = tuple(scan.grid.spacing_kji_mm[axis] for axis in view.axes)
+        shape = network_shape(hu.shape, (spacing[0], spacing[1], spacing[2]), self.recipe)
+        probabilities = self._volume(shrink(hu, shape))
+        for k, plane in enumerate(native_planes(probabilities, (hu.shape[0], hu.shape[1], hu.shape[2]))):
+            axial[k] = labelled(plane, self.settings)
+        if scan.no_data_kji is not None:
+            labels_kji[scan.no_data_kji] = Tissue.OUTSIDE
+        return TissueMap(labels_kji, scan.grid)
+
+    def slices(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        """Tissue of ready-made 8-bit grey slices of any size, each at its own size.
+
+        Parameters
+        ----------
+        pictures
+            Grey levels 0 to 255, radiological view; already contrast-enhanced or in a lung window.
+        """
+        labels = []
+        for picture in pictures:
+            size = (picture.shape[0], picture.shape[1])
+            grey = resize(picture.astype(np.float32), fitted_shape(size, self.recipe)) / np.float32(255)
+            found = self._pictures([grey])[0]
+            labels.append(labelled(np.stack([resize(channel, size) for channel in found]), self.settings))
+        return labels
+
+    def _volume(self, hu_kji: NDArray[np.float32]) -> NDArray[np.float16]:
+        """Probabilities on the network's grid, float16 (3, k, j, i): half the memory, steps of 0.0005 at most."""
+        size = self.settings.batch_slices
+        probabilities = np.empty((len(OUTPUTS), *hu_kji.shape), np.float16)
+        for start in range(0, len(hu_kji), size):
+            pictures = [slice_picture(plane, self.recipe) for plane in hu_kji[start : start + size]]
+            found = self._pictures(pictures)
+            probabilities[:, start : start + len(pictures)] = found.transpose(1, 0, 2, 3)
+            if self.progress:
+                self.progress(start + len(pictures), len(hu_kji))
+        return probabilities
+
+    def _pictures(self, pictures: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Probabilities (n, 3, j, i) of pictures of one size."""
+        rows, columns = pictures[0].shape
+        batch = torch.from_numpy(network_batch(pictures, self.recipe)).to(self.device)
+        kind = torch.device(self.device).type
+        with (
+            torch.inference_mode(),
+            torch.autocast(kind, torch.bfloat16, enabled=self.settings.precision == "bf16"),
+        ):
+            logits = self._network(batch.contiguous(memory_format=torch.channels_last))
+        found: NDArray[np.float32] = torch.sigmoid(logits.float()).cpu().numpy()
+        return found[:, :, :rows, :columns]
+
+
+def load_segmenter(config: Config, progress: Progress | None = None) -> NetworkSegmenter:
+    """The segmenter that the settings name, verified.
+
+    Raises
+    ------
+    ModelError
+        If the model is missing, was changed, or does not reproduce its probe; or the device is not there.
+    """
+    return NetworkSegmenter(load_model(find_model(config.segment.model)), config.segment, progress)
+
+
+def labelled(probabilities: NDArray[np.float32], settings: Segment) -> NDArray[np.uint8]:
+    """Exclusive labels (j, i) from the probabilities (3, j, i) of lung, lesion and solid."""
+    lung, lesion, solid = probabilities
+    diseased = lesion >= settings.lesion_probability
+    labels = np.where(lung >= settings.lung_probability, Tissue.AERATED, Tissue.OUTSIDE)
+    labels = np.where(diseased, Tissue.GROUND_GLASS, labels)
+    labels = np.where(diseased & (solid >= settings.solid_probability), Tissue.SOLID, labels)
+    return labels.astype(np.uint8)
+
+
+def chosen_device(wanted: str) -> str:
+    """``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    ModelError
+        If CUDA was asked for and is not there.
+    """
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise ModelError("no CUDA device here", hint="Run with --device cpu, or --device auto.")
+    return "cuda" if there and wanted != "cpu" else "cpu"
+
+
+def _deterministic() -> None:
+    """The same scan gives the same volume on the same machine; a GPU's fast paths do not promise that."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False

@@ -1,0 +1,247 @@
+"""The model folder: weights, their card, and a probe that shows if this machine computes what the maker's did.
+
+Nothing here runs code that a file brings: weights are safetensors, the card is TOML, and the network is built by
+name from the list below.
+"""
+
+import hashlib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.networks.nets import UNet
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from torch import nn
+
+from volumetry.errors import ModelError
+from volumetry.resources import shipped
+from volumetry.segment.preprocess import InputRecipe
+
+CARD = "card.toml"
+PROBE_TOLERANCE = 1e-3
+
+
+def _monai_unet_2d(channels: tuple[int, ...], residual_units: int, outputs: int) -> nn.Module:
+    """MONAI's residual U-Net on slices; every level strides, the first too."""
+    network: nn.Module = UNet(
+        spatial_dims=2,
+        in_channels=1,
+        out_channels=outputs,
+        channels=channels,
+        strides=(2,) * (len(channels) - 1),
+        num_res_units=residual_units,
+        norm="BATCH",
+        act="RELU",
+    )
+    return network
+
+
+ARCHITECTURES = {"monai-unet-2d": _monai_unet_2d}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Architecture(_Part):
+    """Name in our list, and its arguments."""
+
+    name: str
+    channels: tuple[int, ...] = Field(min_length=2, max_length=8)
+    residual_units: int = Field(ge=0, le=8)
+    outputs: tuple[str, ...] = Field(min_length=1)
+
+
+class CardInput(_Part):
+    """How a scan becomes the network's input; the fields of `InputRecipe`."""
+
+    spacing_mm: float
+    slab_mm: float
+    hu_low: float
+    hu_high: float
+    clahe_tiles: int
+    clahe_clip: float
+    slice_side_px: int
+    mean: float
+    deviation: float
+    pad_multiple: int
+
+
+class StoredFile(_Part):
+    """A file of the model folder and its digest."""
+
+    file: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Card(BaseModel):
+    """What a model is: the parts that a machine reads. The rest of the card is for people and stays in `story`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str
+    version: str
+    architecture: Architecture
+    input: CardInput
+    weights: StoredFile
+    probe_input: StoredFile
+    probe_output: StoredFile
+    training_cases: dict[str, list[str]] = {}
+    story: dict[str, Any] = {}
+
+    @property
+    def recipe(self) -> InputRecipe:
+        """How pictures are made for this model."""
+        return InputRecipe(**self.input.model_dump())
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A verified network, ready to compute.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode, float32, on the CPU.
+    card, folder
+        Its description and where it came from.
+    """
+
+    network: nn.Module
+    card: Card
+    folder: Path
+
+
+def build_network(architecture: str, channels: tuple[int, ...], residual_units: int, outputs: int) -> nn.Module:
+    """A network of our list with random weights.
+
+    Raises
+    ------
+    ModelError
+        If the name is not in the list.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ModelError(f"architecture {architecture!r} is not one of {sorted(ARCHITECTURES)}")
+    return ARCHITECTURES[architecture](channels, residual_units, outputs)
+
+
+def channels_last(network: nn.Module, device: str) -> nn.Module:
+    """The network on a device, laid out channels last: same numbers, and on a CPU up to twice as fast."""
+    moved = network.to(device)
+    # torch's stub knows memory_format only together with a tensor argument.
+    return moved.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # see above
+
+
+def find_model(name: str) -> Path:
+    """Folder of a model: ``default`` (the newest that ships), a shipped name like ``lesion2d-0.1.0``, or a path.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    root = shipped("models")
+    if name == "default":
+        found = sorted((path.parent for path in root.glob(f"*/{CARD}")), key=_version_key)
+        if not found:
+            raise ModelError("no model ships with this installation")
+        return found[-1]
+    for folder in (root / name, Path(name)):
+        if (folder / CARD).is_file():
+            return folder
+    raise ModelError(f"no model {Path(name).name!r}: neither shipped nor a folder with a {CARD}")
+
+
+def _version_key(folder: Path) -> tuple[tuple[int, ...], str]:
+    name, _, version = folder.name.rpartition("-")
+    return tuple(int(part) if part.isdigit() else -1 for part in version.split(".")), name
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a model folder.
+
+    Raises
+    ------
+    ModelError
+        If it is missing, not TOML, or lacks what is needed to build the network.
+    """
+    try:
+        return Card.model_validate(tomllib.loads((folder / CARD).read_text("utf-8")))
+    except OSError as wrong:
+        raise ModelError(f"{folder.name}: cannot read its {CARD}: {wrong.strerror}") from wrong
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+        raise ModelError(f"{folder.name}: {CARD} is not valid TOML") from wrong
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False, include_context=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ModelError(f"{folder.name}: {CARD}: {key}: {first['msg']}") from wrong
+
+
+def verified_bytes(folder: Path, stored: StoredFile) -> bytes:
+    """Contents of a file, read once and checked against its digest before anything looks inside.
+
+    Raises
+    ------
+    ModelError
+        If it is missing or was changed.
+    """
+    try:
+        contents = (folder / stored.file).read_bytes()
+    except OSError as wrong:
+        raise ModelError(f"{folder.name}: cannot read {stored.file}: {wrong.strerror}") from wrong
+    found = hashlib.sha256(contents).hexdigest()
+    if found != stored.sha256:
+        raise ModelError(f"{folder.name}: {stored.file}: sha256 {found[:12]} is not the one on its card")
+    return contents
+
+
+def load_model(folder: Path) -> Model:
+    """Digest first, then the network from our list, then the weights, every tensor of them.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing or changed, or weights and architecture do not fit.
+    """
+    card = read_card(folder)
+    plan = card.architecture
+    network = build_network(plan.name, plan.channels, plan.residual_units, len(plan.outputs))
+    tensors = _tensors(folder, card.weights)
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as wrong:
+        raise ModelError(f"{folder.name}: the weights do not fit the architecture on the card") from wrong
+    return Model(network.eval().requires_grad_(False), card, folder)
+
+
+def verify_probe(model: Model, device: str = "cpu") -> float:
+    """Largest difference between the stored output and what this machine computes from the stored input.
+
+    Raises
+    ------
+    ModelError
+        If it is larger than 1e-3: this machine, these libraries or these weights are not the maker's.
+    """
+    probe = _tensors(model.folder, model.card.probe_input)["input"]
+    expected = _tensors(model.folder, model.card.probe_output)["probabilities"]
+    with torch.inference_mode():
+        found = torch.sigmoid(model.network.to(device)(probe.to(device)).float()).cpu()
+    if found.shape != expected.shape:
+        raise ModelError(
+            f"{model.folder.name}: the probe's output is {tuple(found.shape)}, not {tuple(expected.shape)}"
+        )
+    difference = float((found - expected).abs().max())
+    if not difference <= PROBE_TOLERANCE:
+        raise ModelError(f"{model.folder.name}: the probe is off by {difference:.2g}, more than {PROBE_TOLERANCE}")
+    return difference
+
+
+def _tensors(folder: Path, stored: StoredFile) -> dict[str, torch.Tensor]:
+    try:
+        return load_tensors(verified_bytes(folder, stored))
+    except SafetensorError as wrong:
+        raise ModelError(f"{folder.name}: {stored.file} is not a safetensors file") from wrong
