@@ -19,11 +19,11 @@ STEPS = 6
 SMALL = {
     "channels = [32, 48, 96, 192, 256]": "channels = [4, 8]",
     "residual_units = 2": "residual_units = 1",
-    "steps = 2800": f"steps = {STEPS}",
+    "steps = 2000": f"steps = {STEPS}",
     "batch = 12": "batch = 2",
     "crop_px = 224": "crop_px = 32",
     "checkpoint_every = 100": "checkpoint_every = 2",
-    "validate_every = 400": "validate_every = 4",
+    "validate_every = 500": "validate_every = 4",
     "warmup_steps = 100": "warmup_steps = 2",
     "phantom_slices = 150": "phantom_slices = 3",
     "threads = 2": "threads = 1",

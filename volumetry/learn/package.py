@@ -89,7 +89,7 @@ def _story(config: TrainConfig, weights: Mapping[str, torch.Tensor]) -> dict[str
         "licence_of_weights": "research only: the weights inherit the terms of the data below",
         "parameters": int(sum(tensor.numel() for tensor in weights.values() if tensor.is_floating_point())),
         "labels": "three probabilities: lung (with its lesions), lesion (ground glass or solid), solid",
-        "command": f"volumetry train configs/train-{config.model.name}.toml",
+        "command": f"volumetry train configs/train-{config.model.name}.toml --out runs",
         "config_sha256": config.sha256,
         **({"remark": config.model.remark} if config.model.remark else {}),
         "seed": schedule.seed,
