@@ -51,6 +51,8 @@ _OURS = "This failure is ours, not the scan's: run it again alone, and report it
 _RECONSTRUCT = "Ask the site for the original axial CT reconstruction in Hounsfield units."
 _PROTOCOL = "Compare with the trial's imaging protocol before pairing this scan with another."
 
+_CHARTER = "The scan is not as the imaging charter wants it: ask the site for the reconstruction that is."
+
 _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
     # files and folders
     ("EMPTY_INPUT", _R, _R, "Check the path: the folder must hold the DICOM files of a CT series."),
@@ -123,6 +125,20 @@ _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
     ("ONE_LUNG", _F, _F, "The denominator may mean one lung: look at the mask."),
     ("SIDE_CONFLICT", _F, _F, "Look at the lung mask; do not use results by side."),
     ("LESION_OUTSIDE_LUNG", _F, _F, "Look at the mask: what lies outside both lungs was left out."),
+    # the imaging charter: what its own settings make of a deviation
+    *(
+        (f"CHARTER_{rule}", _F, _F, _CHARTER)
+        for rule in (
+            "THICKNESS",
+            "SPACING",
+            "KERNEL",
+            "KVP",
+            "CONTRAST",
+            "SCANNER",
+            "COVERAGE",
+            "SLICES",
+        )
+    ),
     # repairs
     ("DUPLICATE_FILE", _P, _P, "One copy was kept."),
     ("LOCALIZER_DROPPED", _P, _P, "The scout is no part of the volume."),

@@ -201,6 +201,7 @@ class ChangeMapSettings(_Section):
     working_mm: float = Field(gt=0)
     iterations: tuple[int, ...] = Field(min_length=1)
     smoothing_steps: float = Field(gt=0)
+    noise_hu: float = Field(ge=0, lt=850)
     min_affine_dice: float = Share
     min_lung_dice: float = Share
     max_surface_mm: float = Field(gt=0)

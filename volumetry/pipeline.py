@@ -26,7 +26,7 @@ from volumetry.domain import (
 )
 from volumetry.errors import InputError, VolumetryError
 from volumetry.measure import by_component_rule, check_identities, measure
-from volumetry.quality import lung_findings
+from volumetry.quality import charter_findings, lung_findings
 from volumetry.scan import read_scan
 from volumetry.segment.tidy import tidy
 
@@ -73,13 +73,15 @@ def analyse_scan(
     clock = _Clock(on_stage)
     clock.begin("read")
     scan = read_scan(folder, config)
+    charter = charter_findings(scan.series, config)
+    _stop_if_refused(most_severe_first([*scan.findings, *charter]), scan)
     clock.begin("segment")
     tissue = tidy(segmenter(scan), scan, config.tidy)
     clock.begin("measure")
     measurement = measure(tissue, scan, config.measure)
     delivered = by_component_rule(tissue, scan, config.measure)
     check_identities(measurement, delivered)
-    findings = most_severe_first([*scan.findings, *lung_findings(tissue, scan, measurement, config)])
+    findings = most_severe_first([*scan.findings, *charter, *lung_findings(tissue, scan, measurement, config)])
     _stop_if_refused(findings, scan)
     clock.end()
     result = ScanResult(

@@ -34,6 +34,11 @@ def config() -> Config:
     return load_config()
 
 
+def _with(config: Config, section: str, **changes: object) -> Config:
+    """The same settings but for some of one section."""
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=changes)})
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory, config: Config) -> _Base:
     """A chest pressed into 64 x 64 pixels: small, but every check of the reader applies to it."""
@@ -172,25 +177,25 @@ _STRICT_IN_TRIALS = [
 
 
 @pytest.mark.parametrize("name", _STRICT_IN_TRIALS)
-def test_trial_profile_refuses_what_it_must(name: str, copy: Path) -> None:
+def test_trial_profile_refuses_what_it_must(name: str, copy: Path, config: Config) -> None:
     damage = DAMAGES[name]
     _apply(damage, copy, seed=1)
     with pytest.raises(ScanRefusedError) as stop:
-        read_scan(copy, load_config(overrides={"profile": "trial"}))
+        read_scan(copy, config.model_copy(update={"profile": "trial"}))
     assert damage.expect in _codes(stop.value.findings)
 
 
-def test_scan_larger_than_the_memory_is_refused_before_decoding(copy: Path) -> None:
+def test_scan_larger_than_the_memory_is_refused_before_decoding(copy: Path, config: Config) -> None:
     with pytest.raises(ScanRefusedError) as stop:
-        read_scan(copy, load_config(overrides={"limits": {"max_memory_gb": 1e-4}}))
+        read_scan(copy, _with(config, "limits", max_memory_gb=1e-4))
     assert stop.value.code == "TOO_LARGE"
 
 
-def test_selection_rule_picks_one_kernel(copy: Path, base: _Base) -> None:
+def test_selection_rule_picks_one_kernel(copy: Path, base: _Base, config: Config) -> None:
     """The same folder that is ambiguous without a rule."""
     _apply(DAMAGES["second_series"], copy, seed=1)
-    rule = {"select": {"rule": "kernel", "kernel_preference": [base.scan.series.kernel]}}
-    scan = read_scan(copy, load_config(overrides=rule))
+    rule = _with(config, "select", rule="kernel", kernel_preference=(base.scan.series.kernel,))
+    scan = read_scan(copy, rule)
     assert "SERIES_SELECTED" in _codes(scan.findings)
     assert np.array_equal(scan.hu_kji, base.scan.hu_kji)
 

@@ -1,6 +1,8 @@
 """Good phantom series as other libraries read them, and counting errors against a published table."""
 
 import math
+import shutil
+import subprocess
 import warnings
 
 import highdicom
@@ -9,7 +11,15 @@ import pytest
 import SimpleITK as sitk
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ExplicitVRBigEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from volumetry.domain import Grid
 from volumetry.phantom import (
@@ -119,6 +129,28 @@ def test_tilted_series_has_the_determinant_of_its_positions(tmp_path):
     volume = abs(np.linalg.det(np.stack([second - first, column * rows_mm, row * columns_mm])))
     assert volume / 1000 == pytest.approx(phantom.grid.voxel_ml, rel=1e-6)
     assert float(headers[0].SliceThickness) == pytest.approx(5.0 * math.cos(math.radians(15)), rel=1e-6)
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")
+@pytest.mark.parametrize("name", ["plain", "contrast", "padded", "jpegls", "j2k", "jpeg", "rle", "lossy", "big"])
+def test_dciodvfy_finds_nothing_to_say(name, tmp_path):
+    """Errors and warnings of the standard's best known validator; it cannot inflate, so deflated is left out."""
+    how = {
+        "plain": SeriesSpec(),
+        "contrast": SeriesSpec(contrast_agent="Iohexol", names="random"),
+        "padded": SeriesSpec(signed=True, intercept=0, bits_stored=16, padding_stored=-2000),
+        "jpegls": SeriesSpec(transfer_syntax=JPEGLSLossless),
+        "j2k": SeriesSpec(transfer_syntax=JPEG2000Lossless),
+        "jpeg": SeriesSpec(transfer_syntax=JPEGLosslessSV1),
+        "rle": SeriesSpec(transfer_syntax=RLELossless),
+        "lossy": SeriesSpec(transfer_syntax=JPEG2000),
+        "big": SeriesSpec(transfer_syntax=ExplicitVRBigEndian),
+    }[name]
+    path = write_series(make_phantom(_small()), tmp_path, how)[3]
+    told = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)  # noqa: S603, S607  a local validator on our own file
+    lines = (told.stdout + told.stderr).splitlines()
+    assert "CTImage" in lines
+    assert [line for line in lines if line.startswith(("Error", "Warning"))] == []
 
 
 # largest error in percent of counting voxel centres of a sphere over random offsets: measured before this program

@@ -49,7 +49,7 @@ def test_file_replaced_by_a_link_is_not_opened(folder: Path, tmp_path: Path, con
     file = list_files(folder, config.limits).files[0]
     target = file.path.rename(tmp_path / "target")
     file.path.symlink_to(target)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="symbolic links"):
         file.open()
     header = read_header(file, config.limits)
     assert isinstance(header, NotSlice)
@@ -245,7 +245,7 @@ def test_change_during_the_reading_is_noticed(
         return real(*args)  # type: ignore[arg-type]  # passed through as they came
 
     monkeypatch.setattr(room, "hu_of", disturb)
-    with pytest.raises(ScanRefusedError, match="1 file|2 files") as stop:
+    with pytest.raises(ScanRefusedError, match=r"1 file|2 files") as stop:
         read_scan(folder, config)
     assert codes_of(stop.value)[0] == "INPUT_CHANGED"
 

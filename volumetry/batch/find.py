@@ -24,10 +24,15 @@ class ScanFolder:
         Unique in its batch, usable as a file name, and free of the patient's identity.
     path
         Where the files are; never written into a result.
+    subject, visit, site
+        The study's own keys, if a manifest gives them.
     """
 
     scan_id: str
     path: Path
+    subject: str = ""
+    visit: str = ""
+    site: str = ""
 
 
 def find_scans(root: Path) -> list[ScanFolder]:

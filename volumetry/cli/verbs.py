@@ -172,7 +172,7 @@ def train(
 ) -> None:
     """Make a model. Killed and started again with the same folder, it goes on where it was.
 
-    Example: volumetry train configs/train-lesion2d.toml --data ../shared/data --out models
+    Example: volumetry train configs/train-lesion2d.toml --data ../shared/data --out runs
     """
     from volumetry.cli import show
     from volumetry.learn.train import train as run

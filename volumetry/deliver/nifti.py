@@ -4,21 +4,27 @@ import gzip
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
-from volumetry.domain import TissueMap
+from volumetry.domain import Grid, TissueMap
 
 
 def mask_bytes(tissue: TissueMap) -> bytes:
-    """A gzipped NIfTI-1 image of the labels, the same bytes every time.
+    """A tissue map as a gzipped NIfTI-1 image; see `labels_bytes`."""
+    return labels_bytes(tissue.labels_kji, tissue.grid)
+
+
+def labels_bytes(labels_kji: NDArray[np.uint8], grid: Grid) -> bytes:
+    """A gzipped NIfTI-1 image of labels (k, j, i) on their grid, the same bytes every time.
 
     The sform always holds the exact affine; the qform only where it can, since it cannot express a tilted stack.
     """
-    image = nib.Nifti1Image(np.ascontiguousarray(tissue.labels_kji.T), tissue.grid.affine_ras, dtype=np.uint8)
+    image = nib.Nifti1Image(np.ascontiguousarray(labels_kji.T), grid.affine_ras, dtype=np.uint8)
     image.header.set_xyzt_units("mm")
-    image.set_sform(tissue.grid.affine_ras, code="scanner")
-    axes = np.asarray(tissue.grid.direction_lps)
+    image.set_sform(grid.affine_ras, code="scanner")
+    axes = np.asarray(grid.direction_lps)
     if np.allclose(axes @ axes.T, np.eye(3), atol=1e-5):
-        image.set_qform(tissue.grid.affine_ras, code="scanner")
+        image.set_qform(grid.affine_ras, code="scanner")
     else:
         image.set_qform(None, code="unknown")
     return gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)

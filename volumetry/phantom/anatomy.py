@@ -29,7 +29,7 @@ _MAX_BRANCHES = 120
 _SMALLEST_PARENT_MM = 0.8
 
 
-def lungs_of(breath: float, scale_lps: Vector) -> dict[str, Shape]:
+def lungs_of(breath: float, scale_lps: Vector) -> dict[str, Scaled]:
     """The lungs by side."""
     return {side: Scaled(_breathed(lung, breath), scale_lps) for side, lung in _LUNGS.items()}
 

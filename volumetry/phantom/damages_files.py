@@ -17,7 +17,7 @@ from pydicom.uid import (
 )
 
 from volumetry.phantom.damages_pixels import reencoded
-from volumetry.phantom.edits import Apply, Rng, every, files, fresh, inner, one, save, slices
+from volumetry.phantom.edits import Apply, Rng, every, files, fresh, inner, one, one_file, save, slices
 from volumetry.phantom.kinds import Damage, flags, refuses
 
 
@@ -85,26 +85,26 @@ def _headers() -> list[Damage]:
 def _cut() -> list[Damage]:
     return [
         *(
-            refuses(f"cut_at_{share}", "TRUNCATED_FILE", f"one file cut at {share} %", _one_file(_cut_at(share)))
+            refuses(f"cut_at_{share}", "TRUNCATED_FILE", f"one file cut at {share} %", one_file(_cut_at(share)))
             for share in (50, 90, 99)
         ),
         refuses(
             "cut_by_one_byte",
             "TRUNCATED_FILE",
             "one file lacks its last byte",
-            _one_file(lambda data, rng: data[:-1]),
+            one_file(lambda data, rng: data[:-1]),
         ),
         refuses(
             "cut_in_header",
             "TRUNCATED_FILE",
             "one file ends inside its header",
-            _one_file(_end_in_a_value),
+            one_file(_end_in_a_value),
         ),
         refuses(
             "cut_compressed",
             "TRUNCATED_FILE",
             "one compressed file cut at 90 %",
-            _then(reencoded(JPEG2000Lossless), _one_file(_cut_at(90))),
+            _then(reencoded(JPEG2000Lossless), one_file(_cut_at(90))),
         ),
     ]
 
@@ -119,13 +119,13 @@ def _flags() -> list[Damage]:
             "program_preamble",
             "NONSTANDARD_PREAMBLE",
             "one file is a DICOM file and a program at once",
-            _one_file(lambda data, rng: b"MZ\x90\x00" + data[4:]),
+            one_file(lambda data, rng: b"MZ\x90\x00" + data[4:]),
         ),
         flags(
             "script_preamble",
             "NONSTANDARD_PREAMBLE",
             "one file starts like a shell script",
-            _one_file(lambda data, rng: b"#!/bin/sh\n" + data[10:]),
+            one_file(lambda data, rng: b"#!/bin/sh\n" + data[10:]),
         ),
     ]
 
@@ -134,18 +134,6 @@ def _then(*steps: Apply) -> Apply:
     def apply(folder: Path, rng: Rng) -> None:
         for step in steps:
             step(folder, rng)
-
-    return apply
-
-
-def _one_file(change: Callable[[bytes, Rng], bytes]) -> Apply:
-    """Change the bytes of one slice inside the stack."""
-
-    def apply(folder: Path, rng: Rng) -> None:
-        found = slices(folder)
-        if len(found) > 4:
-            path = found[inner(rng, found)][0]
-            path.write_bytes(change(path.read_bytes(), rng))
 
     return apply
 
@@ -287,4 +275,4 @@ def _corrupt_deflate(folder: Path, rng: Rng) -> None:
         at = 144 + int.from_bytes(data[140:144], "little")  # where the meta group ends
         return data[:at] + b"\xff" + data[at + 1 :]  # a block type that does not exist
 
-    _one_file(change)(folder, rng)
+    one_file(change)(folder, rng)

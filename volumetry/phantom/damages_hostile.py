@@ -16,29 +16,17 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from volumetry.phantom.damages_files import (
-    _one_file,
-)
-from volumetry.phantom.edits import Rng, fresh, one, renew, slices
+from volumetry.phantom.edits import Rng, fresh, one, one_file, renew, slices
 from volumetry.phantom.kinds import Damage, refuses
 from volumetry.phantom.pixels import set_pixels
+
+_BOMB_MB = 600
+_NESTING = 500
+_PRIVATE_ELEMENTS = 10_000
 
 
 def rows() -> list[Damage]:
     """Every entry of this kind."""
-    return [*_hostile()]
-
-
-_BOMB_MB = 600
-
-
-_NESTING = 500
-
-
-_PRIVATE_ELEMENTS = 10_000
-
-
-def _hostile() -> list[Damage]:
     return [
         refuses(
             "huge_rows",
@@ -50,7 +38,7 @@ def _hostile() -> list[Damage]:
         refuses("rle_bomb", "LIMIT_EXCEEDED", "a tiny RLE frame that claims 30000 x 30000", one(_rle_bomb)),
         refuses("j2k_bomb", "LIMIT_EXCEEDED", "a J2K codestream that claims 65535 x 65535", one(_j2k_bomb)),
         refuses("deep_folders", "LIMIT_EXCEEDED", "a slice 40 folders down", _deep_folders),
-        refuses("deep_nesting", "MALFORMED", f"sequences nested {_NESTING} deep", _one_file(_nested)),
+        refuses("deep_nesting", "MALFORMED", f"sequences nested {_NESTING} deep", one_file(_nested)),
         refuses("many_private", "MALFORMED", f"{_PRIVATE_ELEMENTS} private elements", one(_many_private)),
     ]
 

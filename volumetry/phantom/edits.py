@@ -101,6 +101,18 @@ def everything(found: list[Slice], rng: Rng) -> list[Slice]:
     return found
 
 
+def one_file(change: Callable[[bytes, Rng], bytes]) -> Apply:
+    """Change the bytes of one slice inside the stack."""
+
+    def apply(folder: Path, rng: Rng) -> None:
+        found = slices(folder)
+        if len(found) > 4:
+            path = found[inner(rng, found)][0]
+            path.write_bytes(change(path.read_bytes(), rng))
+
+    return apply
+
+
 def remove(select: Callable[[list[Slice], Rng], Iterable[Slice]]) -> Apply:
     """Delete the files that `select` picks."""
 

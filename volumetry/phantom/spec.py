@@ -1,6 +1,7 @@
 """What to draw, and on which grid."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from volumetry.domain import Grid, Vector
 from volumetry.phantom.anatomy import all_inside, lungs_of
-from volumetry.phantom.shapes import Ellipsoid, Shape
+from volumetry.phantom.shapes import Ellipsoid, Scaled
 
 Axes = tuple[Vector, Vector, Vector]
 
@@ -152,7 +153,7 @@ def _surface(lesion: Lesion) -> NDArray[np.float64]:
     return points
 
 
-def side_of(lesion: Lesion, lungs: dict[str, Shape]) -> str | None:
+def side_of(lesion: Lesion, lungs: Mapping[str, Scaled]) -> str | None:
     """The lung that holds a whole lesion."""
     return next((name for name, lung in lungs.items() if all_inside(lung, _surface(lesion))), None)
 
@@ -162,7 +163,7 @@ def within(inner: Lesion, outer: Lesion) -> bool:
     return inner.kind == "solid" and outer.kind == "ground_glass" and all_inside(outer.shape, _surface(inner))
 
 
-def _require_lesions_apart(lesions: tuple[Lesion, ...], lungs: dict[str, Shape]) -> None:
+def _require_lesions_apart(lesions: tuple[Lesion, ...], lungs: Mapping[str, Scaled]) -> None:
     for n, lesion in enumerate(lesions):
         if side_of(lesion, lungs) is None:
             raise ValueError(f"lesion {n} is not inside one lung")
@@ -174,7 +175,7 @@ def _require_lesions_apart(lesions: tuple[Lesion, ...], lungs: dict[str, Shape])
                 raise ValueError(f"lesions {m} and {n} touch, so their volumes do not add up")
 
 
-def _require_lungs_in_grid(grid: Grid, lungs: dict[str, Shape]) -> None:
+def _require_lungs_in_grid(grid: Grid, lungs: Mapping[str, Scaled]) -> None:
     inverse = np.linalg.inv(grid.step_lps_mm)
     for name, lung in lungs.items():
         points = _border_points(lung)
@@ -185,7 +186,7 @@ def _require_lungs_in_grid(grid: Grid, lungs: dict[str, Shape]) -> None:
 
 
 @lru_cache(maxsize=16)
-def _border_points(lung: Shape) -> NDArray[np.float64]:
+def _border_points(lung: Scaled) -> NDArray[np.float64]:
     """Points of a lung on a lattice of its bounding box: tells how far it reaches, to 1 % of the box."""
     axes = [np.linspace(low, high, 81) for low, high in zip(*lung.bounds_lps_mm, strict=True)]
     lattice = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)

@@ -6,6 +6,7 @@ their volume is the formula's; lesions are painted over lung and vessels, so the
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,7 @@ from volumetry.phantom.anatomy import (
     surroundings,
     vessels,
 )
-from volumetry.phantom.shapes import Floats, Shape, boxes, coverage, inside
+from volumetry.phantom.shapes import Floats, Scaled, Shape, boxes, coverage, inside
 from volumetry.phantom.spec import Lesion, PhantomSpec, side_of, within
 
 
@@ -172,7 +173,7 @@ def _plane(spec: PhantomSpec, key: tuple[int, int], shape: tuple[int, ...], sigm
     return noise / np.float32(max(float(noise.std()), 1e-6))
 
 
-def _lesion_truth(lesion: Lesion, every: tuple[Lesion, ...], lungs: dict[str, Shape]) -> dict[str, Any]:
+def _lesion_truth(lesion: Lesion, every: tuple[Lesion, ...], lungs: Mapping[str, Scaled]) -> dict[str, Any]:
     cores_ml = math.fsum(other.shape.volume_ml for other in every if within(other, lesion))
     return {
         "kind": lesion.kind,

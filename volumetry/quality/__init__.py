@@ -1,5 +1,6 @@
 """What a reader must look at before believing a number: lungs found, complete, plausible."""
 
+from volumetry.quality.charter import charter_findings
 from volumetry.quality.lungs import lung_findings
 
-__all__ = ["lung_findings"]
+__all__ = ["charter_findings", "lung_findings"]

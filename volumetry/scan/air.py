@@ -18,6 +18,7 @@ _DARKER_HU = 40.0
 """Nothing is darker than air: a rim this much lighter than the darkest places is lung, cut by a tight crop."""
 _RIM_BLOCKS = 2
 _DARKEST = 0.0005
+_AIR_AT_MOST_HU, _MUCH_AIR, _EVEN_RIM = -940.0, 0.2, 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class AirEvidence:
 
     outside_hu: float | None
     darkest_hu: float
+    inverted: bool
+    """The rim is one dense, even thing, and much of what it surrounds is as light as air: a negative."""
 
 
 def block_means(hu_kji: NDArray[np.float32] | Mask) -> NDArray[np.float32]:
@@ -58,10 +61,19 @@ def air_evidence(means: NDArray[np.float32], no_data_kji: Mask | None) -> AirEvi
     valid = np.ones(means.shape, bool) if no_data_kji is None else block_means(no_data_kji) == 0
     rim = valid & ~_shrunk(valid)
     darkest_hu = _darkest(means, valid)
-    outside_hu = _mode(means, rim)
-    if outside_hu is not None and outside_hu - darkest_hu > _DARKER_HU:
+    outside_hu, noise_hu = _mode(means, rim)
+    if outside_hu is not None and outside_hu - darkest_hu > _DARKER_HU + 0.4 * noise_hu:
         outside_hu = None
-    return AirEvidence(outside_hu, darkest_hu)
+    return AirEvidence(outside_hu, darkest_hu, _is_negative(means, valid, rim))
+
+
+def _is_negative(means: NDArray[np.float32], valid: NDArray[np.bool_], rim: NDArray[np.bool_]) -> bool:
+    """Neither alone proves it: a tight crop may have an even rim of fat, and bullous lungs hold much air."""
+    values = means[rim]
+    if not values.size or np.count_nonzero(means[valid] < _AIR_AT_MOST_HU) < _MUCH_AIR * np.count_nonzero(valid):
+        return False
+    middle = float(np.median(values))
+    return middle > _LIGHT_HU and float(np.mean(np.abs(values - middle) <= _NEAR_MODE_HU)) > _EVEN_RIM
 
 
 def _darkest(means: NDArray[np.float32], valid: NDArray[np.bool_]) -> float:
@@ -85,12 +97,12 @@ def _shrunk(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return inside[:, 1:-1, 1:-1]
 
 
-def _mode(means: NDArray[np.float32], rim: NDArray[np.bool_]) -> float | None:
-    """Mode of the light blocks of the rim if they are much alike, and many."""
+def _mode(means: NDArray[np.float32], rim: NDArray[np.bool_]) -> tuple[float | None, float]:
+    """Mode of the light blocks of the rim if they are much alike, and many; and how neighbours of them differ."""
     light = rim & (means < _LIGHT_HU)
     values = means[light]
     if values.size < max(20, 0.05 * np.count_nonzero(rim)):
-        return None
+        return None, 0.0
     neighbours = light[..., 1:] & light[..., :-1]
     steps = np.abs(np.diff(means, axis=2))[neighbours]
     noise_hu = float(np.median(steps)) if steps.size else 0.0
@@ -98,4 +110,4 @@ def _mode(means: NDArray[np.float32], rim: NDArray[np.bool_]) -> float | None:
     counts = np.bincount((values - lowest).astype(np.int64))
     mode_hu = lowest + float(np.convolve(counts, np.ones(9), mode="same").argmax()) + 0.5
     near = np.count_nonzero(np.abs(values - mode_hu) <= _NEAR_MODE_HU + noise_hu)
-    return mode_hu if near >= _SHARE_NEAR_MODE * values.size else None
+    return (mode_hu if near >= _SHARE_NEAR_MODE * values.size else None), noise_hu

@@ -29,6 +29,8 @@ _LEAST_TISSUE = 0.02
 _COMB_HU = 3.5
 """Steps between used values near soft tissue; slopes up to 2 occur in good data, a burnt-in window gives more."""
 _EMPTY_SLICE_AIR = 0.9
+_COARSEST_SLOPE = 2.5
+"""A slope up to this is no fault, and it leaves fewer different values in the same range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], voxel_ml: floa
     air_hu, more = _judge_air(means, no_data, config)
     findings += more
     findings += _odd_slice_findings(means, config)
-    findings += _range_findings(histograms, config)
+    findings += _range_findings(histograms, max(h.slope or 1.0 for h in slices), config)
     findings += _tissue_findings(histograms, config)
     findings += _wrap_findings(hu, slices, config)
     findings += _metal_findings(hu, voxel_ml, config)
@@ -82,7 +84,8 @@ def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], voxel_ml: floa
 def _histogram(plane_hu: NDArray[np.float32], valid: Mask | None) -> NDArray[np.int64]:
     """Counts per HU from `_LOWEST_HU` to `_HIGHEST_HU`; what lies beyond is counted at the ends."""
     values = plane_hu.ravel() if valid is None else plane_hu[valid]
-    bins = np.clip(np.rint(values), _LOWEST_HU, _HIGHEST_HU).astype(np.int32) - _LOWEST_HU
+    whole = np.floor(values + np.float32(1e-3))  # not rounded: half values would fall together in pairs
+    bins = np.clip(whole, _LOWEST_HU, _HIGHEST_HU).astype(np.int32) - _LOWEST_HU
     return np.bincount(bins, minlength=_HIGHEST_HU - _LOWEST_HU + 1)
 
 
@@ -98,6 +101,9 @@ def _judge_air(
 ) -> tuple[float | None, list[Finding]]:
     low, high = config.hounsfield.air_mode_min_hu, config.hounsfield.air_mode_max_hu
     air = air_evidence(means, no_data)
+    if air.inverted:
+        message = "the rim of the image is dense and even, and it surrounds air: the values are inverted"
+        return None, [found(config, "HU_IMPLAUSIBLE", message)]
     if air.outside_hu is None:
         return None, _judge_darkest(air.darkest_hu, config)
     if not low <= air.outside_hu <= high:
@@ -160,11 +166,11 @@ _JUMP_HU = 150.0
 """Median change of a place from one slice to the next. Air stays air and tissue tissue over most of the image."""
 
 
-def _range_findings(histograms: NDArray[np.int64], config: Config) -> Iterator[Finding]:
+def _range_findings(histograms: NDArray[np.int64], slope: float, config: Config) -> Iterator[Finding]:
     """Too few different values in the volume, or a slice that holds one value only."""
     distinct = int((histograms.sum(axis=0) > 0).sum())
     least = config.hounsfield.min_distinct_values
-    if distinct < least:
+    if distinct * float(np.clip(slope, 1, _COARSEST_SLOPE)) < least:
         message = f"{distinct} different values in the whole volume; a CT has at least {least}"
         yield found(config, "HU_IMPLAUSIBLE", f"{message}: a window was burnt in, or 8 bit", distinct)
         return

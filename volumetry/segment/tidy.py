@@ -93,6 +93,12 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     return TissueMap(labels, tissue.grid, side, {cause: float(ml) for cause, ml in dropped.items()})
 
 
+def with_sides(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
+    """The map with left and right told apart and nothing else changed, for a mask that a reader has drawn."""
+    side = _sides(tissue.labels_kji > 0, scan, settings)
+    return TissueMap(tissue.labels_kji, tissue.grid, side, tissue.dropped_ml)
+
+
 def gas_bodies(scan: CtScan, settings: Tidy) -> Mask:
     """Gas that is no lung: trachea and main bronchi, stomach, bowel, the room; by HU alone.
 

@@ -1,1 +1,15 @@
 """Results, visits and arms to the endpoint tables."""
+
+from volumetry.trial.config import TrialConfig, load_trial_config
+from volumetry.trial.run import Analysis, TrialOutcome, analyse, run_trial
+from volumetry.trial.tables import TableError
+
+__all__ = [
+    "Analysis",
+    "TableError",
+    "TrialConfig",
+    "TrialOutcome",
+    "analyse",
+    "load_trial_config",
+    "run_trial",
+]
