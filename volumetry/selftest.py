@@ -1,8 +1,8 @@
 """Phantoms through this installation: does it decode, measure and count as it must?
 
-Truth comes from the phantoms' formulas. The threshold segmenter stands in for the network, so this proves geometry,
-decoding, tidying and counting; it says nothing about the network's accuracy on patients. The network itself is only
-asked to reproduce the probe that ships with it.
+Truth comes from the phantoms' formulas. The threshold segmenter stands in for the network, so this proves
+geometry, decoding, tidying and counting; it says nothing about the network's accuracy on patients. The network
+itself is only asked to reproduce the probe that ships with it.
 """
 
 import tempfile
@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom.uid import UID
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, HTJ2KLossless
 
 from volumetry import __version__
 from volumetry.config import Config
 from volumetry.domain import Vector
 from volumetry.errors import VolumetryError
 from volumetry.phantom import LOSSLESS, Lesion, PhantomSpec, SeriesSpec, make_phantom, tilted, write_series
+from volumetry.phantom.htj2k import htj2k_values, put_htj2k
 from volumetry.pipeline import analyse_scan
 from volumetry.scan import read_scan
 from volumetry.segment.threshold import ThresholdSegmenter
@@ -119,6 +121,12 @@ def _syntaxes(work: Path, config: Config) -> Iterator[dict[str, Any]]:
         except VolumetryError as stop:
             same, detail = False, f"{UID(syntax).name}: {stop.code}"
         yield {"check": "lossless", "detail": detail, "passed": same}
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+    put_htj2k(header)
+    same = bool(np.array_equal(header.pixel_array, htj2k_values()))
+    yield {"check": "lossless", "detail": f"{HTJ2KLossless.name}: one slice against its formula", "passed": same}
 
 
 def _model(config: Config) -> dict[str, Any]:

@@ -233,7 +233,8 @@ def test_every_decidable_code_has_an_entry() -> None:
     of_the_settings = {"TOO_LARGE", "SERIES_SELECTED"}  # tested above
     of_a_crash = {"DECODER_DIED"}  # no known file crashes these decoders: tested where the child is
     covered = {damage.expect for damage in (*DAMAGES.values(), *LEGAL.values())}
-    missing = set(CATALOGUE) - of_the_run - of_the_anatomy - of_the_settings - of_a_crash - covered
+    of_a_charter = {code for code in CATALOGUE if code.startswith("CHARTER_")}  # what a trial asks beyond this
+    missing = set(CATALOGUE) - of_the_run - of_the_anatomy - of_the_settings - of_a_charter - of_a_crash - covered
     assert missing == set()
 
 

@@ -33,7 +33,7 @@ def phantom(tmp_path_factory):
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Run a command with the threshold segmenter in the network's place; exit code and what was said."""
-    monkeypatch.setattr("volumetry.cli.verbs._segmenter", lambda _settings: ThresholdSegmenter())
+    monkeypatch.setattr("volumetry.cli.common.segmenter_of", lambda _settings: ThresholdSegmenter())
 
     def call(*arguments):
         with pytest.raises(SystemExit) as end:

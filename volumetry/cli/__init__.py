@@ -9,10 +9,11 @@ from types import FrameType
 
 import typer
 
-from volumetry.cli.verbs import app
+from volumetry.cli import around, many_scans, models, one_scan, trial
+from volumetry.cli.common import app
 from volumetry.errors import VolumetryError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "around", "main", "many_scans", "models", "one_scan", "trial"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

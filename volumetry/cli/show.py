@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,8 @@ _STAGE_NAMES = {
     "read": "reading and checking the series",
     "segment": "finding lungs and lesions",
     "measure": "measuring",
-    "deliver": "writing results",
+    "deliver": "writing results and report",
+    "dicom": "writing SEG and SR, and reading them back",
     "phantoms": "measuring phantoms",
     "syntaxes": "decoding every lossless transfer syntax",
     "model": "reproducing the model's probe",
@@ -58,14 +59,20 @@ def stages(quiet: bool) -> Iterator[Callable[[str], None]]:
 @contextmanager
 def scans(total: int, quiet: bool) -> Iterator[Callable[["ScanFolder", Document, bool], None]]:
     """A bar over the scans of a batch with counts by status; JSON lines when not on a terminal."""
-    counts = dict.fromkeys(_STATUS_STYLE, 0)
+    from volumetry.batch.progress import Tally
+
+    tally = Tally(total)
     if quiet:
         yield lambda *_: None
         return
     if not sys.stderr.isatty():
-        yield lambda scan, document, known: _log_line(
-            scan_id=scan.scan_id, status=document["status"], code=document["code"], already_there=known
-        )
+
+        def logged(scan: "ScanFolder", document: Document, known: bool) -> None:
+            tally.add(document, known=known)
+            said = {"scan_id": scan.scan_id, "status": document["status"], "code": document["code"]}
+            _log_line(**said, already_there=known, **tally.as_document())
+
+        yield logged
         return
     columns = (
         TextColumn("scans"),
@@ -77,9 +84,12 @@ def scans(total: int, quiet: bool) -> Iterator[Callable[["ScanFolder", Document,
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=total, counts="")
 
-        def told(_scan: "ScanFolder", document: Document, _known: bool) -> None:
-            counts[document["status"]] += 1
-            progress.update(task, advance=1, counts=" ".join(f"{n} {name}" for name, n in counts.items()))
+        def told(_scan: "ScanFolder", document: Document, known: bool) -> None:
+            tally.add(document, known=known)
+            counts = " ".join(f"{n} {name}" for name, n in tally.counts.items() if n)
+            rate = "" if tally.per_minute is None else f" {tally.per_minute:.1f}/min"
+            left = "" if tally.left_s is None else f", {tally.left_s / 60:.0f} min left"
+            progress.update(task, advance=1, counts=f"{counts}{rate}{left}")
 
         yield told
 
@@ -201,7 +211,12 @@ def flags(found: list[Document]) -> None:
             console.print(Text(f"    {flag['hint']}", style="dim"))
 
 
-def batch(documents: list[Document]) -> None:
+def dashboard(link: str) -> None:
+    """Where dask shows its workers."""
+    sys.stderr.write(f"dask dashboard: {link}\n")
+
+
+def batch(documents: Iterable[Document]) -> None:
     """One line per scan."""
     table = Table("scan", "status", "lung mL", "lesion %", "ground glass %", "solid %", "codes")
     for document in documents:

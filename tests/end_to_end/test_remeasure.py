@@ -1,0 +1,291 @@
+"""A reader's edited mask comes back: both results side by side, nothing lost."""
+
+import gzip
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import highdicom as hd
+import jsonschema
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from small_results import LESIONS, TruthSegmenter
+
+from volumetry.config import load_config
+from volumetry.deliver import deliver, result_schema
+from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr
+from volumetry.domain import ScanRefusedError, TissueMap
+from volumetry.errors import InputError, OutputError, UsageError
+from volumetry.phantom import PhantomSpec, SeriesSpec, make_phantom, tilted, write_series
+from volumetry.pipeline import analyse_scan
+from volumetry.remeasure import read_edited_mask, remeasure
+
+BOX = (slice(26, 30), slice(32, 38), slice(60, 65))
+"""A block of voxels in the middle of the left lung, away from every lesion: 4 x 6 x 5 = 120 voxels."""
+BOX_VOXELS = 4 * 6 * 5
+
+
+def checked(folder, config, **spec):
+    """A scan folder, its result folder and its mask, as `volumetry check` leaves them."""
+    drawn = PhantomSpec((60, 80, 80), (5.0, 4.2, 4.2), LESIONS, vessels=False, seed=3, **spec)
+    write_series(make_phantom(drawn), folder / "scan", SeriesSpec(names="random"))
+    analysis = analyse_scan(folder / "scan", TruthSegmenter(drawn), config, "S1")
+    document = deliver(analysis.result, analysis.tissue, config, folder / "result")
+    return folder / "scan", folder / "result", analysis, document
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory, config):
+    return checked(tmp_path_factory.mktemp("case"), config)
+
+
+@pytest.fixture
+def result(case, tmp_path):
+    shutil.copytree(case[1], tmp_path / "result")
+    return tmp_path / "result"
+
+
+def edited_labels(analysis):
+    labels = analysis.tissue.labels_kji.copy()
+    assert (labels[BOX] == 1).all(), "the block lies in aerated lung"
+    labels[BOX] = 3
+    return labels
+
+
+def as_nifti(labels, grid, path, axes="LPS", dtype=np.uint8):
+    """As another program may save it: same voxels, another order of axes."""
+    image = nib.Nifti1Image(labels.T.astype(dtype), grid.affine_ras)
+    turn = ornt_transform(io_orientation(image.affine), axcodes2ornt(axes))
+    nib.save(image.as_reoriented(turn), path)
+    return path
+
+
+def digests(folder):
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+def test_a_correction_stands_beside_the_automatic_result(case, result, tmp_path):
+    scan, _, analysis, automatic = case
+    before = digests(result)
+    mask = as_nifti(edited_labels(analysis), analysis.scan.grid, tmp_path / "edited.nii.gz")
+    document, folder = remeasure(result, scan, mask, "Dr Reader", "missed consolidation")
+    assert folder == result / "corrections" / "1"
+    after = digests(result)
+    assert {name: after[name] for name in before} == before
+    assert document == json.loads((folder / "result.json").read_text("utf-8"))
+    jsonschema.validate(document, result_schema())
+    more_ml = BOX_VOXELS * 5.0 * 4.2 * 4.2 / 1000
+    assert document["volumes_ml"]["solid"] == pytest.approx(automatic["volumes_ml"]["solid"] + more_ml)
+    assert document["volumes_ml"]["lung"] == pytest.approx(automatic["volumes_ml"]["lung"])
+    assert document["sides"]["left"]["solid"] == pytest.approx(automatic["sides"]["left"]["solid"] + more_ml)
+    assert document["sides"]["right"] == pytest.approx(automatic["sides"]["right"])
+    assert document["automatic"]["volumes_ml"] == automatic["volumes_ml"]
+    assert document["corrected_by"] == "Dr Reader"
+    assert document["reason"] == "missed consolidation"
+    assert document["corrected_from"] == automatic["provenance"]["mask_sha256"]
+    assert document["provenance"]["mask_sha256"] != automatic["provenance"]["mask_sha256"]
+    assert document["changed_voxels"] == BOX_VOXELS
+    written = np.asarray(nib.load(folder / "mask.nii.gz").dataobj)
+    assert np.array_equal(written.T, edited_labels(analysis))
+    run = json.loads((folder / "run.json").read_text("utf-8"))
+    assert run["files_sha256"]["mask.nii.gz"] == after["corrections/1/mask.nii.gz"]
+    page = (folder / "report.html").read_text("utf-8")
+    assert "Corrected and automatic result" in page
+    assert "missed consolidation" in page
+
+
+def test_a_second_correction_keeps_the_first(case, result, tmp_path):
+    scan, _, analysis, automatic = case
+    first = as_nifti(edited_labels(analysis), analysis.scan.grid, tmp_path / "edited.nii.gz")
+    remeasure(result, scan, first, "A", "one")
+    before = digests(result)
+    same = result / "mask.nii.gz"
+    document, folder = remeasure(result, scan, same, "B", "agree with the automatic mask")
+    assert folder.name == "2"
+    after = digests(result)
+    assert {name: after[name] for name in before} == before
+    assert document["volumes_ml"] == automatic["volumes_ml"]
+    assert document["changed_voxels"] == 0
+    assert sorted(p.name for p in (result / "corrections").iterdir()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPI", "SRA", "IPL", "ALS"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int16])
+def test_any_order_of_axes_of_the_same_grid_is_put_right(case, tmp_path, axes, dtype):
+    analysis = case[2]
+    labels = edited_labels(analysis)
+    mask = as_nifti(labels, analysis.scan.grid, tmp_path / "edited.nii.gz", axes, dtype)
+    assert np.array_equal(read_edited_mask(mask, analysis.scan.grid), labels)
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap"])
+@pytest.mark.parametrize("lean", [None, 8.0])
+def test_an_edited_dicom_seg_comes_back(kind, lean, config, tmp_path):
+    more = {} if lean is None else {"direction_lps": tilted(lean)}
+    scan, folder, analysis, automatic = checked(tmp_path, config, **more)
+    labels = edited_labels(analysis)
+    # A SEG of the edited labels, by our writer, whose numbers must be its mask's.
+    document = json.loads(json.dumps(automatic))
+    more_ml = BOX_VOXELS * analysis.scan.grid.voxel_ml
+    document["volumes_ml"]["solid"] += more_ml
+    document["volumes_ml"]["aerated"] -= more_ml
+    edited = TissueMap(labels, analysis.scan.grid)
+    files = write_seg_and_sr(document, edited, scan, tmp_path / "edited", config, DicomOptions(kind))
+    corrected, _ = remeasure(folder, scan, files["seg.dcm"], "R", "by SEG")
+    assert corrected["volumes_ml"]["solid"] == pytest.approx(automatic["volumes_ml"]["solid"] + more_ml)
+    assert corrected["changed_voxels"] == BOX_VOXELS
+
+
+def test_a_seg_by_another_writer_from_reversed_slices_is_placed_by_its_affine(case, tmp_path):
+    scan, _, analysis, _ = case
+    labels = edited_labels(analysis)
+    sources = [pydicom.dcmread(p, stop_before_pixels=True) for p in scan.iterdir()]
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = analysis.scan.grid.step_lps_mm, analysis.scan.grid.origin_lps_mm
+    volume = hd.Volume(labels, affine, "PATIENT", frame_of_reference_uid=sources[0].FrameOfReferenceUID)
+    concept = hd.sr.CodedConcept("85756007", "SCT", "Tissue")  # a code we do not know: then the label counts
+    described = [
+        hd.seg.SegmentDescription(n, label, concept, concept, hd.seg.SegmentAlgorithmTypeValues.MANUAL)
+        for n, label in enumerate(("Left and right LUNG", "ground glass (edited)", "Consolidation"), 1)
+    ]
+    uid = pydicom.uid.generate_uid
+    seg = hd.seg.Segmentation(
+        sources, volume.flip_spatial(0), "BINARY", described, uid(), 1, uid(), 1, "Other", "Other", "1", "1"
+    )
+    seg.save_as(tmp_path / "other.dcm")
+    assert np.array_equal(read_edited_mask(tmp_path / "other.dcm", analysis.scan.grid), labels)
+
+
+def save(analysis, path, labels=None, affine=None):
+    labels = edited_labels(analysis) if labels is None else labels
+    nib.save(nib.Nifti1Image(labels.T, analysis.scan.grid.affine_ras if affine is None else affine), path)
+    return path
+
+
+def without_place(path):
+    """Set qform_code and sform_code (int16 at bytes 252 and 254) to 0; nibabel itself would put them back."""
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[252:256] = bytes(4)
+    path.write_bytes(gzip.compress(bytes(content)))
+
+
+def shifted(analysis, voxels):
+    affine = analysis.scan.grid.affine_ras.copy()
+    affine[:3, 3] += affine[:3, 0] * voxels
+    return affine
+
+
+def spoil(name, analysis, ct_slice, path):
+    """Write a mask that does not fit, in the way that `name` says."""
+    affine = analysis.scan.grid.affine_ras
+    affines = {
+        "shifted": shifted(analysis, 1),
+        "half a voxel": shifted(analysis, 0.5),
+        "thicker": affine @ np.diag([1, 1, 1.1, 1]),
+        "mirrored affine": affine @ np.diag([-1, 1, 1, 1]),
+    }
+    values = {"label 7": 7, "half labels": 2.5, "not a number": np.nan, "label 4 under the network's rule": 4}
+    labels = edited_labels(analysis).astype(np.float32)
+    labels[BOX] = values.get(name, 3)
+    if name == "cropped":
+        labels = labels[:, :, :-1]
+    if name == "text":
+        path.write_text("no mask")
+    elif name == "a CT slice":
+        shutil.copy(ct_slice, path)
+    elif name != "missing":
+        save(analysis, path, labels, affines.get(name))
+    if name == "no place":
+        without_place(path)
+    if name == "truncated":
+        path.write_bytes(path.read_bytes()[:-2000])
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("shifted", "another grid"),
+        ("half a voxel", "another grid"),
+        ("cropped", "another grid"),
+        ("thicker", "another grid"),
+        ("mirrored affine", "another grid"),
+        ("label 7", "no label"),
+        ("half labels", "no label"),
+        ("not a number", "no label"),
+        ("no place", "says nowhere"),
+        ("label 4 under the network's rule", "label 4"),
+        ("text", "no readable"),
+        ("truncated", "no readable"),
+        ("a CT slice", "no BINARY or LABELMAP"),
+        ("missing", "cannot read"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused_and_nothing_is_written(case, result, tmp_path, name, says):
+    scan, _, analysis, _ = case
+    path = tmp_path / "edited.nii.gz"
+    spoil(name, analysis, next(scan.iterdir()), path)
+    before = digests(result)
+    with pytest.raises(InputError, match=says) as stop:
+        remeasure(result, scan, path, "R", "because")
+    assert stop.value.hint
+    if says == "another grid":
+        assert stop.value.message.count("voxels of") == 2
+    assert digests(result) == before
+    assert not (result / "corrections").exists()
+
+
+def test_a_mask_without_lungs_is_refused_by_its_code(case, result, tmp_path):
+    scan, _, analysis, _ = case
+    mask = save(analysis, tmp_path / "empty.nii.gz", np.zeros_like(analysis.tissue.labels_kji))
+    with pytest.raises(ScanRefusedError, match="NO_LUNGS_FOUND"):
+        remeasure(result, scan, mask, "R", "because")
+    assert not (result / "corrections").exists()
+
+
+def test_the_scan_must_be_the_one_that_was_measured(case, result, config, tmp_path):
+    other = PhantomSpec((60, 80, 80), (5.0, 4.2, 4.2), LESIONS, vessels=False, seed=4)
+    write_series(make_phantom(other), tmp_path / "other", SeriesSpec())
+    with pytest.raises(InputError, match="does not hold the scan"):
+        remeasure(result, tmp_path / "other", result / "mask.nii.gz", "R", "because")
+
+
+def test_an_automatic_mask_that_was_edited_in_place_is_not_lost_silently(case, result, tmp_path):
+    scan, _, analysis, _ = case
+    save(analysis, result / "mask.nii.gz")
+    with pytest.raises(InputError, match="not the automatic mask any more"):
+        remeasure(result, scan, result / "mask.nii.gz", "R", "because")
+
+
+@pytest.mark.parametrize(("reader", "reason"), [("", "x"), ("R", "  "), ("R", "a\x00b"), ("R" * 500, "x")])
+def test_reader_and_reason_must_be_said(case, result, reader, reason):
+    with pytest.raises(UsageError):
+        remeasure(result, case[0], result / "mask.nii.gz", reader, reason)
+
+
+def test_an_unfinished_result_is_refused(case, result):
+    (result / "run.json").unlink()
+    with pytest.raises(InputError, match="no finished, measured result"):
+        remeasure(result, case[0], result / "mask.nii.gz", "R", "because")
+
+
+def test_a_folder_that_cannot_be_written_is_said(case, result, tmp_path):
+    (result / "corrections").write_text("in the way")
+    with pytest.raises(OutputError):
+        remeasure(result, case[0], result / "mask.nii.gz", "R", "because")
+
+
+def test_under_the_hu_rule_an_unchanged_mask_gives_the_same_numbers(tmp_path):
+    config = load_config(Path("default"), overrides={"measure": {"component_rule": "hu"}})
+    scan, folder, analysis, automatic = checked(tmp_path, config)
+    assert (analysis.tissue.labels_kji == 4).any()
+    document, _ = remeasure(folder, scan, folder / "mask.nii.gz", "R", "agree")
+    assert document["volumes_ml"] == automatic["volumes_ml"]
+    assert document["changed_voxels"] == 0

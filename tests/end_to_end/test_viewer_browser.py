@@ -1,0 +1,267 @@
+"""The pages in a real browser: what is on the screen, what is asked for, what is refused."""
+
+import io
+import os
+import shutil
+import threading
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import web_scenes
+from PIL import Image
+from web_browser import Watched, absent, chromium
+
+from volumetry.deliver.report import write_report
+from volumetry.phantom import SeriesSpec, make_phantom, write_series
+from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.web.cases import load_case
+from volumetry.web.drop_in import drop_in_app
+from volumetry.web.jobs import Jobs
+from volumetry.web.serving import LocalServer
+from volumetry.web.uploads import UploadLimits
+from volumetry.web.viewer import viewer_app, viewer_is_there
+
+PATIENCE_MS = 180_000
+MARKUP = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, config):
+    root = tmp_path_factory.mktemp("browser")
+    for name, spec in (("now", web_scenes.SPEC), ("before", web_scenes.LATER)):
+        web_scenes.measured(web_scenes.write_scan(root / name / "scan", spec), root / name / "result", config)
+    return root
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def needs_viewer():
+    if not viewer_is_there():
+        absent("this installation was built without npm, so without the viewer's script")
+
+
+@pytest.fixture
+def run():
+    """Serve an app in a thread for the length of a test."""
+    servers = []
+
+    def start(app):
+        server = LocalServer(app)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        servers.append((server, thread))
+        return server
+
+    yield start
+    for server, thread in servers:
+        server.stop()
+        thread.join(30)
+
+
+def picture(page, path):
+    page.wait_for_timeout(500)  # the next frame is drawn after the script that asked for it
+    page.screenshot(path=path.with_name(f"{path.stem}-page.png"))
+    page.locator("main").screenshot(path=path)
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+def share_of(pixels, hue):
+    """Share of the picture in which red, green and blue stand to each other as in a tint laid over grey."""
+    red, green, blue = (pixels[..., n] for n in range(3))
+    return {
+        "yellow": ((red - blue > 50) & (green - blue > 40)),
+        "magenta": ((red - green > 40) & (blue - green > 10)),
+        "blue": ((blue - red > 15) & (green - red > 5)),
+    }[hue].mean()
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory):
+    """Where pictures go; VOLUMETRY_SHOTS keeps them for the eye."""
+    folder = tmp_path_factory.mktemp("shots")
+    yield folder
+    if wanted := os.environ.get("VOLUMETRY_SHOTS"):
+        shutil.copytree(folder, wanted, dirs_exist_ok=True)
+
+
+@pytest.mark.usefixtures("needs_viewer")
+def test_the_viewer_shows_the_lesions_and_reads_out_what_lies_under_the_cross(
+    browser, folders, run, config, shots
+):
+    case = load_case(folders / "now" / "result", config, folders / "now" / "scan")
+    server = run(viewer_app({"now": case}, "/viewer/now"))
+    watched = Watched(browser)
+    page = watched.page
+    page.goto(server.link)
+    page.wait_for_selector("body[data-state]", timeout=PATIENCE_MS)
+    assert page.get_attribute("body", "data-state") == "ready", page.inner_text("#notes")
+    pixels = picture(page, shots / "planes.png")
+    assert share_of(pixels, "blue") > 0.03
+    assert share_of(pixels, "yellow") > 0.002
+    assert share_of(pixels, "magenta") > 0.001
+    # The cross stands in the largest lesion, whose place and HU are those of the phantom.
+    said = page.inner_text(".at")
+    x, y, z = web_scenes.GROUND_GLASS.centre_lps_mm
+    at = [float(word) for word in said.split("mm")[0].split() if word[0].isdigit()]
+    assert at == pytest.approx([abs(x), abs(y), abs(z)], abs=3.0)
+    assert said.startswith("R ")  # LPS x is negative: the patient's right
+    assert -700 < int(said.split("·")[1].split()[0]) < -500
+    assert said.endswith("Ground glass")
+
+    page.keyboard.press("n")
+    assert page.inner_text(".at").endswith("Solid")
+    assert page.inner_text(".at").startswith("L ")
+    page.keyboard.press("a")
+    page.keyboard.press("2")
+    axial = picture(page, shots / "axial.png")
+    assert page.get_attribute("[data-window=soft]", "aria-pressed") == "true"
+    # The patient's right lung, with the ground glass, is on the left of the picture.
+    half = axial.shape[1] // 2
+    assert share_of(axial[:, :half], "yellow") > 10 * share_of(axial[:, half:], "yellow")
+    page.uncheck("[data-label='2']")
+    assert share_of(picture(page, shots / "no-ground-glass.png")[:, :half], "yellow") < 1e-3
+    page.keyboard.press("m")
+    assert share_of(picture(page, shots / "no-mask.png"), "blue") < share_of(axial, "blue") / 5
+    assert watched.complaints == []
+    assert watched.asked_only(server.address)
+
+
+@pytest.mark.usefixtures("needs_viewer")
+def test_an_earlier_visit_follows_by_the_place_in_the_lungs(browser, folders, run, config, shots):
+    cases = {
+        name: load_case(folders / name / "result", config, folders / name / "scan") for name in ("now", "before")
+    }
+    cases["now"] = replace(cases["now"], document={**cases["now"].document, "scan_id": MARKUP})
+    server = run(viewer_app(cases, "/viewer/now/before"))
+    watched = Watched(browser, color_scheme="dark")
+    page = watched.page
+    page.goto(server.link)
+    page.wait_for_selector("body[data-state=ready]", timeout=PATIENCE_MS)
+    picture(page, shots / "visits.png")
+    low, high = cases["before"].facts()["lung_box_ras_mm"]
+    now_low, now_high = cases["now"].facts()["lung_box_ras_mm"]
+    now = cases["now"].facts()["lesions"][0]["ras_mm"]
+    expected = [
+        b0 + (p - a0) / (a1 - a0) * (b1 - b0)
+        for p, a0, a1, b0, b1 in zip(now, now_low, now_high, low, high, strict=True)
+    ]
+    before = page.evaluate("volumetry.panes[1].mm")
+    assert before == pytest.approx(expected, abs=3.0)
+    page.uncheck("#link")
+    page.keyboard.press("PageUp")
+    assert page.evaluate("volumetry.panes[0].mm")[2] == pytest.approx(now[2] + 50.0, abs=1.0)
+    assert page.evaluate("volumetry.panes[1].mm") == before
+    assert page.locator("h2").all_inner_texts()[0] == f"This visit: {MARKUP}"
+    assert page.query_selector("main img") is None
+    assert watched.complaints == []
+
+
+@pytest.fixture
+def drop_page(browser, run, config, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def add_report(document, analysis, _scan, result):
+        write_report(document, result, config, analysis.tissue, analysis.scan)
+
+    jobs = Jobs(ThresholdSegmenter(), config, UploadLimits(), add_report)
+    server = run(drop_in_app(jobs))
+    watched = Watched(browser)
+    watched.page.goto(server.link)
+    watched.page.wait_for_selector("#zone")
+    return watched, server, jobs
+
+
+def dropped(watched, selector, files):
+    watched.page.set_input_files(selector, files)
+    watched.page.wait_for_selector(".job[data-state]", timeout=PATIENCE_MS)
+    return watched.page.inner_text(".job")
+
+
+@pytest.mark.usefixtures("needs_viewer")
+def test_a_dropped_folder_gives_its_numbers_and_opens_in_the_viewer(drop_page, folders, shots):
+    watched, server, jobs = drop_page
+    said = dropped(watched, "#folder", folders / "now" / "scan")
+    picture(watched.page, shots / "drop-good.png")
+    case = load_case(folders / "now" / "result", jobs.config)
+    assert f"{case.document['percent_of_lung']['lesion']:.2f} %" in said
+    assert "THICK_SLICES" in said
+    with watched.context.expect_page() as opened:
+        watched.page.click("text=Open the report")
+    opened.value.wait_for_selector("h1")
+    opened.value.screenshot(path=shots / "report-page.png")
+    assert opened.value.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
+    with watched.context.expect_page() as opened:
+        watched.page.click("text=Open the viewer")
+    opened.value.wait_for_selector("body[data-state=ready]", timeout=PATIENCE_MS)
+    assert opened.value.inner_text(".at").endswith("Ground glass")
+    assert list(jobs.root.rglob("upload-*")) == []
+    assert watched.complaints == []
+    assert watched.asked_only(server.address)
+
+
+def test_a_scan_with_markup_and_a_gap_is_refused_in_words(drop_page, tmp_path, shots):
+    watched, _, _ = drop_page
+    folder = tmp_path / "in"
+    write_series(make_phantom(web_scenes.SPEC), folder, SeriesSpec(kernel="<img src=x>"))
+    sorted(folder.iterdir())[20].unlink()
+    said = dropped(watched, "#folder", folder)
+    picture(watched.page, shots / "drop-bad.png")
+    assert "MISSING_SLICES" in said
+    assert "No number" in said
+    assert watched.page.query_selector("#jobs img") is None
+
+
+def test_a_hostile_zip_is_refused_and_leaves_nothing(drop_page, tmp_path, shots):
+    watched, _, jobs = drop_page
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("../../escaped.dcm", bytes(64 * 2**20))
+    bomb = {"name": "<b>scan</b>.zip", "mimeType": "application/zip", "buffer": packed.getvalue()}
+    said = dropped(watched, "#zip", [bomb])
+    picture(watched.page, shots / "drop-hostile.png")
+    assert "ZIP_REJECTED" in said
+    assert not list(tmp_path.rglob("escaped*"))
+    assert [path for path in jobs.root.rglob("*") if path.is_file()] == []
+
+
+def test_a_stranger_without_the_link_sees_nothing(browser, run, config):
+    server = run(drop_in_app(Jobs(ThresholdSegmenter(), config, UploadLimits())))
+    watched = Watched(browser)
+    answer = watched.page.goto(server.address)
+    assert answer.status == 403
+    assert watched.page.query_selector("#zone") is None
+    watched.page.goto(server.link)
+    watched.page.wait_for_selector("#zone")
+    stranger = Watched(browser)
+    assert stranger.page.goto(server.link).status == 403
+
+
+def test_a_page_from_elsewhere_cannot_make_the_server_act(browser, run, config):
+    jobs = Jobs(ThresholdSegmenter(), config, UploadLimits())
+    ours, other = run(drop_in_app(jobs)), run(drop_in_app(Jobs(ThresholdSegmenter(), config, UploadLimits())))
+    watched = Watched(browser)
+    watched.page.goto(ours.link)
+    watched.page.wait_for_selector("#zone")
+    watched.page.goto(other.link)
+    watched.page.wait_for_selector("#zone")
+    # The same browser holds the cookies of both servers.
+    evil = watched.context.new_page()
+    evil.route("http://evil.example/**", lambda route: route.fulfill(body="<p>evil", content_type="text/html"))
+    evil.goto("http://evil.example/")
+    evil.evaluate(
+        f"fetch('{ours.address}jobs', {{method: 'POST', credentials: 'include', mode: 'no-cors'}}).catch(() => 0)"
+    )
+    assert (
+        evil.evaluate(
+            f"fetch('{ours.address}session.json', {{credentials: 'include'}}).then(() => 'read', () => 'refused')"
+        )
+        == "refused"
+    )
+    assert jobs._table == {}

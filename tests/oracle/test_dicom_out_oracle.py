@@ -1,0 +1,153 @@
+"""SEG and SR as others see them: dciodvfy, dcmqi, dsrdump and highdicom's own reader."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import highdicom as hd
+import nibabel as nib
+import numpy as np
+import pytest
+from small_results import LESIONS, measured_phantom
+
+from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr, write_summary
+from volumetry.deliver.report.summary import summary_of
+from volumetry.phantom import HEAD_TO_FEET, rotated, tilted
+
+CASES = {
+    "lesions": {},
+    "clear": {"lesions": ()},
+    "head to feet": {"direction_lps": HEAD_TO_FEET},
+    "oblique": {"direction_lps": rotated(8.0)},
+    "tilted": {"direction_lps": tilted(8.0)},
+}
+
+
+def tool(name):
+    """Path of an outside program; its absence is a failure where the whole check runs."""
+    beside = Path(shutil.which("python") or "").parent / name
+    found = shutil.which(name) or (str(beside) if beside.is_file() else None)
+    if found is None and os.environ.get("VOLUMETRY_CI") == "1":
+        pytest.fail(f"{name} is not installed, and the whole check needs it")
+    if found is None:
+        pytest.skip(f"{name} is not installed (Debian: dicom3tools, dcmtk; pip: dcmqi)")
+    return found
+
+
+def dcmqi(name):
+    if os.environ.get("VOLUMETRY_CI") == "1":
+        import dcmqi as package
+    else:
+        package = pytest.importorskip("dcmqi", reason="pip package dcmqi is not installed")
+    return str(Path(package.__file__).parent / "bin" / name)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, tmp_path_factory, config):
+    folder = tmp_path_factory.mktemp("case")
+    case = measured_phantom(folder / "in", config, **{"lesions": LESIONS, **CASES[request.param]})
+    for kind in ("binary", "labelmap"):
+        write_seg_and_sr(
+            case.document, case.analysis.tissue, case.folder, folder / kind, config, DicomOptions(kind)
+        )
+    return request.param, case, folder
+
+
+def run(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  validators on our files
+
+
+def complaints(path, severity):
+    said = run(tool("dciodvfy"), "-new", str(path))
+    lines = said.stderr.splitlines()
+    assert lines, "dciodvfy says at least what kind of object it saw"
+    return [line for line in lines if line.startswith(severity)]
+
+
+def test_dciodvfy_finds_no_error(case):
+    _, _, folder = case
+    for name in ("seg.dcm", "sr.dcm"):
+        assert complaints(folder / "binary" / name, "Error") == []
+    assert complaints(folder / "binary" / "seg.dcm", "Warning") == []
+    assert all("99VOLUMETRY" in line for line in complaints(folder / "binary" / "sr.dcm", "Warning"))
+
+
+def test_dciodvfy_finds_no_error_in_the_summary_page(case, config, tmp_path):
+    _, case, _ = case
+    summary = summary_of(case.document, case.analysis.tissue, case.analysis.scan)
+    options = DicomOptions(pdf=True, secondary_capture=True)
+    files = write_summary(summary, case.document, case.folder, tmp_path, config, options)
+    assert len(files) == 2
+    for path in files.values():
+        assert complaints(path, "Error") == []
+
+
+def test_dcmqi_reads_the_same_voxels_in_the_same_place(case, tmp_path):
+    name, case, folder = case
+    if name == "tilted":
+        pytest.skip("dcmqi puts frames on an orthogonal grid; a sheared stack has none")
+    tissue = case.analysis.tissue
+    kinds = {"binary": ((1, 2, 3), (2,), (3,)), "labelmap": ((1,), (2,), (3,))}
+    for kind, members in kinds.items():
+        out = tmp_path / kind
+        out.mkdir()
+        source = str(folder / kind / "seg.dcm")
+        command = [dcmqi("segimage2itkimage"), "--inputDICOM", source, "--outputDirectory", str(out), "-t", "nii"]
+        said = run(*command)
+        assert said.returncode == 0, said.stdout + said.stderr
+        found = {number: np.zeros(tissue.labels_kji.shape, bool) for number in range(1, 4)}
+        for file in sorted(out.glob("*.nii.gz")):
+            image = nib.load(file)
+            values = np.asarray(image.dataobj)
+            ours = np.linalg.inv(tissue.grid.affine_ras) @ image.affine
+            for number in np.unique(values[values > 0]):
+                at = np.rint(nib.affines.apply_affine(ours, np.argwhere(values == number))).astype(int)
+                found[int(number)][at[:, 2], at[:, 1], at[:, 0]] = True
+                wanted = np.isin(tissue.labels_kji, members[int(number) - 1])
+                assert len(at) == np.count_nonzero(wanted), f"{kind} segment {number}"
+        for number, tissues in enumerate(members, 1):
+            assert np.array_equal(found[number], np.isin(tissue.labels_kji, tissues)), f"{kind} segment {number}"
+
+
+def test_dcmqi_reads_the_report(case, tmp_path):
+    _, case, folder = case
+    command = [dcmqi("tid1500reader"), "--inputDICOM", str(folder / "binary" / "sr.dcm")]
+    command += ["--outputMetadata", str(tmp_path / "sr.json")]
+    said = run(*command)
+    assert said.returncode == 0, said.stdout + said.stderr
+    groups = json.loads((tmp_path / "sr.json").read_text("utf-8"))["Measurements"]
+    ml, percent = case.document["volumes_ml"], case.document["percent_of_lung"]
+    wanted = {
+        "Lung": {"118565006": ml["lung"], "LESION_VOL": ml["lesion"], "LESION_PCT": percent["lesion"]},
+        "Ground glass": {"118565006": ml["ground_glass"], "GGO_PCT": percent["ground_glass"]},
+        "Solid": {"118565006": ml["solid"], "SOLID_PCT": percent["solid"]},
+    }
+    for group in groups:
+        found = {m["quantity"]["CodeValue"]: float(m["value"]) for m in group["measurementItems"]}
+        for code, value in wanted.pop(group["TrackingIdentifier"]).items():
+            assert found[code] == pytest.approx(value, abs=1e-5)
+    assert not wanted
+
+
+def test_dsrdump_reads_the_report(case):
+    # DCMTK of Debian 12 does not know the label map's class and refuses a reference to its segments.
+    _, _, folder = case
+    said = run(tool("dsrdump"), str(folder / "binary" / "sr.dcm"))
+    assert said.returncode == 0, said.stderr
+    assert "Imaging Measurement Report" in said.stdout
+    assert "Ground glass as percentage of lung volume" in said.stdout
+
+
+def test_highdicom_reads_back_the_mask_by_affine(case):
+    name, case, folder = case
+    if name == "tilted":
+        pytest.skip("a highdicom volume is orthogonal; the tilted SEG is compared frame by frame on writing")
+    tissue = case.analysis.tissue
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = tissue.grid.step_lps_mm, tissue.grid.origin_lps_mm
+    uid = hd.seg.segread(folder / "labelmap" / "seg.dcm").FrameOfReferenceUID
+    grid = hd.VolumeGeometry(affine, tissue.grid.shape_kji, "PATIENT", uid)
+    back = hd.seg.segread(folder / "labelmap" / "seg.dcm").get_volume(combine_segments=True)
+    assert np.array_equal(back.match_geometry(grid).array, tissue.labels_kji)

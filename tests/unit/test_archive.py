@@ -1,0 +1,334 @@
+"""When a study is whole, who may send, and what may leave this machine."""
+
+import gc
+import socket
+import threading
+
+import pydicom
+import pytest
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
+
+from volumetry.archive.dicomweb import Access, _pull_series, push, require_safe
+from volumetry.archive.inbox import Inbox
+from volumetry.archive.receive import Node, Peer, receive, store
+from volumetry.errors import ConfigError, InputError, OutputError, ScanFailedError, UsageError
+from volumetry.phantom import SeriesSpec, write_series
+
+PATIENCE_S = 60
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def inbox(tmp_path):
+    clock = Clock()
+    return Inbox(tmp_path / "in", quiet_s=10.0, max_instances=3, clock=clock), clock
+
+
+def test_a_study_is_whole_when_its_senders_left_and_nothing_came_for_a_while(inbox):
+    box, clock = inbox
+    assert box.add(1, "1.2", "1.2.1", b"first")
+    clock.now += 100
+    assert box.whole() == [], "the sender is still there"
+    box.left(1, properly=True)
+    clock.now += 9.9
+    assert box.whole() == []
+    assert box.add(2, "1.2", "1.2.2", b"second")
+    box.left(2, properly=True)
+    clock.now += 9.9
+    assert box.whole() == [], "more came"
+    clock.now += 0.2
+    (study,) = box.whole()
+    assert sorted(path.read_bytes() for path in study.folder.iterdir()) == [b"first", b"second"]
+    assert not study.broken_off
+    assert box.whole() == []
+
+
+def test_studies_do_not_wait_for_each_other_and_are_named_by_digests(inbox):
+    box, clock = inbox
+    box.add(1, "1.2", "1", b"a")
+    box.add(2, "1.3", "2", b"b")
+    box.left(1, properly=True)
+    clock.now += 11
+    (study,) = box.whole()
+    assert "1.2" not in study.folder.name
+    assert [path.read_bytes() for path in study.folder.iterdir()] == [b"a"]
+
+
+def test_a_broken_off_study_is_marked_until_it_is_taken_up_again(inbox):
+    box, clock = inbox
+    box.add(1, "1.2", "1", b"a")
+    box.left(1, properly=False)
+    clock.now += 11
+    assert box.whole()[0].broken_off
+    box.add(2, "1.3", "1", b"a")
+    box.left(2, properly=False)
+    box.add(3, "1.3", "2", b"b")
+    box.left(3, properly=True)
+    clock.now += 11
+    assert not box.whole()[0].broken_off
+
+
+def test_an_instance_sent_again_is_one_and_a_conflict_is_kept_for_the_gate(inbox):
+    box, clock = inbox
+    for content in (b"a", b"a", b"other"):
+        assert box.add(1, "1.2", "1", content)
+    box.left(1, properly=True)
+    clock.now += 11
+    (study,) = box.whole()
+    assert study.instances == 2
+    assert len(list(study.folder.iterdir())) == 2
+
+
+def test_a_study_without_end_is_refused(inbox):
+    box, _ = inbox
+    assert [box.add(1, "1.2", str(n), b"%d" % n) for n in range(5)] == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "error"),
+    [
+        ("ftp://pacs/dicom-web", None, UsageError),
+        ("pacs/dicom-web", None, UsageError),
+        ("https://user:secret@pacs/dicom-web", None, UsageError),
+        ("http://pacs.example/dicom-web", "secret", ConfigError),
+        ("http://127.0.0.1.evil.example/dicom-web", "secret", ConfigError),
+    ],
+)
+def test_no_secret_travels_unencrypted(url, token, error):
+    with pytest.raises(error) as stop:
+        require_safe(url, Access(token))
+    assert "secret" not in str(stop.value)
+
+
+def test_what_is_safe_passes():
+    for url, token in (
+        ("https://pacs.example/dicom-web", "secret"),
+        ("http://127.0.0.1:8042/dicom-web", "secret"),
+        ("http://localhost/dicom-web", "secret"),
+        ("http://pacs.example/dicom-web", None),
+    ):
+        require_safe(url, Access(token))
+
+
+def test_the_token_comes_from_the_environment_and_reaches_the_archive(tmp_path):
+    """A socket in the archive's place sees the header."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    heard = []
+
+    def answer():
+        connection, _ = listener.accept()
+        with connection:
+            heard.append(connection.recv(65536))
+            connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    files = write_series(small_image(), tmp_path / "scan", SeriesSpec())
+    access = Access.from_environment({"VOLUMETRY_DICOMWEB_TOKEN": "abc"})
+    with pytest.raises(OutputError, match=r"401|cannot be reached") as stop:
+        push(f"http://127.0.0.1:{listener.getsockname()[1]}/dicom-web", files[:1], access)
+    thread.join(PATIENCE_S)
+    listener.close()
+    assert b"Authorization: Bearer abc" in heard[0]
+    assert "abc" not in str(stop.value)
+
+
+def small_image():
+    import numpy as np
+
+    from volumetry.domain import Grid
+
+    grid = Grid((4, 16, 16), (5.0, 2.0, 2.0))
+    return np.zeros(grid.shape_kji, np.float32), grid
+
+
+class ForgetfulArchive:
+    """Lists all instances of a series and gives one less."""
+
+    def __init__(self, files):
+        self.datasets = [pydicom.dcmread(path) for path in files]
+
+    def search_for_instances(self, *_uids, **_how):
+        return [{"00080018": {"vr": "UI", "Value": [ds.SOPInstanceUID]}} for ds in self.datasets]
+
+    def iter_series(self, *_uids, **_how):
+        yield from self.datasets[:-1]
+
+
+def test_a_series_that_comes_incomplete_is_refused_and_leaves_nothing(files, tmp_path):
+    with pytest.raises(InputError, match="lists 4 instances and gave 3") as stop:
+        _pull_series(ForgetfulArchive(files), "1.2", "1.3", tmp_path / "out")
+    assert stop.value.code == "MANIFEST_MISMATCH"
+    assert [path.name for path in tmp_path.iterdir()] == ["scan"]
+
+
+def test_what_is_not_dicom_is_not_pushed(tmp_path):
+    (tmp_path / "notes.txt").write_text("Doe")
+    with pytest.raises(InputError):
+        push("http://127.0.0.1:1/dicom-web", [tmp_path / "notes.txt"])
+    with pytest.raises(UsageError, match="nothing"):
+        push("http://127.0.0.1:1/dicom-web", [])
+
+
+class Running:
+    """A node in a thread."""
+
+    def __init__(self, node, out, on_study, send_back=None):
+        self.said, self.port = [], 0
+        self._stop, ready = threading.Event(), threading.Event()
+
+        def on_ready(port):
+            self.port = port
+            ready.set()
+
+        self.told = threading.Condition()
+        more = {"say": self._say, "stop": self._stop, "on_ready": on_ready}
+        self._thread = threading.Thread(
+            target=receive, args=(node, out, on_study, send_back), kwargs=more, daemon=True
+        )
+        self._thread.start()
+        assert ready.wait(PATIENCE_S)
+
+    def _say(self, line):
+        with self.told:
+            self.said.append(line)
+            self.told.notify_all()
+
+    def wait_for(self, word):
+        with self.told:
+            assert self.told.wait_for(lambda: any(word in line for line in self.said), PATIENCE_S), self.said
+
+    def peer(self, title="VOLUMETRY"):
+        return Peer("127.0.0.1", self.port, title)
+
+    def stop(self):
+        self._stop.set()
+        self._thread.join(PATIENCE_S)
+
+
+@pytest.fixture
+def start(tmp_path):
+    running = []
+
+    def begin(on_study, send_back=None, **node):
+        running.append(Running(Node(port=0, quiet_s=0.3, **node), tmp_path / "out", on_study, send_back))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.stop()
+    assert not list((tmp_path / "out").rglob("*.dcm")), "a received file was left"
+
+
+@pytest.fixture
+def files(tmp_path):
+    return write_series(small_image(), tmp_path / "scan", SeriesSpec(seed=3))
+
+
+def test_what_is_received_is_what_was_sent_byte_for_byte_of_pixels(start, files):
+    seen = []
+
+    def on_study(folder):
+        seen.append([pydicom.dcmread(path) for path in folder.iterdir()])
+        return []
+
+    node = start(on_study)
+    assert store(node.peer(), files) == len(files)
+    node.wait_for("measured;")
+    sent = {ds.SOPInstanceUID: ds for ds in map(pydicom.dcmread, files)}
+    assert {ds.SOPInstanceUID for ds in seen[0]} == set(sent)
+    for ds in seen[0]:
+        assert ds.PixelData == sent[ds.SOPInstanceUID].PixelData
+        assert ds.preamble == bytes(128)
+    assert any("whole: 4 instances" in line for line in node.said)
+
+
+def test_a_study_that_cannot_be_measured_costs_only_itself(start, files, tmp_path):
+    calls = []
+
+    def on_study(_folder):
+        calls.append(1)
+        if len(calls) == 1:
+            raise ScanFailedError("too slow", "TIMEOUT")
+        if len(calls) == 2:
+            raise KeyError("Doe^Jane")
+        return [tmp_path / "result"]
+
+    sent = []
+    node = start(on_study, sent.append)
+    for word in ("TIMEOUT", "INTERNAL_ERROR", "sent back"):
+        store(node.peer(), files)
+        node.wait_for(word)
+    assert sent == [[tmp_path / "result"]]
+    assert "Doe" not in " ".join(node.said)
+
+
+def test_a_sender_that_breaks_off_is_not_measured(start, files):
+    called = []
+    node = start(lambda folder: called.append(folder) or [])
+    ae = AE(ae_title="SENDER")
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    link = ae.associate("127.0.0.1", node.port, ae_title="VOLUMETRY")
+    assert link.send_c_store(files[0]).Status == 0
+    link.abort()
+    node.wait_for("broken off")
+    assert called == []
+
+
+def test_only_those_who_name_us_and_are_allowed_may_call(start, files):
+    node = start(lambda _: [], callers=("FRIEND",))
+    with pytest.raises(OutputError, match="refuses us"):
+        store(node.peer("OTHER"), files, ae_title="FRIEND")
+    with pytest.raises(OutputError, match="refuses us"):
+        store(node.peer(), files, ae_title="STRANGER")
+    assert store(node.peer(), files, ae_title="FRIEND") == len(files)
+    ae = AE(ae_title="FRIEND")
+    ae.add_requested_context(Verification)
+    link = ae.associate("127.0.0.1", node.port, ae_title="VOLUMETRY")
+    assert link.send_c_echo().Status == 0
+    link.release()
+    node.wait_for("measured;")
+
+
+def test_the_node_listens_on_this_machine_alone_by_default():
+    assert Node().host == "127.0.0.1"
+    with pytest.raises(UsageError):
+        Node(ae_title="")
+    with pytest.raises(UsageError):
+        Node(ae_title="MORE THAN SIXTEEN")
+
+
+def test_a_taken_port_is_said(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="cannot be used"):
+        receive(Node(port=taken.getsockname()[1]), tmp_path, lambda _: [])
+
+
+# pynetdicom leaves the socket of a refused connection to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_unknown_peer_is_said(files):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(OutputError, match="cannot be reached"):
+        store(Peer("127.0.0.1", port, "NOBODY"), files)
+    gc.collect()
+
+
+def test_without_the_extra_the_command_says_what_to_install(files, monkeypatch, tmp_path):
+    monkeypatch.setattr("volumetry.archive.extra.find_spec", lambda _: None)
+    for attempt in (
+        lambda: push("http://127.0.0.1:1/dicom-web", files),
+        lambda: store(Peer("127.0.0.1", 1, "X"), files),
+        lambda: receive(Node(port=0), tmp_path / "out", lambda _: []),
+    ):
+        with pytest.raises(UsageError, match="not installed") as stop:
+            attempt()
+        assert "volumetry[archive]" in stop.value.hint

@@ -1,0 +1,100 @@
+"""Where a batch runs: what is asked of dask, of a job scheduler, of a worker."""
+
+import json
+
+import pytest
+from scenes import chest, scan_of
+
+from volumetry.batch import Cluster, find_scans, replay, run_batch
+from volumetry.batch.cluster import jobqueue_settings
+from volumetry.batch.worker import facts_of
+from volumetry.domain import SegmenterFacts, Tissue, TissueMap
+from volumetry.errors import UsageError
+from volumetry.segment.threshold import ThresholdSegmenter
+
+
+@pytest.mark.parametrize("wrong", [{}, {"workers": 2, "scheduler": "tcp://x:1"}, {"workers": -1}])
+def test_a_cluster_is_workers_or_a_scheduler(wrong):
+    with pytest.raises(UsageError):
+        Cluster(**wrong)
+
+
+def test_the_job_script_gives_one_scan_all_the_cores_and_the_card(monkeypatch):
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    settings = jobqueue_settings(cores=8, memory_gb=32, gpu=True)
+    with jobqueue.SLURMCluster(queue="gpu", walltime="04:00:00", **settings) as cluster:
+        script = cluster.job_script()
+    lines = script.splitlines()
+    for wanted in ("#SBATCH -p gpu", "#SBATCH --cpus-per-task=8", "#SBATCH --gres=gpu:1", "#SBATCH -t 04:00:00"):
+        assert wanted in lines
+    assert lines.index("export OMP_NUM_THREADS=8") < next(
+        n for n, x in enumerate(lines) if "dask" in x and "-m" in x
+    )
+    assert "export OMP_WAIT_POLICY=PASSIVE" in lines
+    command = next(x for x in lines if "-m" in x and "dask" in x)
+    assert "--nthreads 1 " in command
+    assert "--resources GPU=1" in command
+    assert "--nanny" in command
+    assert "--no-nanny" not in command
+
+
+def test_a_worker_makes_its_segmenter_by_name_and_once(config):
+    settings = config.model_dump_json()
+    assert facts_of("deadly:segmenter", settings) == SegmenterFacts("deadly", "1")
+    from volumetry.batch import worker
+
+    assert worker._bench("deadly:segmenter", settings)[0] is worker._bench("deadly:segmenter", settings)[0]
+    assert worker._bench("deadly:segmenter", settings)[1].sha256 == config.sha256
+
+
+@pytest.fixture
+def batch(tmp_path, monkeypatch, config):
+    hu = chest()[0]
+    monkeypatch.setattr("volumetry.pipeline.read_scan", lambda _folder, _config: scan_of(hu))
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    scans = find_scans(tmp_path / "in")
+    run_batch(scans, tmp_path / "out", ThresholdSegmenter(), config)
+    return tmp_path / "out", scans
+
+
+class _OneVoxelLess:
+    facts = ThresholdSegmenter().facts
+
+    def __call__(self, scan, /):
+        labels = ThresholdSegmenter()(scan).labels_kji.copy()
+        k, j, i = 20, 32, int(labels[20, 32].argmax()) + 8
+        assert labels[k, j, i] == Tissue.AERATED
+        labels[k - 1 : k + 2, j - 1 : j + 2, i - 1 : i + 2] = Tissue.SOLID
+        return TissueMap(labels, scan.grid)
+
+
+def test_a_replay_is_identical_or_says_by_how_much_it_is_not(batch):
+    out, scans = batch
+    (same,) = replay(out, scans, lambda _config: ThresholdSegmenter())
+    assert (same.verdict, same.differing_voxels, same.difference_ml) == ("identical", 0, {})
+    (other,) = replay(out, scans, lambda _config: _OneVoxelLess())
+    assert (other.verdict, other.differing_voxels) == ("differs", 27)
+    voxel_ml = 0.125  # 5 mm cubed
+    assert other.difference_ml["solid"] == pytest.approx(27 * voxel_ml)
+    assert other.difference_ml["aerated"] == pytest.approx(-27 * voxel_ml)
+    assert "lung" not in other.difference_ml
+
+
+def test_a_replay_uses_the_settings_of_the_record(batch):
+    out, scans = batch
+    run = json.loads((out / "scans" / "a" / "run.json").read_text("utf-8"))
+    seen = []
+    list(replay(out, scans, lambda config: seen.append(config) or ThresholdSegmenter()))
+    assert [config.sha256 for config in seen] == [run["config_sha256"]]
+
+
+def test_a_replay_without_input_or_result_says_so(batch, tmp_path):
+    from dataclasses import replace
+
+    out, scans = batch
+    found = replay(
+        out,
+        [replace(scans[0], scan_id="b"), replace(scans[0], path=tmp_path / "gone")],
+        lambda _config: ThresholdSegmenter(),
+    )
+    assert [one.verdict for one in found] == ["no result", "no input"]

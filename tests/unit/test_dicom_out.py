@@ -1,0 +1,226 @@
+"""SEG and SR: what is refused, what is left behind, and that a difference is noticed."""
+
+import copy
+
+import numpy as np
+import pydicom
+import pytest
+from small_results import measured_phantom
+
+from volumetry.config import load_config
+from volumetry.deliver.dicom import DicomOptions, compare, delivery, write_seg_and_sr, write_summary
+from volumetry.deliver.dicom.concepts import structures
+from volumetry.deliver.report.summary import Summary, summary_of
+from volumetry.domain import TissueMap
+from volumetry.errors import OutputError
+from volumetry.phantom import SeriesSpec
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory, config):
+    return measured_phantom(tmp_path_factory.mktemp("series"), config)
+
+
+@pytest.fixture(scope="module")
+def written(case, config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out")
+    return write_seg_and_sr(case.document, case.analysis.tissue, case.folder, folder, config)
+
+
+def test_files_are_private_whole_and_start_with_zeros(written):
+    assert set(written) == {"seg.dcm", "sr.dcm"}
+    for path in written.values():
+        assert path.read_bytes()[:132] == bytes(128) + b"DICM"
+        assert path.stat().st_mode & 0o077 == 0
+    assert sorted(p.name for p in written["seg.dcm"].parent.iterdir()) == ["seg.dcm", "sr.dcm"]
+
+
+def test_a_preamble_of_the_source_is_not_copied(config, tmp_path):
+    case = measured_phantom(tmp_path / "in", config)
+    for path in (tmp_path / "in").iterdir():
+        path.write_bytes(b"#!/bin/sh\n".ljust(128) + path.read_bytes()[128:])
+    files = write_seg_and_sr(case.document, case.analysis.tissue, tmp_path / "in", tmp_path / "out", config)
+    assert all(path.read_bytes()[:128] == bytes(128) for path in files.values())
+
+
+def test_a_second_run_keeps_the_first(case, config, tmp_path):
+    for _ in range(2):
+        write_seg_and_sr(case.document, case.analysis.tissue, case.folder, tmp_path, config)
+    assert {p.name for p in (tmp_path / "earlier" / "1").iterdir()} == {"seg.dcm", "sr.dcm"}
+
+
+def test_every_source_slice_is_referred_to(case, written):
+    sources = {pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID for p in case.folder.iterdir()}
+    seg = pydicom.dcmread(written["seg.dcm"])
+    (series,) = seg.ReferencedSeriesSequence
+    assert {item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence} == sources
+    report = pydicom.dcmread(written["sr.dcm"])
+    evidence = {
+        item.ReferencedSOPInstanceUID
+        for study in report.CurrentRequestedProcedureEvidenceSequence
+        for group in study.ReferencedSeriesSequence
+        for item in group.ReferencedSOPSequence
+    }
+    assert evidence == sources | {seg.SOPInstanceUID}
+
+
+def test_seg_and_sr_share_tracking_uids_and_name_the_algorithm(written):
+    seg, text = pydicom.dcmread(written["seg.dcm"]), pydicom.dcmread(written["sr.dcm"]).to_json()
+    assert len({segment.TrackingUID for segment in seg.SegmentSequence}) == 3
+    for segment in seg.SegmentSequence:
+        assert segment.TrackingUID in text
+        assert segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmName == "volumetry truth-1"
+        assert "RecommendedDisplayCIELabValue" in segment
+    assert "volumetry truth-1" in text
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap"])
+def test_a_scan_without_lesions_is_delivered(kind, config, tmp_path):
+    case = measured_phantom(tmp_path / "in", config, lesions=())
+    files = write_seg_and_sr(
+        case.document, case.analysis.tissue, case.folder, tmp_path / "out", config, DicomOptions(kind)
+    )
+    assert pydicom.dcmread(files["sr.dcm"]).to_json().count('"GGO_PCT"') == 1
+    assert len(pydicom.dcmread(files["seg.dcm"]).SegmentSequence) >= 3
+
+
+def test_lesion_of_neither_class_has_its_own_segment(tmp_path):
+    config = load_config(overrides={"measure": {"component_rule": "hu"}})
+    case = measured_phantom(tmp_path / "in", config)
+    assert (case.analysis.tissue.labels_kji == 4).any()
+    for kind in ("binary", "labelmap"):
+        out = tmp_path / kind
+        files = write_seg_and_sr(case.document, case.analysis.tissue, case.folder, out, config, DicomOptions(kind))
+        labels = [s.SegmentLabel for s in pydicom.dcmread(files["seg.dcm"]).SegmentSequence]
+        assert "Lesion of neither class" in labels
+
+
+def test_another_series_in_the_folder_is_no_source(case, config, tmp_path):
+    other = measured_phantom(tmp_path / "in", config, series=SeriesSpec(series="2"))
+    with pytest.raises(OutputError, match="another series"):
+        write_seg_and_sr(case.document, case.analysis.tissue, other.folder, tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_header_without_a_frame_of_reference_is_refused_by_name(config, tmp_path):
+    case = measured_phantom(tmp_path / "in", config)
+    for path in case.folder.iterdir():
+        header = pydicom.dcmread(path)
+        del header.FrameOfReferenceUID
+        header.save_as(path)
+    with pytest.raises(OutputError, match="FrameOfReferenceUID"):
+        write_seg_and_sr(case.document, case.analysis.tissue, case.folder, tmp_path / "out", config)
+
+
+def test_headers_that_lack_what_may_be_empty_still_make_valid_objects(config, tmp_path):
+    case = measured_phantom(tmp_path / "in", config)
+    for path in case.folder.iterdir():
+        header = pydicom.dcmread(path)
+        for name in (
+            "PatientName",
+            "PatientID",
+            "PatientBirthDate",
+            "PatientSex",
+            "AccessionNumber",
+            "StudyID",
+            "StudyTime",
+            "ReferringPhysicianName",
+            "PositionReferenceIndicator",
+            "SliceThickness",
+        ):
+            if name in header:
+                del header[name]
+        header.save_as(path)
+    files = write_seg_and_sr(case.document, case.analysis.tissue, case.folder, tmp_path / "out", config)
+    for path in files.values():
+        header = pydicom.dcmread(path)
+        assert header.PatientName == ""
+        assert header.PatientBirthDate == ""
+
+
+def test_a_corrected_mask_is_called_semiautomatic(case, written, config, tmp_path):
+    corrected = {**case.document, "corrected_by": "Dr Reader", "reason": "a reason"}
+    files = write_seg_and_sr(corrected, case.analysis.tissue, case.folder, tmp_path, config)
+    for file, kind in ((files, "SEMIAUTOMATIC"), (written, "AUTOMATIC")):
+        segments = pydicom.dcmread(file["seg.dcm"]).SegmentSequence
+        assert {segment.SegmentAlgorithmType for segment in segments} == {kind}
+
+
+def test_a_scan_without_a_number_is_not_written(case, config, tmp_path):
+    refused = {"status": "refused", "code": "NO_LUNGS_FOUND", "series": case.document["series"]}
+    with pytest.raises(OutputError, match="without a number"):
+        write_seg_and_sr(refused, case.analysis.tissue, case.folder, tmp_path, config)
+
+
+def test_numbers_that_are_not_the_masks_are_not_delivered(case, config, tmp_path):
+    other = copy.deepcopy(case.document)
+    other["volumes_ml"]["solid"] += 2 * case.analysis.tissue.grid.voxel_ml
+    with pytest.raises(OutputError, match="not that of the mask"):
+        write_seg_and_sr(other, case.analysis.tissue, case.folder, tmp_path, config)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_shifts_the_mask_is_caught(case, config, tmp_path, monkeypatch):
+    real = delivery.segmentation
+
+    def shifted(headers, tissue, *rest):
+        labels = np.roll(tissue.labels_kji, 1, axis=0)
+        return real(headers, TissueMap(labels, tissue.grid), *rest)
+
+    monkeypatch.setattr(delivery, "segmentation", shifted)
+    with pytest.raises(OutputError, match="differs from the mask"):
+        write_seg_and_sr(case.document, case.analysis.tissue, case.folder, tmp_path, config)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("position", "says"), [((0, 0, 1.9), "no slice"), ((3.0, 0, 0), "beside it"), ((0, 0, 900.0), "no slice")]
+)
+def test_a_frame_in_a_wrong_place_is_noticed(case, written, tmp_path, position, says):
+    file = pydicom.dcmread(written["seg.dcm"])
+    plane = file.PerFrameFunctionalGroupsSequence[5].PlanePositionSequence[0]
+    plane.ImagePositionPatient = [float(p) + d for p, d in zip(plane.ImagePositionPatient, position, strict=True)]
+    file.save_as(tmp_path / "moved.dcm")
+    with pytest.raises(OutputError, match=says):
+        compare.compare_seg(tmp_path / "moved.dcm", case.analysis.tissue, structures(True, unclassed=False))
+
+
+def test_one_changed_number_in_the_report_is_noticed(case, written):
+    other = copy.deepcopy(case.document)
+    other["percent_of_lung"]["lesion"] += 0.001
+    seg = pydicom.dcmread(written["seg.dcm"])
+    segments = structures(True, unclassed=False)
+    compare.compare_sr(written["sr.dcm"], seg, segments, case.analysis.tissue, case.document)
+    with pytest.raises(OutputError, match="not those of the result"):
+        compare.compare_sr(written["sr.dcm"], seg, segments, case.analysis.tissue, other)
+
+
+def test_the_summary_page_comes_as_pdf_and_as_image(case, config, tmp_path):
+    summary = summary_of(case.document, case.analysis.tissue, case.analysis.scan)
+    options = DicomOptions(pdf=True, secondary_capture=True)
+    files = write_summary(summary, case.document, case.folder, tmp_path, config, options)
+    assert {p.name for p in tmp_path.iterdir()} == set(files) == {"report-pdf.dcm", "report-image.dcm"}
+    sources = {pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID for p in case.folder.iterdir()}
+    document = pydicom.dcmread(files["report-pdf.dcm"])
+    assert document.EncapsulatedDocument.startswith(b"%PDF-")
+    assert {item.ReferencedSOPInstanceUID for item in document.SourceInstanceSequence} == sources
+    image = pydicom.dcmread(files["report-image.dcm"])
+    assert {item.ReferencedSOPInstanceUID for item in image.SourceImageSequence} == sources
+    assert image.pixel_array.shape == summary.rgb.shape
+    assert {document.StudyInstanceUID, image.StudyInstanceUID} == {
+        pydicom.dcmread(next(case.folder.iterdir()), stop_before_pixels=True).StudyInstanceUID
+    }
+
+
+def test_the_summary_page_is_the_same_every_time_and_names_nobody(case):
+    first, second = (summary_of(case.document, case.analysis.tissue, case.analysis.scan) for _ in range(2))
+    assert first.pdf == second.pdf
+    assert np.array_equal(first.rgb, second.rgb)
+    assert b"SYN-001" not in first.pdf
+    assert b"CreationDate" not in first.pdf
+
+
+def test_nothing_is_written_that_was_not_asked_for(case, config, tmp_path):
+    summary = Summary(b"%PDF-", np.zeros((4, 4, 3), np.uint8))
+    assert write_summary(summary, case.document, case.folder, tmp_path, config, DicomOptions()) == {}
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,157 @@
+"""A batch's results as Parquet and as SDTM: nothing invented, nothing lost."""
+
+import csv
+
+import pytest
+from scenes import chest, scan_of
+
+from volumetry.batch import ScanFolder, run_batch
+from volumetry.codes import Outcome
+from volumetry.domain import Finding, ScanRefusedError
+from volumetry.errors import UsageError
+from volumetry.export import export_cdisc, export_parquet, table_schema
+from volumetry.segment.threshold import ThresholdSegmenter
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """Two scans of one subject and one refused scan of another; the first scan's header is known."""
+    from volumetry.config import load_config
+
+    root = tmp_path_factory.mktemp("batch")
+
+    def read_scan(folder, _config):
+        if folder.name == "c":
+            raise ScanRefusedError([Finding("NO_RESCALE", Outcome.REFUSE, "RescaleSlope (0028,1053) is missing")])
+        scan = scan_of(chest()[0])
+        if folder.name == "a":
+            for name, value in (
+                ("manufacturer", "Acme"),
+                ("model_name", "=CT 1"),
+                ("acquisition_date", "20260131"),
+                ("kvp", 120.0),
+            ):
+                object.__setattr__(scan.series, name, value)
+        return scan
+
+    scans = [
+        ScanFolder(name, root / "in" / name, subject, visit, "007")
+        for name, subject, visit in (("a", "S01", "WEEK 0"), ("b", "S01", "WEEK 4"), ("c", "S02", "WEEK 0"))
+    ]
+    for scan in scans:
+        scan.path.mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("volumetry.pipeline.read_scan", read_scan)
+        run_batch(scans, root / "out", ThresholdSegmenter(), load_config())
+    return root / "out"
+
+
+def _table(path):
+    return list(csv.DictReader(path.read_text("utf-8").splitlines()))
+
+
+def test_every_column_of_the_table_has_a_type():
+    schema = table_schema()
+    assert set(schema.values()) <= {"number", "integer", "boolean", "text"}
+    kinds = {"percent_of_lung.solid": "number", "series.slice_count": "integer", "series.contrast": "boolean"}
+    assert {name: schema[name] for name in kinds} == kinds
+
+
+def test_parquet_holds_the_table_with_types_and_nulls(batch, tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    assert export_parquet(batch, tmp_path / "results.parquet") == 3
+    found = pq.read_table(tmp_path / "results.parquet").to_pylist()
+    expected = _table(batch / "results.csv")
+    assert [row["scan_id"] for row in found] == ["a", "b", "c"]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours["status"] == theirs["status"]
+        text = theirs["volumes_ml.lung"]
+        assert ours["volumes_ml.lung"] == (float(text) if text else None)
+    assert found[2]["volumes_ml.lung"] is None
+    assert found[0]["site"] == "007"
+    assert found[0]["series.model_name"] == "=CT 1"
+    assert [path.name for path in tmp_path.iterdir()] == ["results.parquet"]
+
+
+def test_every_scan_is_a_procedure_and_every_test_is_done_or_says_why_not(batch, tmp_path):
+    export_cdisc(batch, tmp_path, "STUDY1", xpt=False)
+    procedures = _table(tmp_path / "pr.csv")
+    assert [(row["USUBJID"], row["PRSEQ"], row["PRREFID"], row["VISIT"]) for row in procedures] == [
+        ("STUDY1-S01", "1", "a", "WEEK 0"),
+        ("STUDY1-S01", "2", "b", "WEEK 4"),
+        ("STUDY1-S02", "1", "c", "WEEK 0"),
+    ]
+    assert procedures[0]["PRSTDTC"] == "2026-01-31"
+    results = _table(tmp_path / "re.csv")
+    assert len(results) == 3 * 8
+    rows = {row["scan_id"]: row for row in _table(batch / "results.csv")}
+    lung = {row["REREFID"]: row for row in results if row["RETESTCD"] == "LUNGVOL"}
+    assert float(lung["a"]["RESTRESN"]) == float(rows["a"]["volumes_ml.lung"])
+    assert (lung["a"]["RESTRESU"], lung["a"]["RESTAT"]) == ("mL", "")
+    undone = [row for row in results if row["REREFID"] == "c"]
+    assert {(row["RESTAT"], row["REREASND"], row["REORRES"], row["RESTRESN"]) for row in undone} == {
+        ("NOT DONE", "NO_RESCALE", "", "")
+    }
+    for subject in ("STUDY1-S01", "STUDY1-S02"):
+        numbers = [int(row["RESEQ"]) for row in results if row["USUBJID"] == subject]
+        assert numbers == list(range(1, len(numbers) + 1))
+    hu = [float(row["RESTRESN"]) for row in results if row["RETESTCD"] == "LUNGHU" and row["RESTRESN"]]
+    assert all(value < 0 for value in hu)
+    assert len(hu) == 2
+
+
+def test_devices_and_their_use_come_from_the_header_or_are_said_to_be_missing(batch, tmp_path):
+    export_cdisc(batch, tmp_path, "STUDY1", xpt=False)
+    devices = {(row["SPDEVID"], row["DIPARMCD"]): row["DIVAL"] for row in _table(tmp_path / "di.csv")}
+    assert devices["ACME =CT 1", "MODEL"] == "'=CT 1"  # no spreadsheet takes it for a formula
+    assert ("VOLUMETRY", "SFTWRVER") in devices
+    use = {(row["DUREFID"], row["DUTESTCD"]): row for row in _table(tmp_path / "du.csv")}
+    assert (use["a", "KVP"]["DUORRES"], use["a", "KVP"]["DUORRESU"]) == ("120.0", "kV")
+    assert (use["b", "KVP"]["DUSTAT"], use["b", "KVP"]["DUREASND"]) == ("NOT DONE", "NOT IN HEADER")
+    assert ("c", "KVP") not in use  # no series was found
+
+
+def test_names_and_texts_keep_to_the_lengths_of_sdtm(batch, tmp_path):
+    export_cdisc(batch, tmp_path, "STUDY1", xpt=False)
+    for domain in ("pr", "re", "di", "du"):
+        rows = _table(tmp_path / f"{domain}.csv")
+        assert all(len(name) <= 8 for name in rows[0])
+        for row in rows:
+            assert all(len(row[name]) <= 8 for name in row if name.endswith(("TESTCD", "PARMCD")))
+            assert all(len(row[name]) <= 40 for name in row if name.endswith(("TEST", "PARM")))
+
+
+def test_transport_files_say_the_same_as_the_tables(batch, tmp_path):
+    pyreadstat = pytest.importorskip("pyreadstat")
+    names = export_cdisc(batch, tmp_path, "STUDY1", xpt=True)
+    assert sorted(names) == sorted(f"{d}.{kind}" for d in ("pr", "re", "di", "du") for kind in ("csv", "xpt"))
+    for domain in ("pr", "re", "di", "du"):
+        frame, _ = pyreadstat.read_xport(str(tmp_path / f"{domain}.xpt"))
+        table = _table(tmp_path / f"{domain}.csv")
+        assert list(frame.columns) == list(table[0])
+        assert len(frame) == len(table)
+    frame, _ = pyreadstat.read_xport(str(tmp_path / "re.xpt"))
+    table = _table(tmp_path / "re.csv")
+    for n, row in enumerate(table):
+        value = frame["RESTRESN"][n]
+        assert (
+            (value != value)
+            if row["RESTRESN"] == ""
+            else value == pytest.approx(float(row["RESTRESN"]), rel=1e-12)
+        )
+
+
+def test_a_folder_that_is_no_batchs_and_a_study_without_a_name_are_refused(batch, tmp_path):
+    with pytest.raises(UsageError, match=r"results\.csv"):
+        export_cdisc(tmp_path, tmp_path / "out", "STUDY1")
+    with pytest.raises(UsageError, match="study"):
+        export_cdisc(batch, tmp_path / "out", " ")
+
+
+def test_without_the_extras_the_tables_still_come_and_the_rest_says_what_to_install(batch, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert sorted(export_cdisc(batch, tmp_path, "STUDY1")) == ["di.csv", "du.csv", "pr.csv", "re.csv"]
+    with pytest.raises(UsageError, match="pyarrow"):
+        export_parquet(batch, tmp_path / "x.parquet")
+    with pytest.raises(UsageError, match="pyreadstat"):
+        export_cdisc(batch, tmp_path, "STUDY1", xpt=True)

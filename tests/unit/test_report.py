@@ -1,0 +1,216 @@
+"""report.html: one safe file that says what the result says."""
+
+import copy
+import html
+import re
+from base64 import b64decode, b64encode
+from hashlib import sha256
+from html.parser import HTMLParser
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_results import LESIONS, measured_phantom
+
+from volumetry.codes import CATALOGUE
+from volumetry.deliver import as_document
+from volumetry.deliver.report import content_security_policy, report_page, words, write_report
+from volumetry.deliver.report.histogram import lung_histogram
+from volumetry.deliver.report.views import chest_of, key_slices, projections
+from volumetry.domain import CtScan, Finding, ScanFailure, SeriesInfo, Status
+from volumetry.phantom import (
+    AXIAL,
+    CORONAL,
+    HEAD_TO_FEET,
+    PRONE,
+    SAGITTAL,
+    PhantomSpec,
+    make_phantom,
+    truth_map,
+)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory, config):
+    return measured_phantom(tmp_path_factory.mktemp("series"), config)
+
+
+@pytest.fixture(scope="module")
+def page(case, config):
+    return report_page(case.document, config, case.analysis.tissue, case.analysis.scan).decode("utf-8")
+
+
+class Tags(HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def text_of(page):
+    body = re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.S)
+    return re.sub(r"\s+", " ", html.unescape(body))
+
+
+def pixels(picture):
+    return np.asarray(Image.open(BytesIO(b64decode(picture.uri.partition(",")[2])))).astype(int)
+
+
+def test_the_page_loads_nothing_and_runs_nothing(page):
+    tags = Tags(page).found
+    assert not {"script", "link", "iframe", "object", "form"} & {tag for tag, _ in tags}
+    addresses = [a[key] for _, a in tags for key in ("src", "href", "srcset", "action", "data") if key in a]
+    assert addresses
+    assert all(address.startswith("data:image/png;base64,") for address in addresses)
+    assert not [a for _, a in tags if any(key == "style" or key.startswith("on") for key in a)]
+    assert "url(" not in page
+    assert "@import" not in page
+    assert not re.search(r"https?://", page)
+
+
+def test_the_policy_allows_exactly_the_style_of_the_page(page):
+    (policy,) = [a["content"] for t, a in Tags(page).found if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == content_security_policy()
+    style = re.search(r"<style>(.*?)</style>", page, re.S)[1]
+    assert f"'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'" in policy
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_page_says_the_numbers_of_the_result(case, page):
+    said, document = text_of(page), case.document
+    for key in ("lesion", "ground_glass", "solid"):
+        assert f"{document['percent_of_lung'][key]:.1f}" in said
+    assert f"{document['volumes_ml']['lung']:,.0f} mL" in said
+    for flag in document["flags"]:
+        assert flag["code"] in said
+        if flag["severity"] == "review":
+            assert CATALOGUE[flag["code"]].hint in said
+    for digest in ("input_sha256", "config_sha256", "mask_sha256"):
+        assert document["provenance"][digest] in said
+    assert "Right lung" in said
+    assert "Upper third" in said
+
+
+def test_intervals_are_shown_where_there_are_any(case, config, page):
+    assert " to 9.9 %" not in text_of(page)
+    assert "No interval is given" in text_of(page)
+    document = copy.deepcopy(case.document)
+    document["interval_percent"] = {"lesion": [1.2, 9.9]}
+    said = text_of(report_page(document, config).decode())
+    assert "1.2 to 9.9 %" in said
+    assert "No interval is given" not in said
+
+
+def test_same_result_same_bytes(case, config, page):
+    again = report_page(case.document, config, case.analysis.tissue, case.analysis.scan)
+    assert again == page.encode()
+
+
+def test_hostile_text_is_text(case, config):
+    document = copy.deepcopy(case.document)
+    attack = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
+    document["scan_id"] = document["series"]["kernel"] = document["series"]["manufacturer"] = attack
+    document["flags"] = [
+        {**document["flags"][0], "message": attack, "hint": attack, "severity": s} for s in ("review", "look")
+    ]
+    document |= {"corrected_by": attack, "reason": attack, "automatic": case.document}
+    page = report_page(document, config).decode()
+    tags = Tags(page).found
+    assert "script" not in {tag for tag, _ in tags}
+    assert not [a for _, a in tags if "onerror" in a]
+    assert text_of(page).count("alert(1)") >= 6
+    assert "{{ 7 * 7 }}" in text_of(page)
+
+
+def test_a_refused_scan_has_a_page_with_code_and_hint_and_no_number(config, tmp_path):
+    finding = Finding("MISSING_SLICES", CATALOGUE["MISSING_SLICES"].outcome, "about 3 slices missing", 3)
+    failure = ScanFailure("S9", Status.REFUSED, finding.code, finding.message, finding.hint, (finding,))
+    path = write_report(as_document(failure), tmp_path, config)
+    assert path.stat().st_mode & 0o077 == 0
+    page = path.read_text("utf-8")
+    said = text_of(page)
+    assert "MISSING_SLICES" in said
+    assert finding.hint in said
+    assert "about 3 slices missing" in said
+    assert " mL" not in said
+    assert "<img" not in page
+
+
+def test_a_lung_without_disease_is_said_to_have_none(case, config):
+    document = copy.deepcopy(case.document)
+    for volumes in (document["volumes_ml"], *document["sides"].values(), *document["zones"].values()):
+        volumes |= {"aerated": volumes["lung"], "ground_glass": 0.0, "solid": 0.0, "lesion": 0.0}
+    document["percent_of_lung"] = {"lesion": 0.0, "ground_glass": 0.0, "solid": 0.0}
+    page = report_page(document, config, case.analysis.tissue, case.analysis.scan).decode()
+    assert "No ground glass and no solid disease was found" in text_of(page)
+
+
+def test_the_sentence_says_which_lung(case):
+    document = copy.deepcopy(case.document)
+    document["sides"]["left"]["lesion"] = 0.2 * document["sides"]["left"]["lung"]
+    document["sides"]["right"]["lesion"] = 0.05 * document["sides"]["right"]["lung"]
+    assert "the left lung more (20.0 %) than the right (5.0 %)" in words.sentence(document)
+
+
+def test_traces_are_not_written_as_nothing():
+    assert words.share(0.0) == "0.0"
+    assert words.share(0.01) == "<0.1"
+    assert words.share(0.05) == "0.1"
+    assert words.millilitres(0.02) == "<0.1"
+    assert words.millilitres(4035.4) == "4,035"
+
+
+@pytest.mark.parametrize("axes", [AXIAL, HEAD_TO_FEET, PRONE, CORONAL, SAGITTAL])
+def test_pictures_stand_as_radiologists_see_them(axes):
+    # Ground glass lies in the patient's right lung, solid in the left: on the picture's left and right.
+    spec = PhantomSpec((80, 80, 80), (4.5, 4.5, 4.5), LESIONS, axes, vessels=False, seed=3)
+    scan = CtScan(make_phantom(spec).hu_kji, spec.grid, SeriesInfo("1.2.3", 80, spec.spacing_kji_mm))
+    chest = chest_of(scan, truth_map(spec))
+    front, right, left = (pixels(p) for p in projections(chest))
+    yellow = (front[..., 0] > 180) & (front[..., 1] > 120) & (front[..., 2] < 90)
+    pink = (front[..., 0] > 150) & (front[..., 1] < 90)
+    assert np.argwhere(yellow)[:, 1].mean() < front.shape[1] / 2 < np.argwhere(pink)[:, 1].mean()
+    assert ((right[..., 0] > 180) & (right[..., 1] > 120) & (right[..., 2] < 90)).any()
+    assert ((left[..., 0] > 150) & (left[..., 1] < 90)).any()
+    assert not ((left[..., 0] > 180) & (left[..., 1] > 120) & (left[..., 2] < 90)).any()
+    # The diaphragm's side is broad and the apex narrow: the lungs stand upright.
+    lit = (front.sum(axis=2) > 0).sum(axis=1)
+    assert lit[len(lit) // 10] < lit[len(lit) // 2]
+    plain, masked = key_slices(chest)[1]
+    assert pixels(plain).ndim == 2
+    overlaid = pixels(masked)
+    glass = (overlaid[..., 0] - overlaid[..., 2]) > 80
+    assert np.argwhere(glass & (overlaid[..., 1] > 120))[:, 1].mean() < overlaid.shape[1] / 2
+
+
+def test_pictures_are_cropped_to_the_lungs(case):
+    chest = chest_of(case.analysis.scan, case.analysis.tissue)
+    labels = case.analysis.tissue.labels_kji
+    slices = np.flatnonzero(labels.any(axis=(1, 2)))
+    assert chest.labels_zyx.shape[0] == slices[-1] - slices[0] + 1
+    assert chest.first_slice == slices[0]
+    assert np.count_nonzero(chest.labels_zyx) == np.count_nonzero(labels)
+    assert chest.labels_zyx.shape[1] < labels.shape[1]
+
+
+def test_the_histogram_holds_the_whole_lung_and_knows_the_bins(case, config):
+    cuts = config.measure.hu_cuts
+    drawn = lung_histogram(case.analysis.scan, case.analysis.tissue, cuts)
+    lung_ml = sum(bar.height for bar in drawn.bars) / drawn.height * drawn.top_ml
+    assert lung_ml == pytest.approx(case.document["volumes_ml"]["lung"], rel=1e-3)
+    for number, (name, _) in enumerate(words.BINS):
+        ml = sum(bar.height for bar in drawn.bars if bar.bin_number == number) / drawn.height * drawn.top_ml
+        # A bar is 20 HU wide and a cut may fall inside it.
+        assert ml == pytest.approx(case.document["hu_bins_ml"][name], rel=0.1, abs=30)
+    assert [hu for _, hu in drawn.cuts] == list(cuts)
+
+
+def test_no_identity_and_no_text_chunk_in_a_picture(page):
+    for uri in re.findall(r'src="(data:[^"]+)"', page):
+        content = b64decode(uri.partition(",")[2])
+        assert not re.search(rb"tEXt|iTXt|zTXt|eXIf", content)
+    assert "SYN-001" not in page

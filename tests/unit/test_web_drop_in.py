@@ -1,0 +1,217 @@
+"""A dropped scan: streamed to a private folder, measured, shown, and removed."""
+
+import io
+import json
+import stat
+import time
+import zipfile
+
+import pytest
+import web_scenes
+from web_client import Client
+
+from volumetry.errors import UsageError
+from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.web.drop_in import drop_in_app
+from volumetry.web.jobs import Jobs
+from volumetry.web.unpack import ZipLimits
+from volumetry.web.uploads import UploadLimits
+
+LIMITS = UploadLimits(
+    max_files=60, max_file_bytes=3_000_000, max_total_bytes=3_000_000, zip=ZipLimits(max_members=60)
+)
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    folder = web_scenes.write_scan(tmp_path_factory.mktemp("drop") / "scan")
+    return [path.read_bytes() for path in sorted(folder.iterdir())]
+
+
+class Page:
+    """What drop.js does."""
+
+    def __init__(self, config, tmp_path, **more):
+        self.delivered = []
+        self.jobs = Jobs(ThresholdSegmenter(), config, LIMITS, self.deliver_more, **more)
+        self.client = Client(drop_in_app(self.jobs)).enter()
+        self.jobs.start()
+
+    def deliver_more(self, document, analysis, scan, result):
+        assert document == json.loads((result / "result.json").read_text("utf-8"))
+        self.delivered.append((analysis, len(list(scan.iterdir()))))
+        (result / "report.html").write_text("<p>report")
+
+    def new(self):
+        return self.client.post("/jobs").json()["job"]
+
+    def put(self, job, what, content):
+        return self.client.ask("PUT", f"/jobs/{job}/{what}", content=content).status_code
+
+    def start(self, job):
+        return self.client.post(f"/jobs/{job}/start").status_code
+
+    def facts(self, job):
+        return self.client.get(f"/jobs/{job}").json()
+
+    def end(self, job):
+        while (facts := self.facts(job))["state"] in ("waiting", "running"):
+            time.sleep(0.05)
+        return facts
+
+    def close(self):
+        self.jobs.close()
+        self.client.close()
+
+
+@pytest.fixture
+def page(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    made = Page(config, tmp_path)
+    yield made
+    made.close()
+
+
+def private_files(page):
+    return [path for path in page.jobs.root.rglob("*") if path.is_file()]
+
+
+def test_a_dropped_folder_is_measured_shown_and_removed(page, scan, tmp_path):
+    job = page.new()
+    for content in scan:
+        assert page.put(job, "files", content) == 204
+    files = private_files(page)
+    assert len(files) == len(scan)
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
+    assert stat.S_IMODE(page.jobs.root.stat().st_mode) == 0o700
+    assert page.start(job) == 202
+    facts = page.end(job)
+    assert facts["state"] == "done", facts["stop"]
+    drawn = web_scenes.GROUND_GLASS.shape.volume_ml
+    assert facts["volumes_ml"]["ground_glass"] == pytest.approx(drawn, rel=0.1)
+    assert {flag["code"] for flag in facts["flags"]} >= {"THICK_SLICES"}
+    assert page.delivered[0][1] == len(scan)
+    assert page.client.get(f"/cases/{job}/facts.json").json()["has_ct"] is True
+    assert page.client.get(f"/cases/{job}/report.html").text == "<p>report"
+    left = {path.name for path in private_files(page)}
+    assert left == {"result.json", "results.csv", "run.json", "mask.nii.gz", "report.html"}
+    page.jobs.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_zip_is_measured_like_its_folder(page, scan):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for n, content in enumerate(scan):
+            zipped.writestr(f"Doe^Jane/{n}.dcm", content)
+    job = page.new()
+    assert page.put(job, "zip", packed.getvalue()) == 204
+    page.start(job)
+    facts = page.end(job)
+    assert facts["state"] == "done", facts["stop"]
+    assert page.delivered[0][0].result.scan_id == "dropped-scan"
+    assert "Doe" not in str(facts)
+
+
+@pytest.mark.parametrize(
+    ("what", "content", "code"),
+    [("zip", b"PK no archive", "ZIP_REJECTED"), ("files", b"no image", None)],
+)
+def test_what_is_no_scan_ends_with_a_reason_and_nothing_left(page, what, content, code):
+    job = page.new()
+    page.put(job, what, content)
+    page.start(job)
+    facts = page.end(job)
+    assert facts["state"] == "stopped"
+    assert facts["stop"]["message"]
+    assert facts["stop"]["hint"]
+    assert code in (None, facts["stop"]["code"])
+    assert facts["volumes_ml"] is None
+    assert private_files(page) == []
+    assert page.client.get(f"/viewer/{job}").status_code == 404
+
+
+def test_a_refused_scan_lists_every_reason(page, scan):
+    job = page.new()
+    for content in scan[::8]:  # few slices, far apart
+        page.put(job, "files", content)
+    page.start(job)
+    facts = page.end(job)
+    refusals = [flag["code"] for flag in facts["flags"] if flag["severity"] == "refuse"]
+    assert facts["status"] == "refused"
+    assert facts["stop"]["code"] == refusals[0]
+    assert "TOO_FEW_SLICES" in refusals
+
+
+def test_an_upload_beyond_the_limits_is_cut_off_and_removed(page):
+    job = page.new()
+    seen = []
+
+    async def endless():
+        while True:
+            seen.append(1)
+            yield bytes(100_000)
+
+    assert page.put(job, "files", endless()) == 413
+    assert len(seen) <= 32
+    assert page.facts(job)["stop"]["code"] == "LIMIT_EXCEEDED"
+    assert private_files(page) == []
+    assert page.put(job, "files", b"more") == 409
+
+
+def test_too_many_files_are_refused(page):
+    job = page.new()
+    answers = [page.put(job, "files", b"x") for _ in range(61)]
+    assert answers == [204] * 60 + [413]
+
+
+def test_jobs_that_do_not_exist_or_have_begun_are_refused(page, scan):
+    assert page.put("nothing", "files", b"x") == 404
+    assert page.start("nothing") == 404
+    assert page.client.get("/jobs/nothing").status_code == 404
+    assert page.client.get("/jobs/../../etc/passwd").status_code == 404
+    job = page.new()
+    page.put(job, "files", scan[0])
+    page.start(job)
+    assert page.put(job, "files", scan[1]) == 409
+    page.end(job)
+    assert page.client.ask("DELETE", f"/jobs/{job}").status_code == 204
+    assert page.client.get(f"/jobs/{job}").status_code == 404
+
+
+def test_a_bug_costs_its_own_scan_and_its_text_is_not_shown(page, scan, monkeypatch):
+    def broken(*_args):
+        raise KeyError("Doe^Jane")
+
+    monkeypatch.setattr("volumetry.web.jobs.analyse_scan", broken)
+    job = page.new()
+    page.put(job, "files", scan[0])
+    page.start(job)
+    facts = page.end(job)
+    assert facts["stop"]["code"] == "INTERNAL_ERROR"
+    assert "Doe" not in str(facts)
+    monkeypatch.undo()
+    assert page.jobs._worker.is_alive()
+
+
+def test_no_more_scans_wait_than_can_be_kept(page):
+    for _ in range(20):
+        page.new()
+    assert page.client.post("/jobs").status_code == 409
+    with pytest.raises(UsageError, match="too many"):
+        page.jobs.new()
+
+
+def test_results_that_are_to_be_kept_stay_and_uploads_do_not(config, scan, tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    page = Page(config, tmp_path, keep=tmp_path / "kept")
+    job = page.new()
+    for content in scan:
+        page.put(job, "files", content)
+    page.start(job)
+    assert page.end(job)["state"] == "done"
+    page.close()
+    assert list((tmp_path / "tmp").iterdir()) == []
+    kept = [path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    assert sorted(kept) == ["mask.nii.gz", "report.html", "result.json", "results.csv", "run.json"]

@@ -1,0 +1,163 @@
+"""Verbs around a result: look at it, take scans from an archive, send results back."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from volumetry.cli import common
+from volumetry.cli.common import ONE_SCAN, ConfigFiles, Device, Quiet, app
+
+if TYPE_CHECKING:
+    from volumetry.archive.receive import Peer
+
+Port = Annotated[int, typer.Option(help="0 takes a free one.")]
+Browser = Annotated[bool, typer.Option(help="Open the browser.")]
+Bundle = Annotated[Path | None, typer.Option(help="Certificates to check the archive's against.")]
+Url = Annotated[str, typer.Argument(help="DICOMweb address; the token is read from VOLUMETRY_DICOMWEB_TOKEN.")]
+
+
+@app.command(rich_help_panel=ONE_SCAN)
+def view(
+    result: Annotated[Path, typer.Argument(help="A result's folder.")],
+    scan: Annotated[Path | None, typer.Option(help="The CT it was measured on: DICOM folder or NIfTI.")] = None,
+    prior: Annotated[Path | None, typer.Option(help="Result of an earlier visit, shown beside it.")] = None,
+    prior_scan: Annotated[Path | None, typer.Option(help="The earlier visit's CT.")] = None,
+    port: Port = 0,
+    browser: Browser = True,
+    config: ConfigFiles = None,
+) -> None:
+    """The result in the browser: CT, mask, planes, windows. Nothing leaves this machine.
+
+    Example: volumetry view result --scan data-sample/phantom-001
+    """
+    from volumetry.web.viewer import view as run
+
+    common.must_be_folder(result)
+    run(
+        result,
+        common.settings_of(config),
+        scan,
+        prior,
+        prior_scan,
+        port=port,
+        open_browser=browser,
+        say=typer.echo,
+    )
+
+
+@app.command(rich_help_panel=ONE_SCAN)
+def serve(
+    keep: Annotated[Path | None, typer.Option(help="Folder in which results stay; else all is removed.")] = None,
+    port: Port = 0,
+    browser: Browser = True,
+    config: ConfigFiles = None,
+    device: Device = None,
+) -> None:
+    """A page on this machine where a scan folder or zip is dropped and measured.
+
+    Example: volumetry serve --keep results
+    """
+    from volumetry.deliver.report import write_report
+    from volumetry.pipeline import Analysis
+    from volumetry.web.drop_in import serve as run
+
+    settings = common.settings_of(config, device)
+
+    def with_report(document: dict[str, Any], analysis: Analysis, _scan: Path, folder: Path) -> None:
+        write_report(document, folder, settings, analysis.tissue, analysis.scan)
+
+    run(
+        common.segmenter_of(settings),
+        settings,
+        keep=keep,
+        port=port,
+        open_browser=browser,
+        on_delivered=with_report,
+        say=typer.echo,
+    )
+
+
+@app.command(rich_help_panel=ONE_SCAN)
+def pull(
+    url: Url,
+    study: Annotated[str, typer.Argument(help="StudyInstanceUID.")],
+    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    series: Annotated[str | None, typer.Option(help="SeriesInstanceUID; the whole study by default.")] = None,
+    ca_bundle: Bundle = None,
+) -> None:
+    """Fetch a study or series from an archive by DICOMweb.
+
+    Example: volumetry pull https://pacs.example/dicom-web 1.2.3 --out scan
+    """
+    from volumetry.archive.dicomweb import Access
+    from volumetry.archive.dicomweb import pull as run
+
+    count = run(url, study, series, out, Access.from_environment(ca_bundle=ca_bundle))
+    typer.echo(f"fetched {count} files")
+
+
+@app.command(rich_help_panel=ONE_SCAN)
+def push(
+    url: Url,
+    files: Annotated[list[Path], typer.Argument(help="DICOM files, e.g. result/seg.dcm result/sr.dcm.")],
+    ca_bundle: Bundle = None,
+) -> None:
+    """Send DICOM objects to an archive by DICOMweb.
+
+    Example: volumetry push https://pacs.example/dicom-web result/seg.dcm result/sr.dcm
+    """
+    from volumetry.archive.dicomweb import Access
+    from volumetry.archive.dicomweb import push as run
+
+    typer.echo(f"sent {run(url, files, Access.from_environment(ca_bundle=ca_bundle))} files")
+
+
+@app.command(rich_help_panel=ONE_SCAN)
+def receive(
+    out: Annotated[Path, typer.Option(help="Folder for the results, one per study.")],
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 11112,
+    ae_title: Annotated[str, typer.Option(help="Our AE title.")] = "VOLUMETRY",
+    host: Annotated[str, typer.Option(help="Address to listen on; DICOM knows no login.")] = "127.0.0.1",
+    send_to: Annotated[str | None, typer.Option(help="host:port:AE that gets SEG and SR.")] = None,
+    config: ConfigFiles = None,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """A C-STORE node: measures each study when it has come in whole, and sends SEG and SR back.
+
+    Example: volumetry receive --out results --send-to 10.0.0.5:104:PACS
+    """
+    import secrets
+    from collections.abc import Sequence
+
+    from volumetry.archive.receive import Node, store
+    from volumetry.archive.receive import receive as run
+    from volumetry.deliver.dicom import DicomOptions
+
+    settings = common.settings_of(config, device)
+    segmenter = common.segmenter_of(settings)
+    peer = None if send_to is None else _peer(send_to)
+
+    def measured(study: Path) -> list[Path]:
+        name = f"study-{secrets.token_hex(4)}"
+        folder = out / name
+        analysis, document = common.measured_folder(study, folder, name, segmenter, settings)
+        return common.dicom_objects(analysis, document, study, folder, settings, DicomOptions())
+
+    def sent(files: Sequence[Path]) -> int:
+        return 0 if peer is None else store(peer, files, ae_title)
+
+    say = (lambda _: None) if quiet else typer.echo
+    run(Node(port, ae_title, host), out, measured, None if peer is None else sent, say=say)
+
+
+def _peer(text: str) -> "Peer":
+    from volumetry.archive.receive import Peer
+    from volumetry.errors import UsageError
+
+    host, _, rest = text.partition(":")
+    number, _, title = rest.partition(":")
+    if not (host and number.isdigit() and title):
+        raise UsageError("--send-to takes host:port:AE")
+    return Peer(host, int(number), title)

@@ -1,0 +1,123 @@
+"""What every verb shares: the application, common options, settings and the one scan that is measured."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from volumetry import __version__
+from volumetry.config import Config, load_config
+
+if TYPE_CHECKING:
+    from volumetry.deliver.dicom import DicomOptions
+    from volumetry.domain import Segmenter
+    from volumetry.pipeline import Analysis
+    from volumetry.segment.network import NetworkSegmenter
+
+app = typer.Typer(
+    name="volumetry",
+    help="CT lung-lesion volumetry: a scan folder in, the share of the lungs that is ground glass and solid out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--config", help="TOML with differences from the defaults, or a shipped name such as nct04288102."
+    ),
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write what was found as JSON.")]
+
+ONE_SCAN, MANY_SCANS, TRIAL, MODELS = "One scan", "Many scans", "The trial", "Models and phantoms"
+"""Panels of ``volumetry --help``, by who uses the verbs."""
+
+
+def settings_of(files: list[Path] | None, device: str | None = None) -> Config:
+    """Settings from the files given and the device option."""
+    return load_config(*(files or []), overrides={"segment": {"device": device}} if device else {})
+
+
+def segmenter_of(settings: Config) -> "NetworkSegmenter":
+    """The model that the settings name, verified."""
+    from volumetry.segment.network import load_segmenter
+
+    return load_segmenter(settings)
+
+
+def must_be_folder(path: Path) -> None:
+    """Stop with words unless the path is a folder."""
+    from volumetry.errors import UsageError
+
+    if not path.is_dir():
+        raise UsageError(f"{path.name} is not a folder")
+
+
+def json_bytes(document: dict[str, Any]) -> bytes:
+    """A document for a file: sorted, no NaN."""
+    return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode("utf-8")
+
+
+def measured_folder(
+    scan: Path,
+    out: Path,
+    scan_id: str,
+    segmenter: "Segmenter",
+    settings: Config,
+    on_stage: Callable[[str], None] = lambda _: None,
+) -> "tuple[Analysis, dict[str, Any]]":
+    """Measure one scan into a folder: result, row, mask, record, report; a refused one leaves no mask."""
+    from volumetry.deliver import deliver, deliver_failure
+    from volumetry.deliver.report import write_report
+    from volumetry.errors import InputError, SegmentationError
+    from volumetry.pipeline import analyse_scan, failure_of
+
+    try:
+        analysis = analyse_scan(scan, segmenter, settings, scan_id, on_stage)
+    except (InputError, SegmentationError) as stop:
+        document = deliver_failure(failure_of(stop, scan_id), settings, out)
+        write_report(document, out, settings)
+        raise
+    on_stage("deliver")
+    document = deliver(analysis.result, analysis.tissue, settings, out)
+    write_report(document, out, settings, analysis.tissue, analysis.scan)
+    return analysis, document
+
+
+def dicom_objects(
+    analysis: "Analysis",
+    document: dict[str, Any],
+    scan: Path,
+    out: Path,
+    settings: Config,
+    options: "DicomOptions",
+) -> list[Path]:
+    """Write SEG and SR, and the summary objects that the options ask for, beside a result."""
+    from volumetry.deliver.dicom import write_seg_and_sr, write_summary
+    from volumetry.deliver.report.summary import summary_of
+
+    written = write_seg_and_sr(document, analysis.tissue, scan, out, settings, options)
+    if options.pdf or options.secondary_capture:
+        summary = summary_of(document, analysis.tissue, analysis.scan)
+        written |= write_summary(summary, document, scan, out, settings, options)
+    return list(written.values())
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Measure CT lung lesions."""

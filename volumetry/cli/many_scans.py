@@ -1,0 +1,145 @@
+"""Verbs for many scans: measure, prove, decide, export."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from volumetry.cli import common
+from volumetry.cli.common import MANY_SCANS, ConfigFiles, Device, Quiet, app
+
+BatchFolder = Annotated[Path, typer.Argument(help="A batch's folder.")]
+
+
+@app.command(rich_help_panel=MANY_SCANS)
+def batch(
+    scans: Annotated[Path, typer.Argument(help="Tree of scan folders, or a CSV manifest (scan_id,path,...).")],
+    out: Annotated[Path, typer.Option(help="Results go to OUT/scans/<scan_id>/ and OUT/results.csv.")],
+    workers: Annotated[
+        int, typer.Option(help="Worker processes on this machine; 0 measures in this process.")
+    ] = 0,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a running dask scheduler instead.")] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Every scan needs the dask resource GPU.")] = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Start dask's dashboard on this machine.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also redo what failed by our fault.")
+    ] = False,
+    config: ConfigFiles = None,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """Every scan below a folder or in a manifest: one result and one row each. Run it again to resume.
+
+    Example: volumetry batch data-sample --out results
+    """
+    from volumetry.batch import Cluster, list_scans, run_batch, run_on_cluster
+    from volumetry.cli import show
+    from volumetry.deliver.files import prepare_folder
+
+    settings = common.settings_of(config, device)
+    found = list_scans(scans)
+    prepare_folder(out)
+    with show.scans(len(found), quiet) as told:
+        if workers or scheduler:
+            cluster = Cluster(workers, scheduler, gpu, dashboard)
+            rows = run_on_cluster(
+                found, out, cluster, settings, told, retry_failed=retry_failed, on_dashboard=show.dashboard
+            )
+        else:
+            segmenter = common.segmenter_of(settings)
+            rows = run_batch(found, out, segmenter, settings, told, retry_failed=retry_failed)
+    if not quiet:
+        show.batch(rows)
+    if any(document["status"] in ("refused", "failed") for document in rows):
+        raise typer.Exit(8)
+
+
+@app.command(rich_help_panel=MANY_SCANS)
+def verify(result: BatchFolder, quiet: Quiet = False) -> None:
+    """Are the files what the records say, and the records what the log says? Changes nothing.
+
+    Example: volumetry verify results
+    """
+    from volumetry.batch import verify as run
+
+    common.must_be_folder(result)
+    found = run(result)
+    for fault in found.faults:
+        typer.echo(f"{fault.kind}: {fault.path} {fault.detail}".rstrip(), err=True)
+    if not quiet:
+        verdict = "everything is as recorded" if found.passed else f"{len(found.faults)} faults"
+        typer.echo(f"{found.scans} scans, {found.entries} log entries, head {found.head}: {verdict}")
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=MANY_SCANS)
+def replay(
+    result: BatchFolder,
+    scans: Annotated[Path, typer.Option(help="Where the input is now: the tree or the manifest of the batch.")],
+    quiet: Quiet = False,
+) -> None:
+    """Does the input still give this number? Measures again under the recorded settings.
+
+    Example: volumetry replay results --scans data-sample
+    """
+    from volumetry.batch import list_scans
+    from volumetry.batch import replay as run
+
+    common.must_be_folder(result)
+    passed = True
+    for line in run(result, list_scans(scans), common.segmenter_of):
+        passed = passed and line.verdict == "identical"
+        if not quiet:
+            changes = ", ".join(f"{name} {ml:+.3f} mL" for name, ml in line.difference_ml.items() if ml)
+            typer.echo(f"{line.scan_id}: {line.verdict} {line.detail} {changes}".rstrip())
+    if not passed:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=MANY_SCANS)
+def decide(
+    result: BatchFolder,
+    scan_id: Annotated[str, typer.Argument(help="The scan's id in results.csv.")],
+    decision: Annotated[str, typer.Argument(help="accept, exclude or repeat.")],
+    name: Annotated[str, typer.Option(help="Who decides.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+) -> None:
+    """Append a human decision on a result to the log; nothing is overwritten.
+
+    Example: volumetry decide results S01_v1 exclude --name "A. Reader" --reason "motion at the bases"
+    """
+    from typing import cast
+
+    from volumetry.batch import decide as run
+    from volumetry.batch.decide import Decision
+
+    common.must_be_folder(result)
+    entry = run(result, scan_id, cast(Decision, decision), name, reason)
+    typer.echo(f"entry {entry['counter']}: {scan_id} {decision}")
+
+
+@app.command(rich_help_panel=MANY_SCANS)
+def export(
+    what: Annotated[str, typer.Argument(help="cdisc or parquet.")],
+    result: BatchFolder,
+    out: Annotated[Path, typer.Option(help="Folder of the CDISC files, or the Parquet file.")],
+    study: Annotated[str, typer.Option(help="STUDYID of the CDISC files.")] = "STUDY",
+) -> None:
+    """A batch's table in other people's formats: SDTM-shaped CSV (and XPT), or Parquet.
+
+    Example: volumetry export cdisc results --out sdtm --study NCT04288102
+    """
+    from volumetry.errors import UsageError
+    from volumetry.export.cdisc import export_cdisc
+    from volumetry.export.parquet import export_parquet
+
+    common.must_be_folder(result)
+    if what == "cdisc":
+        typer.echo(f"wrote {', '.join(export_cdisc(result, out, study))}")
+    elif what == "parquet":
+        typer.echo(f"wrote {export_parquet(result, out)} rows")
+    else:
+        raise UsageError(f"there is no export {what!r}; choose cdisc or parquet")

@@ -1,0 +1,85 @@
+"""Verbs for one scan: look into a folder, measure it, look at the result, correct it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from volumetry.cli import common
+from volumetry.cli.common import ONE_SCAN, ConfigFiles, Device, Json, Quiet, app
+
+Labelmap = Annotated[bool, typer.Option("--labelmap", help="The SEG as LABELMAP: smaller, fewer readers know it.")]
+
+
+@app.command(rich_help_panel=ONE_SCAN)
+def inspect(
+    path: Annotated[Path, typer.Argument(help="Folder of DICOM files.")],
+    json_file: Json = None,
+    pixels: Annotated[
+        bool, typer.Option(help="Also decode, and test that the values are Hounsfield units.")
+    ] = True,
+    config: ConfigFiles = None,
+    quiet: Quiet = False,
+) -> None:
+    """What is in here: every series, its geometry, the gate's verdict and code. Needs no model.
+
+    Example: volumetry inspect data-sample/phantom-001
+    """
+    from volumetry.cli import show
+    from volumetry.deliver.files import write_whole
+    from volumetry.scan import inspect_folder
+
+    common.must_be_folder(path)
+    found = show.inspection_document(inspect_folder(path, common.settings_of(config), pixels=pixels))
+    if json_file:
+        write_whole(json_file, common.json_bytes(found))
+    if not quiet:
+        show.inspection(found)
+    if found["verdict"] != "measurable":
+        raise typer.Exit(3)
+
+
+@app.command(rich_help_panel=ONE_SCAN)
+def check(
+    scan: Annotated[Path, typer.Argument(help="Folder of one CT scan.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for result.json, mask.nii.gz, report.html and the run record.")
+    ],
+    scan_id: Annotated[str | None, typer.Option(help="Name of the result; the folder's name by default.")] = None,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Also write the result as DICOM SEG and SR.")] = False,
+    labelmap: Labelmap = False,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="With --dicom: the summary page as encapsulated PDF.")
+    ] = False,
+    capture: Annotated[
+        bool, typer.Option("--capture", help="With --dicom: the page as secondary capture.")
+    ] = False,
+    config: ConfigFiles = None,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """One scan: numbers and flags on the terminal, result, mask and report in a folder.
+
+    Example: volumetry check data-sample/phantom-001 --out result
+    """
+    from volumetry.batch.find import safe_scan_id
+    from volumetry.cli import show
+    from volumetry.deliver.files import prepare_folder
+
+    settings = common.settings_of(config, device)
+    common.must_be_folder(scan)
+    prepare_folder(out)
+    with show.stages(quiet) as stages:
+        stages("load")
+        segmenter = common.segmenter_of(settings)
+        analysis, document = common.measured_folder(
+            scan, out, scan_id or safe_scan_id(scan), segmenter, settings, stages
+        )
+        if dicom:
+            from volumetry.deliver.dicom import DicomOptions
+
+            stages("dicom")
+            options = DicomOptions("labelmap" if labelmap else "binary", pdf, capture)
+            common.dicom_objects(analysis, document, scan, out, settings, options)
+    if not quiet:
+        show.result(document)
