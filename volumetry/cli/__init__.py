@@ -9,7 +9,11 @@ from types import FrameType
 
 import typer
 
-from volumetry.cli import around, many_scans, models, one_scan, trial
+# The order of these is the order of the verbs in `volumetry --help`.
+# isort: off
+from volumetry.cli import one_scan, around, many_scans, trial, models
+
+# isort: on
 from volumetry.cli.common import app
 from volumetry.errors import VolumetryError
 

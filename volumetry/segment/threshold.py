@@ -35,7 +35,7 @@ class ThresholdSegmenter:
         A blurred edge between aerated lung and solid passes through the HU of ground glass. What is thinner than
         twice this is such an edge, or a vessel, and no lesion.
     core_mm
-        A lesion is somewhere at least this deep; vessels are not.
+        A lesion is somewhere at least this deep; vessels, and bundles of them at the hilum, are not.
     gas_hu
         Air of airways, stomach and room; what is half-way to it from aerated lung is no lung.
     closing_mm
@@ -46,7 +46,7 @@ class ThresholdSegmenter:
     ground_glass_hu: float = -600.0
     solid_hu: float = 40.0
     shell_mm: float = 1.6
-    core_mm: float = 5.0
+    core_mm: float = 6.5
     gas_hu: float = -1000.0
     closing_mm: float = 4.0
 
