@@ -16,7 +16,7 @@ from trees import tree_of
 from volumetry.batch import Cluster, find_scans, run_batch, run_on_cluster, verify
 from volumetry.codes import CATALOGUE
 from volumetry.config import load_config
-from volumetry.errors import ModelError
+from volumetry.errors import ModelError, UsageError
 from volumetry.phantom import PhantomSpec, SeriesSpec, make_phantom, write_series
 
 SMALL = PhantomSpec((44, 80, 92), (6.0, 4.0, 4.0))
@@ -154,3 +154,23 @@ def test_a_model_that_cannot_be_loaded_stops_the_batch_before_any_row(tmp_path, 
     with pytest.raises(ModelError):
         run_on_cluster(scans, tmp_path / "out", Cluster(workers=1), config, factory="deadly:no_model")
     assert not (tmp_path / "out" / "scans").exists()
+
+
+def test_a_cluster_that_runs_already_is_used_and_left_running(tmp_path, phantom, config):
+    from distributed import Client, LocalCluster
+
+    scans = _write(phantom, tmp_path / "in", ["B50f", "B50f"])
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        there = Cluster(scheduler=cluster.scheduler_address)
+        run_on_cluster(scans, tmp_path / "out", there, config, factory="deadly:segmenter")
+        assert set(_rows(tmp_path / "out")) == {"s00", "s01"}
+        with Client(cluster) as client:
+            assert client.submit(sum, (1, 2)).result() == 3
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        there = Cluster(scheduler=cluster.scheduler_address)
+        with pytest.raises(UsageError, match="one thread"):
+            run_on_cluster(scans, tmp_path / "out2", there, config, factory="deadly:segmenter")

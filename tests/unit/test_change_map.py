@@ -1,8 +1,8 @@
 """The change map: a phantom pair with a known motion, the margins, and pairs that must give no map.
 
 The chest breathes (lungs at 100 % and 90 % of full inspiration), and lesions move with it: their places and
-heights follow `_moved`, which is how the phantom's lungs move. In the baseline's mL every expected cell is then the
-formula of an ellipsoid, 4/3 pi a b c, or a difference of two.
+heights follow `_moved`, which is how the phantom's lungs move. In the baseline's mL every expected cell is then
+the formula of an ellipsoid, 4/3 pi a b c, or a difference of two.
 """
 
 import json

@@ -47,6 +47,31 @@ def view(
 
 
 @app.command(rich_help_panel=ONE_SCAN)
+def remeasure(
+    result: Annotated[Path, typer.Argument(help="The folder of the automatic result.")],
+    scan: Annotated[Path, typer.Option(help="The scan it was measured on.")],
+    mask: Annotated[Path, typer.Option(help="The edited mask: NIfTI or DICOM SEG on the scan's own grid.")],
+    reader: Annotated[str, typer.Option(help="Who edited it.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    config: ConfigFiles = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a corrected mask; both results stay side by side, the automatic one untouched.
+
+    Example: volumetry remeasure result --scan scan --mask edited.nii.gz --reader R1 --reason "dorsal consolidation"
+    """
+    from volumetry.cli import show
+    from volumetry.remeasure import remeasure as run
+
+    common.must_be_folder(result)
+    common.must_be_folder(scan)
+    document, folder = run(result, scan, mask, reader, reason, common.settings_of(config) if config else None)
+    if not quiet:
+        show.result(document)
+        typer.echo(f"correction {folder.name} in {folder}")
+
+
+@app.command(rich_help_panel=ONE_SCAN)
 def serve(
     keep: Annotated[Path | None, typer.Option(help="Folder in which results stay; else all is removed.")] = None,
     port: Port = 0,

@@ -16,7 +16,19 @@ from volumetry.deliver.result import as_document, as_json
 from volumetry.deliver.row import table_bytes
 from volumetry.domain import ScanFailure, ScanResult, TissueMap
 
-NAMES = ("mask.nii.gz", "result.json", "results.csv", "run.json")
+NAMES = (
+    "mask.nii.gz",
+    "result.json",
+    "results.csv",
+    "run.json",
+    "report.html",
+    "seg.dcm",
+    "sr.dcm",
+    "report-pdf.dcm",
+    "report-image.dcm",
+    "corrections",
+)
+"""What belongs to one result: a later run into the folder moves all of it aside, so that nothing old stays beside it."""
 
 
 def deliver(result: ScanResult, tissue: TissueMap, config: Config, folder: Path) -> dict[str, Any]:

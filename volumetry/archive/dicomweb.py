@@ -1,0 +1,224 @@
+"""`pull` and `push`: scans from, and results to, an archive that speaks DICOMweb."""
+
+import ipaddress
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from volumetry.archive.extra import require_extra
+from volumetry.deliver.files import prepare_folder
+from volumetry.errors import ConfigError, InputError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from dicomweb_client.api import DICOMwebClient
+
+TOKEN_VARIABLE = "VOLUMETRY_DICOMWEB_TOKEN"  # noqa: S105  a name, not a secret
+_AT_ONCE = 10
+_AS_STORED = (("application/dicom", "*"),)  # in the archive's own transfer syntax, not transcoded
+_HINT = "Check the address (it usually ends in /dicom-web), the token and the certificate; then try again."
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How an archive is reached.
+
+    Parameters
+    ----------
+    token
+        Sent as ``Authorization: Bearer``; over https alone, unless the archive is on this machine.
+    ca_bundle
+        Certificates that the archive's is checked against; the system's by default. There is no way to turn the
+        check off.
+    client_certificate, client_key
+        What we show to the archive.
+    timeout_s
+        Without an answer for so long, the archive counts as gone.
+    """
+
+    token: str | None = None
+    ca_bundle: Path | None = None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    timeout_s: float = 60.0
+
+    @classmethod
+    def from_environment(
+        cls,
+        environment: Mapping[str, str] = os.environ,
+        ca_bundle: Path | None = None,
+        client_certificate: Path | None = None,
+        client_key: Path | None = None,
+    ) -> "Access":
+        """The token from ``VOLUMETRY_DICOMWEB_TOKEN``: arguments of a process can be read by every user."""
+        return cls(environment.get(TOKEN_VARIABLE) or None, ca_bundle, client_certificate, client_key)
+
+
+def pull(url: str, study: str, series: str | None, out: Path, access: Access | None = None) -> int:
+    """Fetch a series, or every CT series of a study, as DICOM files.
+
+    Parameters
+    ----------
+    url
+        DICOMweb root.
+    study, series
+        Instance UIDs; without a series, each CT series goes to its own folder ``out/<n>``.
+    out
+        Must not exist or be empty; a pulled series is there whole or not at all.
+    access
+        Token and certificates.
+
+    Returns
+    -------
+    int
+        How many instances were written.
+
+    Raises
+    ------
+    UsageError
+        If `out` is not empty.
+    InputError
+        If the archive has no such series, or gives fewer instances than it lists (``MANIFEST_MISMATCH``).
+    OutputError
+        If the archive cannot be reached or files cannot be written.
+    ConfigError
+        If a token would travel unencrypted.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out.name} is not empty; pull overwrites nothing")
+    prepare_folder(out)
+    with _client(url, access or Access()) as client:
+        if series is not None:
+            return _pull_series(client, study, series, out)
+        found = client.search_for_series(study, search_filters={"Modality": "CT"})
+        uids = sorted(_value(one, "0020000E") for one in found if _value(one, "00080060") == "CT")
+        if not uids:
+            raise InputError("the archive has no CT series in this study", "EMPTY_INPUT", _HINT)
+        return sum(_pull_series(client, study, uid, out / str(n)) for n, uid in enumerate(uids, start=1))
+
+
+def push(url: str, files: Sequence[Path], access: Access | None = None) -> int:
+    """Store DICOM files in an archive.
+
+    Returns
+    -------
+    int
+        How many the archive says it has stored: all of them.
+
+    Raises
+    ------
+    UsageError
+        If there are no files.
+    InputError
+        If one is not DICOM.
+    OutputError
+        If the archive cannot be reached or refuses any.
+    ConfigError
+        If a token would travel unencrypted.
+    """
+    if not files:
+        raise UsageError("there is nothing to push")
+    stored = 0
+    with _client(url, access or Access()) as client:
+        for first in range(0, len(files), _AT_ONCE):
+            some = [_read(path) for path in files[first : first + _AT_ONCE]]
+            answer = client.store_instances(some)
+            accepted = {item.ReferencedSOPInstanceUID for item in answer.get("ReferencedSOPSequence", [])}
+            missing = len({ds.SOPInstanceUID for ds in some} - accepted)
+            if missing:
+                raise OutputError(f"the archive refused {missing} of {len(files)} files", "ARCHIVE", _HINT)
+            stored += len(some)
+    return stored
+
+
+def require_safe(url: str, access: Access) -> None:
+    """Stop before a token, or anything over a misspelt scheme, leaves; raises UsageError or ConfigError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError("the archive's address must begin with https:// or http://")
+    if parts.username or parts.password:
+        raise UsageError("the archive's address must hold no password", hint=f"Set {TOKEN_VARIABLE}.")
+    if parts.scheme == "http" and access.token and not _is_loopback(parts.hostname):
+        raise ConfigError("a token must not travel unencrypted", hint="Give an address with https://.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextmanager
+def _client(url: str, access: Access) -> Iterator["DICOMwebClient"]:
+    """A client whose every failure is ours to name; texts of the network may hold UIDs and addresses."""
+    require_safe(url, access)
+    require_extra("dicomweb_client", "requests")
+    import requests
+    from dicomweb_client.api import DICOMwebClient
+
+    with requests.Session() as session:
+        session.trust_env = access.ca_bundle is None  # else the environment's bundle would win over the given one
+        session.verify = str(access.ca_bundle) if access.ca_bundle else True
+        if access.client_certificate is not None:
+            pair = (str(access.client_certificate), str(access.client_key))
+            session.cert = pair if access.client_key else pair[0]
+        headers = {"Authorization": f"Bearer {access.token}"} if access.token else None
+        client = DICOMwebClient(url.rstrip("/"), session=session, headers=headers, timeout=access.timeout_s)
+        client.set_http_retry_params(retry=False)
+        try:
+            yield client
+        except requests.HTTPError as refused:
+            status = refused.response.status_code if refused.response is not None else "an error"
+            raise OutputError(f"the archive answered {status}", "ARCHIVE", _HINT) from None
+        except requests.RequestException as gone:
+            raise OutputError(f"the archive cannot be reached ({type(gone).__name__})", "ARCHIVE", _HINT) from None
+        except OSError as wrong:
+            raise OutputError(f"cannot read a certificate or write a file: {wrong.strerror}") from wrong
+
+
+def _pull_series(client: "DICOMwebClient", study: str, series: str, out: Path) -> int:
+    listed = {_value(one, "00080018") for one in client.search_for_instances(study, series, get_remaining=True)}
+    if not listed:
+        raise InputError("the archive has no such series", "EMPTY_INPUT", _HINT)
+    partial = out.parent / f".{out.name}.{secrets.token_hex(4)}.part"
+    try:
+        partial.mkdir(mode=0o700)
+        got = set()
+        for n, ds in enumerate(client.iter_series(study, series, media_types=_AS_STORED), start=1):
+            ds.preamble = bytes(128)
+            ds.save_as(partial / f"{n:05d}.dcm", enforce_file_format=True)
+            got.add(str(ds.SOPInstanceUID))
+        missing = len(listed - got)
+        if missing:
+            raise InputError(f"the archive lists {len(listed)} instances and gave {len(got)}", "MANIFEST_MISMATCH")
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return len(got)
+
+
+def _value(found: Mapping[str, Mapping[str, Sequence[str]]], tag: str) -> str:
+    """First value of a tag in DICOM JSON; empty if there is none."""
+    values = found.get(tag, {}).get("Value", [])
+    return str(values[0]) if values else ""
+
+
+def _read(path: Path) -> Dataset:
+    try:
+        ds = pydicom.dcmread(path)
+    except (InvalidDicomError, OSError) as wrong:
+        raise InputError(f"{path.name} cannot be read as DICOM", "NOT_PART10") from wrong
+    ds.preamble = bytes(128)  # without one the archive would give back a file that nobody reads
+    return ds

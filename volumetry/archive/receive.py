@@ -1,0 +1,247 @@
+"""`receive`: a C-STORE node that measures a study when it has come in whole and sends the results back."""
+
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pydicom
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
+
+from volumetry.archive.extra import require_extra
+from volumetry.archive.inbox import Arrival, Inbox
+from volumetry.deliver.files import prepare_folder
+from volumetry.errors import OutputError, UsageError, VolumetryError
+
+if TYPE_CHECKING:
+    from pynetdicom.events import Event
+
+SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
+_VERIFICATION = "1.2.840.10008.1.1"
+_CT = (CTImageStorage, EnhancedCTImageStorage)  # the second so that it is refused in words
+_POLL_S = 0.2
+_AE_TITLE_LENGTH = 16
+
+OnStudy = Callable[[Path], Sequence[Path]]
+"""Called with a study's folder; gives the files to send back."""
+SendBack = Callable[[Sequence[Path]], object]
+"""Takes those files: `volumetry.archive.receive.store` or `volumetry.archive.dicomweb.push`, with an address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A DICOM node to send to."""
+
+    host: str
+    port: int
+    ae_title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Who we are on the network, and what we take.
+
+    Parameters
+    ----------
+    port
+        0 takes a free one.
+    ae_title
+        Associations that call another title are refused.
+    host
+        127.0.0.1 by default: DICOM knows no login, so a wider address belongs behind a firewall.
+    callers
+        AE titles that may call; empty for all.
+    quiet_s
+        A study is whole when nothing of it has come for so long and its senders have left.
+    max_instances
+        Of one study.
+    """
+
+    port: int = 11112
+    ae_title: str = "VOLUMETRY"
+    host: str = "127.0.0.1"
+    callers: tuple[str, ...] = ()
+    quiet_s: float = 10.0
+    max_instances: int = 50_000
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.ae_title) <= _AE_TITLE_LENGTH or not self.ae_title.isascii():
+            raise UsageError(f"an AE title has 1 to {_AE_TITLE_LENGTH} plain letters")
+
+
+def receive(  # noqa: PLR0913  the command's own options
+    node: Node,
+    out: Path,
+    on_study: OnStudy,
+    send_back: SendBack | None = None,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    stop: threading.Event | None = None,
+    on_ready: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Receive studies, measure each when it is whole, send its results back; until stopped.
+
+    Parameters
+    ----------
+    node
+        Port, title, and when a study is whole.
+    out
+        Studies on their way in lie in ``out/incoming`` and are removed once they are measured.
+    on_study
+        Measures a study's folder and gives the files to send back. A known stop costs its study alone.
+    send_back
+        Where they go; without it they stay where `on_study` wrote them.
+    say
+        Gets one line per event, without identity.
+    stop
+        Set to end.
+    on_ready
+        Called with the port that listens.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written.
+    UsageError
+        If the port cannot be used.
+    """
+    prepare_folder(out)
+    stop = stop or threading.Event()
+    incoming = out / "incoming" / secrets.token_hex(6)
+    inbox = Inbox(incoming, node.quiet_s, node.max_instances)
+    try:
+        with _listening(node, inbox) as port:
+            say(f"listening on {node.host}:{port} as {node.ae_title}")
+            on_ready(port)
+            while not stop.wait(_POLL_S):
+                for study in inbox.whole():
+                    _measure(study, node, on_study, send_back, say)
+    finally:
+        inbox.remove_all()
+
+
+def store(peer: Peer, files: Sequence[Path], ae_title: str = "VOLUMETRY") -> int:
+    """Send files by C-STORE.
+
+    Returns
+    -------
+    int
+        How many the peer has stored: all of them.
+
+    Raises
+    ------
+    OutputError
+        If the peer cannot be reached or refuses any.
+    """
+    require_extra("pynetdicom")
+    from pynetdicom import AE
+
+    ae = AE(ae_title=ae_title)
+    for sop_class, syntax in sorted({_kind(path) for path in files}):
+        ae.add_requested_context(sop_class, syntax)  # one syntax each, or the peer may choose another
+    link = ae.associate(peer.host, peer.port, ae_title=peer.ae_title)
+    if not link.is_established:
+        raise OutputError("the DICOM node cannot be reached, or refuses us", "ARCHIVE", _HINT)
+    try:
+        for n, path in enumerate(files):
+            try:
+                status = link.send_c_store(path)  # from the file: a held RLE dataset aborted the association
+            except (ValueError, RuntimeError) as refused:
+                raise OutputError(
+                    f"the DICOM node takes no such object (file {n + 1})", "ARCHIVE", _HINT
+                ) from refused
+            if getattr(status, "Status", None) != SUCCESS:
+                raise OutputError(f"the DICOM node refused file {n + 1} of {len(files)}", "ARCHIVE", _HINT)
+    finally:
+        link.release()
+    return len(files)
+
+
+_HINT = "Check the node's host, port and AE title, and that it knows ours."
+
+
+def _measure(
+    study: Arrival, node: Node, on_study: OnStudy, send_back: SendBack | None, say: Callable[[str], None]
+) -> None:
+    try:
+        if study.broken_off:
+            say(f"a study was broken off after {study.instances} instances and is not measured: send it again")
+            return
+        say(f"a study is whole: {study.instances} instances, quiet for {node.quiet_s:g} s; measuring")
+        files = on_study(study.folder)
+        if send_back is not None and files:
+            send_back(files)
+        say(f"measured; {len(files)} files {'sent back' if send_back is not None and files else 'written'}")
+    except VolumetryError as known:
+        say(f"not measured or not sent: {known.message} [{known.code}]")
+    except Exception as bug:  # noqa: BLE001  a bug costs its own study, never the node; its text may hold values
+        say(f"not measured: the program failed ({type(bug).__name__}) [INTERNAL_ERROR]")
+    finally:
+        shutil.rmtree(study.folder, ignore_errors=True)
+
+
+@contextmanager
+def _listening(node: Node, inbox: Inbox) -> Iterator[int]:
+    require_extra("pynetdicom")
+    from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+    from pynetdicom.presentation import build_context
+
+    ae = AE(ae_title=node.ae_title)
+    ae.require_called_aet = True
+    ae.require_calling_aet = list(node.callers)
+    ae.supported_contexts = [build_context(_VERIFICATION)]
+    # Every kind of image: a sender gives up a whole study when one object of it finds no taker.
+    for context in AllStoragePresentationContexts:
+        ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+
+    def stored(event: "Event") -> int:
+        return _keep(event, inbox)
+
+    def gone(event: "Event") -> None:
+        inbox.left(id(event.assoc), properly=event.event is evt.EVT_RELEASED)
+
+    handlers: list[Any] = [  # pynetdicom's own events do not pass its own annotations
+        (evt.EVT_C_STORE, stored),
+        (evt.EVT_RELEASED, gone),
+        (evt.EVT_ABORTED, gone),
+        (evt.EVT_CONN_CLOSE, gone),
+    ]
+    try:
+        server = ae.start_server((node.host, node.port), block=False, evt_handlers=handlers)
+    except OSError as taken:
+        raise UsageError(f"port {node.port} cannot be used: {taken.strerror}") from taken
+    if server is None:
+        raise AssertionError("a server that does not block is returned")
+    try:
+        yield int(server.server_address[1])
+    finally:
+        server.shutdown()
+
+
+def _keep(event: "Event", inbox: Inbox) -> int:
+    """C-STORE: the bytes of a CT image to the disk as they came; only two UIDs are looked at.
+
+    Other objects of the study are taken and thrown away: this node is no archive.
+    """
+    if event.context.abstract_syntax not in _CT:
+        return SUCCESS
+    try:
+        study_uid = str(event.dataset.StudyInstanceUID)
+        instance_uid = str(event.dataset.SOPInstanceUID)
+    except Exception:  # noqa: BLE001  a damaged dataset raises anything
+        return CANNOT_UNDERSTAND
+    try:
+        kept = inbox.add(id(event.assoc), study_uid, instance_uid, event.encoded_dataset())
+    except OSError:
+        return OUT_OF_RESOURCES
+    return SUCCESS if kept else OUT_OF_RESOURCES
+
+
+def _kind(path: Path) -> tuple[str, str]:
+    """SOP class and transfer syntax of a file."""
+    meta = pydicom.filereader.read_file_meta_info(path)
+    return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)

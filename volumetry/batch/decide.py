@@ -1,0 +1,59 @@
+"""What a human decides about a scan's result: appended to the log, never written over anything."""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from volumetry.batch import records, tables
+from volumetry.batch.audit import Entry
+from volumetry.batch.find import ScanFolder
+from volumetry.batch.ledger import held
+from volumetry.batch.records import TornError
+from volumetry.errors import UsageError
+
+Decision = Literal["accept", "exclude", "repeat"]
+
+
+def decide(out: Path, scan_id: str, decision: Decision, name: str, reason: str) -> Entry:
+    """Append a decision on one scan's present result.
+
+    The entry names the record's digest, so a decision holds for the result that was seen and no later one. The
+    result itself stays as it is; ``decisions.csv`` shows the last decision of every scan. A scan to ``repeat`` is
+    done again by the next run.
+
+    Parameters
+    ----------
+    out
+        A batch's folder.
+    name
+        Who decides.
+    reason
+        Why; both are demanded.
+
+    Raises
+    ------
+    UsageError
+        If there is no such result, or name or reason is empty.
+    BusyError
+        If a run holds the folder.
+    """
+    if decision not in get_args(Decision):
+        raise UsageError(f"a decision is one of {', '.join(get_args(Decision))}")
+    if not name.strip() or not reason.strip():
+        raise UsageError("a decision needs a name and a reason")
+    if not (out / "scans").is_dir():
+        raise UsageError("this is no batch's folder: it has no scans")
+    with held(out) as ledger:
+        try:
+            record = records.read_record(out / "scans" / scan_id)
+        except (FileNotFoundError, NotADirectoryError, TornError) as wrong:
+            raise UsageError(f"there is no whole result of a scan {scan_id}") from wrong
+        entry = ledger.audit.append(
+            "decision",
+            reason.strip(),
+            decision=decision,
+            name=name.strip(),
+            scan_id=record["scan_id"],
+            record_sha256=record["sha256"],
+        )
+        tables.write_decisions([ScanFolder(scan, Path()) for scan in sorted(ledger.audit.recorded)], ledger)
+    return entry

@@ -1,0 +1,162 @@
+"""The batch: every scan once, whatever happens to the process, and one row each at the end.
+
+By default the scans are measured one after the other in this process: it starts at once, a GPU is held by one
+process, a traceback is readable, and a killed batch resumes as well as any other. `cluster.run_on_cluster`
+measures them in workers of their own, which costs a few seconds at the start and buys speed, a time and a memory
+limit for every scan, and a batch that outlives a worker.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from volumetry.batch import records, tables
+from volumetry.batch.audit import REPORT, digest
+from volumetry.batch.find import ScanFolder
+from volumetry.batch.ledger import Ledger, announce, held, withdraw
+from volumetry.batch.records import stamp_of
+from volumetry.batch.work import Brief, Order, carry_out
+from volumetry.config import Config
+from volumetry.deliver.files import prepare_folder
+from volumetry.domain import Segmenter, SegmenterFacts
+
+OnScan = Callable[[ScanFolder, Mapping[str, Any], bool], None]
+"""Called with each scan, its ``status`` and ``code``, and whether it was there already."""
+Runner = Callable[[Iterator[Order]], Iterable[tuple[Order, Brief]]]
+
+_LEAST_S, _SHARE = 30.0, 20.0
+"""Tables are derived during a run at most every 30 s, and take at most a twentieth of the time."""
+
+
+def run_batch(
+    scans: Sequence[ScanFolder],
+    out: Path,
+    segmenter: Segmenter,
+    config: Config,
+    on_scan: OnScan = lambda *_: None,
+    *,
+    retry_failed: bool = False,
+) -> tables.Rows:
+    """Measure every scan in this process, one after the other; N scans in are N rows out.
+
+    What a former run finished under the same version, settings and weights, from files of the same names, sizes
+    and times, is not done again; a run that finds everything done changes no file.
+
+    Parameters
+    ----------
+    scans
+        From `find_scans` or `read_manifest`; their ids differ.
+    out
+        Results go to ``out/scans/<scan_id>/``; the tables beside them are derived.
+    on_scan
+        Called after each scan.
+    retry_failed
+        Also do again what failed through our fault (a dead worker, a time limit).
+
+    Returns
+    -------
+    Rows
+        The documents of all scans, in the order of `scans`, read from the folder when they are asked for.
+
+    Raises
+    ------
+    BusyError
+        If another run holds the folder.
+    OutputError
+        If results cannot be written: no later scan could keep its row either.
+    """
+
+    def runner(orders: Iterator[Order]) -> Iterator[tuple[Order, Brief]]:
+        for order in orders:
+            yield order, carry_out(order, segmenter, config)
+
+    require_ids(scans)
+    with held(out) as ledger:
+        return Run(scans, ledger, segmenter.facts, config, on_scan, retry_failed).through(runner)
+
+
+def require_ids(scans: Sequence[ScanFolder]) -> None:
+    """Two scans of one id would share a folder: raises ValueError."""
+    ids = {scan.scan_id.casefold() for scan in scans}
+    if len(ids) != len(scans):
+        raise ValueError("every scan of a batch needs an id of its own, also where case does not count")
+
+
+@dataclass(slots=True)
+class Run:
+    """One run over a folder that it holds: feeds what is owed to a runner, keeps the log, derives the tables."""
+
+    scans: Sequence[ScanFolder]
+    ledger: Ledger
+    facts: SegmenterFacts
+    config: Config
+    on_scan: OnScan
+    retry_failed: bool = False
+    _begun: bool = field(default=False, init=False)
+
+    def through(self, runner: Runner) -> tables.Rows:
+        """Every scan's row, made by the runner or by an earlier run."""
+        rows = tables.Rows(self.ledger.out, self.scans)
+        try:
+            self._measure(runner, rows)
+            tables.write_tables(rows, self.ledger)
+            self._report(rows)
+            if self._begun:
+                self.ledger.audit.append("run_ended", scans=len(self.scans))
+        except (KeyboardInterrupt, SystemExit):
+            if self._begun:
+                self.ledger.audit.append("run_stopped", "interrupted")
+            raise
+        finally:
+            if self._begun:
+                withdraw(self.ledger.out)
+        return rows
+
+    def _measure(self, runner: Runner, rows: tables.Rows) -> None:
+        due = monotonic() + _LEAST_S
+        for order, brief in runner(self._orders()):
+            self.ledger.note(brief)
+            self.on_scan(order.scan, brief, False)
+            if monotonic() > due:
+                started = monotonic()
+                tables.write_results(rows, self.ledger, whole=False)
+                due = monotonic() + max(_LEAST_S, _SHARE * (monotonic() - started))
+
+    def _orders(self) -> Iterator[Order]:
+        """The scans that are owed; those that are not are told of in passing."""
+        for scan in self.scans:
+            stamp = stamp_of(scan, self.facts, self.config)
+            brief, reason = self.ledger.known(scan, stamp, retry_failed=self.retry_failed)
+            if brief is not None:
+                self.on_scan(scan, brief, True)
+                continue
+            if not self._begun:
+                self._begin()
+            yield self.ledger.order(scan, stamp, reason)
+
+    def _report(self, rows: tables.Rows) -> None:
+        """Make the page anew if the tables that it shows are new, or it is not the one that was made."""
+        log, page = self.ledger.audit, self.ledger.out / REPORT
+        shown = {name: sha256 for name, sha256 in log.tables.items() if name != REPORT}
+        if shown != log.report_shows or not page.is_file() or records.sha256_of(page) != log.tables[REPORT]:
+            from volumetry.batch.report import report_page  # matplotlib is slow to load
+
+            content = report_page(rows, log.decisions).encode("utf-8")
+            tables.write_derived({REPORT: lambda: [content]}, self.ledger)
+
+    def _begin(self) -> None:
+        prepare_folder(self.ledger.out)
+        announce(self.ledger.out)
+        self._begun = True
+        self.ledger.audit.append(
+            "run_began",
+            scans=len(self.scans),
+            scan_list_sha256=digest({"scans": [scan.scan_id for scan in self.scans]}),
+            config_sha256=self.config.sha256,
+            model=f"{self.facts.name}-{self.facts.version}",
+            model_sha256=self.facts.sha256,
+            device=self.facts.device,
+            precision=self.facts.precision,
+        )

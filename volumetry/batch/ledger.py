@@ -1,0 +1,195 @@
+"""A batch's folder while one run holds it: which scans are done, which are owed, and what happened to each.
+
+::
+
+    OUT/scans/<scan_id>/         one finished scan: result, mask, row, run record, key slice, record.json
+    OUT/earlier/<scan_id>/<n>/   what a later run set aside, whole
+    OUT/audit.jsonl              what was made, set aside and decided
+    OUT/results.csv, ...         tables and the report, derived from the records; never the truth
+    OUT/.lock, OUT/.work/        of the run that holds the folder
+
+The kernel lets go of the lock however a run ends, so a killed run blocks nobody.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from volumetry.batch import records
+from volumetry.batch.audit import Audit
+from volumetry.batch.find import ScanFolder
+from volumetry.batch.records import Record, Stamp, TornError
+from volumetry.batch.work import Brief, Order, brief_of, sync_folder
+from volumetry.deliver.files import prepare_folder
+from volumetry.domain import Status
+from volumetry.errors import BusyError, OutputError
+
+_ACCEPTED_AGAIN = "found whole after an interruption"
+
+
+class Ledger:
+    """The folder of one batch, held by this run; made by `held`."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.audit = Audit.opened(out)
+        self._workshop: Path | None = None
+
+    @property
+    def workshop(self) -> Path:
+        """Folder for unfinished work, made at the first need: a run that finds nothing to do writes nothing."""
+        if self._workshop is None:
+            prepare_folder(self.out)
+            folder = self.out / ".work" / secrets.token_hex(4)
+            try:
+                folder.mkdir(parents=True, mode=0o700)
+                (self.out / "scans").mkdir(exist_ok=True, mode=0o700)
+            except OSError as wrong:
+                raise OutputError(f"cannot write into the output folder: {wrong.strerror}") from wrong
+            self._workshop = folder
+        return self._workshop
+
+    def known(self, scan: ScanFolder, stamp: Stamp, *, retry_failed: bool = False) -> tuple[Brief | None, str]:
+        """What a former run made of a scan, if it still holds; else None and why it does not.
+
+        A scan that failed through our fault is done again only if `retry_failed`; one that a human wants repeated
+        is done again once.
+        """
+        folder = self.out / "scans" / scan.scan_id
+        try:
+            record = records.read_record(folder)
+        except FileNotFoundError:
+            reason = f"{records.NAME} is missing" if folder.is_dir() else ""
+            return None, reason
+        except TornError as torn:
+            return None, str(torn)
+        reason = self._why_again(folder, record, stamp, retry_failed=retry_failed)
+        if reason:
+            return None, reason
+        brief = brief_of(record)
+        if scan.scan_id not in self.audit.recorded:
+            self.note(brief, _ACCEPTED_AGAIN)
+        return brief, ""
+
+    def _why_again(self, folder: Path, record: Record, stamp: Stamp, *, retry_failed: bool) -> str:
+        changed = [key for key in stamp if record["stamp"].get(key) != stamp[key]]
+        if changed:
+            return f"made with another {', '.join(changed)}"
+        faults = [f"{name} is {fault}" for fault, name in records.file_faults(folder, record) if fault != "added"]
+        if faults:
+            return "; ".join(faults)
+        if self.audit.recorded.get(record["scan_id"], record["sha256"]) != record["sha256"]:
+            return "the record is not the one in the audit log"
+        decision = self.audit.decisions.get(record["scan_id"])
+        if decision and decision["decision"] == "repeat" and decision["record_sha256"] == record["sha256"]:
+            return f"a human decided so (entry {decision['n']})"
+        return f"it had failed: {record['code']}" if retry_failed and record["status"] == Status.FAILED else ""
+
+    def order(self, scan: ScanFolder, stamp: Stamp, reason: str) -> Order:
+        """The work of one scan; what is there under its name is set aside first, never deleted."""
+        final = self.out / "scans" / scan.scan_id
+        workshop = self.workshop
+        if final.exists():
+            self._set_aside(scan.scan_id, final, reason)
+        return Order(scan, stamp, workshop, final)
+
+    def _set_aside(self, scan_id: str, final: Path, reason: str) -> None:
+        earlier = self.out / "earlier" / scan_id
+        try:
+            earlier.mkdir(parents=True, exist_ok=True, mode=0o700)
+            taken = [int(p.name) for p in earlier.iterdir() if p.name.isdigit()]
+            place = earlier / str(max(taken, default=0) + 1)
+            os.rename(final, place)
+        except OSError as wrong:
+            raise OutputError(f"cannot move the earlier result aside: {wrong.strerror}") from wrong
+        sync_folder(earlier)
+        sync_folder(final.parent)
+        self.audit.append("scan_set_aside", reason, scan_id=scan_id, to=f"earlier/{scan_id}/{place.name}")
+
+    def note(self, brief: Brief, reason: str = "") -> None:
+        """Enter a finished scan in the log."""
+        self.audit.append("scan_recorded", reason, **brief)
+
+    def _catch_up(self) -> None:
+        """Enter what workers still finished while an interrupted run was ending."""
+        if self._workshop is None:
+            return
+        with contextlib.suppress(OSError, OutputError):
+            for folder in sorted((self.out / "scans").iterdir()):
+                if folder.name not in self.audit.recorded:
+                    with contextlib.suppress(TornError):
+                        self.note(brief_of(records.read_record(folder)), _ACCEPTED_AGAIN)
+
+    def _sweep(self) -> None:
+        """Away with what killed runs left unfinished; none of it was ever a result."""
+        shutil.rmtree(self.out / ".work", ignore_errors=True)
+        for left in [*self.out.glob(".*.part"), *self.out.glob(".*.probe")]:
+            with contextlib.suppress(OSError):
+                left.unlink()
+
+
+@contextmanager
+def held(out: Path) -> Iterator[Ledger]:
+    """Hold an output folder for one run.
+
+    Raises
+    ------
+    BusyError
+        If another run holds it; the message names its process and host where they are known.
+    OutputError
+        If the folder cannot be made or read.
+    """
+    descriptor = _locked(out)
+    try:
+        ledger = Ledger(out)
+        ledger._sweep()
+        ledger.audit.repair()
+        try:
+            yield ledger
+        finally:
+            ledger._catch_up()
+            ledger._sweep()
+    finally:
+        os.close(descriptor)
+
+
+def announce(out: Path) -> None:
+    """Write into the lock who holds it; only a run with work to do does, so that others change nothing."""
+    who = {"process": os.getpid(), "host": socket.gethostname()}
+    with contextlib.suppress(OSError):
+        (out / ".lock").write_text(json.dumps(who), "utf-8")
+
+
+def withdraw(out: Path) -> None:
+    """Empty the lock again."""
+    with contextlib.suppress(OSError):
+        os.truncate(out / ".lock", 0)
+
+
+def _locked(out: Path) -> int:
+    try:
+        out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as wrong:
+        raise OutputError(f"cannot write into the output folder: {wrong.strerror}") from wrong
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as busy:
+        os.close(descriptor)
+        raise BusyError(f"another run holds this output folder{_holder(out)}") from busy
+    return descriptor
+
+
+def _holder(out: Path) -> str:
+    try:
+        who = json.loads((out / ".lock").read_text("utf-8"))
+        return f": process {int(who['process'])} on {who['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,123 @@
+"""Does the input still give this number? Every scan is measured again and compared; nothing is written."""
+
+import gzip
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+
+from volumetry.batch.find import ScanFolder
+from volumetry.config import Config
+from volumetry.deliver import as_document
+from volumetry.domain import Segmenter, TissueMap
+from volumetry.errors import VolumetryError
+from volumetry.pipeline import analyse_scan, failure_of
+
+Verdict = Literal["identical", "differs", "input changed", "no input", "no result"]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One scan measured again.
+
+    Parameters
+    ----------
+    verdict
+        ``identical``: the same mask, voxel for voxel, and the same volumes (or the same refusal).
+    differing_voxels, difference_ml
+        Voxels whose tissue is another now, and each volume now minus then, where there are two masks to compare.
+    detail
+        What changed, in words: program, weights, settings, status.
+    """
+
+    scan_id: str
+    verdict: Verdict
+    differing_voxels: int | None
+    difference_ml: dict[str, float]
+    detail: str
+
+
+def replay(
+    out: Path, scans: Sequence[ScanFolder], segmenter_of: Callable[[Config], Segmenter]
+) -> Iterator[Replayed]:
+    """Measure scans of a batch again under the settings in their own run records, one at a time.
+
+    Parameters
+    ----------
+    out
+        The batch's folder.
+    scans
+        Where the input is now; matched by scan id.
+    segmenter_of
+        Makes the segmenter from the recorded settings, such as `volumetry.segment.network.load_segmenter`. Called
+        once for each settings that occur.
+    """
+    loaded: dict[str, Segmenter] = {}
+    for scan in scans:
+        folder = out / "scans" / scan.scan_id
+        try:
+            run = json.loads((folder / "run.json").read_bytes())
+            then = json.loads((folder / "result.json").read_bytes())
+        except (OSError, ValueError):
+            yield Replayed(scan.scan_id, "no result", None, {}, "the batch holds no whole result of this scan")
+            continue
+        if not scan.path.is_dir():
+            yield Replayed(scan.scan_id, "no input", None, {}, "the scan's folder is not there")
+            continue
+        config = Config.model_validate(run["config"])
+        if config.sha256 not in loaded:
+            loaded = {config.sha256: segmenter_of(config)}
+        yield _replayed(scan, folder, then, config, loaded[config.sha256])
+
+
+def _replayed(
+    scan: ScanFolder, folder: Path, then: dict[str, Any], config: Config, segmenter: Segmenter
+) -> Replayed:
+    try:
+        analysis = analyse_scan(scan.path, segmenter, config, scan.scan_id)
+    except VolumetryError as stop:
+        now = as_document(failure_of(stop, scan.scan_id))
+        same = now["status"] == then["status"] and now["code"] == then["code"]
+        detail = "" if same else f"was {_words(then)}, is {_words(now)}"
+        return Replayed(scan.scan_id, "identical" if same else "differs", None, {}, detail)
+    now = as_document(analysis.result)
+    if "volumes_ml" not in then:
+        return Replayed(scan.scan_id, "differs", None, {}, f"was {_words(then)}, is {_words(now)}")
+    voxels = _differing_voxels(folder / "mask.nii.gz", analysis.tissue)
+    difference = {name: now["volumes_ml"][name] - ml for name, ml in then["volumes_ml"].items()}
+    difference = {name: ml for name, ml in difference.items() if ml}
+    changed = _changed(then["provenance"], now["provenance"])
+    if then["provenance"]["input_sha256"] != now["provenance"]["input_sha256"]:
+        return Replayed(scan.scan_id, "input changed", voxels, difference, changed)
+    if _words(then) != _words(now):
+        changed = "; ".join(filter(None, [f"was {_words(then)}, is {_words(now)}", changed]))
+        return Replayed(scan.scan_id, "differs", voxels, difference, changed)
+    verdict: Verdict = "identical" if voxels == 0 and not difference else "differs"
+    return Replayed(scan.scan_id, verdict, voxels, difference, changed)
+
+
+def _words(document: dict[str, Any]) -> str:
+    return f"{document['status']} {document['code'] or ''}".strip()
+
+
+def _changed(then: dict[str, Any], now: dict[str, Any]) -> str:
+    """Which of program, weights, device and libraries are not those of the record."""
+    names = ("software_version", "model", "model_sha256", "device", "precision")
+    changed = [f"{name} was {then[name]}, is {now[name]}" for name in names if then[name] != now[name]]
+    libraries = then["packages"].items() ^ now["packages"].items()
+    changed += [f"other version of {name}" for name in sorted({name for name, _ in libraries})]
+    return "; ".join(changed)
+
+
+def _differing_voxels(mask: Path, tissue: TissueMap) -> int | None:
+    """Voxels whose label is not the one in the file; None if the file has another shape or cannot be read."""
+    try:
+        image = nib.Nifti1Image.from_bytes(gzip.decompress(mask.read_bytes()))
+    except (OSError, ValueError, nib.filebasedimages.ImageFileError):
+        return None
+    labels = np.asarray(image.dataobj).T
+    return int((labels != tissue.labels_kji).sum()) if labels.shape == tissue.labels_kji.shape else None

@@ -1,0 +1,144 @@
+"""``report.html``: the batch on one page that needs nothing but itself. Outliers come first."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from volumetry import __version__
+from volumetry.batch import records
+from volumetry.batch.audit import Entry
+from volumetry.batch.charts import chart_picture, data_uri, histogram_picture, individuals_chart
+from volumetry.batch.tables import Rows
+from volumetry.batch.work import KEY_SLICE
+from volumetry.domain import Status
+
+_PICTURES = 600
+"""Key slices on the page, the furthest outliers first; at about 25 kB each more would not open in a browser."""
+_CHARTED = (
+    ("tracheal_air_hu", "Air in the windpipe", "HU"),
+    ("noise_hu", "Noise in the windpipe", "HU"),
+    ("outside_air_hu", "Air around the body", "HU"),
+    ("lung_ml", "Lung volume", "mL"),
+)
+_DISTRIBUTIONS = (
+    ("lung_ml", "lung, mL"),
+    ("lesion_percent", "lesion, % of lung"),
+    ("solid_percent", "solid, % of lung"),
+)
+_FAR = 3.5
+"""Robust z above which a value is called an outlier (Iglewicz and Hoaglin 1993)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What the page needs of one scan."""
+
+    scan_id: str
+    status: str
+    codes: tuple[str, ...]
+    scanner: str
+    date: str
+    values: Mapping[str, float]
+    decision: str
+
+
+def report_page(rows: Rows, decisions: Mapping[str, Entry]) -> str:
+    """The page as HTML, made from the records alone: the same results give the same page."""
+    lines = [_line(rows, index, decisions) for index in range(len(rows))]
+    far = _distances(lines)
+    order = sorted(range(len(lines)), key=lambda index: (-far[index][0], lines[index].scan_id))
+    shown = [index for index in order if (rows.folder(rows.scans[index]) / KEY_SLICE).is_file()][:_PICTURES]
+    counts = Counter(line.status for line in lines)
+    codes = Counter(code for line in lines for code in line.codes)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template("report.html.j2").render(
+        version=__version__,
+        total=len(lines),
+        counts=[(status.value, counts[status.value]) for status in Status],
+        codes=codes.most_common(),
+        distributions=list(_distributions(lines)),
+        charts=list(_charts(lines)),
+        sheet=(_card(lines[index], far[index], rows.folder(rows.scans[index])) for index in shown),
+        shown=len(shown),
+        unseen=[line for line in lines if line.status in (Status.REFUSED, Status.FAILED)][:_PICTURES],
+    )
+
+
+def _line(rows: Rows, index: int, decisions: Mapping[str, Entry]) -> Line:
+    scan, document = rows.scans[index], rows[index]
+    values = dict(records.read_record(rows.folder(scan))["control"])
+    if "volumes_ml" in document:
+        values["lung_ml"] = document["volumes_ml"]["lung"]
+        values |= {f"{name}_percent": share for name, share in document["percent_of_lung"].items()}
+    series: Mapping[str, Any] = document.get("series") or {}
+    scanner = f"{series.get('manufacturer') or ''} {series.get('model_name') or ''}".strip()
+    codes = [flag["code"] for flag in document["flags"] if flag["severity"] != "look"]
+    return Line(
+        scan.scan_id,
+        document["status"],
+        tuple(codes) or ((document["code"],) if document["code"] else ()),
+        scanner or "unknown scanner",
+        series.get("acquisition_date") or "",
+        values,
+        decisions[scan.scan_id]["decision"] if scan.scan_id in decisions else "",
+    )
+
+
+def _distances(lines: Sequence[Line]) -> list[tuple[float, str]]:
+    """How far each scan lies from the others, as its largest robust z, and in which value."""
+    furthest = [(0.0, "")] * len(lines)
+    for name in sorted({name for line in lines for name in line.values}):
+        having = [index for index, line in enumerate(lines) if name in line.values]
+        values = np.array([lines[index].values[name] for index in having])
+        middle = np.median(values)
+        spread = float(np.median(np.abs(values - middle)))
+        if spread == 0:
+            continue
+        for index, z in zip(having, 0.6745 * np.abs(values - middle) / spread, strict=True):
+            furthest[index] = max(furthest[index], (float(z), name))
+    return furthest
+
+
+def _distributions(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
+    for name, title in _DISTRIBUTIONS:
+        values = [line.values[name] for line in lines if name in line.values]
+        if values:
+            yield title, histogram_picture(values, title)
+
+
+def _charts(lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
+    """One chart per scanner and figure, in the order of the dates; a scan without a date has no place in it."""
+    by_scanner: dict[str, list[Line]] = defaultdict(list)
+    for line in lines:
+        if line.date:
+            by_scanner[line.scanner].append(line)
+    for scanner, scans in sorted(by_scanner.items()):
+        scans.sort(key=lambda line: (line.date, line.scan_id))
+        for name, title, unit in _CHARTED:
+            having = [line for line in scans if name in line.values]
+            if len(having) < 2:
+                continue
+            values = [line.values[name] for line in having]
+            chart = individuals_chart(values)
+            yield {
+                "title": f"{scanner}: {title}",
+                "picture": chart_picture([line.date for line in having], values, chart, unit),
+                "alarms": [having[index].scan_id for index in chart.alarms],
+                "limited": chart.centre is not None,
+            }
+
+
+def _card(line: Line, far: tuple[float, str], folder: Path) -> dict[str, Any]:
+    z, name = far
+    return {
+        "line": line,
+        "outlier": f"{name.replace('_', ' ')}: {z:.1f} robust SD from the median" if z > _FAR else "",
+        "picture": data_uri((folder / KEY_SLICE).read_bytes()),
+    }

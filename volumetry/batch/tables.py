@@ -1,0 +1,164 @@
+"""The tables that are derived from the records: results.csv, scans.csv, decisions.csv, queries.csv."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from volumetry.batch import queries, records
+from volumetry.batch.audit import Entry
+from volumetry.batch.find import ScanFolder
+from volumetry.batch.ledger import Ledger
+from volumetry.deliver import columns, row_of
+from volumetry.errors import OutputError
+
+Document = Mapping[str, Any]
+
+SCANS = ("scan_id", "subject", "visit", "site")
+DECISIONS = ("scan_id", "decision", "name", "time", "reason", "record_sha256")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Rows(Sequence[Document]):
+    """The documents of a batch, in the order of its scans, read from its folder one at a time."""
+
+    def __init__(self, out: Path, scans: Sequence[ScanFolder]) -> None:
+        self.out = out
+        self.scans = scans
+
+    def __len__(self) -> int:
+        return len(self.scans)
+
+    @overload
+    def __getitem__(self, index: int) -> Document: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Document]: ...
+    def __getitem__(self, index: int | slice) -> Document | Sequence[Document]:
+        if isinstance(index, slice):
+            return Rows(self.out, self.scans[index])
+        document: Document = json.loads((self.folder(self.scans[index]) / "result.json").read_bytes())
+        return document
+
+    def folder(self, scan: ScanFolder) -> Path:
+        """Where a scan's files are."""
+        return self.out / "scans" / scan.scan_id
+
+
+def write_tables(rows: Rows, ledger: Ledger) -> None:
+    """Derive every table; a file that would not change is left alone.
+
+    Raises
+    ------
+    OutputError
+        If a scan has no row, or a file cannot be written.
+    """
+    made: dict[str, Callable[[], Iterable[bytes]]] = {
+        "results.csv": lambda: _result_lines(rows, whole=True),
+        "scans.csv": lambda: _scan_lines(rows.scans),
+        "queries.csv": lambda: _query_lines(rows),
+    }
+    if ledger.audit.decisions:
+        made["decisions.csv"] = lambda: _decision_lines(rows.scans, ledger.audit.decisions)
+    write_derived(made, ledger)
+
+
+def write_results(rows: Rows, ledger: Ledger, *, whole: bool) -> None:
+    """Derive results.csv alone; unless `whole`, from the scans that are there so far."""
+    write_derived({"results.csv": lambda: _result_lines(rows, whole=whole)}, ledger)
+
+
+def write_decisions(scans: Sequence[ScanFolder], ledger: Ledger) -> None:
+    """Derive decisions.csv, once there is a decision."""
+    if ledger.audit.decisions:
+        write_derived({"decisions.csv": lambda: _decision_lines(scans, ledger.audit.decisions)}, ledger)
+
+
+def write_derived(made: Mapping[str, Callable[[], Iterable[bytes]]], ledger: Ledger) -> None:
+    """Write files by name from their lines, those that would change, and enter their digests in the log."""
+    digests = dict(ledger.audit.tables)
+    for name, lines in made.items():
+        sha256 = _digest(lines())
+        path = ledger.out / name
+        if not path.is_file() or records.sha256_of(path) != sha256:
+            _stream(path, lines(), ledger)
+        digests[name] = sha256
+    if digests != ledger.audit.tables:
+        ledger.audit.append("tables_written", files=digests)
+
+
+def _digest(lines: Iterable[bytes]) -> str:
+    whole = hashlib.sha256()
+    for line in lines:
+        whole.update(line)
+    return whole.hexdigest()
+
+
+def _stream(path: Path, lines: Iterable[bytes], ledger: Ledger) -> None:
+    """Write a file of any length whole or not at all; it never lies in memory."""
+    draft = ledger.workshop / path.name
+    try:
+        with draft.open("wb") as stream:
+            stream.writelines(lines)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(draft, 0o600)
+        os.replace(draft, path)
+    except OSError as wrong:
+        raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
+
+
+def _result_lines(rows: Rows, *, whole: bool) -> Iterator[bytes]:
+    """The header, and each scan's own row as it was written beside its mask."""
+    header = _csv_line(columns())
+    yield header
+    for scan in rows.scans:
+        try:
+            first, _, row = (rows.folder(scan) / "results.csv").read_bytes().partition(b"\n")
+            if first + b"\n" != header:  # written by a version with other columns
+                document = json.loads((rows.folder(scan) / "result.json").read_bytes())
+                row = _csv_line(row_of(document).values())
+        except OSError as wrong:
+            if not whole:
+                continue
+            raise OutputError(
+                "a scan lost its files while the batch ran; run again to measure it", hint="Run the batch again."
+            ) from wrong
+        yield row
+
+
+def _scan_lines(scans: Sequence[ScanFolder]) -> Iterator[bytes]:
+    yield _csv_line(SCANS)
+    for scan in scans:
+        yield _csv_line((scan.scan_id, *map(plain_text, (scan.subject, scan.visit, scan.site))))
+
+
+def _query_lines(rows: Rows) -> Iterator[bytes]:
+    """By site, then in the order of the scans."""
+    yield _csv_line(queries.COLUMNS)
+    by_site = sorted(range(len(rows)), key=lambda index: rows.scans[index].site)
+    for index in by_site:
+        for cells in queries.query_rows(rows.scans[index], rows[index]):
+            yield _csv_line(map(plain_text, cells))
+
+
+def _decision_lines(scans: Sequence[ScanFolder], decisions: Mapping[str, Entry]) -> Iterator[bytes]:
+    yield _csv_line(DECISIONS)
+    for scan in scans:
+        if scan.scan_id in decisions:
+            entry = decisions[scan.scan_id]
+            yield _csv_line(plain_text(str(entry[key])) for key in DECISIONS)
+
+
+def plain_text(text: str) -> str:
+    """A text cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _csv_line(cells: Iterable[str]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerow(list(cells))
+    return text.getvalue().encode("utf-8")

@@ -1,0 +1,125 @@
+"""Every file of a batch against its record, and every record against the log."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from volumetry.batch import audit, records
+from volumetry.batch.records import TornError
+
+_OF_THE_RUN = {audit.NAME, ".lock", "scans", "earlier"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is not as recorded.
+
+    Parameters
+    ----------
+    kind
+        ``changed``, ``missing`` or ``added``; ``chain`` for a fault of the log itself.
+    path
+        Relative to the batch's folder.
+    detail
+        More, in words, where there is more.
+    """
+
+    kind: Literal["changed", "missing", "added", "chain"]
+    path: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` found.
+
+    Parameters
+    ----------
+    faults
+        Nothing, if every file is what it was.
+    scans
+        How many scans were looked at.
+    entries, head
+        Number and digest of the log's last entry. Write them down: a log cut short is still a valid chain.
+    """
+
+    faults: tuple[Fault, ...]
+    scans: int
+    entries: int
+    head: str
+
+    @property
+    def passed(self) -> bool:
+        """Nothing was changed, is missing or was added."""
+        return not self.faults
+
+
+def verify(out: Path) -> Verification:
+    """Compare every file of a batch's folder with its record, and every record with the log. Changes nothing.
+
+    Raises
+    ------
+    OutputError
+        If the log cannot be read.
+    """
+    log = audit.Audit.opened(out)
+    faults = [Fault("chain", audit.NAME, words) for words in audit.chain_faults(out / audit.NAME)]
+    if not log.count and not faults:
+        faults.append(Fault("missing", audit.NAME, "without its log nothing of this folder can be proved"))
+    faults += _scan_faults(out, log)
+    faults += _earlier_faults(out)
+    faults += _table_faults(out, log)
+    return Verification(tuple(faults), len(log.recorded), log.count, log.head)
+
+
+def _scan_faults(out: Path, log: audit.Audit) -> Iterator[Fault]:
+    folder = out / "scans"
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    for scan_id in sorted(present - set(log.recorded)):
+        yield Fault("added", f"scans/{scan_id}", "the log does not know it")
+    for scan_id, sha256 in sorted(log.recorded.items()):
+        place = f"scans/{scan_id}"
+        if scan_id not in present:
+            yield Fault("missing", place)
+            continue
+        yield from _folder_faults(folder / scan_id, place, sha256)
+
+
+def _folder_faults(folder: Path, place: str, sha256: str | None) -> Iterator[Fault]:
+    """Faults of one scan's folder; `sha256` is what the log says its record is, if the log still says so."""
+    try:
+        record = records.read_record(folder)
+    except FileNotFoundError:
+        yield Fault("missing", f"{place}/{records.NAME}")
+        return
+    except (TornError, NotADirectoryError):
+        yield Fault("changed", f"{place}/{records.NAME}")
+        return
+    if sha256 is not None and record["sha256"] != sha256:
+        yield Fault("changed", f"{place}/{records.NAME}", "whole, but not the one in the log")
+    for kind, name in records.file_faults(folder, record):
+        yield Fault(kind, f"{place}/{name}")
+
+
+def _earlier_faults(out: Path) -> Iterator[Fault]:
+    """What was set aside must have been set aside by the log, at least as often as it is there."""
+    log = (entry for _, entry in audit.entries(out / audit.NAME) if entry)
+    entered = {entry["to"] for entry in log if entry["action"] == "scan_set_aside"}
+    earlier = out / "earlier"
+    present = {f"earlier/{path.parent.name}/{path.name}" for path in earlier.glob("*/*")}
+    for place in sorted(present - entered):
+        yield Fault("added", place, "the log does not know it")
+    for place in sorted(entered - present):
+        yield Fault("missing", place)
+
+
+def _table_faults(out: Path, log: audit.Audit) -> Iterator[Fault]:
+    present = {path.name for path in out.iterdir()} - _OF_THE_RUN
+    for name in sorted(present - set(log.tables)):
+        yield Fault("added", name)
+    for name, sha256 in sorted(log.tables.items()):
+        if name not in present:
+            yield Fault("missing", name)
+        elif records.sha256_of(out / name) != sha256:
+            yield Fault("changed", name)

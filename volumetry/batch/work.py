@@ -1,0 +1,156 @@
+"""One scan's work: measured in a folder of its own, which then appears under its final name in one step.
+
+The same function runs in this process and in a worker of a cluster. A process that dies leaves nothing under a
+final name; what it left elsewhere is swept away when the next run begins.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from volumetry.batch.control import control_figures
+from volumetry.batch.find import ScanFolder
+from volumetry.batch.picture import key_slice_png
+from volumetry.batch.records import Stamp, TornError, read_record, write_record
+from volumetry.codes import CATALOGUE
+from volumetry.config import Config
+from volumetry.deliver import deliver, deliver_failure
+from volumetry.deliver.files import write_whole
+from volumetry.domain import ScanFailure, Segmenter, Status
+from volumetry.errors import OutputError, VolumetryError
+from volumetry.pipeline import analyse_scan, failure_of
+
+KEY_SLICE = "key_slice.png"
+
+Brief = dict[str, Any]
+"""``scan_id``, ``status``, ``code``, ``record_sha256``, ``input_sha256``: what the batch needs of a scan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One scan to measure.
+
+    Parameters
+    ----------
+    scan
+        Where its files are and what it is called.
+    stamp
+        What the result will depend on; kept in its record.
+    workshop
+        Folder for unfinished work, of this run alone.
+    final
+        The scan's folder once it is whole.
+    """
+
+    scan: ScanFolder
+    stamp: Stamp
+    workshop: Path
+    final: Path
+
+    @property
+    def stop_note(self) -> Path:
+        """Where a worker that ends itself leaves the code that it did so for."""
+        return self.workshop / f"{self.scan.scan_id}.stop"
+
+
+def carry_out(order: Order, segmenter: Segmenter, config: Config) -> Brief:
+    """Measure one scan; our own errors, and any bug, become its row.
+
+    Raises
+    ------
+    OutputError
+        If the result cannot be written: no later scan could keep its row either.
+    """
+    done = _done_already(order)
+    if done is not None:
+        return done
+    with _bench(order) as folder:
+        try:
+            analysis = analyse_scan(order.scan.path, segmenter, config, order.scan.scan_id)
+            document = deliver(analysis.result, analysis.tissue, config, folder)
+            figures = control_figures(analysis.scan, analysis.tissue)
+            if not any(finding.code == "BURNED_IN" for finding in analysis.result.findings):
+                write_whole(folder / KEY_SLICE, key_slice_png(analysis.scan, analysis.tissue))
+        except OutputError:
+            raise
+        except VolumetryError as stop:
+            document, figures = deliver_failure(failure_of(stop, order.scan.scan_id), config, folder), {}
+        except Exception as bug:  # noqa: BLE001  a bug costs its own scan, never the batch
+            document, figures = deliver_failure(_failure_of_bug(bug, order.scan.scan_id), config, folder), {}
+        return _seal(order, folder, document, figures)
+
+
+def give_up(order: Order, code: str, message: str, config: Config) -> Brief:
+    """The row of a scan that no worker could bring to an end."""
+    failure = ScanFailure(order.scan.scan_id, Status.FAILED, code, message, CATALOGUE[code].hint)
+    with _bench(order) as folder:
+        return _seal(order, folder, deliver_failure(failure, config, folder), {})
+
+
+def brief_of(record: Mapping[str, Any]) -> Brief:
+    """What the batch needs to know of a scan, from its record."""
+    facts = {key: record[key] for key in ("scan_id", "status", "code", "input_sha256")}
+    return {**facts, "record_sha256": record["sha256"]}
+
+
+def _done_already(order: Order) -> Brief | None:
+    """A cluster may run a finished scan again when the worker that finished it dies before it was heard."""
+    with contextlib.suppress(FileNotFoundError, TornError):
+        return brief_of(read_record(order.final))
+    return None
+
+
+@contextlib.contextmanager
+def _bench(order: Order) -> Iterator[Path]:
+    """A folder for one try; two workers that were given the same scan do not meet in it."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f"{order.scan.scan_id}.", dir=order.workshop))
+    except OSError as wrong:
+        raise OutputError(f"cannot write into the output folder: {wrong.strerror}") from wrong
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _seal(order: Order, folder: Path, document: Mapping[str, Any], figures: Mapping[str, float]) -> Brief:
+    """Write the record and let the folder appear under its final name."""
+    record = write_record(folder, document, order.stamp, figures)
+    try:
+        os.rename(folder, order.final)
+    except OSError as wrong:
+        done = _done_already(order)
+        if done is not None:
+            return done
+        raise OutputError(f"cannot move the result of a scan into place: {wrong.strerror}") from wrong
+    sync_folder(order.final.parent)
+    return brief_of(record)
+
+
+def _failure_of_bug(bug: Exception, scan_id: str) -> ScanFailure:
+    code = CATALOGUE["MEMORY_LIMIT" if isinstance(bug, MemoryError) else "INTERNAL_ERROR"]
+    text = f"{type(bug).__name__} in {_where(bug)}"
+    return ScanFailure(scan_id, Status.FAILED, code.name, text, code.hint)
+
+
+def _where(bug: Exception) -> str:
+    """Module and line of the last frame of ours; the exception's own text may hold values of the header."""
+    frames = [f for f in traceback.extract_tb(bug.__traceback__) if "volumetry" in Path(f.filename).parts]
+    last = frames[-1] if frames else traceback.extract_tb(bug.__traceback__)[-1]
+    return f"{Path(last.filename).name}:{last.lineno} ({last.name})"
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk; an error leaves them valid, so it is none of ours."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,85 @@
+"""The summary page as encapsulated PDF and as secondary capture, in the study of the source series."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import highdicom as hd
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, generate_uid
+
+from volumetry import __version__
+from volumetry.deliver.dicom.segmentation import MANUFACTURER
+from volumetry.deliver.report.summary import Summary
+
+_COPIED = (
+    "SpecificCharacterSet",
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+
+
+def encapsulated_pdf(headers: Sequence[Dataset], summary: Summary) -> Dataset:
+    """The page as an Encapsulated PDF object that names every source slice."""
+    now = datetime.now()  # noqa: DTZ005  DICOM states local time
+    file = Dataset()
+    for name in _COPIED:
+        if name in headers[0]:
+            file[name] = headers[0][name]
+    file.SOPClassUID, file.SOPInstanceUID = EncapsulatedPDFStorage, generate_uid()
+    file.SeriesInstanceUID, file.SeriesNumber, file.InstanceNumber = generate_uid(), 302, 1
+    file.Modality, file.ConversionType, file.BodyPartExamined = "DOC", "WSD", "CHEST"
+    file.Manufacturer = file.ManufacturerModelName = MANUFACTURER
+    file.SoftwareVersions, file.SeriesDescription = __version__, "Lung lesion report"
+    file.ContentDate, file.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    file.AcquisitionDateTime, file.BurnedInAnnotation = "", "NO"
+    file.DocumentTitle, file.ConceptNameCodeSequence = "Lung lesion report", []
+    file.SourceInstanceSequence = _references(headers)
+    file.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    file.EncapsulatedDocumentLength = len(summary.pdf)
+    file.EncapsulatedDocument = summary.pdf + b"\0" * (len(summary.pdf) % 2)
+    file.file_meta = FileMetaDataset()
+    file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID
+    file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return file
+
+
+def secondary_capture(headers: Sequence[Dataset], summary: Summary) -> hd.sc.SCImage:
+    """The page as an RGB image that names every source slice."""
+    image = hd.sc.SCImage.from_ref_dataset(
+        headers[0],
+        pixel_array=summary.rgb,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        series_instance_uid=generate_uid(),
+        series_number=303,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        patient_orientation=("L", "F"),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    image.PatientOrientation = ""  # type: ignore[assignment]  # a page has none; the tag may be empty
+    image.SeriesDescription, image.BodyPartExamined = "Lung lesion report", "CHEST"
+    image.BurnedInAnnotation = "NO"
+    image.SourceImageSequence = _references(headers)
+    return image
+
+
+def _references(headers: Sequence[Dataset]) -> list[Dataset]:
+    items = []
+    for header in headers:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+        items.append(item)
+    return items

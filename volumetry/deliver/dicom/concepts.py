@@ -1,0 +1,81 @@
+"""Which code stands for what. Codes of the private scheme ``99VOLUMETRY`` exist because no standard one does."""
+
+from dataclasses import dataclass
+
+from highdicom.sr import CodedConcept
+from pydicom.sr.coding import Code
+
+SCHEME = "99VOLUMETRY"
+ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
+MORPHOLOGY = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+LUNG = Code("39607008", "SCT", "Lung")
+GROUND_GLASS = Code("112120", "DCM", "Ground glass opacity")
+SOLID = Code("95436008", "SCT", "Lung consolidation")  # in no DICOM context group; nearest SNOMED CT finding
+LESION = Code("52988006", "SCT", "Lesion")
+VOLUME = Code("118565006", "SCT", "Volume")
+VOXEL_SUM = Code("YEKZ", "IBSI", "Volume from Voxel Summation")
+ML = Code("ml", "UCUM", "ml")
+PERCENT = Code("%", "UCUM", "Percent")
+CHEST_CT = Code("24627-2", "LN", "CT Chest")
+REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+DEVICE = Code("121007", "DCM", "Device")
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+LUNG_ML = Code("LUNG_VOL", SCHEME, "Volume of both lungs, lesions included")
+LESION_ML = Code("LESION_VOL", SCHEME, "Volume of all lesions")
+LESION_PERCENT = Code("LESION_PCT", SCHEME, "All lesions as percentage of lung volume")
+GROUND_GLASS_PERCENT = Code("GGO_PCT", SCHEME, "Ground glass as percentage of lung volume")
+SOLID_PERCENT = Code("SOLID_PCT", SCHEME, "Solid as percentage of lung volume")
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """One segment.
+
+    Parameters
+    ----------
+    label
+        For people and as tracking identifier.
+    category, kind
+        Segmented property category and type.
+    rgb
+        Display colour.
+    tissues
+        Labels of the mask that belong to it.
+    in_lung
+        Whether its anatomic region is stated as lung.
+    """
+
+    label: str
+    category: Code
+    kind: Code
+    rgb: tuple[int, int, int]
+    tissues: tuple[int, ...]
+    in_lung: bool = True
+
+
+_GROUND_GLASS = Structure("Ground glass", MORPHOLOGY, GROUND_GLASS, (255, 190, 60), (2,))
+_SOLID = Structure("Solid", MORPHOLOGY, SOLID, (225, 60, 60), (3,))
+_UNCLASSED = Structure("Lesion of neither class", MORPHOLOGY, LESION, (170, 110, 220), (4,))
+
+
+def structures(overlapping: bool, unclassed: bool) -> tuple[Structure, ...]:
+    """The segments, numbered from 1.
+
+    Parameters
+    ----------
+    overlapping
+        True where segments may overlap (BINARY): Lung then holds its lesions. A label map needs disjoint ones:
+        Aerated lung.
+    unclassed
+        Whether the mask holds lesion of neither class (the HU rule).
+    """
+    if overlapping:
+        lung = Structure("Lung", ANATOMY, LUNG, (80, 140, 255), (1, 2, 3, 4), in_lung=False)
+    else:
+        lung = Structure("Aerated lung", ANATOMY, LUNG, (80, 140, 255), (1,), in_lung=False)
+    return (lung, _GROUND_GLASS, _SOLID, *((_UNCLASSED,) if unclassed else ()))
+
+
+def coded(code: Code) -> CodedConcept:
+    """The code as the data set that DICOM wants."""
+    return CodedConcept(value=code.value, scheme_designator=code.scheme_designator, meaning=code.meaning)

@@ -1,0 +1,240 @@
+"""SEG and SR into a folder: written under a temporary name, read back, compared, and only then delivered."""
+
+import contextlib
+import os
+import secrets
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.uid import generate_uid
+
+from volumetry.config import Config
+from volumetry.deliver.dicom.captures import encapsulated_pdf, secondary_capture
+from volumetry.deliver.dicom.compare import compare_seg, compare_sr, compare_summary
+from volumetry.deliver.dicom.concepts import structures
+from volumetry.deliver.dicom.report import structured_report
+from volumetry.deliver.dicom.segmentation import segmentation
+from volumetry.deliver.files import prepare_folder, set_aside, write_whole
+from volumetry.deliver.report.summary import Summary
+from volumetry.domain import Grid, Tissue, TissueMap
+from volumetry.errors import OutputError
+from volumetry.scan import source_headers
+
+_NAMES = ("seg.dcm", "sr.dcm")
+_PDF, _CAPTURE = "report-pdf.dcm", "report-image.dcm"
+_MAY_BE_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "PositionReferenceIndicator",
+)
+"""Type 2 attributes: they must be there but may be empty. De-identified files often lack them altogether."""
+_REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
+
+
+@dataclass(frozen=True, slots=True)
+class DicomOptions:
+    """What is written.
+
+    Parameters
+    ----------
+    segmentation_type
+        ``binary`` opens in most viewers, and its lung holds the lesions; ``labelmap`` is smaller and disjoint.
+    pdf, secondary_capture
+        Which forms of the summary page `write_summary` makes.
+    """
+
+    segmentation_type: Literal["binary", "labelmap"] = "binary"
+    pdf: bool = False
+    secondary_capture: bool = False
+
+
+def write_seg_and_sr(
+    document: Mapping[str, Any],
+    tissue: TissueMap,
+    scan_folder: Path,
+    folder: Path,
+    config: Config,
+    options: DicomOptions | None = None,
+) -> dict[str, Path]:
+    """Write ``seg.dcm`` and ``sr.dcm`` for a measured scan; both carry the patient's data of the source series.
+
+    Parameters
+    ----------
+    document
+        result.json of the scan.
+    tissue
+        The delivered mask.
+    scan_folder, config
+        What was measured, and with which settings: its headers are read again.
+    folder
+        The result's folder; earlier objects there are moved to ``earlier/<n>/``.
+    options
+        BINARY by default.
+
+    Returns
+    -------
+    dict
+        File names and their paths.
+
+    Raises
+    ------
+    ScanRefusedError
+        If the scan folder changed since it was measured.
+    OutputError
+        If the headers cannot be referred to, or what was written is not what was measured; then nothing is left.
+    """
+    options = options or DicomOptions()
+    if "volumes_ml" not in document:
+        raise OutputError("a scan without a number has no mask to write as DICOM")
+    headers, grid = source_headers(scan_folder, config)
+    _require_source(headers, grid, tissue, document)
+    _complete(headers, grid)
+    binary = options.segmentation_type == "binary"
+    segments = structures(overlapping=binary, unclassed=bool((tissue.labels_kji == Tissue.UNCLASSED).any()))
+    uids = [generate_uid() for _ in segments]
+    prepare_folder(folder)
+    with _header_faults():
+        seg = segmentation(headers, tissue, segments, uids, document, binary)
+        report = structured_report(headers, seg, segments, uids, document)
+    with _unchecked(folder, seg, "seg.dcm") as seg_file, _unchecked(folder, report, "sr.dcm") as sr_file:
+        with _read_faults():
+            compare_seg(seg_file, tissue, segments)
+            compare_sr(sr_file, seg, segments, tissue, document)
+        set_aside(folder, _NAMES)
+        return {
+            name: _deliver(file, folder / name) for name, file in zip(_NAMES, (seg_file, sr_file), strict=True)
+        }
+
+
+def write_summary(
+    summary: Summary,
+    document: Mapping[str, Any],
+    scan_folder: Path,
+    folder: Path,
+    config: Config,
+    options: DicomOptions,
+) -> dict[str, Path]:
+    """Write the summary page as ``report-pdf.dcm`` and ``report-image.dcm``, as `options` ask.
+
+    Parameters
+    ----------
+    summary
+        From `volumetry.deliver.report.summary.summary_of`.
+    document, scan_folder, folder, config
+        As for `write_seg_and_sr`.
+
+    Raises
+    ------
+    ScanRefusedError, OutputError
+        As `write_seg_and_sr`.
+    """
+    headers, grid = source_headers(scan_folder, config)
+    _require_series(headers, document)
+    _complete(headers, grid)
+    prepare_folder(folder)
+    written = {}
+    makers = ((options.pdf, _PDF, encapsulated_pdf), (options.secondary_capture, _CAPTURE, secondary_capture))
+    for _, name, make in (maker for maker in makers if maker[0]):
+        with _header_faults():
+            dataset = make(headers, summary)
+        with _unchecked(folder, dataset, name) as file:
+            with _read_faults():
+                compare_summary(file, summary)
+            set_aside(folder, (name,))
+            written[name] = _deliver(file, folder / name)
+    return written
+
+
+def _require_source(
+    headers: Sequence[Dataset], grid: Grid, tissue: TissueMap, document: Mapping[str, Any]
+) -> None:
+    _require_series(headers, document)
+    if grid.shape_kji != tissue.grid.shape_kji or not _same_place(grid, tissue.grid):
+        raise OutputError(
+            "the scan folder holds another grid than the one that was measured", hint="Give the folder measured."
+        )
+
+
+def _require_series(headers: Sequence[Dataset], document: Mapping[str, Any]) -> None:
+    for name in _REQUIRED:
+        if not all(header.get(name) for header in headers):
+            raise OutputError(
+                f"DICOM objects cannot refer to this series: {name} is missing", hint="Use the NIfTI mask instead."
+            )
+    if headers[0].SeriesInstanceUID != document["series"]["series_uid"]:
+        raise OutputError(
+            "the scan folder holds another series than the one that was measured", hint="Give the folder measured."
+        )
+
+
+def _complete(headers: Sequence[Dataset], grid: Grid) -> None:
+    """Give the headers in memory what the standard demands and says nothing: empty texts, the measured step."""
+    for header in headers:
+        for name in _MAY_BE_EMPTY:
+            if name not in header:
+                setattr(header, name, "")
+        if not header.get("SliceThickness"):
+            header.SliceThickness = round(grid.spacing_kji_mm[0], 4)
+
+
+def _same_place(one: Grid, other: Grid) -> bool:
+    return bool(np.allclose(one.affine_ras, other.affine_ras, atol=1e-6))
+
+
+@contextlib.contextmanager
+def _header_faults() -> Iterator[None]:
+    """Odd headers become one stop that names no value."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about values copied from the source, which are the source's
+            yield
+    except (AttributeError, KeyError, TypeError, ValueError) as wrong:
+        raise OutputError(
+            f"this series' headers do not make a valid DICOM object ({type(wrong).__name__})",
+            hint="Use the NIfTI mask, or mend the headers at the source.",
+        ) from wrong
+
+
+@contextlib.contextmanager
+def _read_faults() -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (AttributeError, KeyError, TypeError, ValueError) as wrong:
+        raise OutputError(f"what was written cannot be read back ({type(wrong).__name__})") from wrong
+
+
+@contextlib.contextmanager
+def _unchecked(folder: Path, dataset: Dataset, name: str) -> Iterator[Path]:
+    """The object under a hidden name, gone afterwards unless delivered."""
+    file = folder / f".{name}.{secrets.token_hex(4)}.unchecked"
+    dataset.preamble = bytes(128)  # never the source's: a preamble can hide another file
+    content = BytesIO()
+    dataset.save_as(content, enforce_file_format=True)
+    try:
+        write_whole(file, content.getvalue())
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _deliver(file: Path, final: Path) -> Path:
+    try:
+        os.replace(file, final)
+    except OSError as wrong:
+        raise OutputError(f"cannot write {final.name}: {wrong.strerror}") from wrong
+    return final

@@ -1,0 +1,112 @@
+"""The numbers as TID 1500 SR, one measurement group per segment of the SEG."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import highdicom as hd
+from pydicom import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import generate_uid
+
+from volumetry import __version__
+from volumetry.deliver.dicom import concepts
+from volumetry.deliver.dicom.concepts import Structure, coded
+from volumetry.deliver.dicom.segmentation import MANUFACTURER, algorithm_name
+
+Number = tuple[Code, float, Code]
+
+_DIGITS = 6
+"""Decimals of what is written: a voxel is at least 1e-5 mL, and a decimal string holds 16 characters."""
+
+
+def structured_report(
+    headers: Sequence[Dataset],
+    seg: hd.seg.Segmentation,
+    segments: Sequence[Structure],
+    tracking_uids: Sequence[str],
+    document: Mapping[str, Any],
+) -> hd.sr.Comprehensive3DSR:
+    """Volumes in mL and shares of the lung, as measured, on the segments of `seg`."""
+    device = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=generate_uid(entropy_srcs=[MANUFACTURER, __version__]),
+        name=MANUFACTURER,
+        manufacturer_name=MANUFACTURER,
+        model_name=f"{MANUFACTURER} {__version__}",
+    )
+    observer = hd.sr.ObserverContext(coded(concepts.DEVICE), device)
+    source = hd.sr.SourceSeriesForSegmentation(headers[0].SeriesInstanceUID)
+    groups = [
+        _group(number, segment, uid, seg, source, document)
+        for number, (segment, uid) in enumerate(zip(segments, tracking_uids, strict=True), 1)
+    ]
+    content = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=coded(concepts.CHEST_CT),
+        imaging_measurements=groups,
+        title=coded(concepts.REPORT),
+    )
+    return hd.sr.Comprehensive3DSR(
+        evidence=[seg, *headers],
+        content=content,
+        series_instance_uid=generate_uid(),
+        series_number=301,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        is_complete=True,
+        series_description="Lung lesion volumes",
+    )
+
+
+def numbers_of(segment: Structure, document: Mapping[str, Any]) -> tuple[Number, ...]:
+    """What the report says of one segment: concept, value, unit."""
+    ml, percent = document["volumes_ml"], document["percent_of_lung"]
+    if segment.kind == concepts.GROUND_GLASS:
+        own = ml["ground_glass"]
+        more: tuple[Number, ...] = ((concepts.GROUND_GLASS_PERCENT, percent["ground_glass"], concepts.PERCENT),)
+    elif segment.kind == concepts.SOLID:
+        own = ml["solid"]
+        more = ((concepts.SOLID_PERCENT, percent["solid"], concepts.PERCENT),)
+    elif segment.kind == concepts.LESION:
+        own, more = ml["lesion"] - ml["ground_glass"] - ml["solid"], ()
+    else:
+        own = ml["aerated"] if segment.tissues == (1,) else ml["lung"]
+        more = (
+            (concepts.LUNG_ML, ml["lung"], concepts.ML),
+            (concepts.LESION_ML, ml["lesion"], concepts.ML),
+            (concepts.LESION_PERCENT, percent["lesion"], concepts.PERCENT),
+        )
+    rounded = ((concept, round(value, _DIGITS), unit) for concept, value, unit in more)
+    return ((concepts.VOLUME, round(own, _DIGITS), concepts.ML), *rounded)
+
+
+def _group(
+    number: int,
+    segment: Structure,
+    tracking_uid: str,
+    seg: hd.seg.Segmentation,
+    source: hd.sr.SourceSeriesForSegmentation,
+    document: Mapping[str, Any],
+) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
+    measurements = [
+        hd.sr.Measurement(
+            name=coded(concept),
+            value=value,
+            unit=coded(unit),
+            method=coded(concepts.VOXEL_SUM) if concept == concepts.VOLUME else None,
+        )
+        for concept, value, unit in numbers_of(segment, document)
+    ]
+    # By hand: ReferencedSegment.from_segmentation() fails for a segment without frames, as without a lesion.
+    referenced = hd.sr.ReferencedSegment(
+        seg.SOPClassUID, seg.SOPInstanceUID, segment_number=number, source_series=source
+    )
+    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=tracking_uid, identifier=segment.label),
+        referenced_segment=referenced,
+        finding_type=coded(segment.kind),
+        finding_category=coded(segment.category),
+        measurements=measurements,
+        finding_sites=[hd.sr.FindingSite(anatomic_location=coded(concepts.LUNG))] if segment.in_lung else None,
+        algorithm_id=hd.sr.AlgorithmIdentification(name=algorithm_name(document), version=__version__),
+    )

@@ -1,0 +1,98 @@
+"""The report: a document, and for a measured scan its mask and HU, as one self-contained page."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from volumetry.config import Config
+from volumetry.deliver.files import prepare_folder, write_whole
+from volumetry.deliver.report import words
+from volumetry.deliver.report.histogram import lung_histogram
+from volumetry.deliver.report.views import chest_of, key_slices, projections
+from volumetry.domain import CtScan, TissueMap
+
+NAME = "report.html"
+
+
+def write_report(
+    document: Mapping[str, Any],
+    folder: Path,
+    config: Config,
+    tissue: TissueMap | None = None,
+    scan: CtScan | None = None,
+) -> Path:
+    """Write ``report.html`` into a result's folder.
+
+    Parameters
+    ----------
+    document
+        result.json of the scan, measured or not.
+    folder
+        Made if missing; an earlier page there is replaced, since the result beside it says the same.
+    config
+        For the HU cuts drawn into the histogram.
+    tissue, scan
+        The delivered mask and its scan; without them the page has no pictures.
+
+    Raises
+    ------
+    OutputError
+        If the page cannot be written.
+    """
+    prepare_folder(folder)
+    write_whole(folder / NAME, report_page(document, config, tissue, scan))
+    return folder / NAME
+
+
+def report_page(
+    document: Mapping[str, Any], config: Config, tissue: TissueMap | None = None, scan: CtScan | None = None
+) -> bytes:
+    """The page as bytes: same result, same bytes. Values of the document are text and never markup."""
+    measured = "volumes_ml" in document
+    cuts = config.measure.hu_cuts
+    chest = chest_of(scan, tissue) if scan is not None and tissue is not None and measured else None
+    flags = document["flags"]
+    context: dict[str, Any] = {
+        "document": document,
+        "words": words,
+        "csp": content_security_policy(),
+        "style": _style(),
+        "verdict": words.verdict(document),
+        "sentence": words.sentence(document),
+        "review": [flag for flag in flags if flag["severity"] in ("review", "refuse")],
+        "notes": [flag for flag in flags if flag["severity"] == "look"],
+        "measured": measured,
+        "slices": key_slices(chest) if chest else [],
+        "projections": projections(chest) if chest else [],
+        "histogram": lung_histogram(scan, tissue, cuts) if chest and scan and tissue else None,
+        "cuts": cuts,
+    }
+    return _template().render(context).encode("utf-8")
+
+
+def content_security_policy() -> str:
+    """What the page may load: its own style and pictures inside it. A server that shows it must allow the same."""
+    digest = base64.b64encode(hashlib.sha256(_style().encode("utf-8")).digest()).decode("ascii")
+    return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def _style() -> str:
+    return _resource("report.css")
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_resource("report.html.jinja"))
+
+
+def _resource(name: str) -> str:
+    text = resources.files("volumetry.deliver.report").joinpath(name).read_text("utf-8")
+    return re.sub(r"\r\n?", "\n", text)

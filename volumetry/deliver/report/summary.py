@@ -1,0 +1,123 @@
+"""The result on one A4 page, as PDF and as pixels: for archives that show neither HTML nor segmentations."""
+
+import textwrap
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from volumetry.deliver.report import words
+from volumetry.deliver.report.views import COLOURS, Picture, chest_of, key_slices, projections
+from volumetry.domain import CtScan, Tissue, TissueMap
+
+_A4_INCHES = (8.27, 11.69)
+_DPI = 130
+_SOFT = "#4a5563"
+_HEADS = ("", "Lung mL", "Aerated mL", "Ground glass mL", "%", "Solid mL", "%", "All disease mL", "%")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summary:
+    """One page, twice: PDF, and RGB pixels of shape (rows, columns, 3)."""
+
+    pdf: bytes
+    rgb: NDArray[np.uint8]
+
+
+def summary_of(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan) -> Summary:
+    """The page of a measured scan: verdict, sentence, key slices, projections, table, provenance; no identity."""
+    figure = Figure(figsize=_A4_INCHES, dpi=_DPI)
+    canvas = FigureCanvasAgg(figure)
+    lowest = _head(figure, document)
+    chest = chest_of(scan, tissue)
+    if chest is not None:
+        pairs = key_slices(chest)
+        _row(figure, [plain for plain, _ in pairs], lowest - 0.15)
+        _row(figure, [masked for _, masked in pairs], lowest - 0.315, captions=True)
+        _row(figure, projections(chest), lowest - 0.50, captions=True)
+        _legend(figure, lowest - 0.525)
+    _table(figure, document, lowest - 0.69)
+    _foot(figure, document)
+    stream = BytesIO()
+    # Without dates the same result gives the same bytes.
+    figure.savefig(stream, format="pdf", metadata={"CreationDate": None, "Title": "CT lung volumetry"})
+    canvas.draw()
+    return Summary(stream.getvalue(), np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
+
+
+def _head(figure: Figure, document: Mapping[str, Any]) -> float:
+    """Title, verdict, sentence and flags; returns where they end."""
+    title, explained = words.verdict(document)
+    figure.text(0.06, 0.965, "CT lung volumetry", size=14, weight="bold", va="top")
+    figure.text(
+        0.94,
+        0.963,
+        f"Scan {document['scan_id']}"[:60],
+        size=9,
+        color=_SOFT,
+        ha="right",
+        va="top",
+        parse_math=False,
+    )
+    figure.text(0.06, 0.938, f"{title}. {explained}", size=9, color=_SOFT, va="top")
+    at = _paragraph(figure, words.sentence(document), 0.915, 11, 84)
+    for flag in [flag for flag in document["flags"] if flag["severity"] == "review"][:4]:
+        at = _paragraph(figure, f"Look: {flag['message']}. {flag['hint']} [{flag['code']}]", at - 0.003, 7.5, 132)
+    return at
+
+
+def _paragraph(figure: Figure, text: str, top: float, size: float, width: int) -> float:
+    lines = textwrap.wrap(text.replace(" %", "\u00a0%"), width)
+    figure.text(0.06, top, "\n".join(lines), size=size, va="top", linespacing=1.3, parse_math=False)
+    return top - len(lines) * size * 1.42 / 72 / _A4_INCHES[1]
+
+
+def _row(figure: Figure, pictures: list[Picture], bottom: float, captions: bool = False) -> None:
+    for n, picture in enumerate(pictures):
+        axes = figure.add_axes((0.06 + 0.297 * n, bottom, 0.286, 0.145 if captions is False else 0.155))
+        image = Image.open(BytesIO(b64decode(picture.uri.partition(",")[2])))
+        axes.imshow(np.asarray(image.convert("RGB")), aspect="equal", interpolation="bilinear")
+        axes.set_facecolor("black")
+        axes.set_axis_off()
+        axes.text(0.02, 0.97, picture.left, color="white", size=7, va="top", transform=axes.transAxes)
+        axes.text(0.98, 0.97, picture.right, color="white", size=7, va="top", ha="right", transform=axes.transAxes)
+        if captions:
+            axes.set_title(picture.caption.removesuffix(", with the mask"), size=5.6, color=_SOFT, y=-0.11)
+
+
+def _legend(figure: Figure, bottom: float) -> None:
+    at = 0.06
+    for tissue, name in ((Tissue.GROUND_GLASS, "ground glass"), (Tissue.SOLID, "solid")):
+        colour = "#" + "".join(f"{level:02x}" for level in COLOURS[tissue])
+        figure.text(at, bottom, "\u25a0", size=9, color=colour, va="center")
+        figure.text(at + 0.016, bottom, name, size=7, color=_SOFT, va="center")
+        at += 0.105
+    note = "R, L: the patient's right and left. Lung window. Cropped to the lungs."
+    figure.text(at, bottom, note, size=7, color=_SOFT, va="center")
+
+
+def _table(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
+    axes = figure.add_axes((0.06, bottom, 0.88, 0.14))
+    axes.set_axis_off()
+    rows = [[name, *cells] for name, cells in words.regions(document)]
+    widths = [0.14, 0.1, 0.12, 0.16, 0.07, 0.11, 0.07, 0.15, 0.08]
+    table = axes.table(rows, colLabels=list(_HEADS), colWidths=widths, loc="upper center", edges="horizontal")
+    table.auto_set_font_size(False)
+    table.set_fontsize(7.5)
+    for (row, column), cell in table.get_celld().items():
+        cell.set_linewidth(0.4)
+        cell.set_edgecolor("#b5bdc8")
+        cell.set_text_props(ha="left" if column == 0 else "right", color=_SOFT if row == 0 else "black")
+
+
+def _foot(figure: Figure, document: Mapping[str, Any]) -> None:
+    facts = [f"{name}: {text}" for name, text in words.provenance(document)]
+    text = "\n".join(["   ".join(facts[:4]), *facts[4:], "Research software; no medical device."])
+    figure.text(0.06, 0.03, text, size=6, color=_SOFT, va="bottom", linespacing=1.4, parse_math=False)

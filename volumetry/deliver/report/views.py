@@ -1,0 +1,190 @@
+"""Scan and mask as pictures, seen as radiologists see them: the patient's right on the left, the head above.
+
+Everything is cropped to the lungs: the neck end of a chest CT can show a face.
+"""
+
+import base64
+import itertools
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from volumetry.domain import CtScan, Grid, Side, Tissue, TissueMap
+
+LUNG_WINDOW_HU = (-1350.0, 150.0)
+COLOURS = {
+    Tissue.GROUND_GLASS: (245, 183, 0),
+    Tissue.SOLID: (214, 31, 105),
+    Tissue.UNCLASSED: (20, 184, 166),
+}
+"""Far apart in lightness too, so that they differ without colour vision and on paper."""
+
+_LUNG_LINE = (96, 190, 255)
+_FILL = 0.42
+_MM_PER_PIXEL = 0.75
+_MARGIN_MM = 8.0
+_DEEP_MM = {"lung": 160.0, "lesion": 30.0}
+"""Depths along the line of sight at which a projection reaches full colour."""
+
+Colours = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture as a data URI, with its caption and what stands at its left and right border."""
+
+    uri: str
+    caption: str
+    left: str
+    right: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chest:
+    """Scan and mask turned to anatomical axes and cropped to the lungs; index order z (up), y (back), x (left)."""
+
+    hu_zyx: NDArray[np.float32]
+    labels_zyx: NDArray[np.uint8]
+    side_zyx: NDArray[np.uint8] | None
+    spacing_zyx_mm: tuple[float, float, float]
+    first_slice: int
+    slice_count: int
+
+
+def chest_of(scan: CtScan, tissue: TissueMap) -> Chest | None:
+    """The part of the scan that holds lung; None without lung."""
+    order, flips, spacing = _anatomical(tissue.grid)
+    labels = _turned(tissue.labels_kji, order, flips)
+    box = _lung_box(labels, spacing)
+    if box is None:
+        return None
+    side = None if tissue.side_kji is None else _turned(tissue.side_kji, order, flips)[box]
+    hu = _turned(scan.hu_kji, order, flips)[box]
+    return Chest(hu, labels[box], side, spacing, int(box[0].start), labels.shape[0])
+
+
+def key_slices(chest: Chest) -> list[tuple[Picture, Picture]]:
+    """Axial slices without and with the mask: where each third of the lungs shows most lesion, or its middle."""
+    height = chest.labels_zyx.shape[0]
+    lesion = np.count_nonzero(chest.labels_zyx > Tissue.AERATED, axis=(1, 2))
+    edges = np.linspace(0, height, 4).round().astype(int)
+    pairs = []
+    for name, low, high in zip(("Lower", "Middle", "Upper"), edges[:-1], edges[1:], strict=True):
+        within = lesion[low:high]
+        if not within.size:
+            continue
+        most = bool(within.any())
+        z = int(low + (within.argmax() if most else within.size // 2))
+        number = f"slice {chest.first_slice + z + 1} of {chest.slice_count} from below"
+        what = "most disease" if most else "no disease"
+        pairs.append(_pair(chest, z, f"{name} third, {what}: {number}"))
+    return pairs[::-1]
+
+
+def projections(chest: Chest) -> list[Picture]:
+    """The mask from the front and each lung from its side: colour grows with the depth of tissue in sight."""
+    _, y_mm, x_mm = chest.spacing_zyx_mm
+    labels = chest.labels_zyx
+    pictures = [_projection(labels, 1, y_mm, chest, ("From the front", "R", "L"))]
+    if chest.side_zyx is None:
+        return [*pictures, _projection(labels, 2, x_mm, chest, ("From the side", "front", "back"))]
+    for side, name in ((Side.RIGHT, "Right lung"), (Side.LEFT, "Left lung")):
+        own = np.where(chest.side_zyx == side, labels, np.uint8(0))
+        pictures.append(_projection(own, 2, x_mm, chest, (f"{name}, from the side", "front", "back")))
+    return pictures
+
+
+def _anatomical(grid: Grid) -> tuple[tuple[int, ...], tuple[bool, ...], tuple[float, float, float]]:
+    """Which array axis is z, y, x; which of them run the other way; their spacing."""
+    steps = grid.step_lps_mm
+    towards = np.abs(np.asarray(grid.direction_lps))  # rows k, j, i; columns x, y, z
+    order = max(
+        itertools.permutations(range(3)),
+        key=lambda axes: sum(towards[axis, lps] for axis, lps in zip(axes, (2, 1, 0), strict=True)),
+    )
+    along = [float(steps[lps, axis]) for axis, lps in zip(order, (2, 1, 0), strict=True)]
+    return order, tuple(step < 0 for step in along), (abs(along[0]), abs(along[1]), abs(along[2]))
+
+
+def _turned(array: NDArray[Any], order: tuple[int, ...], flips: tuple[bool, ...]) -> NDArray[Any]:
+    return array.transpose(order)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+
+
+def _lung_box(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) -> tuple[slice, ...] | None:
+    """Bounds of the lungs: none too much in height, where the neck is, a margin in the plane."""
+    lung = labels > 0
+    if not lung.any():
+        return None
+    box = []
+    for axis, step in enumerate(spacing):
+        others = tuple(n for n in range(3) if n != axis)
+        inside = np.flatnonzero(lung.any(axis=others))
+        margin = 0 if axis == 0 else round(_MARGIN_MM / step)
+        box.append(slice(max(0, int(inside[0]) - margin), min(labels.shape[axis], int(inside[-1]) + margin + 1)))
+    return tuple(box)
+
+
+def _pair(chest: Chest, z: int, caption: str) -> tuple[Picture, Picture]:
+    _, y_mm, x_mm = chest.spacing_zyx_mm
+    low, high = LUNG_WINDOW_HU
+    grey = np.clip((chest.hu_zyx[z] - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    size = _size(grey.shape, y_mm, x_mm)
+    plain = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
+    labels = np.asarray(Image.fromarray(chest.labels_zyx[z]).resize(size, Image.Resampling.NEAREST))
+    return (
+        _picture(plain, caption, "R", "L"),
+        _picture(_overlaid(plain, labels), f"{caption}, with the mask", "R", "L"),
+    )
+
+
+def _overlaid(grey: Colours, labels: NDArray[np.uint8]) -> Colours:
+    rgb = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
+    for tissue, colour in COLOURS.items():
+        inside = labels == tissue
+        rgb[inside] = (1 - _FILL) * rgb[inside] + _FILL * np.asarray(colour, np.float32)
+        rgb[_border(inside)] = colour
+    rgb[_border(labels > 0) & (labels == Tissue.AERATED)] = _LUNG_LINE
+    return rgb.round().astype(np.uint8)
+
+
+def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of a mask with a neighbour outside it."""
+    wide = np.pad(mask, 1)
+    return mask & ~(wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:])
+
+
+def _projection(
+    labels: NDArray[np.uint8], axis: int, step_mm: float, chest: Chest, words: tuple[str, str, str]
+) -> Picture:
+    across_mm = chest.spacing_zyx_mm[2 if axis == 1 else 1]
+    lung = np.count_nonzero(labels, axis=axis) * step_mm
+    grey = 34 + 118 * np.clip(lung / _DEEP_MM["lung"], 0, 1)
+    rgb = np.where(lung[..., None] > 0, np.stack([grey * 0.82, grey * 0.95, grey * 1.08], -1), 0.0)
+    for tissue, colour in COLOURS.items():
+        depth_mm = np.count_nonzero(labels == tissue, axis=axis) * step_mm
+        share = np.where(depth_mm > 0, 0.25 + 0.75 * np.clip(depth_mm / _DEEP_MM["lesion"], 0, 1), 0)[..., None]
+        rgb = (1 - share) * rgb + share * np.asarray(colour, float)
+    upright = np.clip(rgb, 0, 255).astype(np.uint8)[::-1]
+    size = _size(upright.shape[:2], chest.spacing_zyx_mm[0], across_mm)
+    return _picture(np.asarray(Image.fromarray(upright).resize(size, Image.Resampling.BICUBIC)), *words)
+
+
+def _size(shape: tuple[int, ...], down_mm: float, across_mm: float) -> tuple[int, int]:
+    """Width and height in pixels that give both directions one scale."""
+    return (
+        max(1, round(shape[1] * across_mm / _MM_PER_PIXEL)),
+        max(1, round(shape[0] * down_mm / _MM_PER_PIXEL)),
+    )
+
+
+def _picture(pixels: Colours, caption: str, left: str, right: str) -> Picture:
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
+    uri = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    return Picture(uri, caption, left, right, pixels.shape[1], pixels.shape[0])

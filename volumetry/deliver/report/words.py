@@ -1,0 +1,253 @@
+"""What the page says: the verdict, one sentence, tables. Takes the result document and nothing else."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Document = Mapping[str, Any]
+
+MINUS, TIMES, NONE = "\u2212", "\u00d7", "\u2013"
+
+_VERDICTS = {
+    "measured": ("Measured", "No open question."),
+    "review": ("Measured, review needed", "A reader must look at the points below before the numbers are used."),
+    "refused": (
+        "Not measured: scan refused",
+        "The scan cannot be measured as it was given, so there is no number.",
+    ),
+    "failed": ("Not measured: failure", "The program failed, not the scan, so there is no number."),
+}
+_RULES = {
+    "network": "Ground glass and solid are told apart by the network's classes.",
+    "hu": "Ground glass and solid are told apart by the registered HU bins inside the learned lesion.",
+}
+_REGIONS = (
+    ("sides", "right", "Right lung"),
+    ("sides", "left", "Left lung"),
+    ("zones", "upper", "Upper third"),
+    ("zones", "middle", "Middle third"),
+    ("zones", "lower", "Lower third"),
+)
+BINS = (
+    ("below_-750", "below {0:g}"),
+    ("-750_to_-300", "{0:g} to {1:g}"),
+    ("-300_to_50", "{1:g} to {2:g}"),
+    ("above_50", "above {2:g}"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number of the head line."""
+
+    name: str
+    value: str
+    unit: str
+    below: str
+
+
+def verdict(document: Document) -> tuple[str, str]:
+    """Title and explanation of how the scan ended."""
+    return _VERDICTS[document["status"]]
+
+
+def sentence(document: Document) -> str:
+    """The result in one plain sentence."""
+    if "volumes_ml" not in document:
+        return f"This scan gives no number: {document['message']}"
+    ml, percent = document["volumes_ml"], document["percent_of_lung"]
+    if ml["lesion"] <= 0:
+        return f"No ground glass and no solid disease was found in {millilitres(ml['lung'])} mL of lung."
+    parts = f"{share(percent['ground_glass'])} % ground glass and {share(percent['solid'])} % solid"
+    return (
+        f"{share(percent['lesion'])} % of the lung ({millilitres(ml['lesion'])} of {millilitres(ml['lung'])} mL) "
+        f"is marked as disease: {parts}{_where(document)}."
+    )
+
+
+def figures(document: Document) -> list[Figure]:
+    """The numbers of the head line, with intervals where the model is calibrated."""
+    ml, percent = document["volumes_ml"], document["percent_of_lung"]
+    shown = [
+        Figure(
+            name,
+            share(percent[key]),
+            "% of lung",
+            " · ".join([f"{millilitres(ml[key])} mL", *_interval(document, key)]),
+        )
+        for key, name in (("lesion", "All disease"), ("ground_glass", "Ground glass"), ("solid", "Solid"))
+    ]
+    mean = document.get("mean_lung_hu")
+    below = f"mean {mean:.0f} HU".replace("-", MINUS) if mean is not None else ""
+    return [*shown, Figure("Both lungs", millilitres(ml["lung"]), "mL", below)]
+
+
+def regions(document: Document) -> Iterator[tuple[str, list[str]]]:
+    """Rows of the sides and zones table."""
+    yield "Both lungs", _cells(document["volumes_ml"])
+    for group, key, name in _REGIONS:
+        if key in document.get(group, {}):
+            yield name, _cells(document[group][key])
+
+
+def hu_bins(document: Document, cuts_hu: tuple[float, float, float]) -> Iterator[tuple[str, str, str]]:
+    """Rows of the HU bins: range, mL, share of the lung."""
+    lung = document["volumes_ml"]["lung"]
+    for key, text in BINS:
+        ml = document["hu_bins_ml"][key]
+        yield (
+            text.format(*cuts_hu).replace("-", MINUS),
+            millilitres(ml),
+            share(100 * ml / lung) if lung > 0 else NONE,
+        )
+
+
+def rule(document: Document) -> str:
+    """How ground glass and solid were told apart, and what the other rule would say."""
+    chosen = document["component_rule"]
+    other = "hu" if chosen == "network" else "network"
+    split = document["components_by_rule"][other]
+    told_apart = _RULES[chosen]
+    if document.get("corrected_by") and chosen == "network":
+        told_apart = "Ground glass and solid are told apart by the reader."
+    name = "HU bins" if other == "hu" else "network's classes"
+    return (
+        f"{told_apart} By the {name} they would be {millilitres(split['ground_glass_ml'])} mL "
+        f"and {millilitres(split['solid_ml'])} mL."
+    )
+
+
+def acquisition(document: Document) -> list[tuple[str, str]]:
+    """What the header says of the acquisition."""
+    series = document.get("series") or {}
+    spacing = series.get("spacing_kji_mm")
+    rows = (
+        ("Scanner", " ".join(filter(None, (series.get("manufacturer"), series.get("model_name"))))),
+        ("Slices", _text(series.get("slice_count"))),
+        ("Voxel", f" {TIMES} ".join(f"{mm:.3g}" for mm in reversed(spacing)) + " mm" if spacing else ""),
+        ("Slice thickness", _text(series.get("thickness_mm"), " mm")),
+        ("Matrix", f"{series['columns']} {TIMES} {series['rows']}" if series.get("rows") else ""),
+        ("Kernel", _text(series.get("kernel"))),
+        ("Tube voltage", _text(series.get("kvp"), " kV")),
+        ("Contrast", _yes_no(series.get("contrast"))),
+        ("Position", _text(series.get("patient_position"))),
+        ("Gantry tilt", _text(series.get("tilt_deg") or None, "°")),
+        ("Acquired", _date(series.get("acquisition_date"))),
+    )
+    return [(name, text) for name, text in rows if text]
+
+
+def density(document: Document) -> list[tuple[str, str]]:
+    """Densitometry and what tidying changed."""
+    rows = [
+        ("Mean lung HU", f"{document['mean_lung_hu']:.0f} HU" if document.get("mean_lung_hu") is not None else ""),
+        ("Disease, mass", f"{document['lesion_mass_g']:.1f} g"),
+        (f"Disease, HU {TIMES} mL", f"{document['lesion_weight_hu_ml']:,.0f}"),
+    ]
+    dropped = document.get("dropped_ml") or {}
+    names = {
+        "outside_lungs_ml": "Left out: outside lungs",
+        "lesion_outside_lungs_ml": "Left out: disease there",
+        "holes_filled_ml": "Holes filled",
+        "lesion_specks_ml": "Left out: specks",
+        "class_specks_ml": "Specks reclassed",
+    }
+    rows += [(names[key], f"{millilitres(dropped[key])} mL") for key in names if key in dropped]
+    return [(name, text.replace("-", MINUS)) for name, text in rows if text]
+
+
+def provenance(document: Document) -> list[tuple[str, str]]:
+    """Program, model and digests, so that the number can be traced."""
+    facts = document.get("provenance") or {}
+    rows = (
+        ("Program", _text(facts.get("software_version") and f"volumetry {facts['software_version']}")),
+        ("Model", _text(facts.get("model"))),
+        ("Device", " ".join(filter(None, (facts.get("device"), facts.get("precision"))))),
+        ("Made", _text(facts.get("created"))),
+        ("Model sha256", _text(facts.get("model_sha256"))),
+        ("Settings sha256", _text(facts.get("config_sha256"))),
+        ("Input sha256", _text(facts.get("input_sha256"))),
+        ("Mask sha256", _text(facts.get("mask_sha256"))),
+    )
+    return [(name, text) for name, text in rows if text]
+
+
+def correction(document: Document) -> list[tuple[str, str, str]]:
+    """Rows of a corrected result: what, corrected, automatic. Empty for an automatic one."""
+    automatic = document.get("automatic")
+    if not automatic or "volumes_ml" not in automatic:
+        return []
+    return [
+        (name, _both(document, key), _both(automatic, key))
+        for key, name in (
+            ("lung", "Lung"),
+            ("lesion", "All disease"),
+            ("ground_glass", "Ground glass"),
+            ("solid", "Solid"),
+        )
+    ]
+
+
+def millilitres(ml: float) -> str:
+    """A volume for people: whole mL, with a decimal below 100 mL; a trace is not written as nothing."""
+    if 0 < ml < 0.05:
+        return "<0.1"
+    return f"{ml:,.1f}" if ml < 100 else f"{ml:,.0f}"
+
+
+def share(percent: float) -> str:
+    """A percentage for people, with one decimal; a trace is not written as nothing."""
+    return "<0.1" if 0 < percent < 0.05 else f"{percent:.1f}"
+
+
+def _both(document: Document, key: str) -> str:
+    text = f"{millilitres(document['volumes_ml'][key])} mL"
+    return text if key == "lung" else f"{text} · {share(document['percent_of_lung'][key])} %"
+
+
+def _interval(document: Document, key: str) -> list[str]:
+    limits = (document.get("interval_percent") or {}).get(key)
+    return [f"{share(limits[0])} to {share(limits[1])} %"] if limits else []
+
+
+def _where(document: Document) -> str:
+    """Which side and which third hold most of it, where that is plain."""
+    words = []
+    left, right = (_lesion_share(document["sides"][side]) for side in ("left", "right"))
+    if max(left, right) > 1.5 * min(left, right):
+        more, less = ("right", "left") if right > left else ("left", "right")
+        words.append(
+            f"the {more} lung more ({share(max(left, right))} %) than the {less} ({share(min(left, right))} %)"
+        )
+    zones = {name: zone["lesion"] for name, zone in document["zones"].items()}
+    most = max(zones, key=lambda name: zones[name])
+    if zones[most] > document["volumes_ml"]["lesion"] / 2:
+        words.append(f"mostly in the {most} third")
+    return "; " + ", ".join(words) if words else ""
+
+
+def _lesion_share(volumes: Mapping[str, float]) -> float:
+    return 100 * volumes["lesion"] / volumes["lung"] if volumes["lung"] > 0 else 0.0
+
+
+def _cells(volumes: Mapping[str, float]) -> list[str]:
+    cells = [millilitres(volumes["lung"]), millilitres(volumes["aerated"])]
+    for key in ("ground_glass", "solid", "lesion"):
+        percent = share(100 * volumes[key] / volumes["lung"]) if volumes["lung"] > 0 else NONE
+        cells += [millilitres(volumes[key]), percent]
+    return cells
+
+
+def _text(value: object, unit: str = "") -> str:
+    if value is None or value == "":
+        return ""
+    return f"{value:g}{unit}" if isinstance(value, float) else f"{value}{unit}"
+
+
+def _yes_no(value: object) -> str:
+    return "" if value is None else "yes" if value else "no"
+
+
+def _date(text: str | None) -> str:
+    """DICOM's YYYYMMDD with dashes."""
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if text and len(text) == 8 and text.isdigit() else text or ""

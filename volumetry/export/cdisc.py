@@ -1,0 +1,260 @@
+"""SDTM-shaped files of a batch: what was done (PR), what was found (RE), with what (DI and DU).
+
+The shape follows the SDTM Implementation Guide 3.4 and its Medical Devices supplement; the trial's own data
+manager maps names to the study's controlled terminology, and only a validated conversion is a submission data
+set.
+
+====== ==================== ==============================================================================
+Domain One record per       Filled from
+====== ==================== ==============================================================================
+PR     scan                 PRTRT ``CHEST CT``, PRREFID = scan_id, PRSTDTC = series.acquisition_date
+RE     scan and test        RETESTCD/RETEST/REORRES/REORRESU and RESTRESC/RESTRESN/RESTRESU: table `TESTS`
+DI     device and parameter scanner (SPDEVID from manufacturer and model) and software; DIPARMCD/DIPARM/DIVAL
+DU     scan and parameter   DUTESTCD/DUTEST/DUORRES/DUORRESU: slice thickness, spacing, kernel, kVp
+====== ==================== ==============================================================================
+
+USUBJID is STUDYID-SUBJID, and VISIT the visit, as the manifest gives them; without a manifest the scan id stands
+for the subject, because no patient's identity is known here. A test that was not done has an empty result,
+``RESTAT`` (``PRSTAT``, ``DUSTAT``) ``NOT DONE`` and the reason in ``--REASND``: the scan's code for a test, ``NOT
+IN HEADER`` for a parameter. A result with flags is given, with REEVAL ``READER REVIEW NEEDED``. --SEQ counts
+within a subject and domain. Dates are ISO 8601. Every column is a text but --SEQ and RESTRESN.
+"""
+
+import csv
+import importlib.util
+import io
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from volumetry.deliver.files import prepare_folder, write_whole
+from volumetry.errors import OutputError, UsageError
+from volumetry.export.source import Row, results_of
+
+TESTS = (
+    ("LUNGVOL", "Lung Volume", "volumes_ml.lung", "mL"),
+    ("LESVOL", "Lung Lesion Volume", "volumes_ml.lesion", "mL"),
+    ("GGOVOL", "Ground Glass Volume", "volumes_ml.ground_glass", "mL"),
+    ("SOLIDVOL", "Solid Component Volume", "volumes_ml.solid", "mL"),
+    ("LESPCT", "Lesion Share of Lung Volume", "percent_of_lung.lesion", "%"),
+    ("GGOPCT", "Ground Glass Share of Lung Volume", "percent_of_lung.ground_glass", "%"),
+    ("SOLIDPCT", "Solid Share of Lung Volume", "percent_of_lung.solid", "%"),
+    ("LUNGHU", "Mean Lung Attenuation", "mean_lung_hu", "HU"),
+)
+"""RETESTCD, RETEST, column of results.csv, unit."""
+_USE = (
+    ("SLCTHICK", "Slice Thickness", "series.thickness_mm", "mm"),
+    ("KERNEL", "Convolution Kernel", "series.kernel", ""),
+    ("KVP", "Peak Tube Voltage", "series.kvp", "kV"),
+)
+_COLUMNS = {
+    "pr": ("PRSEQ", "PRREFID", "PRTRT", "PRSTAT", "PRREASND", "VISIT", "PRSTDTC"),
+    "re": (
+        *("RESEQ", "REREFID", "SPDEVID", "RETESTCD", "RETEST", "REORRES", "REORRESU", "RESTRESC", "RESTRESN"),
+        *("RESTRESU", "RESTAT", "REREASND", "REMETHOD", "REEVAL", "VISIT", "REDTC"),
+    ),
+    "du": (
+        *("SPDEVID", "DUSEQ", "DUREFID", "DUTESTCD", "DUTEST", "DUORRES", "DUORRESU", "DUSTAT", "DUREASND"),
+        *("VISIT", "DUDTC"),
+    ),
+    "di": ("SPDEVID", "DISEQ", "DIPARMCD", "DIPARM", "DIVAL"),
+}
+_NUMBERS = {"PRSEQ", "RESEQ", "DUSEQ", "DISEQ", "RESTRESN"}
+_SOFTWARE = "VOLUMETRY"
+_LONGEST = 200
+"""Characters of a text in a version 5 transport file."""
+
+Record = dict[str, Any]
+
+
+def export_cdisc(batch: Path, out: Path, study: str, *, xpt: bool | None = None) -> list[str]:
+    """Write pr.csv, re.csv, di.csv and du.csv, and the same as SAS transport files if pyreadstat is installed.
+
+    Parameters
+    ----------
+    batch
+        A batch's folder.
+    out
+        Where the files go; made if missing.
+    study
+        STUDYID.
+    xpt
+        True demands the transport files, False leaves them out; None writes them if it can.
+
+    Returns
+    -------
+    list of str
+        Names of the files written.
+
+    Raises
+    ------
+    UsageError
+        If the folder is no batch's, the study has no name, or XPT is demanded without pyreadstat.
+    OutputError
+        If a file cannot be written.
+    """
+    can = importlib.util.find_spec("pyreadstat") is not None
+    if xpt and not can:
+        raise UsageError("XPT needs pyreadstat", hint="Install it with: pip install 'volumetry[cdisc]'")
+    if not study.strip():
+        raise UsageError("CDISC files need the study's id")
+    prepare_folder(out)
+    names = []
+    for domain, records in domains(results_of(batch), study.strip()).items():
+        names.append(f"{domain}.csv")
+        write_whole(out / f"{domain}.csv", _csv(records))
+        if xpt or (xpt is None and can):
+            names.append(f"{domain}.xpt")
+            _write_xpt(out / f"{domain}.xpt", domain, records)
+    return names
+
+
+def domains(rows: Iterable[Row], study: str) -> dict[str, list[Record]]:
+    """Records of each domain, their columns in SDTM's order."""
+    found: dict[str, list[Record]] = {domain: [] for domain in _COLUMNS}
+    devices: dict[str, list[tuple[str, str, str]]] = {}
+    makers: dict[str, Callable[[Row], Iterator[Record]]] = {"pr": _procedures, "re": _results, "du": _uses}
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    for row in rows:
+        devices |= dict(_devices(row))
+        subject = row.get("subject") or row["scan_id"]
+        for domain, make in makers.items():
+            for record in make(row):
+                counts[domain, subject] += 1
+                record[f"{domain.upper()}SEQ"] = counts[domain, subject]
+                fixed = {"STUDYID": study, "DOMAIN": domain.upper(), "USUBJID": f"{study}-{subject}"}
+                found[domain].append(_ordered(domain, {**fixed, **record}))
+    for device, facts in sorted(devices.items()):
+        for seq, (code, name, value) in enumerate(facts, 1):
+            record = {"STUDYID": study, "DOMAIN": "DI", "SPDEVID": device, "DISEQ": seq}
+            found["di"].append(_ordered("di", {**record, "DIPARMCD": code, "DIPARM": name, "DIVAL": value}))
+    return found
+
+
+def _procedures(row: Row) -> Iterator[Record]:
+    yield {"PRREFID": row["scan_id"], "PRTRT": "CHEST CT", "VISIT": row["visit"], "PRSTDTC": _date(row)}
+
+
+def _results(row: Row) -> Iterator[Record]:
+    for code, name, column, unit in TESTS:
+        common = {
+            "REREFID": row["scan_id"],
+            "RETESTCD": code,
+            "RETEST": name,
+            "REMETHOD": "CT SCAN",
+            "VISIT": row["visit"],
+            "REDTC": _date(row),
+        }
+        value = row.get(column, "")
+        if not value:
+            reason = row["code"] or "NOT MEASURED"
+            yield {**common, "RESTAT": "NOT DONE", "REREASND": reason}
+            continue
+        yield {
+            **common,
+            "SPDEVID": _SOFTWARE,
+            "REORRES": value,
+            "REORRESU": unit,
+            "RESTRESC": value,
+            "RESTRESN": float(value),
+            "RESTRESU": unit,
+            "REEVAL": "READER REVIEW NEEDED" if row["status"] == "review" else "",
+        }
+
+
+def _uses(row: Row) -> Iterator[Record]:
+    if not row.get("series.series_uid"):
+        return
+    for code, name, column, unit in _USE:
+        value = row.get(column, "")
+        common = {"SPDEVID": _scanner(row), "DUREFID": row["scan_id"], "DUTESTCD": code, "DUTEST": name}
+        common |= {"VISIT": row["visit"], "DUDTC": _date(row)}
+        if value:
+            yield {**common, "DUORRES": value, "DUORRESU": unit}
+        else:
+            yield {**common, "DUSTAT": "NOT DONE", "DUREASND": "NOT IN HEADER"}
+
+
+def _devices(row: Row) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    if row.get("series.series_uid"):
+        facts = [
+            ("MANUF", "Manufacturer", row.get("series.manufacturer", "")),
+            ("MODEL", "Model Number", row.get("series.model_name", "")),
+            ("DEVTYPE", "Device Type", "CT SCANNER"),
+        ]
+        yield _scanner(row), [fact for fact in facts if fact[2]]
+    if row.get("provenance.software_version"):
+        model = f"{row['provenance.model']} sha256 {row['provenance.model_sha256'] or 'none'}"
+        version = row["provenance.software_version"]
+        facts = [("DEVTYPE", "Device Type", "SOFTWARE"), ("SFTWRVER", "Software Version", version)]
+        yield _SOFTWARE, [*facts, ("MODELVER", "Model Version", model)]
+
+
+def _scanner(row: Row) -> str:
+    text = f"{row.get('series.manufacturer', '')} {row.get('series.model_name', '')}".strip()
+    return text.upper() or "UNKNOWN SCANNER"
+
+
+def _date(row: Row) -> str:
+    """DICOM's ``20260131`` as ISO 8601; empty if the header has none."""
+    date = row.get("series.acquisition_date", "")
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdecimal() else ""
+
+
+def _ordered(domain: str, record: Record) -> Record:
+    first = ("STUDYID", "DOMAIN", "USUBJID") if domain != "di" else ("STUDYID", "DOMAIN")
+    empty: Record = {name: None if name in _NUMBERS else "" for name in (*first, *_COLUMNS[domain])}
+    return {name: record.get(name, blank) for name, blank in empty.items()}
+
+
+def _csv(records: list[Record]) -> bytes:
+    text = io.StringIO(newline="")
+    if records:
+        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+        writer.writeheader()
+        for record in records:
+            writer.writerow({name: _plain(value) for name, value in record.items()})
+    return text.getvalue().encode("utf-8")
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  a text or a number
+    starts = ("=", "+", "-", "@", "\t", "\r")
+    return f"'{value}" if isinstance(value, str) and value.startswith(starts) and not _is_number(value) else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _write_xpt(path: Path, domain: str, records: list[Record]) -> None:
+    """SAS transport version 5: ASCII, at most 200 characters."""
+    import pandas as pd
+    import pyreadstat
+
+    columns = list(records[0]) if records else list(_ordered(domain, {}))
+    frame = pd.DataFrame(
+        {
+            name: [record[name] for record in records]
+            if name in _NUMBERS
+            else [_ascii(record[name]) for record in records]
+            for name in columns
+        }
+    )
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        pyreadstat.write_xport(frame, str(draft), table_name=domain.upper(), file_format_version=5)
+        content = draft.read_bytes()
+    except OSError as wrong:
+        raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
+    finally:
+        draft.unlink(missing_ok=True)
+    write_whole(path, content)
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode("ascii")[:_LONGEST]

@@ -1,0 +1,75 @@
+"""results.parquet: results.csv with types. What was not measured is null, never 0 or NaN."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from volumetry.errors import OutputError, UsageError
+from volumetry.export.source import Row, results_of, table_schema
+
+KEYS = ("subject", "visit", "site")
+_ROWS_PER_GROUP = 10_000
+_PARSE: dict[str, Callable[[str], Any]] = {
+    "number": float,
+    "integer": int,
+    "boolean": lambda text: text == "true",
+    "text": str,
+}
+
+
+def export_parquet(batch: Path, path: Path) -> int:
+    """Write a batch's rows as one Parquet file.
+
+    Columns are those of results.csv in their order, then ``subject``, ``visit`` and ``site``.
+
+    Parameters
+    ----------
+    batch
+        A batch's folder.
+    path
+        The file to write.
+
+    Returns
+    -------
+    int
+        Rows written.
+
+    Raises
+    ------
+    UsageError
+        If pyarrow is not installed, or the folder is no batch's.
+    OutputError
+        If the file cannot be written.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise UsageError("Parquet needs pyarrow", hint="Install it with: pip install 'volumetry[parquet]'")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {**table_schema(), **dict.fromkeys(KEYS, "text")}
+    arrow = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "text": pa.string()}
+    schema = pa.schema([(name, arrow[kind]) for name, kind in kinds.items()])
+    draft = path.with_name(f".{path.name}.part")
+    written = 0
+    try:
+        with pq.ParquetWriter(draft, schema) as writer:
+            for rows in _groups(results_of(batch)):
+                written += len(rows)
+                writer.write_table(pa.Table.from_pylist([_typed(row, kinds) for row in rows], schema))
+        draft.replace(path)
+    except OSError as wrong:
+        raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
+    finally:
+        draft.unlink(missing_ok=True)
+    return written
+
+
+def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while group := list(islice(rows, _ROWS_PER_GROUP)):
+        yield group
+
+
+def _typed(row: Row, kinds: dict[str, str]) -> dict[str, Any]:
+    return {name: _PARSE[kind](row[name]) if row.get(name) else None for name, kind in kinds.items()}

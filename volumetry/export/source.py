@@ -1,0 +1,67 @@
+"""The tables of a batch as they are read back: every cell a text, and what the schema says it means."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from volumetry.deliver import columns, result_schema
+from volumetry.errors import UsageError
+
+Row = Mapping[str, str]
+
+
+def table_schema() -> dict[str, str]:
+    """Type of each column of results.csv, in order: ``number``, ``integer``, ``boolean`` or ``text``.
+
+    The table is the published schema of result.json, flattened with dots; ``volumetry/deliver/result.schema.json``
+    describes each key.
+
+    Examples
+    --------
+    >>> table_schema()["volumes_ml.lung"], table_schema()["scan_id"]
+    ('number', 'text')
+    """
+    return {name: _type_of(name) for name in columns()}
+
+
+def results_of(folder: Path) -> Iterator[Row]:
+    """Rows of a batch's results.csv, with ``subject``, ``visit`` and ``site`` from scans.csv where they are known.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds no results.csv with its columns.
+    """
+    keys = {row["scan_id"]: row for row in _rows(folder / "scans.csv")} if (folder / "scans.csv").is_file() else {}
+    for row in _rows(folder / "results.csv"):
+        if "scan_id" not in row or "status" not in row:
+            raise UsageError("results.csv lacks its columns")
+        known = keys.get(row["scan_id"], {})
+        yield {**row, **{name: known.get(name, "") for name in ("subject", "visit", "site")}}
+
+
+def unquoted(text: str) -> str:
+    """A text cell without the apostrophe that keeps spreadsheets from taking it for a formula."""
+    return text[1:] if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                yield {name: unquoted(cell) for name, cell in row.items()}
+    except (OSError, UnicodeDecodeError, csv.Error) as wrong:
+        raise UsageError(f"cannot read {path.name}: is this a batch's folder?") from wrong
+
+
+def _type_of(column: str) -> str:
+    schema: Any = result_schema()
+    for key in column.split("."):
+        schema = schema["properties"][key]
+    declared = schema.get("type", "integer" if isinstance(schema.get("const"), int) else "string")
+    kinds = {declared} if isinstance(declared, str) else set(declared)
+    kinds.discard("null")
+    if kinds <= {"number", "integer"} and kinds:
+        return "number" if "number" in kinds else "integer"
+    return "boolean" if kinds == {"boolean"} else "text"

@@ -1,0 +1,12 @@
+"""An edited mask comes back: the same scan measured on it, beside the automatic result.
+
+::
+
+    edited        the mask file, NIfTI or DICOM SEG, onto the scan's own grid, or why not
+    correction    measure, judge and write corrections/<n>/; the automatic result stays as it is
+"""
+
+from volumetry.remeasure.correction import remeasure
+from volumetry.remeasure.edited import read_edited_mask
+
+__all__ = ["read_edited_mask", "remeasure"]

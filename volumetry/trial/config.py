@@ -1,0 +1,196 @@
+"""Settings of the trial's tables: ``configs/trial.toml`` holds every key, a user's file states differences."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from volumetry.config import _merged, _read_toml  # one way to lay a settings file over another
+from volumetry.errors import ConfigError
+
+Grade = Literal["A", "B", "C"]
+MeasureName = Literal["lesion", "solid", "ground_glass"]
+ScaleName = Literal["relative_percent", "absolute_points"]
+Share = Field(gt=0, lt=1)
+
+
+def plain(name: str) -> str:
+    """A visit's or an arm's name for comparison: no case, spaces, hyphens or underscores.
+
+    >>> plain("Day 28") == plain("day-28") == plain("DAY_28")
+    True
+    """
+    return "".join(c for c in name.casefold() if c not in " \t-_")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Baseline(_Section):
+    """Which visit is the baseline."""
+
+    names: tuple[str, ...] = Field(min_length=1)
+
+
+class PlannedVisit(_Section):
+    """One planned visit: the names it goes by, its day and the window around it, ends included."""
+
+    visit: str = Field(min_length=1)
+    names: tuple[str, ...] = Field(min_length=1)
+    day: float
+    earliest: float
+    latest: float
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "PlannedVisit":
+        if not self.earliest <= self.day <= self.latest:
+            raise ValueError(f"{self.visit}: earliest, day, latest must rise")
+        return self
+
+
+class Windows(_Section):
+    """How rows are given to planned visits."""
+
+    assign: Literal["label", "day"]
+    unscheduled: tuple[str, ...]
+    max_day: float = Field(gt=0)
+    planned: tuple[PlannedVisit, ...]
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "Windows":
+        names = [plain(name) for visit in self.planned for name in {plain(n) for n in visit.names}]
+        if len(set(names)) < len(names):
+            raise ValueError("two planned visits share a name")
+        return self
+
+    def named(self, name: str) -> PlannedVisit | None:
+        """The planned visit that goes by this name."""
+        return next((v for v in self.planned if plain(name) in {plain(n) for n in v.names}), None)
+
+
+class Arms(_Section):
+    """Which arm is the reference."""
+
+    reference: tuple[str, ...] = Field(min_length=1)
+
+
+class Endpoint(_Section):
+    """What the trial asks first."""
+
+    primary_measure: MeasureName
+    primary_visit: str
+    primary_scale: ScaleName
+    scales: tuple[ScaleName, ...] = Field(min_length=1)
+    small_baseline_percent: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _primary_is_computed(self) -> "Endpoint":
+        if self.primary_scale not in self.scales:
+            raise ValueError("primary_scale must be one of scales")
+        return self
+
+
+class NormalCt(_Section):
+    """When a CT counts as normal."""
+
+    lesion_percent_below: float = Field(gt=0, le=100)
+
+
+class Columns(_Section):
+    """What the further columns of visits.csv are."""
+
+    yes_no: tuple[str, ...]
+    numeric: tuple[str, ...]
+    ignore: tuple[str, ...]
+    missing_words: tuple[str, ...]
+
+
+class Statistics(_Section):
+    """How arms are summarised and compared."""
+
+    ci_level: float = Share
+    quartiles: Literal[
+        "linear", "median_unbiased", "normal_unbiased", "weibull", "hazen", "averaged_inverted_cdf", "inverted_cdf"
+    ]
+    exact_below_n: int = Field(ge=0, le=100)
+    multiplicity: Literal["none", "holm"]
+    simulations: int = Field(ge=100)
+    seed: int = Field(ge=0)
+    interval_level: float = Share
+    repeated_measures: bool
+
+
+class Pair(_Section):
+    """Limits and grades of the comparability of two scans."""
+
+    volume_b: float = Share
+    volume_c: float = Share
+    thickness_tolerance_mm: float = Field(ge=0)
+    thin_mm: float = Field(gt=0)
+    thick_mm: float = Field(gt=0)
+    kvp_tolerance: float = Field(ge=0)
+    density_tolerance_hu: float = Field(gt=0)
+    kernel_families: tuple[tuple[str, ...], ...]
+    kernel_grade: Grade
+    kvp_grade: Grade
+    contrast_changed_grade: Grade
+    contrast_both_grade: Grade
+    scanner_grade: Grade
+    position_grade: Grade
+    coverage_grade: Grade
+    density_grade: Grade
+
+    @model_validator(mode="after")
+    def _rising(self) -> "Pair":
+        if not (self.volume_b < self.volume_c and self.thin_mm < self.thick_mm):
+            raise ValueError("volume_b < volume_c and thin_mm < thick_mm must hold")
+        return self
+
+
+class TrialConfig(_Section):
+    """All settings of the trial's tables."""
+
+    baseline: Baseline
+    windows: Windows
+    arms: Arms
+    endpoint: Endpoint
+    normal_ct: NormalCt
+    columns: Columns
+    statistics: Statistics
+    pair: Pair
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the resolved settings, whatever files they came from."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def load_trial_config(*files: Path) -> TrialConfig:
+    """Settings from the shipped ``trial.toml``, then each file; later ones win key by key, lists as a whole.
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing or not TOML, or a key is unknown, missing or out of range.
+
+    Examples
+    --------
+    >>> load_trial_config().statistics.multiplicity
+    'none'
+    """
+    merged: dict[str, Any] = {}
+    for path in (Path("trial"), *files):
+        merged = _merged(merged, _read_toml(path))
+    try:
+        return TrialConfig.model_validate(merged)
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False, include_context=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        names = ", ".join(path.name for path in files) or "trial.toml"
+        raise ConfigError(
+            f"{names}: {key}: {first['msg']}", hint="Compare the file with configs/trial.toml."
+        ) from wrong

@@ -1,0 +1,185 @@
+"""Other outcomes: further numeric columns through the same comparison, yes/no findings and normal CT as counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from volumetry.trial.change import Change
+from volumetry.trial.compare import POOLED, Comparison, Contrast, arm_of, compare, follow_ups
+from volumetry.trial.config import TrialConfig
+from volumetry.trial.statistics import Interval, Summary, Values, fisher, median_interval, summarise, woolf
+from volumetry.trial.tables import Cell
+from volumetry.trial.visits import Visits
+from volumetry.trial.windows import Placement
+
+EVENT_COLUMNS = (
+    *("outcome", "visit", "arm_a", "arm_b", "events_a", "n_a", "events_b", "n_b", "percent_a", "percent_b"),
+    *("p", "odds_ratio", "ci_low", "ci_high", "reason"),
+)
+SUMMARY_COLUMNS = (
+    *("measure", "quantity", "visit", "arm", "n", "median", "q1", "q3", "mean", "sd", "min", "max"),
+    *("median_ci_low", "median_ci_high"),
+)
+NORMAL_CT = "normal_ct"
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Counts of one yes/no outcome at one visit; `n` counts those for whom it is known."""
+
+    outcome: str
+    visit: str
+    arm_a: str
+    arm_b: str | None
+    events_a: int
+    n_a: int
+    events_b: int | None = None
+    n_b: int | None = None
+    p: float | None = None
+    odds_ratio: float | None = None
+    interval: Interval | None = None
+    reason: str = ""
+
+    def row(self) -> dict[str, Cell]:
+        """The cells of events.csv."""
+        return {
+            **{name: getattr(self, name) for name in EVENT_COLUMNS if hasattr(self, name)},
+            "percent_a": 100 * self.events_a / self.n_a if self.n_a else None,
+            "percent_b": 100 * (self.events_b or 0) / self.n_b if self.n_b else None,
+            "ci_low": self.interval.low if self.interval else None,
+            "ci_high": self.interval.high if self.interval else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ArmSummary:
+    """One line of summary.csv: a quantity at a visit in an arm."""
+
+    measure: str
+    quantity: str
+    visit: str
+    arm: str
+    summary: Summary
+    median_interval: tuple[float, float] | None
+
+    def row(self) -> dict[str, Cell]:
+        """The cells of summary.csv."""
+        s = self.summary
+        ends = self.median_interval or (None, None)
+        values = (s.n, s.median, s.q1, s.q3, s.mean, s.sd, s.low, s.high, *ends)
+        names = (self.measure, self.quantity, self.visit, self.arm)
+        return dict(zip(SUMMARY_COLUMNS, (*names, *values), strict=True))
+
+
+def numeric_outcomes(
+    placements: Sequence[Placement], visits: Visits, contrasts: Sequence[Contrast], config: TrialConfig
+) -> list[Comparison]:
+    """Value and change from baseline of every numeric column, at the visits that have any."""
+    rows = []
+    for extra in (e for e in visits.extras if e.kind == "numeric"):
+        known = values_at(placements, extra.column)
+        base = {subject: value for (subject, visit), value in known.items() if visit == visits.baseline}
+        for visit in [v for v in _visits_of(placements) if v != visits.baseline]:
+            at_visit = {subject: value for (subject, at), value in known.items() if at == visit}
+            change = {s: value - base[s] for s, value in at_visit.items() if s in base}
+            for scale, by_subject in (("value", at_visit), ("change", change)):
+                if not by_subject:
+                    continue
+                by_arm = _by_arm(by_subject, visits)
+                for contrast in contrasts:
+                    done = compare(contrast, by_arm, config.statistics)
+                    rows.append(replace(done, measure=extra.column, scale=scale, visit=visit))
+    return rows
+
+
+def event_outcomes(
+    placements: Sequence[Placement],
+    changes: Sequence[Change],
+    visits: Visits,
+    contrasts: Sequence[Contrast],
+    config: TrialConfig,
+) -> list[Events]:
+    """Normal CT at every follow-up, and every yes/no column at the visits that have it."""
+    limit = config.normal_ct.lesion_percent_below
+    normal = {
+        (c.subject, c.visit): float(c.levels["value_percent"] < limit)
+        for c in changes
+        if c.measure == "lesion" and not c.is_baseline and "value_percent" in c.levels
+    }
+    columns = [(NORMAL_CT, normal)]
+    columns += [(e.column, values_at(placements, e.column)) for e in visits.extras if e.kind == "yes_no"]
+    rows = []
+    for outcome, known in columns:
+        for visit in _visits_of(placements):
+            by_subject = {subject: value for (subject, at), value in known.items() if at == visit}
+            if by_subject or (outcome == NORMAL_CT and visit in follow_ups(changes)):
+                by_arm = _by_arm(by_subject, visits)
+                rows += [_events(outcome, visit, contrast, by_arm, config) for contrast in contrasts]
+    return rows
+
+
+def summaries(
+    placements: Sequence[Placement], changes: Sequence[Change], visits: Visits, config: TrialConfig
+) -> list[ArmSummary]:
+    """Every quantity at every visit in every arm, the baseline included."""
+    found: dict[tuple[str, str, str, str], list[float]] = {}
+    for change in changes:
+        for name, value in (*change.levels.items(), *change.changes.items()):
+            if name.startswith("baseline_") or (name == "lung_ml" and change.measure != "lesion"):
+                continue
+            measure = "lung" if name == "lung_ml" else change.measure
+            quantity = "ml" if name == "lung_ml" else name.removeprefix("value_")
+            found.setdefault((measure, quantity, change.visit, arm_of(change)), []).append(value)
+    for extra in (e for e in visits.extras if e.kind == "numeric"):
+        for (subject, visit), value in values_at(placements, extra.column).items():
+            found.setdefault((extra.column, "value", visit, visits.arms.get(subject, POOLED)), []).append(value)
+    level, quartiles = config.statistics.ci_level, config.statistics.quartiles
+    order = {visit: n for n, visit in enumerate(_visits_of(placements))}
+    rows = [
+        ArmSummary(*key, summarise(np.array(values), quartiles), median_interval(np.array(values), level))
+        for key, values in found.items()
+    ]
+    measures = list(dict.fromkeys(row.measure for row in rows))
+    quantities = list(dict.fromkeys(row.quantity for row in rows))
+    return sorted(
+        rows, key=lambda r: (measures.index(r.measure), quantities.index(r.quantity), order[r.visit], r.arm)
+    )
+
+
+def values_at(placements: Sequence[Placement], column: str) -> dict[tuple[str, str], float]:
+    """Known values of a further column by subject and visit; yes is 1, no is 0."""
+    return {
+        (p.subject, p.visit): float(p.row.values[column])
+        for p in placements
+        if p.row is not None and column in p.row.values
+    }
+
+
+def _visits_of(placements: Sequence[Placement]) -> list[str]:
+    return list(dict.fromkeys(p.visit for p in placements))
+
+
+def _by_arm(by_subject: dict[str, float], visits: Visits) -> dict[str, Values]:
+    found: dict[str, list[float]] = {}
+    for subject, value in by_subject.items():
+        found.setdefault(visits.arms.get(subject, POOLED), []).append(value)
+    return {arm: np.array(values) for arm, values in found.items()}
+
+
+def _events(
+    outcome: str, visit: str, contrast: Contrast, by_arm: dict[str, Values], config: TrialConfig
+) -> Events:
+    arm_a, arm_b = contrast
+    of_a = by_arm.get(arm_a, np.empty(0))
+    row = Events(outcome, visit, arm_a, arm_b, int(of_a.sum()), int(of_a.size))
+    if arm_b is None:
+        return replace(row, reason="ONE_ARM")
+    of_b = by_arm.get(arm_b, np.empty(0))
+    row = replace(row, events_b=int(of_b.sum()), n_b=int(of_b.size))
+    counts = (row.events_a, row.n_a, int(of_b.sum()), int(of_b.size))
+    if not of_a.size or not of_b.size:
+        return replace(row, reason="NO_VALUES")
+    ratio = woolf(*counts, config.statistics.ci_level)
+    row = replace(row, p=fisher(*counts))
+    return replace(row, odds_ratio=ratio[0], interval=ratio[1]) if ratio else replace(row, reason="ZERO_CELL")

@@ -1,0 +1,174 @@
+"""What the scans measured: ``results.csv`` of a batch, or any table with its first columns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from volumetry.domain import Status
+from volumetry.errors import UsageError
+from volumetry.trial.tables import Problems, Row, Table, number_in, read_table
+
+MEASURES = ("lesion", "solid", "ground_glass")
+_SHARES = tuple(f"percent_of_lung.{measure}" for measure in MEASURES)
+_VOLUMES = ("volumes_ml.lung", *(f"volumes_ml.{measure}" for measure in MEASURES))
+_RULES = tuple(f"components_by_rule.{r}.{c}_ml" for r in ("network", "hu") for c in ("solid", "ground_glass"))
+_OTHER_NUMBERS = (
+    "lesion_weight_hu_ml",
+    "lesion_mass_g",
+    "mean_lung_hu",
+    "series.thickness_mm",
+    "series.kvp",
+    *_RULES,
+)
+_TEXTS = ("series.kernel", "series.manufacturer", "series.model_name", "series.patient_position")
+PROVENANCE = (
+    *("provenance.software_version", "provenance.model", "provenance.model_sha256", "provenance.config_sha256"),
+    "component_rule",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRow:
+    """What one scan gave; what is not known is absent from the mappings.
+
+    Parameters
+    ----------
+    code
+        Why there is no number; None for a scan with numbers.
+    percent, ml
+        By measure; `ml` also holds ``lung``. Empty if the scan was refused or failed.
+    interval_percent
+        [low, high] of each share, where the results give one.
+    numbers
+        Further numbers by the name of their column.
+    facts
+        What the header said, and which program measured, by the name of the column.
+    flags
+        Codes the scan earned; None where the table does not tell.
+    """
+
+    scan_id: str
+    status: Status
+    code: str | None
+    percent: Mapping[str, float] = field(default_factory=dict)
+    ml: Mapping[str, float] = field(default_factory=dict)
+    interval_percent: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] | None = None
+
+    @property
+    def is_evaluable(self) -> bool:
+        """Whether the scan has numbers."""
+        return self.code is None
+
+    @property
+    def aerated_hu(self) -> float | None:
+        """Mean HU of the lesion-free lung: (mean lung HU x lung - lesion weight) / (lung - lesion)."""
+        mean_hu, weight = self.numbers.get("mean_lung_hu"), self.numbers.get("lesion_weight_hu_ml")
+        if mean_hu is None or weight is None or "lung" not in self.ml:
+            return None
+        aerated_ml = self.ml["lung"] - self.ml["lesion"]
+        return (mean_hu * self.ml["lung"] - weight) / aerated_ml if aerated_ml > 0 else None
+
+
+def results_file(results: Path) -> Path:
+    """The table itself, given a batch's folder or the table; raises UsageError if a folder holds none."""
+    if not results.is_dir():
+        return results
+    table = results / "results.csv"
+    if not table.is_file():
+        raise UsageError(f"the folder {results.name} holds no results.csv: give a batch's folder or a table")
+    return table
+
+
+def read_results(results: Path) -> dict[str, ScanRow]:
+    """Every scan by its id.
+
+    A refused or failed scan has its code and no number, whatever stands in its cells.
+
+    Raises
+    ------
+    UsageError
+        If there is no table.
+    TableError
+        If a column is missing, a scan is there twice, or a cell is not what it must be.
+    """
+    table = read_table(results_file(results), ("scan_id", "status", *_VOLUMES, *_SHARES))
+    problems = Problems(table.name)
+    scans: dict[str, ScanRow] = {}
+    first_seen: dict[str, int] = {}
+    for row in table.rows:
+        scan = _scan_of(row, table, problems)
+        if scan.scan_id in first_seen:
+            problems.add(row.number, "scan_id", f"the same scan as in row {first_seen[scan.scan_id]}")
+        first_seen.setdefault(scan.scan_id, row.number)
+        scans.setdefault(scan.scan_id, scan)
+    problems.raise_if_any()
+    return scans
+
+
+def _scan_of(row: Row, table: Table, problems: Problems) -> ScanRow:
+    scan_id, status_text = row.cells["scan_id"], row.cells["status"].casefold()
+    if not scan_id:
+        problems.add(row.number, "scan_id", "is empty")
+    if status_text not in set(Status):
+        problems.add(row.number, "status", f"must be one of {', '.join(Status)}")
+        return ScanRow(scan_id, Status.FAILED, "UNKNOWN_STATUS")
+    status = Status(status_text)
+    facts = {name: row.cells[name] for name in (*_TEXTS, *PROVENANCE, "series.contrast") if row.cells.get(name)}
+    if status in (Status.REFUSED, Status.FAILED):
+        return ScanRow(scan_id, status, row.cells.get("code") or status.upper(), facts=facts)
+    shares = {name: _number(row, name, problems, 0, 100) for name in _SHARES}
+    volumes = {name: _number(row, name, problems, 0) for name in _VOLUMES}
+    others = {name: _number(row, name, problems) for name in _OTHER_NUMBERS if name in table.columns}
+    if volumes["volumes_ml.lung"] == 0:
+        problems.add(row.number, "volumes_ml.lung", "must be above 0 mL in a scan that was measured")
+    if None in shares.values() or None in volumes.values():
+        return ScanRow(scan_id, status, "NOT_MEASURED", facts=facts)
+    return ScanRow(
+        scan_id,
+        status,
+        None,
+        percent=_known(shares),
+        ml=_known(volumes),
+        interval_percent=_intervals(row, problems),
+        numbers={name: value for name, value in others.items() if value is not None},
+        facts=facts,
+        flags=tuple(c for c in row.cells["flags"].split(";") if c) if "flags" in table.columns else None,
+    )
+
+
+def _number(
+    row: Row, column: str, problems: Problems, low: float | None = None, high: float | None = None
+) -> float | None:
+    text = row.cells[column]
+    if not text:
+        return None
+    value = number_in(text)
+    if value is None:
+        problems.add(row.number, column, f"{text!r} is not a number")
+    elif (low is not None and value < low) or (high is not None and value > high):
+        allowed = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
+        problems.add(row.number, column, f"{text} is not {allowed}")
+        return None
+    return value
+
+
+def _known(numbers: Mapping[str, float | None]) -> dict[str, float]:
+    return {name.partition(".")[2]: value for name, value in numbers.items() if value is not None}
+
+
+def _intervals(row: Row, problems: Problems) -> dict[str, tuple[float, float]]:
+    found: dict[str, tuple[float, float]] = {}
+    for measure in MEASURES:
+        column = f"interval_percent.{measure}"
+        text = row.cells.get(column, "")
+        if not text:
+            continue
+        ends = [number_in(part.strip()) for part in text.split(";")]
+        if len(ends) != 2 or ends[0] is None or ends[1] is None or ends[0] > ends[1]:
+            problems.add(row.number, column, f"{text!r} is not an interval such as 8.1;9.4")
+        else:
+            found[measure] = (ends[0], ends[1])
+    return found

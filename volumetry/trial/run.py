@@ -1,0 +1,219 @@
+"""The whole room in one call: two tables in, one folder of tables, figures and a report out."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from volumetry import __version__
+from volumetry.deliver.files import prepare_folder, set_aside, write_whole
+from volumetry.trial import change, compare, layout, missing, mixed, outcomes, wording
+from volumetry.trial.change import Change, changes_of
+from volumetry.trial.compare import Comparison, Contrast, contrasts_of
+from volumetry.trial.config import TrialConfig, load_trial_config
+from volumetry.trial.figures import Picture, pictures
+from volumetry.trial.mixed import ModelDifference, repeated_measures
+from volumetry.trial.outcomes import ArmSummary, Events, event_outcomes, numeric_outcomes, summaries
+from volumetry.trial.propagate import with_measurement
+from volumetry.trial.report import report_html, table_html
+from volumetry.trial.results import ScanRow, read_results, results_file
+from volumetry.trial.tables import Cell, csv_bytes
+from volumetry.trial.visits import Visits, read_visits
+from volumetry.trial.windows import Placement, place
+
+TITLE = "CT endpoint: trial tables"
+NAMES = (
+    *(
+        "endpoint.csv",
+        "changes.csv",
+        "events.csv",
+        "secondary.csv",
+        "sensitivity.csv",
+        "summary.csv",
+        "missing.csv",
+    ),
+    *("mixed.csv", "table.csv", "table.tex", "table.html", "methods.txt", "report.html", "figures", "trial.json"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Every number of the trial's tables.
+
+    Parameters
+    ----------
+    contrasts
+        Each arm with the reference; (arm, None) where nothing is compared.
+    endpoint, secondary, sensitivity, numeric
+        Comparisons of the shares, of mL and mass, under other rules, and of further numeric columns.
+    models
+        The repeated-measures model; empty unless the settings ask for it.
+    """
+
+    visits: Visits
+    scans: Mapping[str, ScanRow]
+    placements: Sequence[Placement]
+    changes: Sequence[Change]
+    contrasts: Sequence[Contrast]
+    endpoint: Sequence[Comparison]
+    secondary: Sequence[Comparison]
+    sensitivity: Sequence[Comparison]
+    numeric: Sequence[Comparison]
+    events: Sequence[Events]
+    summaries: Sequence[ArmSummary]
+    models: Sequence[ModelDifference]
+    missing: Sequence[Mapping[str, Cell]]
+    config: TrialConfig
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOutcome:
+    """What a run made.
+
+    Parameters
+    ----------
+    folder
+        Where it lies.
+    files_sha256
+        Every file written, by its name in the folder.
+    warnings
+        What a reader must know before believing the table.
+    """
+
+    folder: Path
+    analysis: Analysis
+    files_sha256: Mapping[str, str]
+    warnings: Sequence[str]
+
+
+def run_trial(results: Path, visits: Path, out: Path, config: Path | None = None) -> TrialOutcome:
+    """Read both tables, compute, and write endpoint.csv, changes.csv, events.csv, report.html, figures/ and more.
+
+    Nothing is written before everything is computed; what an earlier run left is moved to ``out/earlier/<n>/``.
+    ``trial.json`` is written last: a folder without it was not finished.
+
+    Parameters
+    ----------
+    results
+        A batch's folder, or a table with the columns of results.csv.
+    visits
+        visits.csv.
+    out
+        Folder for the tables; made if missing.
+    config
+        TOML file with differences from the shipped ``trial.toml``.
+
+    Raises
+    ------
+    UsageError
+        If a table is not there.
+    TableError
+        If a table is wrong; the message names row and column.
+    ConfigError
+        If a setting is wrong, or does not fit the table (the reference arm).
+    OutputError
+        If something cannot be written.
+    """
+    settings = load_trial_config(*([config] if config else []))
+    scans = read_results(results)
+    table = read_visits(visits, scans, settings)
+    analysis = analyse(table, scans, settings)
+    prepare_folder(out)
+    warnings = wording.warnings_of(analysis.placements, table, scans, analysis.changes, settings)
+    files = _files(analysis, warnings)
+    sources = {"results": _sha256(results_file(results)), "visits": _sha256(visits)}
+    return TrialOutcome(out, analysis, _write(files, out, settings, sources, warnings), warnings)
+
+
+def analyse(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -> Analysis:
+    """Every number from the two tables; reads and writes nothing.
+
+    Raises
+    ------
+    ConfigError
+        If no single arm is the reference, or the model is asked for and statsmodels is not installed.
+    """
+    contrasts = contrasts_of(visits.arms.values(), config)
+    placements = place(visits, config)
+    changes = changes_of(visits, scans, config)
+    endpoint = with_measurement(compare.endpoint(changes, contrasts, config), changes, config.statistics)
+    return Analysis(
+        visits=visits,
+        scans=scans,
+        placements=placements,
+        changes=changes,
+        contrasts=contrasts,
+        endpoint=endpoint,
+        secondary=compare.secondary(changes, contrasts, config),
+        sensitivity=compare.sensitivity(changes, contrasts, config),
+        numeric=numeric_outcomes(placements, visits, contrasts, config),
+        events=event_outcomes(placements, changes, visits, contrasts, config),
+        summaries=summaries(placements, changes, visits, config),
+        models=repeated_measures(changes, contrasts, config) if config.statistics.repeated_measures else [],
+        missing=missing.missing_values(changes, placements, visits),
+        config=config,
+    )
+
+
+def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
+    """Every file's content by its name in the folder."""
+    used = [a.scans[p.row.scan_id] for p in a.placements if p.row and p.row.scan_id]
+    level = a.config.statistics.ci_level
+    tables = [
+        (contrast, layout.blocks_of(a.endpoint, a.summaries, a.changes, contrast)) for contrast in a.contrasts
+    ]
+    notes = wording.footnotes(a.visits, a.changes, used, a.config)
+    methods = wording.methods(a.visits, a.changes, used, a.config)
+    drawn: list[Picture] = pictures(a.changes, used, a.config)
+    report = partial(report_html, title=TITLE, tables=tables, endpoint=a.endpoint, secondary=a.secondary)
+    report = partial(report, sensitivity=a.sensitivity, numeric=a.numeric, events=a.events, models=a.models)
+    rows_of_endpoint = [row.row() for row in (*a.endpoint, *a.numeric)]
+    files = {
+        "endpoint.csv": csv_bytes(compare.COLUMNS, rows_of_endpoint),
+        "changes.csv": csv_bytes(change.COLUMNS, (row.row() for row in a.changes)),
+        "events.csv": csv_bytes(outcomes.EVENT_COLUMNS, (row.row() for row in a.events)),
+        "secondary.csv": csv_bytes(compare.COLUMNS, (row.row() for row in a.secondary)),
+        "sensitivity.csv": csv_bytes((*compare.COLUMNS, "analysis"), (row.row() for row in a.sensitivity)),
+        "summary.csv": csv_bytes(outcomes.SUMMARY_COLUMNS, (row.row() for row in a.summaries)),
+        "missing.csv": csv_bytes(missing.COLUMNS, a.missing),
+        "table.csv": layout.as_csv(tables),
+        "table.tex": layout.as_latex(tables, notes, level),
+        "table.html": table_html(tables, notes, level),
+        "methods.txt": ("\n\n".join(methods) + "\n").encode("utf-8"),
+        "report.html": report(
+            changes=a.changes,
+            missing=a.missing,
+            pictures=drawn,
+            methods=methods,
+            footnotes=notes,
+            warnings=warnings,
+            level=level,
+        ),
+    }
+    if a.models:
+        files["mixed.csv"] = csv_bytes(mixed.COLUMNS, (row.row() for row in a.models))
+    return files | {f"figures/{p.name}.{kind}": content for p in drawn for kind, content in p.files.items()}
+
+
+def _write(
+    files: Mapping[str, bytes], out: Path, config: TrialConfig, sources: Mapping[str, str], warnings: Sequence[str]
+) -> dict[str, str]:
+    set_aside(out, NAMES)
+    prepare_folder(out / "figures")
+    written = {name: write_whole(out / name, content) for name, content in files.items()}
+    record = {
+        "software_version": __version__,
+        "inputs_sha256": dict(sources),
+        "config": config.model_dump(mode="json"),
+        "config_sha256": config.sha256,
+        "warnings": list(warnings),
+        "files_sha256": written,
+    }
+    content = (json.dumps(record, indent=2, sort_keys=True) + "\n").encode("utf-8")
+    return written | {"trial.json": write_whole(out / "trial.json", content)}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,175 @@
+"""CSV in and out. Every cell is text until someone asks for a number, so subject 007 stays 007."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from volumetry.errors import InputError, UsageError
+
+Cell = str | float | int | bool | None
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_LISTED_PROBLEMS = 20
+
+
+class TableError(InputError):
+    """A table does not say what it must; the message names row and column."""
+
+    code = "TABLE"
+    hint = "Mend the named cells; rows are counted as a spreadsheet does, the header is row 1."
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table: its number as a spreadsheet shows it, and its cells by column."""
+
+    number: int
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as it was read."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+class Problems:
+    """Everything wrong with a table, so that one reading finds it all."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._found: list[tuple[int, str]] = []
+
+    def add(self, row: int, column: str, what: str) -> None:
+        """Note one problem."""
+        self._found.append((row, f"row {row}, column {column}: {what}"))
+
+    def raise_if_any(self) -> None:
+        """Stop with all problems found, in the order of the rows; raises TableError."""
+        if not self._found:
+            return
+        lines = [text for _row, text in sorted(self._found, key=lambda found: found[0])]
+        more = len(lines) - _LISTED_PROBLEMS
+        shown = [*lines[:_LISTED_PROBLEMS], *([f"... and {more} more"] if more > 0 else [])]
+        raise TableError(f"{self._table}: " + "; ".join(shown))
+
+
+def read_table(path: Path, required: Sequence[str]) -> Table:
+    """A CSV file with a header.
+
+    A byte-order mark is taken off, blanks around a cell too, and the apostrophe that disarms a formula is undone.
+    Empty lines are passed over but counted.
+
+    Parameters
+    ----------
+    required
+        Columns that must be there.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file.
+    TableError
+        If it is no UTF-8 CSV, a column is missing or named twice, or a row has too many or too few cells.
+    """
+    text = _text_of(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        lines = [[_undisarmed(cell.strip()) for cell in line] for line in reader]
+    except csv.Error as wrong:
+        raise TableError(f"{path.name}: near row {reader.line_num}: {wrong}") from wrong
+    if not lines or not any(lines[0]):
+        raise TableError(f"{path.name}: row 1 must hold the names of the columns; the table is empty")
+    header = tuple(lines[0])
+    problems = Problems(path.name)
+    _check_header(header, required, problems)
+    problems.raise_if_any()
+    rows: list[Row] = []
+    for number, line in enumerate(lines[1:], start=2):
+        if not any(line):
+            continue
+        if len(line) != len(header):
+            last = header[min(len(line), len(header)) - 1]
+            problems.add(number, last, f"{len(line)} cells where the header has {len(header)}")
+        else:
+            rows.append(Row(number, dict(zip(header, line, strict=True))))
+    problems.raise_if_any()
+    if not rows:
+        raise TableError(f"{path.name}: row 2, column {header[0]}: there is a header and no row")
+    return Table(path.name, header, tuple(rows))
+
+
+def number_in(text: str) -> float | None:
+    """The finite decimal number a cell holds, or None; no thousands separator, no other digits than 0-9.
+
+    >>> number_in("-1.5e1"), number_in("1_000"), number_in("nan")
+    (-15.0, None, None)
+    """
+    if not _NUMBER.fullmatch(text):
+        return None
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> bytes:
+    r"""A table as UTF-8 with LF: numbers with all their digits, absent values empty, no text that runs as formula.
+
+    >>> csv_bytes(("a", "b", "c"), [{"a": 0.1, "b": "=1+1", "c": None}])
+    b"a,b,c\n0.1,'=1+1,\n"
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    return text.getvalue().encode("utf-8")
+
+
+def _text_of(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as wrong:
+        raise UsageError(f"there is no file {path.name}") from wrong
+    except OSError as wrong:
+        raise UsageError(f"cannot read {path.name}: {wrong.strerror}") from wrong
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as wrong:
+        row = content[: wrong.start].count(b"\n") + 1
+        raise TableError(f"{path.name}: row {row} is not UTF-8; save the table as 'CSV UTF-8'") from wrong
+
+
+def _check_header(header: tuple[str, ...], required: Sequence[str], problems: Problems) -> None:
+    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
+        problems.add(1, header[0], "columns must be separated by commas, these are not")
+        return
+    for place, name in enumerate(header, start=1):
+        if not name:
+            problems.add(1, str(place), "the column has no name")
+        elif header.count(name) > 1 and header.index(name) + 1 == place:
+            problems.add(1, name, "two columns have this name")
+    for name in required:
+        if name not in header:
+            problems.add(1, name, "this column is missing")
+
+
+def _undisarmed(text: str) -> str:
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA_STARTS) else text
+
+
+def _cell(value: Cell) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is no number to write: an unknown value is None")
+        return repr(float(value)) if isinstance(value, float) else repr(value)
+    return f"'{value}" if value.startswith(_FORMULA_STARTS) else value

@@ -1,0 +1,232 @@
+"""``visits.csv``: who was seen when, in which arm, with which scan. Read whole, and doubted whole."""
+
+from collections import defaultdict
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from volumetry.trial.config import TrialConfig, plain
+from volumetry.trial.extras import Extra, kinds_of, values_of
+from volumetry.trial.tables import Problems, Row, Table, TableError, number_in, read_table
+
+COLUMNS = ("subject", "visit", "day", "scan_id")
+_OPTIONAL = ("arm", "status")
+ABSENCES = ("died", "withdrawn", "missing")
+
+
+@dataclass(frozen=True, slots=True)
+class VisitRow:
+    """One row of the table.
+
+    Parameters
+    ----------
+    row
+        Its number, as a spreadsheet counts.
+    visit
+        The visit's name as first spelt in the table: "Day 28" and "day-28" are one visit.
+    day
+        Days from the first treatment; None only where there is no scan.
+    scan_id, status
+        None where the cell is empty.
+    values
+        Of the further columns: a number, or True/False; a cell without a value is absent.
+    """
+
+    row: int
+    subject: str
+    visit: str
+    day: float | None
+    scan_id: str | None
+    status: str | None
+    values: dict[str, float | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """The whole table.
+
+    Parameters
+    ----------
+    rows
+        By subject, in the order of the table; every subject has a baseline row.
+    arms
+        Arm by subject; empty while the trial is blinded.
+    visits
+        Every visit's name in time order, the baseline first.
+    baseline
+        The baseline visit's name.
+    extras
+        What the further columns are.
+    """
+
+    rows: dict[str, tuple[VisitRow, ...]]
+    arms: dict[str, str]
+    visits: tuple[str, ...]
+    baseline: str
+    extras: tuple[Extra, ...]
+
+
+def read_visits(path: Path, scan_ids: Container[str], config: TrialConfig) -> Visits:
+    """Read and check the table.
+
+    Parameters
+    ----------
+    scan_ids
+        The scans that the results know.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file.
+    TableError
+        Naming row and column of everything wrong: columns, days, states, scans that the results do not know,
+        duplicates, a subject without baseline or in two arms, a visit before the baseline or after a death.
+    """
+    table = read_table(path, COLUMNS)
+    problems = Problems(table.name)
+    spelling = _spellings(table)
+    extras = kinds_of(table, (*COLUMNS, *_OPTIONAL), config.columns, problems)
+    rows = [_visit_row(row, spelling, extras, config, problems) for row in table.rows]
+    _check_scans(rows, scan_ids, problems)
+    arms = _arms_of(table, problems)
+    problems.raise_if_any()
+
+    baseline = _baseline_name(table, spelling, config)
+    by_subject: dict[str, list[VisitRow]] = defaultdict(list)
+    for row in rows:
+        by_subject[row.subject].append(row)
+    for subject_rows in by_subject.values():
+        _check_subject(subject_rows, baseline, problems)
+    problems.raise_if_any()
+    if len(spelling) < 2:
+        raise TableError(f"{table.name}: row {table.rows[-1].number}, column visit: no visit but {baseline!r}")
+    subjects = {subject: tuple(of) for subject, of in by_subject.items()}
+    return Visits(subjects, arms, _in_time_order(rows, baseline, config), baseline, extras)
+
+
+def _spellings(table: Table) -> dict[str, str]:
+    """First spelling of every visit's name."""
+    first: dict[str, str] = {}
+    for row in table.rows:
+        first.setdefault(plain(row.cells["visit"]), row.cells["visit"])
+    return first
+
+
+def _visit_row(
+    row: Row, spelling: dict[str, str], extras: tuple[Extra, ...], config: TrialConfig, problems: Problems
+) -> VisitRow:
+    cells = row.cells
+    for column in ("subject", "visit"):
+        if not cells[column]:
+            problems.add(row.number, column, "is empty")
+    status = cells.get("status", "").casefold() or None
+    if status is not None and status not in ABSENCES:
+        problems.add(row.number, "status", f"must be empty or one of {', '.join(ABSENCES)}")
+    if status is not None and cells["scan_id"]:
+        problems.add(row.number, "status", f"{status!r}, yet the row names a scan: one of the two is wrong")
+    day = _day(row, config.windows.max_day, problems)
+    visit = spelling[plain(cells["visit"])]
+    scan_id = cells["scan_id"] or None
+    return VisitRow(row.number, cells["subject"], visit, day, scan_id, status, values_of(row, extras))
+
+
+def _day(row: Row, largest: float, problems: Problems) -> float | None:
+    text = row.cells["day"]
+    if not text:
+        if row.cells["scan_id"]:
+            problems.add(row.number, "day", "is empty, yet the row names a scan")
+        return None
+    day = number_in(text)
+    if day is None:
+        problems.add(row.number, "day", f"{text!r} is not a number of days")
+    elif abs(day) > largest:
+        problems.add(row.number, "day", f"{text} is more than {largest:g} days away: is it a date?")
+    return day
+
+
+def _check_scans(rows: list[VisitRow], scan_ids: Container[str], problems: Problems) -> None:
+    seen: dict[str, int] = {}
+    visits: dict[tuple[str, str], int] = {}
+    for row in rows:
+        here = (row.subject, row.visit)
+        if here in visits:
+            problems.add(row.row, "visit", f"{row.visit!r} stands in row {visits[here]} for this subject already")
+        visits.setdefault(here, row.row)
+        if row.scan_id is None:
+            continue
+        if row.scan_id not in scan_ids:
+            problems.add(row.row, "scan_id", f"{row.scan_id!r} is not in the results")
+        if row.scan_id in seen:
+            problems.add(row.row, "scan_id", f"the same scan as in row {seen[row.scan_id]}")
+        seen.setdefault(row.scan_id, row.row)
+
+
+def _arms_of(table: Table, problems: Problems) -> dict[str, str]:
+    """Arm by subject; a blank arm is filled from the subject's other rows, a subject without any is a problem."""
+    arms: dict[str, tuple[str, int]] = {}
+    spelling: dict[str, str] = {}
+    for row in table.rows:
+        arm = row.cells.get("arm", "")
+        if not arm:
+            continue
+        arm = spelling.setdefault(arm.casefold(), arm)
+        known, first = arms.setdefault(row.cells["subject"], (arm, row.number))
+        if known != arm:
+            problems.add(row.number, "arm", f"{arm!r}, but {known!r} in row {first} for the same subject")
+    if arms:
+        without = {row.cells["subject"]: row.number for row in reversed(table.rows)}
+        for subject, number in without.items():
+            if subject not in arms:
+                problems.add(number, "arm", "is empty for this subject while others have an arm")
+    return {subject: arm for subject, (arm, _row) in arms.items()}
+
+
+def _baseline_name(table: Table, spelling: dict[str, str], config: TrialConfig) -> str:
+    for name in config.baseline.names:
+        if plain(name) in spelling:
+            return spelling[plain(name)]
+    wanted = ", ".join(config.baseline.names)
+    raise TableError(
+        f"{table.name}: row {table.rows[0].number}, column visit: no visit is called {wanted}; the table has "
+        f"{', '.join(spelling.values())}",
+        hint="Name the baseline visit under [baseline] names in the file given with --config.",
+    )
+
+
+def _check_subject(rows: list[VisitRow], baseline: str, problems: Problems) -> None:
+    base = next((row for row in rows if row.visit == baseline), None)
+    if base is None:
+        problems.add(rows[0].row, "visit", f"this subject has no visit {baseline!r}")
+        return
+    for row in rows:
+        if row is base or row.day is None:
+            continue
+        if base.day is not None and row.day <= base.day:
+            problems.add(row.row, "day", f"{row.day:g} is not after the baseline's day {base.day:g}")
+    deaths = [row for row in rows if row.status == "died"]
+    for death in deaths:
+        if death is base:
+            problems.add(death.row, "status", "died at baseline: the subject has no change to measure")
+        for row in rows:
+            known = row.day is not None and death.day is not None
+            if known and row.scan_id and row.day > death.day:  # type: ignore[operator]  # both are known here
+                problems.add(row.row, "scan_id", f"a scan after the death in row {death.row}")
+
+
+def _in_time_order(rows: list[VisitRow], baseline: str, config: TrialConfig) -> tuple[str, ...]:
+    """Visits by their planned day, or by the median day of their rows; a visit without any day comes last."""
+    days: dict[str, list[float]] = {row.visit: [] for row in rows}
+    for row in rows:
+        if row.day is not None:
+            days[row.visit].append(row.day)
+
+    def when(visit: str) -> tuple[bool, float]:
+        planned = config.windows.named(visit)
+        if visit == baseline:
+            return (False, float("-inf"))
+        if planned is not None:
+            return (False, planned.day)
+        return (False, median(days[visit])) if days[visit] else (True, 0.0)
+
+    return tuple(sorted(days, key=when))

@@ -1,0 +1,228 @@
+"""A result and its CT as what the viewer shows.
+
+A result keeps neither the CT nor the path to it, so the scan is given again and proven to be the one that was
+measured.
+"""
+
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from volumetry.config import Config
+from volumetry.deliver import as_document
+from volumetry.deliver.report.views import COLOURS as LESION_COLOURS
+from volumetry.domain import Tissue
+from volumetry.errors import InputError, UsageError
+from volumetry.pipeline import Analysis
+from volumetry.scan import read_scan
+from volumetry.web.volumes import Affine, nifti_bytes, thinning_steps
+
+NAMES = {
+    Tissue.AERATED: "Aerated lung",
+    Tissue.GROUND_GLASS: "Ground glass",
+    Tissue.SOLID: "Solid",
+    Tissue.UNCLASSED: "Lesion, neither class",
+}
+COLOURS = {Tissue.AERATED: (143, 180, 217), **LESION_COLOURS}
+"""Those of the report, so that a colour means the same on both pages."""
+
+_MOST_LESIONS = 50
+_NO_CT_HU = -1024
+_AFFINE_TOLERANCE_MM = 1e-2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewCase:
+    """One visit in the viewer.
+
+    Parameters
+    ----------
+    document
+        result.json.
+    labels_kji
+        Values of `Tissue`.
+    affine_ras
+        4 x 4, (i, j, k, 1) to RAS mm.
+    hu_kji
+        The CT rounded to whole HU; None where none was given.
+    report
+        The report page, if there is one.
+    """
+
+    document: Mapping[str, Any]
+    labels_kji: NDArray[np.uint8]
+    affine_ras: Affine
+    hu_kji: NDArray[np.int16] | None
+    report: bytes | None = None
+
+    @property
+    def spacing_kji_mm(self) -> tuple[float, float, float]:
+        """Length of one step along each array axis."""
+        i, j, k = np.linalg.norm(self.affine_ras[:3, :3], axis=0)
+        return float(k), float(j), float(i)
+
+    @property
+    def thinning_kji(self) -> tuple[int, int, int]:
+        """Steps of the reduced copy."""
+        k, j, i = self.labels_kji.shape
+        return thinning_steps((k, j, i), self.spacing_kji_mm)
+
+    def ct_nifti(self, reduced: bool) -> bytes:
+        """The CT, or an empty image on its grid where none was given."""
+        hu = self.hu_kji if self.hu_kji is not None else np.full(self.labels_kji.shape, _NO_CT_HU, np.int16)
+        return nifti_bytes(hu, self.affine_ras, self.thinning_kji if reduced else (1, 1, 1))
+
+    def mask_nifti(self, reduced: bool) -> bytes:
+        """The mask, the same voxels as the CT."""
+        return nifti_bytes(self.labels_kji, self.affine_ras, self.thinning_kji if reduced else (1, 1, 1))
+
+    def facts(self) -> dict[str, Any]:
+        """What the page needs to know; all texts are shown as text."""
+        present = np.unique(self.labels_kji)
+        return {
+            "scan_id": self.document["scan_id"],
+            "status": self.document["status"],
+            "message": self.document["message"],
+            "percent_of_lung": self.document["percent_of_lung"],
+            "volumes_ml": self.document["volumes_ml"],
+            "has_ct": self.hu_kji is not None,
+            "has_report": self.report is not None,
+            "thinning": max(self.thinning_kji),
+            "labels": [
+                {"value": int(t), "name": NAMES[t], "rgb": COLOURS[t], "present": bool((present == t).any())}
+                for t in NAMES
+            ],
+            "lesions": largest_lesions(self.labels_kji, self.affine_ras),
+            "lung_box_ras_mm": lung_box_ras_mm(self.labels_kji, self.affine_ras),
+        }
+
+
+def load_case(result: Path, config: Config, scan: Path | None = None) -> ViewCase:
+    """A result folder, and the scan it was measured on, as a case.
+
+    Parameters
+    ----------
+    result
+        Holds result.json and mask.nii.gz.
+    config
+        For reading the scan's folder.
+    scan
+        Its folder of DICOM files, or the CT as NIfTI on the mask's grid; without it only the mask is shown.
+
+    Raises
+    ------
+    UsageError
+        If there is no result with a mask.
+    InputError
+        If the scan cannot be read, or is not the one that was measured.
+    """
+    document = _document(result)
+    labels_kji, affine = _volume(result / "mask.nii.gz")
+    if not np.isin(labels_kji, list(Tissue)).all():
+        raise InputError("mask.nii.gz holds labels that are no tissue")
+    labels = labels_kji.astype(np.uint8)
+    hu = None
+    if scan is not None:
+        hu = _ct_of_folder(scan, config, document) if scan.is_dir() else _ct_of_nifti(scan, affine)
+        if hu.shape != labels.shape:
+            raise InputError(f"the CT has {hu.shape} voxels and the mask {labels.shape}: not the same scan")
+    report = result / "report.html"
+    return ViewCase(document, labels, affine, hu, report.read_bytes() if report.is_file() else None)
+
+
+def case_of(analysis: Analysis, report: bytes | None = None) -> ViewCase:
+    """What has just been measured, as a case."""
+    document, tissue = as_document(analysis.result), analysis.tissue
+    return ViewCase(document, tissue.labels_kji, tissue.grid.affine_ras, _whole_hu(analysis.scan.hu_kji), report)
+
+
+def largest_lesions(labels_kji: NDArray[np.uint8], affine_ras: Affine) -> list[dict[str, Any]]:
+    """Connected lesions, the largest first: their mL, and the RAS position of a voxel well inside each."""
+    lesion = np.isin(labels_kji, (Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED))
+    bodies = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(lesion.astype(np.uint8)), True))
+    numbered = sitk.GetArrayViewFromImage(bodies)
+    shapes = sitk.LabelShapeStatisticsImageFilter()
+    shapes.Execute(bodies)
+    voxel_ml = abs(float(np.linalg.det(affine_ras[:3, :3]))) / 1000
+    found = []
+    for label in sorted(shapes.GetLabels())[:_MOST_LESIONS]:
+        i, j, k, wide, high, deep = shapes.GetBoundingBox(label)
+        body = np.argwhere(numbered[k : k + deep, j : j + high, i : i + wide] == label) + np.array([k, j, i])
+        # The middle of a crescent lies outside it, so the voxel next to the middle is taken.
+        inside = body[np.argmin(((body - body.mean(axis=0)) ** 2).sum(axis=1))]
+        position = affine_ras @ [*inside[::-1], 1.0]
+        found.append({"ml": len(body) * voxel_ml, "ras_mm": position[:3].tolist()})
+    return found
+
+
+def lung_box_ras_mm(labels_kji: NDArray[np.uint8], affine_ras: Affine) -> list[list[float]] | None:
+    """Lowest and highest corner of the lungs' bounding box; None without lungs."""
+    lung = labels_kji != Tissue.OUTSIDE
+    ends = []
+    for axis in range(3):
+        line = np.flatnonzero(lung.any(axis=tuple(n for n in range(3) if n != axis)))
+        if not len(line):
+            return None
+        ends.append((line[0], line[-1]))
+    corners = np.stack(np.meshgrid(*ends[::-1], [1.0], indexing="ij"), -1).reshape(-1, 4) @ affine_ras.T
+    return [corners[:, :3].min(axis=0).tolist(), corners[:, :3].max(axis=0).tolist()]
+
+
+def _document(result: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads((result / "result.json").read_text("utf-8"))
+    except (OSError, ValueError) as wrong:
+        raise UsageError("there is no readable result.json in this folder", hint=_RESULT_HINT) from wrong
+    if document.get("status") not in ("measured", "review"):
+        code = document.get("code")
+        raise UsageError(
+            f"this scan was not measured ({code}): there is no mask to see", hint=document.get("hint")
+        )
+    return document
+
+
+_RESULT_HINT = "Give a folder that `volumetry check` or `volumetry batch` wrote: the one with result.json in it."
+
+
+def _volume(path: Path) -> tuple[NDArray[Any], Affine]:
+    """A NIfTI volume as (k, j, i), and its affine."""
+    try:
+        image = nib.load(path)
+        volume = np.asarray(image.dataobj)
+    except (OSError, ImageFileError, gzip.BadGzipFile, EOFError, ValueError) as wrong:
+        raise InputError("the NIfTI image cannot be read", hint=_RESULT_HINT) from wrong
+    if volume.ndim != 3:
+        raise InputError(f"the NIfTI image has {volume.ndim} axes, not 3")
+    return volume.T, np.asarray(image.affine, float)
+
+
+def _ct_of_nifti(path: Path, affine: Affine) -> NDArray[np.int16]:
+    volume, ct_affine = _volume(path)
+    if not np.allclose(ct_affine, affine, atol=_AFFINE_TOLERANCE_MM):
+        raise InputError("the CT lies on another grid than the mask: not the same scan")
+    return _whole_hu(volume)
+
+
+def _ct_of_folder(folder: Path, config: Config, document: Mapping[str, Any]) -> NDArray[np.int16]:
+    scan = read_scan(folder, config)
+    if scan.pixels_sha256 != document["provenance"]["pixels_sha256"]:
+        raise InputError(
+            "this is not the scan that the result was measured on: its pixels or geometry differ",
+            hint="Give the folder that was given to `volumetry check`.",
+        )
+    return _whole_hu(scan.hu_kji)
+
+
+def _whole_hu(hu_kji: NDArray[Any]) -> NDArray[np.int16]:
+    limits = np.iinfo(np.int16)
+    whole: NDArray[np.int16] = np.clip(np.rint(hu_kji), limits.min, limits.max).astype(np.int16)
+    return whole

@@ -1,0 +1,148 @@
+"""The page where a scan is dropped, and `serve`, which runs it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.requests import ClientDisconnect
+
+from volumetry.config import Config
+from volumetry.deliver.files import prepare_folder
+from volumetry.domain import Segmenter
+from volumetry.errors import UsageError, VolumetryError
+from volumetry.web.jobs import Job, Jobs, OnDelivered
+from volumetry.web.serving import LocalServer, new_app, run_and_open
+from volumetry.web.uploads import Upload, UploadLimits
+from volumetry.web.viewer import add_static, static_folder, viewer_is_there, viewer_routes
+
+
+def serve(  # noqa: PLR0913  the command's own options
+    segmenter: Segmenter,
+    config: Config,
+    *,
+    keep: Path | None = None,
+    port: int = 0,
+    open_browser: bool = True,
+    on_delivered: OnDelivered = lambda *_: None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Run the drop-in page on this machine until the user stops it.
+
+    Parameters
+    ----------
+    segmenter, config
+        What measures, and how.
+    keep
+        Folder in which results stay; without it everything is removed at the end. Uploads are always removed as
+        soon as they are measured.
+    port
+        0 takes a free one.
+    on_delivered
+        Called with result.json, the analysis, the scan's folder and the result's folder, to write report and SEG.
+    say
+        Gets the link, which must reach the user and no log.
+
+    Raises
+    ------
+    UsageError
+        If the port is taken.
+    OutputError
+        If `keep` cannot be written.
+    """
+    if keep is not None:
+        prepare_folder(keep)
+    jobs = Jobs(segmenter, config, UploadLimits(), on_delivered, keep)
+    run_and_open(LocalServer(drop_in_app(jobs), port), say, open_browser)
+
+
+def drop_in_app(jobs: Jobs) -> FastAPI:
+    """The page, the uploads, the progress, and the viewer of what was measured; starts and closes `jobs`."""
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        jobs.start()
+        try:
+            yield
+        finally:
+            jobs.close()
+
+    async def refused(_request: Request, stop: UsageError) -> JSONResponse:
+        return JSONResponse({"message": stop.message, "hint": stop.hint}, 409)
+
+    app = new_app()
+    app.router.lifespan_context = life
+    app.exception_handler(UsageError)(refused)
+    app.get("/")(lambda: FileResponse(static_folder() / "drop.html", media_type="text/html"))
+    add_static(app)
+    for router in (viewer_routes(jobs.case), _job_routes(jobs), _upload_routes(jobs)):
+        app.include_router(router)
+    return app
+
+
+def _job_routes(jobs: Jobs) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/jobs", status_code=201)
+    def new() -> dict[str, str]:
+        return {"job": jobs.new()}
+
+    @router.get("/jobs/{job_id}")
+    def facts(job_id: str) -> dict[str, Any]:
+        return {**_known(jobs, job_id).facts(), "has_viewer": viewer_is_there()}
+
+    @router.post("/jobs/{job_id}/start", status_code=202)
+    def begin(job_id: str) -> dict[str, str]:
+        _uploading(jobs, job_id)
+        jobs.submit(job_id)
+        return {"job": job_id}
+
+    @router.delete("/jobs/{job_id}", status_code=204, response_class=Response)
+    def remove(job_id: str) -> None:
+        _known(jobs, job_id)
+        jobs.remove(job_id)
+
+    return router
+
+
+def _upload_routes(jobs: Jobs) -> APIRouter:
+    router = APIRouter()
+
+    # Raw bodies without names: nothing is parsed, spooled or decided by what the browser says of a file.
+    @router.put("/jobs/{job_id}/files", response_class=Response)
+    async def add_file(job_id: str, request: Request) -> Response:
+        return await _received(jobs, job_id, _uploading(jobs, job_id).add_file(request.stream()))
+
+    @router.put("/jobs/{job_id}/zip", response_class=Response)
+    async def add_zip(job_id: str, request: Request) -> Response:
+        return await _received(jobs, job_id, _uploading(jobs, job_id).receive_zip(request.stream()))
+
+    return router
+
+
+async def _received(jobs: Jobs, job_id: str, receiving: Awaitable[None]) -> Response:
+    try:
+        await receiving
+    except VolumetryError as stop:
+        jobs.refuse(job_id, stop)
+        # The rest of the body is not read: the connection ends with this answer.
+        return Response(status_code=413, headers={"connection": "close"})
+    except ClientDisconnect:
+        jobs.remove(job_id)
+    return Response(status_code=204)
+
+
+def _known(jobs: Jobs, job_id: str) -> Job:
+    job = jobs.get(job_id)
+    if job is None:
+        raise HTTPException(404)
+    return job
+
+
+def _uploading(jobs: Jobs, job_id: str) -> Upload:
+    job = _known(jobs, job_id)
+    if job.state != "uploading":
+        raise HTTPException(409, "this upload has ended")
+    return job.upload

@@ -1,0 +1,158 @@
+"use strict";
+// Texts from a scan reach the page through textContent alone, so that none of them can become markup.
+
+const STAGE_NAMES = { upload: "sending", unpack: "unpacking", read: "reading and checking the series",
+  segment: "finding lungs and lesions", measure: "measuring", deliver: "writing results" };
+const AT_ONCE = 4;
+const POLL_MS = 500;
+const byId = (id) => document.getElementById(id);
+let csrf = null;
+let count = 0;
+
+async function ask(method, path, body) {
+  csrf ??= (await (await fetch("/session.json")).json()).csrf;
+  const answer = await fetch(path, { method, body, headers: { "X-CSRF-Token": csrf } });
+  if (!answer.ok && answer.status !== 413) {
+    const said = await answer.json().catch(() => ({}));
+    throw new Error(said.message ?? said.detail ?? `the server answered ${answer.status}`);
+  }
+  return answer;
+}
+
+function newCard(title) {
+  const card = byId("job").content.cloneNode(true).firstElementChild;
+  card.querySelector("h2").textContent = title;
+  byId("jobs").prepend(card);
+  return card;
+}
+
+function line(card, text, bad = false) {
+  const words = document.createElement("p");
+  words.textContent = text;
+  words.className = bad ? "bad" : "";
+  card.querySelector(".words").append(words);
+}
+
+function showStages(card, stages, now) {
+  const list = card.querySelector(".stages");
+  const at = stages.indexOf(now);
+  list.replaceChildren(...stages.map((stage, n) => {
+    const item = document.createElement("li");
+    item.textContent = STAGE_NAMES[stage] ?? stage;
+    if (n < at || now === "done") item.className = "done";
+    else if (n === at) item.setAttribute("aria-current", "step");
+    return item;
+  }));
+  card.querySelector("progress").value = now === "done" ? 1 : at / stages.length;
+}
+
+// Files are sent without their names, a few at a time; one that is refused ends the upload.
+async function send(job, files, isZip, card) {
+  const queue = [...files];
+  let sent = 0;
+  let refused = false;
+  async function worker() {
+    while (queue.length && !refused) {
+      const answer = await ask("PUT", `/jobs/${job}/${isZip ? "zip" : "files"}`, queue.shift());
+      refused ||= answer.status === 413;
+      card.querySelector("progress").value = ++sent / files.length;
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  return !refused;
+}
+
+async function measure(files, isZip) {
+  if (!files.length) return;
+  const card = newCard(`Scan ${++count}: ${isZip ? "a ZIP" : `${files.length} files`}`);
+  try {
+    showStages(card, ["upload"], "upload");
+    const { job } = await (await ask("POST", "/jobs")).json();
+    if (await send(job, files, isZip, card)) await ask("POST", `/jobs/${job}/start`);
+    await watch(job, card);
+  } catch (wrong) {
+    line(card, `This scan could not be sent: ${wrong.message}`, true);
+    card.dataset.state = "stopped";
+  }
+}
+
+async function watch(job, card) {
+  for (;;) {
+    const facts = await (await ask("GET", `/jobs/${job}`)).json();
+    const stages = ["upload", ...facts.stages];
+    showStages(card, stages, facts.state === "done" ? "done" : facts.stage ?? "upload");
+    if (facts.state === "done") { showResult(job, facts, card); break; }
+    if (facts.state === "stopped") { showStop(facts, card); break; }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+function showStop(facts, card) {
+  card.querySelector("progress").hidden = true;
+  line(card, `No number: ${facts.stop.message}`, true);
+  line(card, `${facts.stop.hint} (${facts.stop.code})`);
+  const more = facts.flags.filter((flag) => flag.severity === "refuse" && flag.message !== facts.stop.message);
+  for (const flag of more) line(card, `Also: ${flag.message}. ${flag.hint} (${flag.code})`);
+  card.dataset.state = "stopped";
+}
+
+function showResult(job, facts, card) {
+  const percent = (name) => `${facts.percent_of_lung[name].toFixed(2)} %`;
+  const figures = card.querySelector(".figures");
+  figures.textContent = `Lesion ${percent("lesion")} of the lungs: ground glass ${percent("ground_glass")}, solid ` +
+    `${percent("solid")}. Lungs ${facts.volumes_ml.lung.toFixed(0)} mL.`;
+  figures.hidden = false;
+  const doubts = facts.flags.filter((flag) => flag.severity === "review");
+  if (doubts.length) line(card, "A reader must look:", true);
+  for (const flag of doubts) line(card, `${flag.message}. ${flag.hint} (${flag.code})`);
+  const links = card.querySelector(".links");
+  const link = (text, address) => {
+    const a = document.createElement("a");
+    Object.assign(a, { href: address, textContent: text, target: "_blank", rel: "noopener" });
+    links.append(a);
+  };
+  if (facts.has_report) link("Open the report", `/cases/${job}/report.html`);
+  if (facts.has_viewer) link("Open the viewer", `/viewer/${job}`);
+  links.hidden = false;
+  card.dataset.state = "done";
+}
+
+// A dropped folder is walked; readEntries gives at most a hundred entries at a time.
+async function filesIn(entry) {
+  if (entry.isFile) return [await new Promise((good, bad) => entry.file(good, bad))];
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) {
+    const some = await new Promise((good, bad) => reader.readEntries(good, bad));
+    if (!some.length) return found;
+    for (const one of some) found.push(...await filesIn(one));
+  }
+}
+
+const isZipFile = (file) => /\.zip$/i.test(file.name) || /zip/.test(file.type);
+
+async function dropped(event) {
+  event.preventDefault();
+  byId("zone").classList.remove("over");
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  const files = (await Promise.all(entries.map(filesIn))).flat();
+  const isZip = entries.length === 1 && entries[0].isFile && isZipFile(files[0]);
+  await measure(files, isZip);
+}
+
+function chosen(event, isZip) {
+  const files = [...event.target.files];
+  event.target.value = "";
+  measure(files, isZip);
+}
+
+for (const kind of ["dragover", "dragenter"])
+  document.addEventListener(kind, (event) => { event.preventDefault(); byId("zone").classList.add("over"); });
+document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) byId("zone").classList.remove("over"); });
+document.addEventListener("drop", dropped);
+byId("folder").addEventListener("change", (event) => chosen(event, false));
+byId("zip").addEventListener("change", (event) => chosen(event, true));
+byId("stop").addEventListener("click", async () => {
+  await ask("POST", "/stop");
+  document.body.textContent = "Stopped. This page can be closed.";
+});

@@ -1,0 +1,95 @@
+"""One dropped scan on its way to the disk: streamed, limited, without a name from outside."""
+
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from volumetry.errors import InputError
+from volumetry.web.unpack import ZipLimits, append_private, unpack_safely
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLimits:
+    """What a dropped scan may be.
+
+    Parameters
+    ----------
+    max_files, max_file_bytes, max_total_bytes
+        Of the request bodies, as they come.
+    zip
+        What an archive among them may hold.
+    """
+
+    max_files: int = 50_000
+    max_file_bytes: int = 4 * 2**30
+    max_total_bytes: int = 8 * 2**30
+    zip: ZipLimits = field(default_factory=ZipLimits)
+
+
+class Upload:
+    """Files of one scan in a private folder.
+
+    Parameters
+    ----------
+    folder
+        Made here, readable by this user alone.
+    limits
+        Beyond them the upload is refused.
+    """
+
+    def __init__(self, folder: Path, limits: UploadLimits) -> None:
+        folder.mkdir(mode=0o700)
+        self._folder = folder
+        self._limits = limits
+        self._files = 0
+        self._bytes = 0
+
+    async def add_file(self, body: AsyncIterator[bytes]) -> None:
+        """Store one file of the scan; raises InputError beyond the limits."""
+        await self._receive(self._scan() / secrets.token_hex(12), body)
+
+    async def receive_zip(self, body: AsyncIterator[bytes]) -> None:
+        """Store an archive without opening it; raises InputError beyond the limits."""
+        await self._receive(self._zip, body)
+
+    def ready(self) -> Path:
+        """Folder of the scan, its archive unpacked; raises InputError if the archive is refused."""
+        if self._zip.exists():
+            unpack_safely(self._zip, self._folder / "unpacked", self._limits.zip)
+            self._zip.unlink()
+            return self._folder / "unpacked"
+        return self._scan()
+
+    def remove(self) -> None:
+        """Take everything from the disk."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _zip(self) -> Path:
+        return self._folder / "archive"
+
+    def _scan(self) -> Path:
+        folder = self._folder / "scan"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    async def _receive(self, path: Path, body: AsyncIterator[bytes]) -> None:
+        self._files += 1
+        if self._files > self._limits.max_files:
+            raise _too_large(f"more than {self._limits.max_files} files")
+        size = 0
+        append_private(path, b"")
+        async for chunk in body:
+            size += len(chunk)
+            self._bytes += len(chunk)
+            if size > self._limits.max_file_bytes:
+                raise _too_large(f"a file of more than {self._limits.max_file_bytes >> 20} MB")
+            if self._bytes > self._limits.max_total_bytes:
+                raise _too_large(f"more than {self._limits.max_total_bytes >> 20} MB")
+            append_private(path, chunk)
+
+
+def _too_large(what: str) -> InputError:
+    return InputError(f"the upload is refused: {what}", "LIMIT_EXCEEDED", "Drop the folder of one CT series.")

@@ -1,0 +1,159 @@
+"""The viewer's routes, and `view`, which shows one result."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi.responses import FileResponse, RedirectResponse, Response
+
+from volumetry.config import Config
+from volumetry.errors import UsageError
+from volumetry.web.cases import ViewCase, load_case
+from volumetry.web.guard import REPORT_POLICY
+from volumetry.web.serving import LocalServer, new_app, run_and_open
+
+NIIVUE = "niivue.umd.js"
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+FindCase = Callable[[str], ViewCase | None]
+
+
+def static_folder() -> Path:
+    """Where the pages' files are."""
+    return Path(str(resources.files("volumetry.web"))) / "static"
+
+
+def viewer_is_there() -> bool:
+    """Whether this installation holds the viewer's script, which the build fetches."""
+    return (static_folder() / NIIVUE).is_file()
+
+
+def require_viewer() -> None:
+    """Stop with what to do if the script is missing; raises UsageError."""
+    if not viewer_is_there():
+        raise UsageError(
+            "this installation was built without the viewer's script (NiiVue)",
+            "VIEWER_MISSING",
+            "Install Node.js with npm, then install volumetry again; or open mask.nii.gz in 3D Slicer.",
+        )
+
+
+def new_id() -> str:
+    """An opaque name for the address bar: never a path, never from the input."""
+    return secrets.token_urlsafe(12)
+
+
+def add_static(app: FastAPI) -> None:
+    """``/static/<name>``: the files of the package's static folder, by a table made now."""
+    table = {path.name: path for path in static_folder().iterdir() if path.suffix in _TYPES}
+
+    def static(name: str) -> FileResponse:
+        if name not in table:
+            raise HTTPException(404)
+        return FileResponse(table[name], media_type=_TYPES[table[name].suffix])
+
+    app.get("/static/{name}")(static)
+
+
+def viewer_routes(find: FindCase) -> APIRouter:
+    """Page, facts, volumes and report of the cases that `find` knows by their opaque ids."""
+    router = APIRouter()
+
+    def case(case_id: str) -> ViewCase:
+        found = find(case_id)
+        if found is None:
+            raise HTTPException(404)
+        return found
+
+    @router.get("/viewer/{case_id}")
+    @router.get("/viewer/{case_id}/{prior_id}")
+    def page(case_id: str, prior_id: str | None = None) -> FileResponse:
+        case(case_id)
+        if prior_id is not None:
+            case(prior_id)
+        return FileResponse(static_folder() / "viewer.html", media_type="text/html")
+
+    @router.get("/cases/{case_id}/facts.json")
+    def facts(case_id: str) -> dict[str, Any]:
+        return case(case_id).facts()
+
+    @router.get("/cases/{case_id}/{copy}/ct.nii")
+    def ct(case_id: str, copy: str) -> Response:
+        return _binary(case(case_id).ct_nifti(_is_reduced(copy)))
+
+    @router.get("/cases/{case_id}/{copy}/mask.nii")
+    def mask(case_id: str, copy: str) -> Response:
+        return _binary(case(case_id).mask_nifti(_is_reduced(copy)))
+
+    @router.get("/cases/{case_id}/report.html")
+    def report(case_id: str) -> Response:
+        content = case(case_id).report
+        if content is None:
+            raise HTTPException(404)
+        return Response(content, media_type="text/html", headers={"content-security-policy": REPORT_POLICY})
+
+    return router
+
+
+def viewer_app(cases: Mapping[str, ViewCase], start: str) -> FastAPI:
+    """An app that shows these cases; ``/`` leads to `start`."""
+    app = new_app()
+    add_static(app)
+    app.include_router(viewer_routes(cases.get))
+    app.get("/")(lambda: RedirectResponse(start, 303))
+    return app
+
+
+def view(  # noqa: PLR0913  the command's own options
+    result: Path,
+    config: Config,
+    scan: Path | None = None,
+    prior: Path | None = None,
+    prior_scan: Path | None = None,
+    *,
+    port: int = 0,
+    open_browser: bool = True,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Show a result in the browser until the user stops it.
+
+    Parameters
+    ----------
+    result, scan
+        The result's folder, and the CT it was measured on (DICOM folder or NIfTI); without a scan only the mask.
+    prior, prior_scan
+        The same of an earlier visit, shown beside it.
+    port
+        0 takes a free one.
+    say
+        Gets the link, which must reach the user and no log.
+
+    Raises
+    ------
+    UsageError
+        If the viewer's script is missing or there is no result to show.
+    InputError
+        If a scan is not the one its result was measured on.
+    """
+    require_viewer()
+    if prior_scan is not None and prior is None:
+        raise UsageError("a prior scan was given without its result")
+    cases, start = {new_id(): load_case(result, config, scan)}, "/viewer"
+    if prior is not None:
+        cases[new_id()] = load_case(prior, config, prior_scan)
+    for case_id in cases:
+        start += f"/{case_id}"
+    run_and_open(LocalServer(viewer_app(cases, start), port), say, open_browser)
+
+
+def _is_reduced(copy: str) -> bool:
+    if copy not in ("whole", "reduced"):
+        raise HTTPException(404)
+    return copy == "reduced"
+
+
+def _binary(content: bytes) -> Response:
+    return Response(content, media_type="application/octet-stream")
