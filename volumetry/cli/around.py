@@ -58,7 +58,7 @@ def remeasure(
 ) -> None:
     """Measure a corrected mask; both results stay side by side, the automatic one untouched.
 
-    Example: volumetry remeasure result --scan scan --mask edited.nii.gz --reader R1 --reason "dorsal consolidation"
+    Example: volumetry remeasure result --scan scan --mask new.nii.gz --reader R1 --reason "bases"
     """
     from volumetry.cli import show
     from volumetry.remeasure import remeasure as run
@@ -144,6 +144,8 @@ def receive(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 11112,
     ae_title: Annotated[str, typer.Option(help="Our AE title.")] = "VOLUMETRY",
     host: Annotated[str, typer.Option(help="Address to listen on; DICOM knows no login.")] = "127.0.0.1",
+    caller: Annotated[list[str] | None, typer.Option(help="AE title that may call; all may by default.")] = None,
+    quiet_s: Annotated[float, typer.Option(help="A study is whole after so many seconds of silence.")] = 10.0,
     send_to: Annotated[str | None, typer.Option(help="host:port:AE that gets SEG and SR.")] = None,
     config: ConfigFiles = None,
     device: Device = None,
@@ -174,7 +176,13 @@ def receive(
         return 0 if peer is None else store(peer, files, ae_title)
 
     say = (lambda _: None) if quiet else typer.echo
-    run(Node(port, ae_title, host), out, measured, None if peer is None else sent, say=say)
+    run(
+        Node(port, ae_title, host, tuple(caller or ()), quiet_s),
+        out,
+        measured,
+        None if peer is None else sent,
+        say=say,
+    )
 
 
 def _peer(text: str) -> "Peer":
