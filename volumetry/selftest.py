@@ -1,4 +1,4 @@
-"""Phantoms through this installation: does it decode, measure and count as it must?
+"""Phantoms through this installation: whether it decodes, measures and counts as it must.
 
 Truth comes from the phantoms' formulas. The threshold segmenter stands in for the network, so this proves
 geometry, decoding, tidying and counting; it says nothing about the network's accuracy on patients. The network

@@ -24,7 +24,7 @@ def test_the_first_block_is_the_two_commands():
 
 def test_every_command_of_the_readme_exists_and_every_verb_is_in_it():
     verbs = set(get_command(app).commands)
-    named = set(re.findall(r"`volumetry ([a-z]+)", README))
+    named = set(re.findall(r"`volumetry ([a-z]+)", README))  # a name in a table row or in the text
     assert named == verbs
 
 

@@ -28,7 +28,7 @@ NAMES = (
     "report-image.dcm",
     "corrections",
 )
-"""What belongs to one result: a later run into the folder moves all of it aside, so that nothing old stays there."""
+"""What belongs to one result: a later run into the folder moves all of it aside together."""
 
 
 def deliver(result: ScanResult, tissue: TissueMap, config: Config, folder: Path) -> dict[str, Any]:
