@@ -15,7 +15,9 @@ def ball(grid: Grid, centre_kji: tuple[float, float, float], radius_mm: float) -
     return (mm**2).sum(axis=-1) <= radius_mm**2
 
 
-def chest(grid: Grid = AXIAL, gap_mm: float = 20.0, radius_mm: float = 60.0) -> tuple[NDArray[np.float32], TissueMap]:
+def chest(
+    grid: Grid = AXIAL, gap_mm: float = 20.0, radius_mm: float = 60.0
+) -> tuple[NDArray[np.float32], TissueMap]:
     """A body with two ball lungs (about 900 mL each) beside the midline; HU and the true labels."""
     k, j, i = (n / 2 for n in grid.shape_kji)
     offset = (radius_mm + gap_mm / 2) / grid.spacing_kji_mm[2]

@@ -159,8 +159,18 @@ def test_no_planted_identity_appears_in_any_output(run, phantom, tmp_path):
     planted = 0
     for path in scan.iterdir():
         header = pydicom.dcmread(path)
-        for tag in ("PatientName", "PatientID", "StudyDescription", "SeriesDescription", "InstitutionName",
-                    "ReferringPhysicianName", "AccessionNumber", "PatientComments", "ProtocolName", "StationName"):
+        for tag in (
+            "PatientName",
+            "PatientID",
+            "StudyDescription",
+            "SeriesDescription",
+            "InstitutionName",
+            "ReferringPhysicianName",
+            "AccessionNumber",
+            "PatientComments",
+            "ProtocolName",
+            "StationName",
+        ):
             setattr(header, tag, canary)
             planted += 1
         header.save_as(path)

@@ -94,7 +94,8 @@ def test_a_query_says_what_which_tag_and_what_to_resend():
     assert rows[0]["site"] == "Site 7"
     assert rows[0]["what_is_wrong"] == "Slice 3 is 5 mm thick."
     assert rows[0]["tag"] == "SliceThickness (0018,0050)"
-    assert rows[0]["what_to_do"] == CATALOGUE["THICK_SLICES"].hint
+    assert "thin-slice reconstruction" in rows[0]["what_to_do"]
+    assert rows[1]["what_to_do"] == CATALOGUE["ONE_LUNG"].hint
     assert list(query_rows(scan, _document("failed", _flag("TIMEOUT", "refuse")))) == []
 
 
@@ -109,7 +110,8 @@ def test_tags_of_queries_are_those_of_the_dicom_dictionary():
         assert len(pairs) == text.count("(")
         for keyword, group, element in pairs:
             assert tag_for_keyword(keyword) == int(group + element, 16), keyword
-    assert set(CATALOGUE) >= queries._FOR_THE_READER
+    assert set(CATALOGUE) >= queries._FOR_THE_READER | set(queries._REQUESTS)
+    assert not queries._FOR_THE_READER & set(queries._REQUESTS)
 
 
 def test_the_page_of_a_batch_needs_nothing_else_and_escapes_everything(tmp_path, monkeypatch, config):

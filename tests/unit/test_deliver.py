@@ -94,7 +94,9 @@ def test_a_refused_scan_has_a_row_with_a_code_and_no_number():
     row = row_of(as_document(REFUSED))
     assert (row["status"], row["code"]) == ("refused", "NO_RESCALE")
     assert set(row) == set(columns())
-    assert not any(cell for name, cell in row.items() if name.startswith(("volumes_ml", "percent", "sides", "hu_bins")))
+    assert not any(
+        cell for name, cell in row.items() if name.startswith(("volumes_ml", "percent", "sides", "hu_bins"))
+    )
 
 
 def test_the_record_holds_the_digest_of_every_file(tmp_path, measured):
@@ -142,7 +144,9 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path):
 
 def test_the_mask_holds_a_tilted_affine_exactly_and_the_same_bytes_every_time():
     angle = np.deg2rad(15)
-    grid = Grid((4, 5, 6), (2.0, 0.7, 0.8), (1.0, 2.0, 3.0), ((0, np.sin(angle), np.cos(angle)), (0, 1, 0), (1, 0, 0)))
+    grid = Grid(
+        (4, 5, 6), (2.0, 0.7, 0.8), (1.0, 2.0, 3.0), ((0, np.sin(angle), np.cos(angle)), (0, 1, 0), (1, 0, 0))
+    )
     labels = np.arange(120).reshape(grid.shape_kji).astype(np.uint8) % 4
     content = mask_bytes(TissueMap(labels, grid))
     assert content == mask_bytes(TissueMap(labels, grid))

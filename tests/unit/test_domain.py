@@ -48,7 +48,12 @@ def test_findings_are_listed_refusals_first_then_by_the_catalogue():
         Finding("NO_RESCALE", Outcome.REFUSE, "n"),
         Finding("MISSING_SLICES", Outcome.REFUSE, "m"),
     ]
-    assert [f.code for f in most_severe_first(found)] == ["MISSING_SLICES", "NO_RESCALE", "THICK_SLICES", "REORDERED"]
+    assert [f.code for f in most_severe_first(found)] == [
+        "MISSING_SLICES",
+        "NO_RESCALE",
+        "THICK_SLICES",
+        "REORDERED",
+    ]
 
 
 def test_a_refusal_survives_the_way_back_from_a_worker():

@@ -69,7 +69,8 @@ def test_zones_are_thirds_of_the_height_whatever_way_the_slices_run(config):
     labels[1:4] = Tissue.SOLID
     down = replace(CUBE, direction_lps=((0, 0, -1), (0, 1, 0), (1, 0, 0)))
     for grid, where in ((CUBE, "lower"), (down, "upper")):
-        assert measure(_map(labels, grid), scan_of(hu, grid), config.measure).zones[where].solid == pytest.approx(300)
+        zones = measure(_map(labels, grid), scan_of(hu, grid), config.measure).zones
+        assert zones[where].solid == pytest.approx(300)
 
 
 def test_a_tilted_voxel_is_counted_by_its_determinant(config):
@@ -87,7 +88,10 @@ def test_a_tilted_voxel_is_counted_by_its_determinant(config):
         ({"sides": {"left": Volumes(90, 0, 0), "right": Volumes(0, 0, 0)}}, "left \\+ right"),
         ({"zones": {}}, "upper \\+ middle \\+ lower"),
         ({"hu_bins_ml": {"below_-750": 1.0}}, "HU bins"),
-        ({"components_by_rule": {"network": ComponentSplit(0, 5), "hu": ComponentSplit(0, 0)}}, "components by network"),
+        (
+            {"components_by_rule": {"network": ComponentSplit(0, 5), "hu": ComponentSplit(0, 0)}},
+            "by network = lesion",
+        ),
     ],
 )
 def test_each_broken_identity_is_named(config, change, says):

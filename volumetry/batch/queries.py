@@ -84,6 +84,25 @@ _TAGS = {
     "CHARTER_SLICES": _POSITION,
 }
 
+_THIN = "Please send the thin-slice reconstruction of the same acquisition, if it was kept."
+_TARGETED = "Please send the reconstruction whose field of view is fitted to the chest, if there is one."
+_CONFIRM = "Please confirm that this is how the patient was scanned."
+_REQUESTS = {
+    "THICK_SLICES": _THIN,
+    "SLICE_GAP": "Please send the reconstruction without gaps between the slices.",
+    "SLICE_OVERLAP": _CONFIRM,
+    "GANTRY_TILT": _CONFIRM,
+    "PRONE": _CONFIRM,
+    "POSITION_CONFLICT": "Please say in which position the patient lay, and which side is marked as left.",
+    "CONTRAST": "Please confirm that contrast was given; send the scan before contrast, if there is one.",
+    "PIXEL_SPACING_RANGE": _TARGETED,
+    "LARGE_FOV": _TARGETED,
+    "DERIVED_IMAGE": "Please send the original series that this one was made from.",
+    "HU_DRIFT": "Please send the scanner's calibration record (air and water) of that week.",
+    "OUT_OF_INTENDED_POPULATION": "Please confirm the patient's age.",
+}
+"""What to ask a site for, where the catalogue's hint speaks to the reader."""
+
 
 def query_rows(scan: ScanFolder, document: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Lines for one scan, in the order of `COLUMNS`; none without a flag, or if the failure is ours.
@@ -102,4 +121,12 @@ def query_rows(scan: ScanFolder, document: Mapping[str, Any]) -> Iterator[tuple[
         message = str(flag["message"])
         sentence = f"{message[:1].upper()}{message[1:]}".rstrip(".") + "."
         known = (scan.site, scan.scan_id, scan.subject, scan.visit)
-        yield (*known, document["status"], ask, code, sentence, _TAGS.get(code, ""), flag["hint"])
+        yield (
+            *known,
+            document["status"],
+            ask,
+            code,
+            sentence,
+            _TAGS.get(code, ""),
+            _REQUESTS.get(code, flag["hint"]),
+        )
