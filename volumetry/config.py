@@ -119,9 +119,12 @@ class Tidy(_Section):
     min_second_lung_share: float = Share
     gas_hu: float
     min_gas_ml: float = Field(gt=0)
-    gas_edge_mm: float = Field(gt=0)
-    gas_wall_mm: float = Field(gt=0)
-    gas_in_lung_share: float = Share
+    soft_hu: float
+    soft_thick_mm: float = Field(gt=0)
+    min_soft_ml: float = Field(gt=0)
+    edge_mm: float = Field(gt=0)
+    wall_mm: float = Field(gt=0)
+    in_lung_share: float = Share
     rim_reach_mm: float = Field(gt=0)
     rim_mm: float = Field(gt=0)
     fragment_distance_mm: float = Field(ge=0)

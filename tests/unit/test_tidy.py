@@ -151,3 +151,22 @@ def test_a_trachea_called_lung_is_dropped_and_a_bulla_is_kept(config):
     assert not tidied.labels_kji[trachea].any()
     assert tidied.labels_kji[bulla].all()
     assert _ml(tidied.labels_kji > 0, FINE) == pytest.approx(_ml(truth.labels_kji > 0, FINE), rel=0.005)
+
+
+def test_abdominal_fat_called_lung_is_dropped_and_the_recess_beside_it_is_kept(config):
+    hu, truth = chest(FINE)
+    fat = ball(FINE, (14, 60, 88), 25.0) & (truth.labels_kji == 0)
+    hu[fat] = -100
+    labels = truth.labels_kji.copy()
+    labels[fat] = Tissue.AERATED
+    tidied = tidy(TissueMap(labels, FINE), scan_of(hu, FINE), config.tidy)
+    assert _ml(tidied.labels_kji[fat] > 0, FINE) < 0.05 * _ml(fat, FINE)
+    assert _ml(tidied.labels_kji > 0, FINE) == pytest.approx(_ml(truth.labels_kji > 0, FINE), rel=0.01)
+
+
+def test_a_consolidation_that_was_called_aerated_stays_lung(config):
+    hu, truth = chest(FINE)
+    dense = ball(FINE, (40, 66, 92), 20.0) & (truth.labels_kji > 0)
+    hu[dense] = 30
+    tidied = tidy(truth, scan_of(hu, FINE), config.tidy)
+    assert tidied.labels_kji[dense].all()

@@ -5,11 +5,9 @@ Sizes are in mm3, so that they mean the same at every spacing. Tidying a tidy ma
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from skimage.segmentation import watershed
 
 from volumetry.config import Tidy
@@ -22,12 +20,7 @@ from volumetry.segment.bodies import (
     distance_to_outside_mm,
     filled_holes,
 )
-
-_COARSE_MM = 2.5
-"""Step of the grid on which touching lungs are told apart; the cut between them is no finer than this."""
-
-_TISSUE_HU = -600.0
-"""Above this lies soft tissue or fat, or its edge."""
+from volumetry.segment.no_lung import any_in_block, no_lung, repeated, strides
 
 _BODY_HU = -500.0
 """Half-way between air and soft tissue: the outline of the body."""
@@ -72,7 +65,7 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     voxel_ml = tissue.grid.voxel_ml
     dropped: dict[str, float] = {}
 
-    lung = _lungs(labels > 0, gas_bodies(scan, settings), scan, settings)
+    lung = _lungs(labels > 0, no_lung(labels, scan, settings), scan, settings)
     left_out = (labels > 0) & ~lung
     lesion_left_out = left_out & (labels > Tissue.AERATED)
     dropped["outside_lungs_ml"] = np.count_nonzero(left_out) * voxel_ml
@@ -99,56 +92,9 @@ def with_sides(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     return TissueMap(tissue.labels_kji, tissue.grid, side, tissue.dropped_ml)
 
 
-def gas_bodies(scan: CtScan, settings: Tidy) -> Mask:
-    """Gas that is no lung: trachea and main bronchi, stomach, bowel, the room; by HU alone.
-
-    A pocket of gas is known by what surrounds it. Emphysema and bullae lie in aerated lung and stay lung; the
-    wall of an airway or of the bowel is soft tissue, or fat.
-    """
-    step = _strides(scan.grid)
-    spacing = [s * n for s, n in zip(scan.grid.spacing_kji_mm, step, strict=True)]
-    hu = _block_mean(scan.hu_kji, step)
-    found = bodies_of(hu < settings.gas_hu, corners=False)
-    count = found.at_least(settings.min_gas_ml / (scan.grid.voxel_ml * float(np.prod(step))))
-    if count == 0:
-        return np.zeros(scan.hu_kji.shape, bool)
-    gas = np.zeros(hu.shape, np.int32)
-    gas[found.box] = np.where(found.labels_kji <= count, found.labels_kji, 0)
-    distance_mm, nearest = ndimage.distance_transform_edt(gas == 0, sampling=spacing, return_indices=True)
-    owner = gas[tuple(nearest)]
-    with_edge = np.where(distance_mm <= settings.gas_edge_mm, owner, 0)
-    around = np.where(distance_mm <= settings.gas_edge_mm + settings.gas_wall_mm, owner, 0)
-    around[with_edge > 0] = 0
-    aerated = (hu >= settings.gas_hu) & (hu < _TISSUE_HU)
-    shell = np.bincount(around.ravel(), minlength=count + 1)
-    lung_like = np.bincount(around.ravel(), aerated.ravel(), count + 1)
-    no_lung = lung_like < settings.gas_in_lung_share * np.maximum(shell, 1)
-    no_lung[0] = False
-    return _repeated(no_lung[with_edge], step, scan.hu_kji.shape)
-
-
-def _block_mean(hu_kji: NDArray[np.float32], step: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Means over blocks of `step` voxels; the last block of an axis may be smaller."""
-    for axis, n in enumerate(step):
-        length = hu_kji.shape[axis]
-        starts = np.arange(0, length, n)
-        sizes = np.diff(starts, append=length).astype(np.float32)
-        if n > 1:
-            sums = np.add.reduceat(hu_kji, starts, axis=axis, dtype=np.float32)
-            hu_kji = (sums / np.expand_dims(sizes, [a for a in range(3) if a != axis])).astype(np.float32)
-    return hu_kji
-
-
-def _repeated(coarse: NDArray[Any], step: tuple[int, int, int], shape: tuple[int, ...]) -> NDArray[Any]:
-    for axis, n in enumerate(step):
-        coarse = np.repeat(coarse, n, axis=axis)
-    return coarse[: shape[0], : shape[1], : shape[2]]
-
-
-def _lungs(labelled: Mask, gas: Mask, scan: CtScan, settings: Tidy) -> Mask:
+def _lungs(labelled: Mask, excluded: Mask, scan: CtScan, settings: Tidy) -> Mask:
     """The one or two bodies that are lungs, and larger fragments beside them."""
-    candidates = labelled & ~gas
-    candidates &= ~_rims(candidates, gas, scan.grid, settings)
+    candidates = labelled & ~excluded
     found = bodies_of(candidates, corners=False)
     voxel_ml = scan.grid.voxel_ml
     count = found.at_least(settings.min_lung_island_mm3 / 1000 / voxel_ml)
@@ -167,24 +113,14 @@ def _lungs(labelled: Mask, gas: Mask, scan: CtScan, settings: Tidy) -> Mask:
     fragments = [b for b in bodies if b not in lungs and low <= b.centre_lps_mm[2] <= high]
     kept = np.zeros(len(found.sizes) + 1, bool)
     kept[[b.label for b in lungs]] = True
-    step = _strides(scan.grid)
+    step = strides(scan.grid)
     coarse = found.labels_kji[:: step[0], :: step[1], :: step[2]]
     near = _within(coarse, np.isin(coarse, [b.label for b in lungs]), settings.fragment_distance_mm, scan.grid)
-    walls = _within(coarse, gas[found.box][:: step[0], :: step[1], :: step[2]], settings.gas_wall_mm, scan.grid)
+    dropped = (excluded & labelled)[found.box][:: step[0], :: step[1], :: step[2]]
+    walls = _within(coarse, dropped, settings.wall_mm, scan.grid)
     kept[[b.label for b in fragments if b.label in near - walls]] = True
     lung[found.box] = kept[found.labels_kji]
     return lung
-
-
-def _rims(candidates: Mask, gas: Mask, grid: Grid, settings: Tidy) -> Mask:
-    """Thin remains around dropped gas: a bowel's blurred wall is no lung, and would tie the bowel to the lung."""
-    step = _strides(grid)
-    k, j, i = (s * n for s, n in zip(grid.spacing_kji_mm, step, strict=True))
-    coarse, near = _any_in_block(candidates, step), _any_in_block(gas, step)
-    near = distance_to_outside_mm(~near, (k, j, i)) <= settings.rim_reach_mm
-    core = distance_to_outside_mm(coarse, (k, j, i)) > settings.rim_mm
-    opened = distance_to_outside_mm(~core, (k, j, i)) <= settings.rim_mm
-    return _repeated(coarse & near & ~opened, step, candidates.shape)
 
 
 def _beside(body: _Body, lung: _Body) -> bool:
@@ -194,7 +130,7 @@ def _beside(body: _Body, lung: _Body) -> bool:
 
 def _described(found: Bodies, count: int, scan: CtScan) -> Iterator[_Body]:
     """The `count` largest bodies with what tells a lung from gas, from a sample about every 2.5 mm."""
-    step = _strides(scan.grid)
+    step = strides(scan.grid)
     start = np.array([s.start for s in found.box])
     for label in range(1, count + 1):
         mask = found.labels_kji == label
@@ -215,14 +151,9 @@ def _described(found: Bodies, count: int, scan: CtScan) -> Iterator[_Body]:
 
 def _within(coarse_kji: NDArray[np.int32], target: Mask, distance_mm: float, grid: Grid) -> set[int]:
     """Labels of which some voxel lies within a distance of a target, on the coarse grid."""
-    k, j, i = (s * n for s, n in zip(grid.spacing_kji_mm, _strides(grid), strict=True))
+    k, j, i = (s * n for s, n in zip(grid.spacing_kji_mm, strides(grid), strict=True))
     near = distance_to_outside_mm(~target, (k, j, i)) <= distance_mm
     return set(np.unique(coarse_kji[near]).tolist())
-
-
-def _strides(grid: Grid) -> tuple[int, int, int]:
-    k, j, i = (max(1, round(_COARSE_MM / step)) for step in grid.spacing_kji_mm)
-    return k, j, i
 
 
 def _drop_specks(labels: NDArray[np.uint8], min_voxels: float) -> int:
@@ -278,8 +209,8 @@ def _cut_at_neck(
     side: NDArray[np.uint8], body: Mask, box: Box, grid: Grid, midline_mm: float, settings: Tidy
 ) -> None:
     """Divide a body that is two lungs grown together by a watershed from its deep cores, on a coarse grid."""
-    step = _strides(grid)
-    coarse = _any_in_block(body, step)
+    step = strides(grid)
+    coarse = any_in_block(body, step)
     spacing = tuple(s * n for s, n in zip(grid.spacing_kji_mm, step, strict=True))
     depth = distance_to_outside_mm(np.pad(coarse, 1), (spacing[0], spacing[1], spacing[2]))[1:-1, 1:-1, 1:-1]
     enough = 0.1 * settings.min_lung_body_ml / (grid.voxel_ml * float(np.prod(step)))
@@ -298,18 +229,12 @@ def _cut_at_neck(
     for basin in range(1, count + 1):
         centre = grid.lps_mm(np.argwhere(basins == basin).mean(axis=0) * step + start)
         sided[basin] = Side.LEFT if centre[0] > midline_mm else Side.RIGHT
-    side[body] = _repeated(sided[basins], step, body.shape)[body]
-
-
-def _any_in_block(mask: Mask, step: tuple[int, int, int]) -> Mask:
-    for axis, n in enumerate(step):
-        mask = np.logical_or.reduceat(mask, np.arange(0, mask.shape[axis], n), axis=axis)
-    return mask
+    side[body] = repeated(sided[basins], step, body.shape)[body]
 
 
 def _midline_mm(scan: CtScan, slices: slice) -> float:
     """LPS x of the middle of the body in the lungs' slices; of the image, where there is no body."""
-    step = _strides(scan.grid)
+    step = strides(scan.grid)
     body = bodies_of(scan.hu_kji[slices][:: step[0], :: step[1], :: step[2]] > _BODY_HU)
     index = np.argwhere(body.labels_kji == 1).astype(float)
     if index.size == 0:
