@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from volumetry.cli.common import TRIAL, Quiet, app
+from volumetry.cli import common
+from volumetry.cli.common import TRIAL, ConfigFiles, Quiet, app
 
 
 @app.command(rich_help_panel=TRIAL)
@@ -31,3 +32,74 @@ def trial(
         typer.echo(f"look: {warning}", err=True)
     if not quiet:
         typer.echo(f"wrote {len(outcome.files_sha256)} files; open {outcome.folder / 'report.html'}")
+
+
+@app.command(rich_help_panel=TRIAL)
+def changemap(
+    baseline_scan: Annotated[Path, typer.Option(help="Folder of the baseline scan.")],
+    baseline: Annotated[Path, typer.Option(help="Its result's folder.")],
+    visit_scan: Annotated[Path, typer.Option(help="Folder of the visit's scan.")],
+    visit: Annotated[Path, typer.Option(help="Its result's folder.")],
+    out: Annotated[Path, typer.Option(help="Folder for transitions.csv, change_map.nii.gz, .json and .png.")],
+    config: ConfigFiles = None,
+    quiet: Quiet = False,
+) -> None:
+    """What became of the lung between two visits, in mL; exploratory, and refused where the lungs do not match.
+
+    Example: volumetry changemap --baseline-scan v0 --baseline r0 --visit-scan v1 --visit r1 --out change
+    """
+    from volumetry.trial.change_map_files import write_change_map
+
+    for folder in (baseline_scan, baseline, visit_scan, visit):
+        common.must_be_folder(folder)
+    document = write_change_map(baseline_scan, baseline, visit_scan, visit, out, common.settings_of(config))
+    if not quiet:
+        for name, ml in document["summary_baseline_ml"].items():
+            typer.echo(f"{name}: {ml:.1f} mL")
+
+
+@app.command(rich_help_panel=TRIAL)
+def blind(
+    scans: Annotated[Path, typer.Argument(help="Tree of scan folders, or a CSV manifest.")],
+    out: Annotated[Path, typer.Option(help="Folder of the reading package; it must not exist or be empty.")],
+    visits: Annotated[
+        Path | None, typer.Option(help="visits.csv: subjects, visits and arms go into the key.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="The sealed key; OUT.key/key.csv by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the order; drawn and sealed in the key by default.")] = None,
+    config: ConfigFiles = None,
+    quiet: Quiet = False,
+) -> None:
+    """A reading package: scans renamed and cleaned of identity and dates, order shuffled, the key sealed apart.
+
+    Example: volumetry blind scans --out package --visits visits.csv
+    """
+    from volumetry.batch import list_scans
+    from volumetry.trial.blind import make_reading_package
+
+    sources = list_scans(scans)
+    package = make_reading_package(sources, out, common.settings_of(config), seed=seed, visits=visits, key=key)
+    for refusal in package.refused:
+        typer.echo(f"left out: {refusal.scan_id}: {refusal.reason} [{refusal.code}]", err=True)
+    if not quiet:
+        typer.echo(f"{len(package.readings)} scans in {package.folder}; keep {package.key} away from readers")
+
+
+@app.command(rich_help_panel=TRIAL)
+def unblind(
+    package: Annotated[Path, typer.Argument(help="The reading package.")],
+    key: Annotated[Path, typer.Option(help="Its sealed key.")],
+    reads: Annotated[Path, typer.Option(help="The filled reads.csv.")],
+    out: Annotated[Path, typer.Option(help="CSV to write: reads joined with scans, visits and arms.")],
+) -> None:
+    """Join reads with what they were of; refused unless the key is the one that was sealed.
+
+    Example: volumetry unblind package --key package.key/key.csv --reads reads.csv --out joined.csv
+    """
+    from volumetry.trial.unblind import unblind as run
+    from volumetry.trial.unblind import write_unblinded
+
+    common.must_be_folder(package)
+    rows = run(package, key, reads)
+    write_unblinded(rows, out)
+    typer.echo(f"joined {len(rows)} reads")
