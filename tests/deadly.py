@@ -41,3 +41,14 @@ def segmenter(_config: Config) -> Deadly:
 def no_model(_config: Config) -> Deadly:
     """A model that is not what its card says."""
     raise ModelError("weights.safetensors: sha256 differs from its card")
+
+
+class _Threads(Deadly):
+    facts = SegmenterFacts(
+        "threads", f"{os.environ.get('OMP_NUM_THREADS')}-{os.environ.get('OMP_WAIT_POLICY')}-{os.getpid()}"
+    )
+
+
+def threads(_config: Config) -> Deadly:
+    """A segmenter that says how many threads its process was born with, and which process that is."""
+    return _Threads()

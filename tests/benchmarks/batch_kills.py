@@ -31,11 +31,16 @@ if __name__ == "__main__":
 """
 
 
+def whole_scans(out: Path) -> int:
+    """Scans under their final name."""
+    return len(list(out.glob("scans/*/record.json")))
+
+
 def main(scans: int = 40, rounds: int = 30, workers: int = 2) -> None:
     """Kill and restart; then let it end and compare."""
     from trees import tree_of
 
-    from volumetry.batch import find_scans, verify
+    from volumetry.batch import verify
     from volumetry.phantom import PhantomSpec, SeriesSpec, make_phantom, write_series
 
     with tempfile.TemporaryDirectory() as folder:
@@ -57,22 +62,23 @@ def main(scans: int = 40, rounds: int = 30, workers: int = 2) -> None:
         for n in range(rounds):
             process = start("out")
             # half at any moment of a run, half once it is sure to be measuring
-            before = len(list((work / "out").glob("scans/*/record.json")))
-            if n % 2:
-                while process.poll() is None and len(list((work / "out").glob("scans/*/record.json"))) == before:
+            before = whole_scans(work / "out")
+            if n % 2 and before < scans:
+                while process.poll() is None and whole_scans(work / "out") == before:
                     time.sleep(0.01)
-                time.sleep(dice.uniform(0, 0.5))
+                time.sleep(dice.uniform(0, 0.3))
             else:
-                time.sleep(dice.uniform(0.05, 8))
+                time.sleep(dice.uniform(0.05, 4))
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 kills += 1
             process.wait()
-            whole = len(list((work / "out").glob("scans/*/record.json")))
-            sys.stdout.write(f"round {n + 1}: {whole} scans whole, {kills} kills\n")
+            sys.stdout.write(f"round {n + 1}: {whole_scans(work / 'out')} scans whole, {kills} kills\n")
+            sys.stdout.flush()
         assert start("out").wait() == 0
-        assert tree_of(work / "out") == tree_of(work / "reference")
-        assert find_scans(work / "in")
+        found, expected = tree_of(work / "out"), tree_of(work / "reference")
+        differing = [name for name in sorted(found | expected) if found.get(name) != expected.get(name)]
+        assert not differing, differing[:20]
         assert verify(work / "out").passed
         sys.stdout.write(f"identical after {kills} kills; the uninterrupted run took {alone_s:.0f} s\n")
 

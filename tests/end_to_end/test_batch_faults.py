@@ -1,6 +1,7 @@
 """The batch under fire: killed at random, workers killed, memory eaten; every scan keeps its row."""
 
 import csv
+import json
 import os
 import random
 import signal
@@ -13,7 +14,7 @@ import pytest
 from deadly import Deadly
 from trees import tree_of
 
-from volumetry.batch import Cluster, find_scans, run_batch, run_on_cluster, verify
+from volumetry.batch import Cluster, ScanFolder, find_scans, run_batch, run_on_cluster, verify
 from volumetry.codes import CATALOGUE
 from volumetry.config import load_config
 from volumetry.errors import ModelError, UsageError
@@ -174,3 +175,13 @@ def test_a_cluster_that_runs_already_is_used_and_left_running(tmp_path, phantom,
         there = Cluster(scheduler=cluster.scheduler_address)
         with pytest.raises(UsageError, match="one thread"):
             run_on_cluster(scans, tmp_path / "out2", there, config, factory="deadly:segmenter")
+
+
+def test_a_worker_is_born_with_its_share_of_the_cores(tmp_path, config):
+    scans = [ScanFolder(name, tmp_path / "nothing") for name in ("a", "b")]
+    run_on_cluster(scans, tmp_path / "out", Cluster(workers=1), config, factory="deadly:threads")
+    found = _rows(tmp_path / "out")
+    assert {row["code"] for row in found.values()} == {"EMPTY_INPUT"}
+    began = json.loads((tmp_path / "out" / "audit.jsonl").read_text("utf-8").splitlines()[0])
+    assert began["model"].startswith(f"threads-{os.cpu_count()}-PASSIVE-")
+    assert not began["model"].endswith(f"-{os.getpid()}")

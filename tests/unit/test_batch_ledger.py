@@ -189,7 +189,9 @@ def test_what_a_killed_run_left_is_swept_away(batch):
     work.mkdir(parents=True)
     (work / "mask.nii.gz").write_bytes(b"half")
     (batch.out / ".results.csv.0badcafe.part").write_bytes(b"half")
+    (batch.out / ".lock").write_text('{"process": 1, "host": "gone"}')
     assert batch() == 0
+    assert (batch.out / ".lock").read_bytes() == b""
     assert not (batch.out / ".work").exists()
     assert verify(batch.out).passed
 

@@ -138,7 +138,7 @@ def jobqueue_settings(cores: int, memory_gb: float, *, gpu: bool = False) -> dic
 
     One process of one thread per job: torch uses the cores, dask must not put two scans into them.
 
-    >>> jobqueue_settings(8, 32)["job_script_prologue"]
+    >>> jobqueue_settings(8, 32)["job_script_prologue"][:2]
     ['export OMP_NUM_THREADS=8', 'export OMP_WAIT_POLICY=PASSIVE']
     """
     prologue = [f"export {name}={value}" for name, value in _thread_environment(cores).items()]
@@ -292,8 +292,13 @@ def _dask_settings(workers: int) -> dict[str, Any]:
 
 
 def _thread_environment(cores: int) -> dict[str, str]:
-    # Before torch is loaded: threads that spin while they wait more than halve the speed on shared cores.
-    return {"OMP_NUM_THREADS": str(cores), "OMP_WAIT_POLICY": "PASSIVE"}
+    # Before torch is loaded: threads that spin while they wait more than halve the speed on shared cores. ITK has
+    # threads of its own.
+    return {
+        "OMP_NUM_THREADS": str(cores),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(cores),
+    }
 
 
 def _memory_bytes(workers: int, config: Config) -> int:

@@ -5,7 +5,6 @@ from typing import Literal, get_args
 
 from volumetry.batch import records, tables
 from volumetry.batch.audit import Entry
-from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import held
 from volumetry.batch.records import TornError
 from volumetry.errors import UsageError
@@ -55,5 +54,5 @@ def decide(out: Path, scan_id: str, decision: Decision, name: str, reason: str) 
             scan_id=record["scan_id"],
             record_sha256=record["sha256"],
         )
-        tables.write_decisions([ScanFolder(scan, Path()) for scan in sorted(ledger.audit.recorded)], ledger)
+        tables.write_decisions(ledger)
     return entry

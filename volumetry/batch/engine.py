@@ -15,7 +15,7 @@ from typing import Any
 from volumetry.batch import records, tables
 from volumetry.batch.audit import REPORT, digest
 from volumetry.batch.find import ScanFolder
-from volumetry.batch.ledger import Ledger, announce, held, withdraw
+from volumetry.batch.ledger import Ledger, announce, held
 from volumetry.batch.records import stamp_of
 from volumetry.batch.work import Brief, Order, carry_out
 from volumetry.config import Config
@@ -109,9 +109,6 @@ class Run:
             if self._begun:
                 self.ledger.audit.append("run_stopped", "interrupted")
             raise
-        finally:
-            if self._begun:
-                withdraw(self.ledger.out)
         return rows
 
     def _measure(self, runner: Runner, rows: tables.Rows) -> None:

@@ -157,6 +157,8 @@ def held(out: Path) -> Iterator[Ledger]:
             ledger._catch_up()
             ledger._sweep()
     finally:
+        if os.fstat(descriptor).st_size:  # this run's name, or that of one that was killed
+            os.ftruncate(descriptor, 0)
         os.close(descriptor)
 
 
@@ -165,12 +167,6 @@ def announce(out: Path) -> None:
     who = {"process": os.getpid(), "host": socket.gethostname()}
     with contextlib.suppress(OSError):
         (out / ".lock").write_text(json.dumps(who), "utf-8")
-
-
-def withdraw(out: Path) -> None:
-    """Empty the lock again."""
-    with contextlib.suppress(OSError):
-        os.truncate(out / ".lock", 0)
 
 
 def _locked(out: Path) -> int:

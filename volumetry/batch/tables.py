@@ -62,7 +62,7 @@ def write_tables(rows: Rows, ledger: Ledger) -> None:
         "queries.csv": lambda: _query_lines(rows),
     }
     if ledger.audit.decisions:
-        made["decisions.csv"] = lambda: _decision_lines(rows.scans, ledger.audit.decisions)
+        made["decisions.csv"] = lambda: _decision_lines(ledger.audit.decisions)
     write_derived(made, ledger)
 
 
@@ -71,10 +71,10 @@ def write_results(rows: Rows, ledger: Ledger, *, whole: bool) -> None:
     write_derived({"results.csv": lambda: _result_lines(rows, whole=whole)}, ledger)
 
 
-def write_decisions(scans: Sequence[ScanFolder], ledger: Ledger) -> None:
+def write_decisions(ledger: Ledger) -> None:
     """Derive decisions.csv, once there is a decision."""
     if ledger.audit.decisions:
-        write_derived({"decisions.csv": lambda: _decision_lines(scans, ledger.audit.decisions)}, ledger)
+        write_derived({"decisions.csv": lambda: _decision_lines(ledger.audit.decisions)}, ledger)
 
 
 def write_derived(made: Mapping[str, Callable[[], Iterable[bytes]]], ledger: Ledger) -> None:
@@ -145,12 +145,10 @@ def _query_lines(rows: Rows) -> Iterator[bytes]:
             yield _csv_line(map(plain_text, cells))
 
 
-def _decision_lines(scans: Sequence[ScanFolder], decisions: Mapping[str, Entry]) -> Iterator[bytes]:
+def _decision_lines(decisions: Mapping[str, Entry]) -> Iterator[bytes]:
     yield _csv_line(DECISIONS)
-    for scan in scans:
-        if scan.scan_id in decisions:
-            entry = decisions[scan.scan_id]
-            yield _csv_line(plain_text(str(entry[key])) for key in DECISIONS)
+    for _, entry in sorted(decisions.items()):
+        yield _csv_line(plain_text(str(entry[key])) for key in DECISIONS)
 
 
 def plain_text(text: str) -> str:

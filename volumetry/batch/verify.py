@@ -7,6 +7,7 @@ from typing import Literal
 
 from volumetry.batch import audit, records
 from volumetry.batch.records import TornError
+from volumetry.errors import UsageError
 
 _OF_THE_RUN = {audit.NAME, ".lock", "scans", "earlier"}
 
@@ -60,9 +61,13 @@ def verify(out: Path) -> Verification:
 
     Raises
     ------
+    UsageError
+        If there is no such folder.
     OutputError
         If the log cannot be read.
     """
+    if not out.is_dir():
+        raise UsageError(f"{out.name} is not a folder")
     log = audit.Audit.opened(out)
     faults = [Fault("chain", audit.NAME, words) for words in audit.chain_faults(out / audit.NAME)]
     if not log.count and not faults:
