@@ -13,6 +13,7 @@ from volumetry.scan.findings import found, plural
 from volumetry.scan.gate import GatedStack, gate
 from volumetry.scan.headers import read_header
 from volumetry.scan.identity import identity_findings, without_duplicates
+from volumetry.scan.manifest import manifest_findings
 from volumetry.scan.slice_header import NotSlice, SliceHeader
 from volumetry.scan.syntaxes import uid_name
 
@@ -46,6 +47,7 @@ def contents_of(folder: Path, config: Config) -> Contents:
     headers = [header for header in read if isinstance(header, SliceHeader)]
     findings += _passed_over([file for file in read if isinstance(file, NotSlice)], bool(headers), config)
     findings += identity_findings(headers, config)
+    findings += manifest_findings(listing, folder, headers, config)
     headers, more = without_duplicates(headers, config)
     findings += more
     headers, more = drop_localizers(headers, config)
