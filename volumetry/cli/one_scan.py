@@ -49,7 +49,7 @@ def check(
     dicom: Annotated[bool, typer.Option("--dicom", help="Also write the result as DICOM SEG and SR.")] = False,
     labelmap: Labelmap = False,
     pdf: Annotated[
-        bool, typer.Option("--pdf", help="With --dicom: the summary page as encapsulated PDF.")
+        bool, typer.Option("--pdf", help="Also the summary page as PDF; with --dicom encapsulated too.")
     ] = False,
     capture: Annotated[
         bool, typer.Option("--capture", help="With --dicom: the page as secondary capture.")
@@ -64,7 +64,7 @@ def check(
     """
     from volumetry.batch.find import safe_scan_id
     from volumetry.cli import show
-    from volumetry.deliver.files import prepare_folder
+    from volumetry.deliver.files import prepare_folder, write_whole
 
     settings = common.settings_of(config, device)
     common.must_be_folder(scan)
@@ -75,6 +75,10 @@ def check(
         analysis, document = common.measured_folder(
             scan, out, scan_id or safe_scan_id(scan), segmenter, settings, stages
         )
+        if pdf:
+            from volumetry.deliver.report.summary import summary_of
+
+            write_whole(out / "report.pdf", summary_of(document, analysis.tissue, analysis.scan).pdf)
         if dicom:
             from volumetry.deliver.dicom import DicomOptions
 

@@ -22,6 +22,7 @@ NAMES = (
     "results.csv",
     "run.json",
     "report.html",
+    "report.pdf",
     "seg.dcm",
     "sr.dcm",
     "report-pdf.dcm",
