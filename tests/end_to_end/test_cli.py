@@ -196,3 +196,36 @@ def test_phantom_writes_valid_series_and_their_truth(run, tmp_path):
     first = next(p for p in sorted((tmp_path / "made").rglob("*")) if p.is_file() and p.suffix != ".json")
     assert pydicom.dcmread(first).SOPClassUID == CTImageStorage
     assert run("phantom", tmp_path / "made")[0] == 7
+
+
+def test_a_batch_is_proved_decided_on_and_exported(run, phantom, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(phantom[0], tmp_path / "in" / "S01")
+    assert run("batch", tmp_path / "in", "--out", out, "--quiet")[0] == 0
+    assert run("verify", out)[0] == 0
+    code, said = run("decide", out, "S01", "accept", "--name", "A Reader", "--reason", "looked")
+    assert code == 0, said
+    assert "S01 accept" in said
+    assert run("decide", out, "S01", "perhaps", "--name", "A", "--reason", "b")[0] == 2
+    code, said = run("replay", out, "--scans", tmp_path / "in")
+    assert code == 0, said
+    assert "S01: identical" in said
+    code, said = run("export", "cdisc", out, "--out", tmp_path / "sdtm", "--study", "PHANTOM")
+    assert code == 0, said
+    assert list((tmp_path / "sdtm").glob("*.csv"))
+    mask = out / "scans" / "S01" / "mask.nii.gz"
+    mask.write_bytes(mask.read_bytes()[:-1])
+    code, said = run("verify", out)
+    assert code == 1
+    assert "mask.nii.gz" in said
+
+
+def test_every_verb_has_help_with_an_example(run):
+    from typer.main import get_command
+
+    from volumetry.cli import app
+
+    for verb in get_command(app).commands:
+        code, said = run(verb, "--help")
+        assert code == 0
+        assert f"volumetry {verb}" in " ".join(said.split()), verb

@@ -118,7 +118,7 @@ def decide(
 
     common.must_be_folder(result)
     entry = run(result, scan_id, cast(Decision, decision), name, reason)
-    typer.echo(f"entry {entry['counter']}: {scan_id} {decision}")
+    typer.echo(f"entry {entry['n']}: {scan_id} {decision}")
 
 
 @app.command(rich_help_panel=MANY_SCANS)
