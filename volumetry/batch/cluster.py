@@ -30,7 +30,7 @@ import concurrent.futures
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,6 +260,7 @@ def _client(cluster: Cluster, config: Config) -> Iterator[Any]:
                 raise UsageError("there is no dask scheduler at the address given") from wrong
             yield stack.enter_context(client)
             return
+        stack.enter_context(_environment(_thread_environment(max(1, (os.cpu_count() or 1) // cluster.workers))))
         stack.enter_context(dask.config.set(_dask_settings(cluster.workers)))
         local = stack.enter_context(
             LocalCluster(
@@ -289,6 +290,21 @@ def _dask_settings(workers: int) -> dict[str, Any]:
         "distributed.worker.memory.terminate": 0.95,
         **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()},
     }
+
+
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Variables for the workers: a nanny takes those of this process first, and leaves its own behind here."""
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _thread_environment(cores: int) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 
 from volumetry.batch.find import ScanFolder
 from volumetry.config import Config
@@ -117,7 +118,7 @@ def _differing_voxels(mask: Path, tissue: TissueMap) -> int | None:
     """Voxels whose label is not the one in the file; None if the file has another shape or cannot be read."""
     try:
         image = nib.Nifti1Image.from_bytes(gzip.decompress(mask.read_bytes()))
-    except (OSError, ValueError, nib.filebasedimages.ImageFileError):
+    except (OSError, ValueError, ImageFileError):
         return None
     labels = np.asarray(image.dataobj).T
     return int((labels != tissue.labels_kji).sum()) if labels.shape == tissue.labels_kji.shape else None
