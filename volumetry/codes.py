@@ -158,7 +158,6 @@ _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
     ("SMALL_TILT", _N, _N, "The full affine is used."),
     ("OBLIQUE", _N, _N, "The full affine is used."),
     ("AGE_UNKNOWN", _N, _N, "The header states no age."),
-    ("DROPPED_BY_TIDY", _N, _N, "See tidy in the result for what was dropped, in mL."),
 )
 
 _OUR_FAILURES: tuple[tuple[str, str], ...] = (

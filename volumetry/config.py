@@ -192,12 +192,6 @@ class Charter(_Section):
         return rules
 
 
-class Deliver(_Section):
-    """What results contain."""
-
-    include_patient_id: bool
-
-
 class ChangeMapSettings(_Section):
     """How two visits are laid over each other, and when that failed."""
 
@@ -236,7 +230,6 @@ class Config(_Section):
     measure: Measure
     quality: Quality
     charter: Charter
-    deliver: Deliver
     change_map: ChangeMapSettings
 
     @field_validator("outcomes")
@@ -286,8 +279,8 @@ def load_config(*files: Path, overrides: Mapping[str, Any] | None = None) -> Con
     """
     merged: dict[str, Any] = {}
     for path in (Path("default"), *files):
-        merged = _merged(merged, _read_toml(path))
-    merged = _merged(merged, overrides or {})
+        merged = merged_settings(merged, read_toml(path))
+    merged = merged_settings(merged, overrides or {})
     try:
         return Config.model_validate(merged)
     except ValidationError as wrong:
@@ -297,7 +290,8 @@ def load_config(*files: Path, overrides: Mapping[str, Any] | None = None) -> Con
         raise ConfigError(f"{names}: {key}: {first['msg']}") from wrong
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """A settings file, or a shipped one by its bare name; raises ConfigError if it cannot be read."""
     by_name = shipped("configs") / f"{path}.toml"
     source = by_name if path.parent == Path() and not path.suffix and by_name.is_file() else path
     try:
@@ -308,9 +302,12 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path.name} is not valid TOML: {wrong}") from wrong
 
 
-def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def merged_settings(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """One table of settings laid over another, key by key."""
     result = dict(base)
     for key, value in more.items():
         below = result.get(key)
-        result[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+        result[key] = (
+            merged_settings(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+        )
     return result

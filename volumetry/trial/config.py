@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from volumetry.config import _merged, _read_toml  # one way to lay a settings file over another
+from volumetry.config import merged_settings, read_toml  # one way to lay a settings file over another
 from volumetry.errors import ConfigError
 
 Grade = Literal["A", "B", "C"]
@@ -184,7 +184,7 @@ def load_trial_config(*files: Path) -> TrialConfig:
     """
     merged: dict[str, Any] = {}
     for path in (Path("trial"), *files):
-        merged = _merged(merged, _read_toml(path))
+        merged = merged_settings(merged, read_toml(path))
     try:
         return TrialConfig.model_validate(merged)
     except ValidationError as wrong:
