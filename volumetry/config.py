@@ -108,6 +108,15 @@ class Segment(_Section):
     solid_probability: float = Share
 
 
+class IntervalSettings(_Section):
+    """What is moved, and by how much, to see how far the shares move."""
+
+    every_slices: int = Field(ge=0)
+    threshold_step: float = Share
+    hu_offset: float = Field(gt=0)
+    boundary_mm: float = Field(ge=0)
+
+
 class Tidy(_Section):
     """Clean-up of the tissue map, in mm3."""
 
@@ -226,6 +235,7 @@ class Config(_Section):
     geometry: Geometry
     hounsfield: Hounsfield
     segment: Segment
+    interval: IntervalSettings
     tidy: Tidy
     measure: Measure
     quality: Quality

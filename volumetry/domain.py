@@ -203,6 +203,45 @@ class CtScan:
             raise ValueError("the no-data mask does not lie on the scan's grid")
 
 
+SHARES = ("lesion", "ground_glass", "solid")
+"""What is given as a percentage of the lung."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What a segmenter knows of its own error on one scan.
+
+    Parameters
+    ----------
+    points
+        By part and share: points of lung by which the share moves when the segmentation is made differently.
+    reference
+        By share: how far this model's share lies from a reader's on cases like those it was calibrated on,
+        relative to the share.
+    floor_points
+        No share is known better than this.
+    widening
+        By share: the factor on the parts' sum that made the interval cover.
+    level
+        Stated coverage, 0 to 1.
+    """
+
+    points: Mapping[str, Mapping[str, float]]
+    reference: Mapping[str, float]
+    floor_points: float
+    widening: Mapping[str, float]
+    level: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Limits of each share in percent of lung, the parts they are made of in points, and the stated coverage."""
+
+    percent: Mapping[str, tuple[float, float]]
+    parts: Mapping[str, Mapping[str, float]]
+    level: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TissueMap:
     """The tissue of every voxel of a grid.
@@ -215,12 +254,15 @@ class TissueMap:
         uint8, values of `Side`, 0 outside the lungs; None before the lungs are told apart.
     dropped_ml
         What tidying took away or filled in, by cause.
+    doubt
+        What the segmenter knows of its error; None if it cannot tell.
     """
 
     labels_kji: NDArray[np.uint8]
     grid: Grid
     side_kji: NDArray[np.uint8] | None = None
     dropped_ml: Mapping[str, float] = field(default_factory=dict)
+    doubt: Doubt | None = None
 
     def __post_init__(self) -> None:
         for array in (self.labels_kji, self.side_kji):
@@ -316,6 +358,7 @@ class Measurement:
     lesion_weight_hu_ml: float
     lesion_mass_g: float
     mean_lung_hu: float
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def analyse_scan(
     clock.begin("segment")
     tissue = tidy(segmenter(scan), scan, config.tidy)
     clock.begin("measure")
-    measurement = measure(tissue, scan, config.measure)
+    measurement = measure(tissue, scan, config.measure, config.interval)
     delivered = by_component_rule(tissue, scan, config.measure)
     check_identities(measurement, delivered)
     findings = most_severe_first([*scan.findings, *charter, *lung_findings(tissue, scan, measurement, config)])

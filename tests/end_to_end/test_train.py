@@ -19,20 +19,20 @@ STEPS = 6
 SMALL = {
     "channels = [32, 48, 96, 192, 256]": "channels = [4, 8]",
     "residual_units = 2": "residual_units = 1",
-    "steps = 2000": f"steps = {STEPS}",
+    "steps = 6000": f"steps = {STEPS}",
     "batch = 12": "batch = 2",
     "crop_px = 224": "crop_px = 32",
     "checkpoint_every = 100": "checkpoint_every = 2",
-    "validate_every = 500": "validate_every = 4",
+    "validate_every = 1000": "validate_every = 4",
     "warmup_steps = 100": "warmup_steps = 2",
     "phantom_slices = 150": "phantom_slices = 3",
-    "threads = 2": "threads = 1",
 }
 SLICES = """
 [[data.slices]]
 folder = "tiny"
 share = 0.5
-held_out_cases = ["b"]
+held_out_cases = ["b", "c"]
+calibration_cases = ["c"]
 source = "drawn by the test"
 terms = "none"
 """
@@ -60,7 +60,7 @@ def data(tmp_path: Path) -> Path:
     y, x = np.indices((48, 48))
     values = (np.hypot(y - 24, x - 24) < 15).astype(np.uint8)
     values[np.hypot(y - 30, x - 24) < 5] = 2
-    slices = {name: np.roll(values, rng.integers(-3, 4), 0) for name in ("a_0", "a_1", "b_0")}
+    slices = {name: np.roll(values, rng.integers(-3, 4), 0) for name in ("a_0", "a_1", "b_0", "c_0")}
     return write_dataset(tmp_path / "data" / "tiny", {1: "lung", 2: "lesion"}, slices).parent
 
 
@@ -81,7 +81,7 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(recipe: Path, data: Path, 
     assert resumed is not None
     for name in ("model.safetensors", "card.toml"):
         assert (resumed / name).read_bytes() == (unbroken / name).read_bytes()
-    runs = [folder / "lesion2d-0.1.0-run" for folder in (tmp_path / "unbroken", tmp_path / "killed")]
+    runs = [folder / "lesion2d-0.2.0-run" for folder in (tmp_path / "unbroken", tmp_path / "killed")]
     assert (runs[0] / CHECKPOINT).read_bytes() == (runs[1] / CHECKPOINT).read_bytes()
     assert (runs[0] / CURVES).read_text() == (runs[1] / CURVES).read_text()
     assert (runs[1] / "curves.png").stat().st_size > 1000
@@ -94,12 +94,15 @@ def test_the_model_folder_serves_the_segmenter_and_its_card_tells_the_split(
     assert folder is not None
     segmenter = load_segmenter(load_config(overrides={"segment": {"model": str(folder), "device": "cpu"}}))
     result = evaluate(data / "tiny", segmenter)
-    assert (result["cases_in_training"], result["cases_not_in_training"]) == (["a"], ["b"])
+    assert (result["cases_in_training"], result["cases_not_in_training"]) == (["a"], ["b", "c"])
     card = tomllib.loads((folder / "card.toml").read_text("utf-8"))
     assert card["training_cases"]["tiny"] == ["a"]
-    assert card["story"]["metrics"]["tiny"]["lung"] == pytest.approx(
-        result["per_case"]["b"]["dice"]["lung"], abs=1e-4
-    )
+    held_out = evaluate(data / "tiny", segmenter, cases=("b", "c"))["pooled"]["dice"]
+    assert card["story"]["metrics"]["tiny"]["lung"] == pytest.approx(held_out["lung"], abs=1e-4)
+    assert card["story"]["calibration"]["fitted_on"] == ["tiny c"]
+    # One case calibrates: the interval holds it, by construction, and says nothing else.
+    assert card["story"]["calibration"]["coverage_where_fitted"]["tiny"]["lesion"]["covered"] == 1
+    assert set(card["calibration"]["temperature"]) == {"lung", "lesion", "solid"}
     first = load_file(folder / "model.safetensors")
     assert all(np.isfinite(tensor.float().numpy()).all() for tensor in first.values())
 
@@ -112,7 +115,7 @@ def test_a_checkpoint_of_other_settings_is_not_continued(recipe: Path, data: Pat
 
 
 def test_the_time_limit_stops_with_a_checkpoint(recipe: Path, data: Path, tmp_path: Path) -> None:
-    recipe.write_text(recipe.read_text("utf-8").replace("max_minutes = 240.0", "max_minutes = 1e-9"), "utf-8")
+    recipe.write_text(recipe.read_text("utf-8").replace("max_minutes = 600.0", "max_minutes = 1e-9"), "utf-8")
     steps: list[int] = []
     for _ in range(STEPS - 1):
         assert train(recipe, tmp_path / "out", data, progress=lambda step, of, figures: steps.append(step)) is None

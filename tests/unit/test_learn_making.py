@@ -12,26 +12,34 @@ from monai.losses import DiceLoss
 from volumetry.errors import ConfigError, InputError
 from volumetry.learn.augment import Drawing
 from volumetry.learn.bank import Bank, infected_by_slice, nearest
+from volumetry.learn.drawn import drawn_thorax
 from volumetry.learn.lung_truth import threshold_lungs
 from volumetry.learn.recipe import load_recipe
 from volumetry.learn.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION, Sample, Truth
-from volumetry.learn.synthesis import drawn_thorax, with_lesions
+from volumetry.learn.synthesis import Lesions, with_lesions
 from volumetry.learn.train import learning_rate, masked_loss
 from volumetry.resources import shipped
 
 RECIPE = load_recipe(shipped("configs") / "train-lesion2d.toml")
 
 
+SPACING = (4.0, 2.0, 2.0)
+
+
 def healthy() -> tuple[np.ndarray, np.ndarray]:
-    y, x = np.indices((120, 160))
-    lung = ((y - 60) / 45) ** 2 + ((np.abs(x - 80) - 38) / 28) ** 2 < 1
-    return np.where(lung, -860, 40).astype(np.float32), lung
+    """Two ellipsoid lungs with a vessel in each."""
+    k, j, i = np.indices((24, 90, 120))
+    side = np.abs(i - 60) - 28
+    lung = ((k - 12) / 11) ** 2 + ((j - 45) / 34) ** 2 + (side / 21) ** 2 < 1
+    hu = np.where(lung, -860, 40).astype(np.float32)
+    hu[lung & (np.hypot(j - 45, side) < 2)] = 20
+    return hu, lung
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_drawn_lesions_lie_in_the_lung_and_raise_its_density(seed: int) -> None:
     hu, lung = healthy()
-    sick, truth = with_lesions(hu, lung, np.random.default_rng(seed))
+    sick, truth = with_lesions(hu, lung, SPACING, np.random.default_rng(seed))
     lesion = (truth & Truth.LESION) > 0
     assert set(np.unique(truth).tolist()) <= {0, int(AERATED), int(GROUND_GLASS), int(SOLID)}
     assert not (lesion & ~lung).any()
@@ -39,21 +47,61 @@ def test_drawn_lesions_lie_in_the_lung_and_raise_its_density(seed: int) -> None:
     np.testing.assert_array_equal(sick[~lung], hu[~lung])
     assert (truth == int(SOLID)).sum() == 0 or sick[truth == int(SOLID)].mean() > -500
     assert not lesion.any() or sick[lesion].mean() > hu[lung].mean() + 50
-    again, same = with_lesions(hu, lung, np.random.default_rng(seed))
+    again, same = with_lesions(hu, lung, SPACING, np.random.default_rng(seed))
     np.testing.assert_array_equal(again, sick)
     np.testing.assert_array_equal(same, truth)
 
 
-def test_lesions_of_both_kinds_are_drawn() -> None:
+def test_ground_glass_spares_vessels_and_consolidation_hides_them() -> None:
     hu, lung = healthy()
-    seen = [with_lesions(hu, lung, np.random.default_rng(seed))[1] for seed in range(12)]
-    assert any((truth == int(SOLID)).any() for truth in seen)
-    assert any((truth == int(GROUND_GLASS)).any() for truth in seen)
+    vessel = lung & (hu > 0)
+    hazy, truth = with_lesions(
+        hu, lung, SPACING, np.random.default_rng(2), Lesions((20, 20), solid=0, dependent=0)
+    )
+    assert (truth[vessel] == int(GROUND_GLASS)).any()
+    assert (hazy[vessel] >= hu[vessel]).all()
+    filled, truth = with_lesions(
+        hu, lung, SPACING, np.random.default_rng(2), Lesions((9, 9), solid=1, dependent=0)
+    )
+    solid = truth == int(SOLID)
+    assert abs(filled[solid & vessel].mean() - filled[solid & ~vessel].mean()) < 150
+
+
+def test_what_is_asked_of_lesions_is_drawn() -> None:
+    """All dense, or none; of a size between the smallest and the largest ball, and towards the back."""
+    hu, lung = healthy()
+    for solid, kind in ((0.0, GROUND_GLASS), (1.0, SOLID)):
+        plan = Lesions((1, 1), (12.0, 12.0), solid, dependent=0)
+        volumes, rows = [], []
+        for seed in range(30):
+            _, truth = with_lesions(hu, lung, SPACING, np.random.default_rng(seed), plan)
+            drawn = (truth == int(kind)) | ((truth == int(GROUND_GLASS)) & (solid == 1.0))
+            assert ((truth & Truth.LESION) > 0).sum() == drawn.sum()
+            volumes.append(drawn.sum() * np.prod(SPACING) / 1000)
+            rows.append(np.argwhere(drawn)[:, 1].mean() if drawn.any() else 45)
+        assert 0 < np.median(volumes) < 4 / 3 * np.pi * (1.6 * 1.2) ** 3
+        assert np.mean(rows) > 45
+
+
+def test_a_dependent_part_lies_at_the_back() -> None:
+    hu, lung = healthy()
+    plan = Lesions((0, 0), dependent=1.0)
+    _, truth = with_lesions(hu, lung, SPACING, np.random.default_rng(1), plan)
+    rows = np.argwhere(truth == int(SOLID))[:, 1]
+    assert len(rows)
+    assert np.percentile(rows, 5) > 45
+
+
+def test_a_slice_is_a_volume_of_one() -> None:
+    hu, lung = healthy()
+    _, truth = with_lesions(hu[12:13], lung[12:13], SPACING, np.random.default_rng(0))
+    assert truth.shape == (1, *hu.shape[1:])
+    assert (truth & Truth.LESION).any()
 
 
 def test_a_slice_without_lung_stays_as_it_is() -> None:
-    hu = np.full((50, 50), 40, np.float32)
-    sick, truth = with_lesions(hu, np.zeros((50, 50), bool), np.random.default_rng(0))
+    hu = np.full((1, 50, 50), 40, np.float32)
+    sick, truth = with_lesions(hu, np.zeros(hu.shape, bool), SPACING, np.random.default_rng(0))
     assert not truth.any()
     np.testing.assert_array_equal(sick, hu)
 
@@ -118,10 +166,17 @@ def test_the_learning_rate_warms_up_and_ends_at_nothing() -> None:
 
 
 def drawing(seed: int) -> Drawing:
-    _, lung = healthy()
+    lung = healthy()[1][12]
     truth = np.where(lung, int(SOME_LESION), 0).astype(np.uint8)
     samples = tuple(
-        Sample(np.where(lung, 40, 180).astype(np.uint8), truth, kind, f"p{n}", "0")
+        Sample(
+            np.where(lung, 40, 180).astype(np.uint8),
+            np.where(lung, 60, 250).astype(np.uint8),
+            truth,
+            kind,
+            f"p{n}",
+            "0",
+        )
         for kind in "ab"
         for n in range(3)
     )
@@ -147,6 +202,10 @@ def test_picture_and_truth_are_moved_together() -> None:
         "blur": 0,
         "crop_to_lung": 0,
         "scale_low": 0.9,
+        "window_contrast": 0,
+        "window_brightness": 0,
+        "only_enhanced": 0,
+        "only_window": 0,
     }
     base = drawing(3)
     picture, value, known = replace(base, augment=RECIPE.augment.model_copy(update=plain)).step(0)
@@ -156,6 +215,18 @@ def test_picture_and_truth_are_moved_together() -> None:
     assert float((dark & lung).sum() * 2 / (dark.sum() + lung.sum())) > 0.93
     assert not known[:, 2][lung].any()
     assert known[:, 2][~lung].all()
+    window = picture[:, 1] * RECIPE.input.deviation + RECIPE.input.mean
+    shades = [float(window[lung & dark].median()), float(grey[lung & dark].median())]
+    assert shades == pytest.approx([60 / 255, 40 / 255], abs=0.01)
+
+
+def test_now_and_then_only_one_picture_is_shown() -> None:
+    """An absent picture is flat grey, 0 to the network."""
+    always = RECIPE.augment.model_copy(update={"only_enhanced": 0.5, "only_window": 0.5})
+    picture, _, _ = replace(drawing(4), augment=always, batch=16).step(0)
+    absent = (picture == 0).flatten(2).all(dim=2)
+    assert (absent.sum(dim=1) == 1).all()
+    assert absent.any(dim=0).all()
 
 
 def test_labels_are_resized_without_a_shift() -> None:
@@ -180,6 +251,7 @@ def test_flags_count_from_the_head_and_arrays_from_the_feet(tmp_path: Path) -> N
         ("crop_px = 224", "crop_px = 100", "multiple of 16"),
         ("scale_low = 0.7", "scale_low = 1.5", "scale_low is above"),
         ("[model]", "[model", "not valid TOML"),
+        ('calibration_cases = ["case06"', 'calibration_cases = ["case01"', "must be among the held_out"),
     ],
 )
 def test_a_mistyped_recipe_stops(tmp_path: Path, old: str, new: str, says: str) -> None:

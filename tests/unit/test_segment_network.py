@@ -116,7 +116,7 @@ def test_batches_change_nothing_and_progress_counts_every_slice() -> None:
     torch.manual_seed(0)
     from volumetry.segment.weights import build_network
 
-    model = stub(build_network("monai-unet-2d", (4, 8), 1, 3).eval())
+    model = stub(build_network("monai-unet-2d", 1, (4, 8), 1, 3).eval())
     one = SETTINGS.model_copy(update={"batch_slices": 1})
     together = NetworkSegmenter(model, SETTINGS, lambda done, of: seen.append((done, of)))(scan)
     alone = NetworkSegmenter(model, one)(scan)
@@ -150,7 +150,7 @@ def test_a_model_with_other_outputs_stops_it() -> None:
 
 
 def test_the_shipped_model_gives_the_same_answer_twice_and_nearly_so_in_bf16() -> None:
-    from volumetry.learn.synthesis import drawn_thorax
+    from volumetry.learn.drawn import drawn_thorax
 
     hu = np.stack([drawn_thorax(np.random.default_rng(5))[0][:192, :192] for _ in range(2)])
     scan = CtScan(hu, Grid(hu.shape, (5.0, 1.4, 1.4)), SeriesInfo("1", 2, (5.0, 1.4, 1.4)))

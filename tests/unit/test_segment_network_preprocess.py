@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from volumetry.segment.preprocess import InputRecipe, enhance, fitted_shape, network_batch, slice_picture
+from volumetry.segment.preprocess import (
+    InputRecipe,
+    Pictures,
+    enhance,
+    fitted_shape,
+    network_batch,
+    pictures_of,
+    ready_made,
+    slice_picture,
+)
 
 RECIPE = InputRecipe()
 
@@ -63,8 +72,9 @@ def test_ready_made_slices_are_shrunk_only_when_large() -> None:
 
 
 def test_a_batch_is_padded_with_black_and_scaled() -> None:
-    batch = network_batch([np.ones((17, 30), np.float32)] * 2, RECIPE)
-    assert batch.shape == (2, 1, 32, 32)
+    batch = network_batch([Pictures(np.ones((17, 30), np.float32), None)] * 2, RECIPE)
+    assert batch.shape == (2, 2, 32, 32)
+    assert not batch[:, 1].any()  # what cannot be had is flat grey
     assert batch[0, 0, 0, 0] == pytest.approx((1 - 0.35) / 0.25)
     assert batch[1, 0, 17, 0] == pytest.approx(-0.35 / 0.25)
 
@@ -72,3 +82,44 @@ def test_a_batch_is_padded_with_black_and_scaled() -> None:
 def test_a_recipe_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match="rising HU range"):
         InputRecipe(hu_low=100, hu_high=0)
+
+
+def test_the_window_is_linear_in_hu_and_the_same_for_every_slice() -> None:
+    hu = np.array([[-2000, -1050, -425, 200, 3000]], np.float32)
+    found = pictures_of(hu, RECIPE).window_ji
+    np.testing.assert_allclose(found, [[0, 0, 0.5, 1, 1]], atol=1e-6)
+    beside_metal = pictures_of(np.hstack([hu, [[3000.0]]]).astype(np.float32), RECIPE).window_ji
+    np.testing.assert_array_equal(beside_metal[:, :5], found)
+
+
+def test_only_the_pictures_that_a_model_takes_are_made() -> None:
+    hu = np.random.default_rng(0).normal(-500, 300, (20, 20)).astype(np.float32)
+    for inputs in (("enhanced",), ("window",)):
+        recipe = InputRecipe(inputs=inputs)
+        pictures = pictures_of(hu, recipe)
+        assert [pictures.enhanced_ji is not None, pictures.window_ji is not None] == [
+            "enhanced" in inputs,
+            "window" in inputs,
+        ]
+        assert network_batch([pictures], recipe).shape[1] == 1
+
+
+def test_a_crop_is_a_window_and_a_whole_slice_is_taken_as_enhanced() -> None:
+    """The rim tells: air around a body, or the body itself."""
+    whole = np.full((40, 40), 0.1, np.float32)
+    whole[8:32, 8:32] = np.random.default_rng(0).uniform(0, 1, (24, 24))
+    assert ready_made(whole, RECIPE).window_ji is None
+    np.testing.assert_array_equal(ready_made(whole, RECIPE).enhanced_ji, whole)
+    crop = np.full((40, 40), 0.9, np.float32)
+    crop[8:32, 8:32] = 0.2
+    np.testing.assert_array_equal(ready_made(crop, RECIPE).window_ji, crop)
+    np.testing.assert_array_equal(ready_made(crop, RECIPE).enhanced_ji, enhance(crop, RECIPE))
+
+
+def test_a_mirror_turns_both_pictures() -> None:
+    grey = np.arange(6, dtype=np.float32).reshape(2, 3) / 6
+    seen = Pictures(grey, grey / 2).mirrored()
+    np.testing.assert_array_equal(seen.enhanced_ji, grey[:, ::-1])
+    np.testing.assert_array_equal(seen.window_ji, grey[:, ::-1] / 2)
+    with pytest.raises(ValueError, match="at least one picture"):
+        Pictures(None, None)

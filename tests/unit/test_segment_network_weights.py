@@ -38,7 +38,7 @@ pad_multiple = 2
 def make_model(folder: Path, architecture: str = "monai-unet-2d", probe_shift: float = 0.0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    network = build_network("monai-unet-2d", (4, 8), 1, 3).eval()
+    network = build_network("monai-unet-2d", 1, (4, 8), 1, 3).eval()
     probe = torch.rand(1, 1, 32, 32)
     with torch.inference_mode():
         output = torch.sigmoid(network(probe)) + probe_shift

@@ -72,6 +72,7 @@ def _numbers(m: Measurement) -> dict[str, Any]:
     return {
         "volumes_ml": _volumes(m.volumes_ml),
         "percent_of_lung": m.volumes_ml.percent_of_lung(),
+        **_interval(m),
         "sides": {name: _volumes(v) for name, v in m.sides.items()},
         "zones": {name: _volumes(v) for name, v in m.zones.items()},
         "component_rule": m.component_rule,
@@ -86,6 +87,16 @@ def _numbers(m: Measurement) -> dict[str, Any]:
         "lesion_weight_hu_ml": m.lesion_weight_hu_ml,
         "lesion_mass_g": m.lesion_mass_g,
         "mean_lung_hu": None if math.isnan(m.mean_lung_hu) else m.mean_lung_hu,
+    }
+
+
+def _interval(m: Measurement) -> dict[str, Any]:
+    if m.interval is None:
+        return {}
+    return {
+        "interval_percent": {name: list(limits) for name, limits in m.interval.percent.items()},
+        "interval_level": m.interval.level,
+        "interval_parts": {part: dict(points) for part, points in m.interval.parts.items()},
     }
 
 

@@ -1,6 +1,7 @@
 """One batch of a training step: drawn, turned, stretched, blurred; all of it from (seed, step) alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from torch.nn import functional
 from volumetry.learn.bank import Bank
 from volumetry.learn.recipe import Augment
 from volumetry.learn.samples import Sample, Truth, targets
-from volumetry.segment.preprocess import InputRecipe
+from volumetry.segment.preprocess import InputRecipe, PictureKind, Pictures, network_batch
+
+KINDS: tuple[PictureKind, ...] = get_args(PictureKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +32,15 @@ class Drawing:
     seed: int
 
     def step(self, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Input (n, 1, j, i), targets (n, 3, j, i) and where they are known, of step `number`."""
+        """Input (n, inputs, j, i), targets (n, 3, j, i) and where they are known, of step `number`."""
         rng = np.random.default_rng([self.seed, 2, number])
-        pictures = np.empty((self.batch, self.crop_px, self.crop_px), np.float32)
-        truths = np.empty((self.batch, self.crop_px, self.crop_px), np.uint8)
+        slices, truths = [], np.empty((self.batch, self.crop_px, self.crop_px), np.uint8)
         for n in range(self.batch):
-            picture, truth = _moved(self._drawn(rng), self.augment, self.crop_px, rng)
-            pictures[n], truths[n] = _shaded(picture, self.augment, rng), truth
+            pictures, truths[n] = _moved(self._drawn(rng), self.augment, self.crop_px, rng)
+            slices.append(_shaded(_some(pictures, self.augment, rng), self.augment, rng))
         value, known = targets(truths)
-        scaled = (pictures[:, None] - self.recipe.mean) / self.recipe.deviation
-        return torch.from_numpy(scaled.astype(np.float32)), torch.from_numpy(value), torch.from_numpy(known)
+        batch = network_batch(slices, replace(self.recipe, pad_multiple=1))
+        return torch.from_numpy(batch), torch.from_numpy(value), torch.from_numpy(known)
 
     def _drawn(self, rng: np.random.Generator) -> Sample:
         """Kind by its share, a group by the root of its size, then a slice: no long scan outweighs the rest."""
@@ -52,16 +54,17 @@ class Drawing:
 
 def _moved(
     sample: Sample, augment: Augment, crop_px: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+) -> tuple[Pictures, NDArray[np.uint8]]:
     """Rotated, scaled, shifted, flipped; what comes from beyond the picture is black and known to be no lung."""
-    picture: NDArray[np.float32] = sample.picture_ji.astype(np.float32) / np.float32(255)
+    kinds = [kind for kind in KINDS if sample.pictures.of(kind) is not None]
+    layers = np.stack([grey for kind in kinds if (grey := sample.pictures.of(kind)) is not None])
     if rng.random() < augment.crop_to_lung and (sample.truth_ji & Truth.LUNG).any():
-        picture = _cropped(picture, sample.truth_ji, rng)
+        layers = layers * _lung_box(sample.truth_ji, rng)
     angle = np.deg2rad(rng.uniform(-augment.rotate_deg, augment.rotate_deg))
     scale = np.exp(rng.uniform(np.log(augment.scale_low), np.log(augment.scale_high)))
     stretch = np.exp(rng.uniform(-0.08, 0.08))
     flips = np.where(rng.random(2) < augment.flip, -1.0, 1.0)
-    rows, columns = picture.shape
+    rows, columns = sample.truth_ji.shape
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
     # affine_grid wants (x, y) in units of half a side; `turn` is in pixels.
     side = crop_px / np.array([columns, rows])
@@ -70,33 +73,55 @@ def _moved(
     shift = rng.uniform(-1, 1, 2) * free * 0.7
     theta = torch.from_numpy(np.column_stack([matrix, shift])[None].astype(np.float32))
     where = functional.affine_grid(theta, [1, 1, crop_px, crop_px], align_corners=False)
-    layers = torch.from_numpy(np.stack([picture, sample.truth_ji.astype(np.float32)])[None])
-    moved = functional.grid_sample(layers[:, :1], where, mode="bilinear", align_corners=False)
-    truth = functional.grid_sample(layers[:, 1:], where, mode="nearest", align_corners=False)
-    return moved[0, 0].numpy(), truth[0, 0].numpy().astype(np.uint8)
+    pictures = functional.grid_sample(torch.from_numpy(layers[None]), where, mode="bilinear", align_corners=False)
+    labels = torch.from_numpy(sample.truth_ji[None, None].astype(np.float32))
+    truth = functional.grid_sample(labels, where, mode="nearest", align_corners=False)
+    by_kind = dict(zip(kinds, pictures[0].numpy(), strict=True))
+    return Pictures(by_kind.get("enhanced"), by_kind.get("window")), truth[0, 0].numpy().astype(np.uint8)
 
 
-def _cropped(
-    picture: NDArray[np.float32], truth: NDArray[np.uint8], rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Black outside a box around the lungs, as pictures cut from reports are."""
+def _some(pictures: Pictures, augment: Augment, rng: np.random.Generator) -> Pictures:
+    """Now and then only one of the two, so that the network can do with either."""
+    chance = rng.random()
+    if (
+        pictures.enhanced_ji is None
+        or pictures.window_ji is None
+        or chance >= augment.only_enhanced + augment.only_window
+    ):
+        return pictures
+    if chance < augment.only_enhanced:
+        return Pictures(pictures.enhanced_ji, None)
+    return Pictures(None, pictures.window_ji)
+
+
+def _lung_box(truth: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+    """1 in a box around the lungs, 0 outside: pictures cut from reports are black there."""
     rows, columns = np.nonzero(truth & Truth.LUNG)
     margin = rng.integers(2, 20, 4)
-    box = np.zeros(picture.shape, bool)
+    box = np.zeros(truth.shape, np.float32)
     top, left = max(rows.min() - margin[0], 0), max(columns.min() - margin[1], 0)
-    box[top : rows.max() + margin[2], left : columns.max() + margin[3]] = True
-    return np.where(box, picture, np.float32(0))
+    box[top : rows.max() + margin[2], left : columns.max() + margin[3]] = 1
+    return box
 
 
-def _shaded(original: NDArray[np.float32], augment: Augment, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Another scanner's noise, sharpness and window."""
-    picture = original.astype(np.float64)
-    if rng.random() < augment.blur:
-        picture = gaussian(picture, rng.uniform(0.4, 1.2))
-    picture = np.clip(picture, 0, 1) ** np.exp(rng.uniform(-augment.gamma, augment.gamma))
-    contrast = np.exp(rng.uniform(-augment.contrast, augment.contrast))
-    picture = (picture - 0.35) * contrast + 0.35 + rng.uniform(-augment.brightness, augment.brightness)
-    if rng.random() < 0.5:
-        picture = picture + rng.uniform(0, augment.noise) * rng.standard_normal(picture.shape)
-    shaded: NDArray[np.float32] = np.clip(picture, 0, 1).astype(np.float32)
-    return shaded
+def _shaded(original: Pictures, augment: Augment, rng: np.random.Generator) -> Pictures:
+    """Another scanner's noise and sharpness, another window."""
+    sigma = rng.uniform(0.4, 1.2) if rng.random() < augment.blur else 0.0
+    noise = rng.uniform(0, augment.noise) if rng.random() < 0.5 else 0.0
+    grain = rng.standard_normal(original.shape_ji)
+
+    def shaded(picture: NDArray[np.float32] | None, spread: float, lift: float) -> NDArray[np.float32] | None:
+        if picture is None:
+            return None
+        grey = gaussian(picture.astype(np.float64), sigma) if sigma else picture.astype(np.float64)
+        contrast = np.exp(rng.uniform(-spread, spread))
+        grey = (grey - 0.35) * contrast + 0.35 + rng.uniform(-lift, lift) + noise * grain
+        return np.asarray(np.clip(grey, 0, 1), np.float32)
+
+    enhanced = original.enhanced_ji
+    if enhanced is not None:
+        enhanced = np.clip(enhanced, 0, 1) ** np.float32(np.exp(rng.uniform(-augment.gamma, augment.gamma)))
+    return Pictures(
+        shaded(enhanced, augment.contrast, augment.brightness),
+        shaded(original.window_ji, augment.window_contrast, augment.window_brightness),
+    )

@@ -5,26 +5,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from skimage.filters import gaussian
 
 from volumetry.config import load_config
 from volumetry.domain import Grid, Vector
 from volumetry.errors import InputError
+from volumetry.learn.drawn import drawn_thorax
 from volumetry.learn.lung_truth import threshold_lungs
-from volumetry.learn.recipe import Masked, Scan, Slices, TrainConfig
-from volumetry.learn.samples import AERATED, SOME_LUNG, Sample
+from volumetry.learn.recipe import Data, Masked, Scan, Slices, TrainConfig
+from volumetry.learn.samples import AERATED, SOME_LUNG, Sample, Truth
 from volumetry.learn.slices import case_of, open_slices
-from volumetry.learn.synthesis import drawn_thorax, with_lesions
+from volumetry.learn.synthesis import Lesions, with_lesions
 from volumetry.scan import read_scan
 from volumetry.segment.grid import axial_view, network_shape, shrink
-from volumetry.segment.preprocess import InputRecipe, enhance, fitted_shape, resize, slice_picture
+from volumetry.segment.preprocess import InputRecipe, Pictures, fitted_shape, pictures_of, ready_made, resize
 
 CLIP_RANGE = (2.0, 12.0)
 """CLAHE strengths that training sees around the card's own."""
 MASK_LEVEL = 127
+MIN_CROP_PX = 400
 HU_RANGE = (-1024.0, 3071.0)
 
 
@@ -79,7 +83,7 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
             shares[sample.kind] = spec.share
     rng = np.random.default_rng([config.schedule.seed, 1])
     for scan in data.scans:
-        for sample, judged in _scan(scan, root, recipe, data.held_out_block_slices, rng):
+        for sample, judged in _scan(scan, root, recipe, data, rng):
             (held_out if judged else training).append(sample)
     for masked in data.masked:
         training += _masked(masked, root, recipe)
@@ -98,23 +102,18 @@ def _slices(spec: Slices, root: Path, recipe: InputRecipe) -> Iterator[tuple[Sam
     for name, picture, truth in folder:
         case = case_of(name)
         seen.add(case)
-        sample = _fitted(Sample(picture, truth, folder.name, case, name), recipe)
-        judged = case in spec.held_out_cases
-        yield sample, judged
-        if spec.enhance_too and not judged:
-            grey = enhance(sample.picture_ji.astype(np.float32) / np.float32(255), recipe)
-            yield replace(sample, picture_ji=_eight_bit(grey), name=f"{name} enhanced"), False
+        shape = fitted_shape((picture.shape[0], picture.shape[1]), recipe)
+        grey = resize(picture.astype(np.float32), shape) / np.float32(255)
+        made = ready_made(grey, recipe)
+        sample = _sample(made, nearest(truth, shape), folder.name, case, name)
+        yield sample, case in spec.held_out_cases
     missing = set(spec.held_out_cases) - seen
     if missing:
         raise InputError(f"{folder.name}: held-out cases that are not there: {sorted(missing)}")
 
 
-def _fitted(sample: Sample, recipe: InputRecipe) -> Sample:
-    shape = fitted_shape((sample.picture_ji.shape[0], sample.picture_ji.shape[1]), recipe)
-    if shape == sample.picture_ji.shape:
-        return sample
-    picture = np.round(resize(sample.picture_ji.astype(np.float32), shape)).astype(np.uint8)
-    return replace(sample, picture_ji=picture, truth_ji=nearest(sample.truth_ji, shape))
+def _sample(pictures: Pictures, truth: NDArray[np.uint8], kind: str, group: str, name: str) -> Sample:
+    return Sample(_eight_bit(pictures.enhanced_ji), _eight_bit(pictures.window_ji), truth, kind, group, name)
 
 
 def nearest(labels_ji: NDArray[np.uint8], shape_ji: tuple[int, int]) -> NDArray[np.uint8]:
@@ -127,40 +126,79 @@ def nearest(labels_ji: NDArray[np.uint8], shape_ji: tuple[int, int]) -> NDArray[
 
 
 def _scan(
-    spec: Scan, root: Path, recipe: InputRecipe, block: int, rng: np.random.Generator
+    spec: Scan, root: Path, recipe: InputRecipe, data: Data, rng: np.random.Generator
 ) -> Iterator[tuple[Sample, bool]]:
     """Slices without disease: as they are, and with lesions put into them; every other block is held out."""
     scan = read_scan(root / spec.folder, load_config())
     hu_kji, spacing = on_network_grid(scan.hu_kji, scan.grid, recipe)
     lungs = threshold_lungs(hu_kji, spacing)
     infected = (
-        infected_by_slice(root / spec.infected_csv, len(hu_kji)) if spec.infected_csv else np.zeros(len(hu_kji))
+        infected_by_slice(root / spec.infected_csv, len(hu_kji))
+        if spec.infected_csv
+        else np.zeros(len(hu_kji), bool)
     )
     group = Path(spec.folder).name
-    for k in range(len(hu_kji)):
-        if infected[k]:
-            continue
-        judged = (k // block) % 2 == 1
+    clean = [k for k in range(len(hu_kji)) if not infected[k]]
+    judged = [(k // data.held_out_block_slices) % 2 == 1 for k in range(len(hu_kji))]
+    for k in clean:
         truth = np.where(lungs[k], int(AERATED), 0).astype(np.uint8)
-        name = f"{k:04d}"
-        if judged:
-            yield Sample(_eight_bit(slice_picture(hu_kji[k], recipe)), truth, "scan", group, name), True
+        if judged[k]:
+            yield _sample(pictures_of(hu_kji[k], recipe), truth, "scan", group, f"{k:04d}"), True
             continue
-        for style in range(2):
-            yield Sample(_varied(hu_kji[k], recipe, rng), truth, "scan", group, f"{name} {style}"), False
-        for style in range(3 if lungs[k].any() else 0):
-            hu, drawn = with_lesions(hu_kji[k], lungs[k], rng)
-            yield Sample(_varied(hu, recipe, rng), drawn, "synthetic", group, f"{name} {style}"), False
+        for style in range(3):
+            hu = hu_kji[k] if style == 0 else _dependent_haze(hu_kji[k], lungs[k], rng)
+            yield _varied(hu, truth, recipe, rng, ("scan", group, f"{k:04d} {style}")), False
+    lungs[infected] = False
+    for volume in range(data.synthetic_volumes + 1):
+        sick, drawn = with_lesions(hu_kji, lungs, spacing, rng, Lesions(count=(4, 16)))
+        for k in clean:
+            name = ("synthetic", group, f"{k:04d} {volume}")
+            # The first volume is for judging, the others for learning; their slices never meet.
+            if judged[k] and volume == 0 and lungs[k].any():
+                yield _sample(pictures_of(sick[k], recipe), drawn[k], *name), True
+            elif not judged[k] and volume > 0 and lungs[k].any():
+                yield _varied(sick[k], drawn[k], recipe, rng, name), False
 
 
-def _varied(hu_ji: NDArray[np.float32], recipe: InputRecipe, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture of a slice: CLAHE of a random strength, or now and then a plain lung window as reports show it."""
-    if rng.random() < 0.25:
-        low, high = rng.uniform(-1200, -950), rng.uniform(0, 400)
-        return _eight_bit(np.clip((hu_ji - np.float32(low)) / np.float32(high - low), 0, 1))
-    clip = float(rng.uniform(*CLIP_RANGE))
-    top = float(rng.uniform(600, 1500))
-    return _eight_bit(slice_picture(hu_ji, replace(recipe, clahe_clip=clip, hu_high=top)))
+def _dependent_haze(
+    hu_ji: NDArray[np.float32], lung_ji: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Healthy lung as it also looks: denser towards the back, breathed out, and in a noisy scan. No disease."""
+    rows = np.flatnonzero(lung_ji.any(axis=1))
+    low, high = (rows[0], rows[-1]) if len(rows) else (0, 1)
+    back = np.clip((np.arange(len(hu_ji)) - low) / max(1, high - low), 0, 1)[:, None]
+    denser = lung_ji * (rng.uniform(0, 60) + rng.uniform(0, 110) * back**2)
+    hu = hu_ji + denser.astype(np.float32)
+    if rng.random() < 0.5:
+        grain = gaussian(rng.standard_normal(hu.shape), 0.6)
+        hu = hu + (rng.uniform(10, 70) * grain / grain.std()).astype(np.float32)
+    return np.asarray(hu, np.float32)
+
+
+def _varied(
+    hu_ji: NDArray[np.float32],
+    truth: NDArray[np.uint8],
+    recipe: InputRecipe,
+    rng: np.random.Generator,
+    identity: tuple[str, str, str],
+) -> Sample:
+    """A sample of a slice: CLAHE and window of random strength; now and then cut to the lungs, as prints are."""
+    rows, columns = np.nonzero(truth & Truth.LUNG)
+    if rng.random() < 0.3 and len(rows) > MIN_CROP_PX:
+        margin = rng.integers(2, 14, 4)
+        box = (
+            slice(max(0, rows.min() - margin[0]), rows.max() + margin[1]),
+            slice(max(0, columns.min() - margin[2]), columns.max() + margin[3]),
+        )
+        hu_ji, truth = hu_ji[box], truth[box]
+    style = replace(
+        recipe,
+        clahe_clip=float(rng.uniform(*CLIP_RANGE)),
+        hu_high=float(rng.uniform(600, 1500)),
+        window_low=float(rng.uniform(-1200, -950)),
+        window_high=float(rng.uniform(50, 350)),
+    )
+    return _sample(pictures_of(hu_ji, style), truth, *identity)
 
 
 def _masked(spec: Masked, root: Path, recipe: InputRecipe) -> Iterator[Sample]:
@@ -180,14 +218,14 @@ def _masked(spec: Masked, root: Path, recipe: InputRecipe) -> Iterator[Sample]:
     given, _ = on_network_grid((sitk.GetArrayFromImage(mask) > MASK_LEVEL).astype(np.float32), grid, recipe)
     for k, plane in enumerate(hu_kji):
         truth = np.where(given[k] >= 0.5, int(SOME_LUNG), 0).astype(np.uint8)
-        picture = _eight_bit(slice_picture(plane, recipe))
-        yield Sample(picture, truth, "masked", Path(spec.image).name.split("-")[0], f"{k:04d}")
+        group = Path(spec.image).name.split("-")[0]
+        yield _sample(pictures_of(plane, recipe), truth, "masked", group, f"{k:04d}")
 
 
 def _phantoms(count: int, recipe: InputRecipe, rng: np.random.Generator) -> Iterator[Sample]:
     for n in range(count):
         hu, truth = drawn_thorax(rng)
-        yield Sample(_eight_bit(slice_picture(hu, recipe)), truth, "phantom", f"{n:04d}", "0")
+        yield _sample(pictures_of(hu, recipe), truth, "phantom", f"{n:04d}", "0")
 
 
 def on_network_grid(
@@ -217,5 +255,9 @@ def infected_by_slice(table: Path, slices: int) -> NDArray[np.bool_]:
     return np.array([rows[slices - 1 - k] for k in range(slices)])
 
 
-def _eight_bit(picture_ji: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.round(picture_ji * 255).astype(np.uint8)
+@overload
+def _eight_bit(grey_ji: None) -> None: ...
+@overload
+def _eight_bit(grey_ji: NDArray[np.float32]) -> NDArray[np.uint8]: ...
+def _eight_bit(grey_ji: NDArray[np.float32] | None) -> NDArray[np.uint8] | None:
+    return None if grey_ji is None else np.round(grey_ji * 255).astype(np.uint8)

@@ -31,10 +31,10 @@ def pooled_dice(
     """
     counts: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for sample in samples:
-        batch = network_batch([sample.picture_ji.astype(np.float32) / np.float32(255)], recipe)
+        batch = network_batch([sample.pictures], recipe)
         with torch.inference_mode():
             logits = network(torch.from_numpy(batch).to(device)).float().cpu().numpy()[0]
-        rows, columns = sample.picture_ji.shape
+        rows, columns = sample.truth_ji.shape
         found = logits[:, :rows, :columns] >= 0
         value, known = (part[0] > 0 for part in targets(sample.truth_ji[None]))
         for n, output in enumerate(OUTPUTS):
@@ -52,6 +52,9 @@ def pooled_dice(
         ("medseg98", "lesion"),
         ("medseg98", "solid"),
         ("scan", "lung"),
+        ("synthetic", "lung"),
+        ("synthetic", "lesion"),
+        ("synthetic", "solid"),
     }
     return {
         f"{kind} {output}": top / bottom

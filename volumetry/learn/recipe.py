@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from volumetry.errors import ConfigError
 from volumetry.segment.preprocess import InputRecipe
+from volumetry.segment.weights import PictureSettings
 
 
 class _Section(BaseModel):
@@ -68,6 +69,10 @@ class Augment(_Section):
     noise: float = Field(ge=0)
     blur: float = Field(ge=0)
     crop_to_lung: float = Field(ge=0, le=1)
+    only_enhanced: float = Field(ge=0, le=1)
+    only_window: float = Field(ge=0, le=1)
+    window_contrast: float = Field(ge=0)
+    window_brightness: float = Field(ge=0)
 
 
 class Slices(_Section):
@@ -76,7 +81,7 @@ class Slices(_Section):
     folder: str
     share: float = Field(gt=0)
     held_out_cases: tuple[str, ...] = ()
-    enhance_too: bool = False
+    calibration_cases: tuple[str, ...] = ()
     source: str
     terms: str
 
@@ -115,6 +120,7 @@ class Data(_Section):
     masked_share: float = Field(ge=0)
     phantom_share: float = Field(ge=0)
     phantom_slices: int = Field(ge=0)
+    synthetic_volumes: int = Field(ge=0)
     held_out_block_slices: int = Field(gt=0)
     slices: tuple[Slices, ...] = ()
     scans: tuple[Scan, ...] = ()
@@ -122,29 +128,11 @@ class Data(_Section):
     judged: tuple[Judged, ...] = ()
 
 
-class Input(_Section):
-    """The model's input; the same names as `InputRecipe`."""
-
-    spacing_mm: float
-    slab_mm: float
-    hu_low: float
-    hu_high: float
-    clahe_tiles: int
-    clahe_clip: float
-    slice_side_px: int
-    mean: float
-    deviation: float
-
-    def recipe(self, levels: int) -> InputRecipe:
-        """The recipe for a network that halves its input so many times."""
-        return InputRecipe(**self.model_dump(), pad_multiple=2**levels)
-
-
 class TrainConfig(_Section):
     """All settings of a training run."""
 
     model: Model
-    input: Input
+    input: PictureSettings
     schedule: Schedule
     loss: Loss
     augment: Augment
@@ -155,20 +143,24 @@ class TrainConfig(_Section):
         step = 2 ** (len(self.model.channels) - 1)
         if self.schedule.crop_px % step:
             raise ValueError(f"schedule.crop_px must be a multiple of {step}, got {self.schedule.crop_px}")
+        for spec in self.data.slices:
+            if not set(spec.calibration_cases) <= set(spec.held_out_cases):
+                raise ValueError("calibration_cases must be among the held_out_cases")
         if self.augment.scale_low > self.augment.scale_high:
             raise ValueError("augment.scale_low is above augment.scale_high")
         return self
 
     @property
     def sha256(self) -> str:
-        """Digest of the resolved settings; a checkpoint goes on only under the settings it was made with."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """Digest of what decides the weights; a checkpoint goes on only under the settings it was made with."""
+        prose = {"model": {"intended_use", "never_tested_on", "remark"}}
+        canonical = json.dumps(self.model_dump(mode="json", exclude=prose), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
     def input_recipe(self) -> InputRecipe:
         """How pictures are made, for training and for the card."""
-        return self.input.recipe(len(self.model.channels) - 1)
+        return InputRecipe(**self.input.model_dump(), pad_multiple=2 ** (len(self.model.channels) - 1))
 
 
 def load_recipe(path: Path) -> TrainConfig:

@@ -6,6 +6,8 @@ from enum import IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
+from volumetry.segment.preprocess import Pictures
+
 OUTPUTS = ("lung", "lesion", "solid")
 """The network's outputs. Each is a probability of its own; solid lies inside lesion, lesion inside lung."""
 
@@ -37,8 +39,8 @@ class Sample:
 
     Parameters
     ----------
-    picture_ji
-        uint8 grey levels, as the network knows them.
+    enhanced_ji, window_ji
+        uint8 grey levels, as the network knows them; None where that picture cannot be had.
     truth_ji
         uint8 bits of `Truth`.
     kind
@@ -49,15 +51,27 @@ class Sample:
         Slice within the group.
     """
 
-    picture_ji: NDArray[np.uint8]
+    enhanced_ji: NDArray[np.uint8] | None
+    window_ji: NDArray[np.uint8] | None
     truth_ji: NDArray[np.uint8]
     kind: str
     group: str
     name: str
 
     def __post_init__(self) -> None:
-        if self.picture_ji.shape != self.truth_ji.shape or self.picture_ji.ndim != 2:
-            raise ValueError(f"picture {self.picture_ji.shape} and truth {self.truth_ji.shape} must be one slice")
+        pictures = [picture for picture in (self.enhanced_ji, self.window_ji) if picture is not None]
+        shapes = {picture.shape for picture in pictures}
+        if shapes != {self.truth_ji.shape} or self.truth_ji.ndim != 2:
+            raise ValueError(f"pictures {shapes} and truth {self.truth_ji.shape} must be one slice")
+
+    @property
+    def pictures(self) -> Pictures:
+        """As the network takes them."""
+        return Pictures(_grey(self.enhanced_ji), _grey(self.window_ji))
+
+
+def _grey(eight_bit: NDArray[np.uint8] | None) -> NDArray[np.float32] | None:
+    return None if eight_bit is None else eight_bit.astype(np.float32) / np.float32(255)
 
 
 def targets(truth: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

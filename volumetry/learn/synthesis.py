@@ -1,144 +1,190 @@
-"""Lesions put into real lungs, and simple drawn thoraxes: slices in HU whose truth is exact because we made it."""
+"""Lesions put into real lungs, in HU; their truth is exact because we made it.
+
+What they imitate is what readers describe in COVID-19 and organising pneumonia (Fleischner glossary: ground glass
+leaves vessels visible, consolidation hides them): several patches, most of them at the pleura and towards the back
+and the base, ragged and soft-edged, hazy or dense, dense ones sometimes with a hazy halo or with air inside, and
+now and then a whole dependent part of a lung filled.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from skimage.filters import gaussian
 
+from volumetry.domain import Vector
 from volumetry.learn.samples import AERATED, GROUND_GLASS, SOLID
 
-MIN_LUNG_PX = 400
+MIN_LUNG_VOXELS = 400
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesions:
+    """How many lesions of what size and density are drawn.
+
+    Parameters
+    ----------
+    count
+        Fewest and most patches.
+    radius_mm
+        Smallest and largest; even in its logarithm.
+    solid
+        Share of patches that are dense.
+    dependent
+        Chance that a dependent part of the lungs is filled as well.
+    """
+
+    count: tuple[int, int] = (1, 5)
+    radius_mm: tuple[float, float] = (4.0, 45.0)
+    solid: float = 0.45
+    dependent: float = 0.15
 
 
 def with_lesions(
-    hu_ji: NDArray[np.float32], lung_ji: NDArray[np.bool_], rng: np.random.Generator
+    hu_kji: NDArray[np.float32],
+    lung_kji: NDArray[np.bool_],
+    spacing_kji_mm: Vector,
+    rng: np.random.Generator,
+    plan: Lesions | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """A slice without disease, with one to five lesions in its lungs.
+    """An axial volume, or a stack of one slice, with lesions in its lungs.
 
-    Ground glass lifts the lung towards -650 to -320 HU and lets vessels shine through; solid lesions are soft
-    tissue and prefer the pleura and the back, as consolidation does in a lying patient.
+    Parameters
+    ----------
+    hu_kji, lung_kji
+        Axes to the head, the back and the patient's left; lungs without disease.
 
     Returns
     -------
-    The slice in HU and its truth map.
+    The volume in HU, and its truth map: a voxel belongs to a lesion where the lesion makes up half of it.
     """
-    hu, truth = hu_ji.copy(), np.where(lung_ji, int(AERATED), 0).astype(np.uint8)
-    if lung_ji.sum() < MIN_LUNG_PX:
+    plan = plan or Lesions()
+    hu, truth = hu_kji.copy(), np.where(lung_kji, int(AERATED), 0).astype(np.uint8)
+    if np.count_nonzero(lung_kji) < MIN_LUNG_VOXELS:
         return hu, truth
-    depth = _depth(lung_ji)
-    for _ in range(int(rng.integers(1, 6))):
-        solid = bool(rng.random() < 0.45)
-        density = _blob(lung_ji, depth, rng, at_pleura=0.8 if solid else 0.6)
-        if solid:
-            hu = _blended(hu, density, float(rng.uniform(-60, 70)), float(rng.uniform(5, 40)), rng)
-            truth[density > 0.5] = int(SOLID)
-            rim = (density > 0.15) & (density <= 0.5) & (truth == int(AERATED))
-            truth[rim] = int(GROUND_GLASS)
-        else:
-            opacity = density * float(rng.uniform(0.6, 1.0))
-            hazy = _blended(hu, opacity, float(rng.uniform(-650, -320)), float(rng.uniform(30, 110)), rng)
-            hu = np.where(truth == int(SOLID), hu, np.maximum(hu, hazy))
-            truth[(density > 0.35) & (truth == int(AERATED))] = int(GROUND_GLASS)
+    where = np.argwhere(lung_kji)
+    likely = _at_pleura_and_back(lung_kji, where, spacing_kji_mm)
+    for _ in range(int(rng.integers(plan.count[0], plan.count[1] + 1))):
+        solid = bool(rng.random() < plan.solid)
+        beside = bool(rng.random() < (0.8 if solid else 0.6))
+        centre = where[int(rng.choice(len(where), p=likely if beside else None))]
+        radius_mm = float(np.exp(rng.uniform(*np.log(plan.radius_mm))))
+        box, share = _patch(lung_kji, centre, radius_mm, spacing_kji_mm, rng)
+        if solid and rng.random() < 0.3:
+            wide, halo = _patch(lung_kji, centre, radius_mm * rng.uniform(1.15, 1.6), spacing_kji_mm, rng)
+            _hazy(hu, truth, wide, halo, rng)
+        (_dense if solid else _hazy)(hu, truth, box, share, rng)
+    if rng.random() < plan.dependent:
+        whole = (slice(None),) * 3
+        _dense(hu, truth, whole, _dependent_part(lung_kji, where, rng), rng)
     return hu, truth
 
 
-def _blended(
+def _hazy(
+    hu: NDArray[np.float32],
+    truth: NDArray[np.uint8],
+    box: Box,
+    share: NDArray[np.float32],
+    rng: np.random.Generator,
+) -> None:
+    """Ground glass: lifts the lung towards -700 to -320 HU; what is denser, as vessels are, shines through."""
+    opacity = share * np.float32(rng.uniform(0.7, 1.0))
+    mixed = _mixed(hu[box], opacity, float(rng.uniform(-700, -320)), float(rng.uniform(20, 110)), rng)
+    dense = truth[box] == int(SOLID)
+    hu[box] = np.where(dense, hu[box], np.maximum(hu[box], mixed))
+    truth[box] = np.where((share >= 0.5) & ~dense & (truth[box] > 0), int(GROUND_GLASS), truth[box])
+
+
+def _dense(
+    hu: NDArray[np.float32],
+    truth: NDArray[np.uint8],
+    box: Box,
+    share: NDArray[np.float32],
+    rng: np.random.Generator,
+) -> None:
+    """Consolidation: soft tissue that hides the vessels; now and then with air-filled bronchi in it."""
+    filled = _mixed(hu[box], share, float(rng.uniform(-80, 80)), float(rng.uniform(5, 40)), rng)
+    if rng.random() < 0.4:
+        air = np.clip(_noise(share.shape, 1.3, rng) - 1.6, 0, 1) * np.clip(2 * share - 1, 0, 1)
+        filled = filled * (1 - air) - 850 * air
+    hu[box] = filled
+    truth[box] = np.where((share >= 0.5) & (truth[box] > 0), int(SOLID), truth[box])
+
+
+def _mixed(
     hu: NDArray[np.float32],
     share: NDArray[np.float32],
     level_hu: float,
     texture_hu: float,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    texture = _noise(hu.shape, float(rng.uniform(0.7, 2.5)), rng) * texture_hu
-    mixed: NDArray[np.float32] = (hu * (1 - share) + (level_hu + texture) * share).astype(np.float32)
+    texture = _noise(hu.shape, float(rng.uniform(0.7, 2.5)), rng) * np.float32(texture_hu)
+    mixed: NDArray[np.float32] = (hu * (1 - share) + (np.float32(level_hu) + texture) * share).astype(np.float32)
     return mixed
 
 
-def _depth(lung_ji: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Pixels to the edge of the lung."""
-    outside = sitk.GetImageFromArray((~lung_ji).astype(np.uint8))
-    distance = sitk.SignedMaurerDistanceMap(outside, insideIsPositive=False, squaredDistance=False)
-    return np.asarray(np.maximum(sitk.GetArrayFromImage(distance), 0), np.float32)
-
-
-def _blob(
-    lung_ji: NDArray[np.bool_], depth: NDArray[np.float32], rng: np.random.Generator, at_pleura: float
-) -> NDArray[np.float32]:
-    """A soft-edged, ragged shape inside the lung, 0 to 1."""
-    rows, columns = np.nonzero(lung_ji)
-    weight = np.ones(len(rows))
-    if rng.random() < at_pleura:
-        weight = np.exp(-depth[rows, columns] / 4) * np.exp(2.0 * (rows - rows.min()) / (np.ptp(rows) + 1))
-    centre = int(rng.choice(len(rows), p=weight / weight.sum()))
-    y, x = np.indices(lung_ji.shape, np.float32)
-    y, x = y - rows[centre], x - columns[centre]
-    angle, stretch = rng.uniform(0, np.pi), float(np.exp(rng.uniform(0, 0.8)))
-    along, across = x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
-    radius = float(np.exp(rng.uniform(np.log(3), np.log(35))))
-    distance = np.hypot(along / stretch, across * stretch) / radius
-    ragged = distance + rng.uniform(0.1, 0.5) * _noise(lung_ji.shape, max(1.5, radius / rng.uniform(3, 8)), rng)
+def _patch(
+    lung_kji: NDArray[np.bool_],
+    centre_kji: NDArray[np.int64],
+    radius_mm: float,
+    spacing_kji_mm: Vector,
+    rng: np.random.Generator,
+) -> tuple[Box, NDArray[np.float32]]:
+    """A soft-edged, ragged ellipsoid inside the lung: the box it lies in and its share of each voxel there."""
+    stretch = np.exp(rng.uniform(-0.5, 0.5, 3))
+    stretch /= np.cbrt(stretch.prod())
+    turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+    reach_mm = 1.6 * radius_mm * stretch.max()
+    low = [max(0, int(c - reach_mm / step)) for c, step in zip(centre_kji, spacing_kji_mm, strict=True)]
+    high = [
+        min(size, int(c + reach_mm / step) + 2)
+        for c, step, size in zip(centre_kji, spacing_kji_mm, lung_kji.shape, strict=True)
+    ]
+    box: Box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
+    axes = [
+        (np.arange(a, b, dtype=np.float32) - c) * step
+        for a, b, c, step in zip(low, high, centre_kji, spacing_kji_mm, strict=True)
+    ]
+    offset = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    distance = np.linalg.norm((offset @ turn.astype(np.float32)) / stretch.astype(np.float32), axis=-1) / radius_mm
+    grain_px = max(1.2, radius_mm / rng.uniform(3, 8) / spacing_kji_mm[1])
+    ragged = distance + rng.uniform(0.08, 0.4) * _noise(distance.shape, grain_px, rng)
     softness = float(rng.uniform(0.05, 0.35))
-    shape = np.clip((1 - ragged) / softness + 0.5, 0, 1) * lung_ji
-    return np.asarray(shape, np.float32)
+    return box, np.asarray(np.clip((1 - ragged) / softness + 0.5, 0, 1) * lung_kji[box], np.float32)
 
 
-def _noise(shape_ji: tuple[int, ...], sigma_px: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    smooth = gaussian(rng.standard_normal(shape_ji), sigma_px)
-    return np.asarray(smooth / (smooth.std() + 1e-6), np.float32)
-
-
-def drawn_thorax(rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """A thorax of ellipses in HU with table, spine, trachea, vessels and lesions, and its truth map."""
-    side = int(rng.integers(200, 300))
-    y, x = np.indices((side, side), np.float32) / side * 2 - 1
-    hu = np.full((side, side), -1000.0, np.float32)
-
-    def ellipse(row: float, column: float, high: float, wide: float) -> NDArray[np.bool_]:
-        return np.asarray(((y - row) / high) ** 2 + ((x - column) / wide) ** 2 < 1)
-
-    high, wide = rng.uniform(0.5, 0.72), rng.uniform(0.7, 0.95)
-    fat = rng.uniform(0.02, 0.1)
-    hu[(y > high + 0.04) & (y < high + rng.uniform(0.07, 0.15)) & (np.abs(x) < 0.8)] = rng.uniform(-800, 100)
-    hu[ellipse(0, 0, high, wide)] = -100
-    hu[ellipse(0, 0, high - fat, wide - fat)] = rng.uniform(0, 60)
-    lung = np.zeros((side, side), bool)
-    if rng.random() < 0.85:
-        for sign in (-1, 1):
-            lung |= ellipse(
-                rng.uniform(-0.1, 0.05),
-                sign * rng.uniform(0.36, 0.45) * wide,
-                (high - fat) * rng.uniform(0.4, 0.85),
-                wide * rng.uniform(0.2, 0.36),
-            )
-    hu[lung] = rng.uniform(-900, -780)
-    for _ in range(int(rng.integers(0, 40))):
-        vessel = ellipse(rng.uniform(-0.5, 0.5), rng.uniform(-0.8, 0.8), *rng.uniform(0.008, 0.03, 2))
-        hu[vessel & lung] = rng.uniform(-100, 60)
-    lung &= ~ellipse(high * 0.55, 0, 0.14, 0.12)
-    hu[ellipse(high * 0.55, 0, 0.14, 0.12)] = rng.uniform(200, 700)
-    airway = ellipse(-0.05, 0, 0.06, 0.05)
-    hu[airway] = -1000
-    lung &= ~airway
-    truth = np.where(lung, int(AERATED), 0).astype(np.uint8)
+def _dependent_part(
+    lung_kji: NDArray[np.bool_], where: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """The back of one or both lungs, more of it towards the base."""
+    low, high = where.min(axis=0), where.max(axis=0)
+    k, j, i = (np.arange(size, dtype=np.float32) for size in lung_kji.shape)
+    back = ((j - low[1]) / max(1, high[1] - low[1]))[None, :, None]
+    base = ((high[0] - k) / max(1, high[0] - low[0]))[:, None, None]
+    level = back + 0.25 * base + 0.06 * _noise(lung_kji.shape, 6.0, rng)
+    share = np.clip((level - rng.uniform(0.85, 1.1)) / 0.08 + 0.5, 0, 1) * lung_kji
     if rng.random() < 0.6:
-        hu, truth = with_lesions(hu, lung, rng)
-    elif rng.random() < 0.5:
-        hu, truth = _with_balls(hu, lung, truth, rng)
-    hu = np.asarray(gaussian(hu, rng.uniform(0, 1.2), preserve_range=True), np.float32)
-    hu += rng.uniform(3, 40) * rng.standard_normal(hu.shape).astype(np.float32)
-    return hu, truth
+        middle = np.median(where[:, 2])
+        share = share * ((i < middle) if rng.random() < 0.5 else (i >= middle))[None, None]
+    return np.asarray(share, np.float32)
 
 
-def _with_balls(
-    hu: NDArray[np.float32], lung: NDArray[np.bool_], truth: NDArray[np.uint8], rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Round, sharp, even lesions, as digital reference objects have them."""
-    rows, columns = np.nonzero(lung)
-    y, x = np.indices(hu.shape, np.float32)
-    for _ in range(int(rng.integers(1, 4)) if len(rows) else 0):
-        centre = int(rng.integers(len(rows)))
-        ball = np.hypot(y - rows[centre], x - columns[centre]) < rng.uniform(4, 25)
-        solid = rng.random() < 0.5
-        hu[ball & lung] = rng.uniform(-40, 80) if solid else rng.uniform(-700, -350)
-        truth[ball & lung] = int(SOLID if solid else GROUND_GLASS)
-    return hu, truth
+def _at_pleura_and_back(
+    lung_kji: NDArray[np.bool_], where: NDArray[np.int64], spacing_kji_mm: Vector
+) -> NDArray[np.float64]:
+    """Chance of each lung voxel to be a patch's centre: falls from the pleura, rises to the back."""
+    outside = sitk.GetImageFromArray((~lung_kji).astype(np.uint8))
+    outside.SetSpacing(tuple(float(step) for step in spacing_kji_mm[::-1]))
+    depth = sitk.SignedMaurerDistanceMap(outside, False, False, True)  # inside is negative, mm, not squared
+    depth_mm = np.maximum(sitk.GetArrayFromImage(depth), 0)[tuple(where.T)]
+    back = (where[:, 1] - where[:, 1].min()) / (np.ptp(where[:, 1]) + 1)
+    weight = np.exp(-depth_mm / 6) * np.exp(2.0 * back)
+    return np.asarray(weight / weight.sum(), np.float64)
+
+
+def _noise(shape: tuple[int, ...], sigma_px: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Smooth noise of unit deviation."""
+    smooth = gaussian(rng.standard_normal(shape, np.float32), [0 if side == 1 else sigma_px for side in shape])
+    return np.asarray(smooth / (smooth.std() + 1e-6), np.float32)

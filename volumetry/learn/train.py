@@ -139,8 +139,9 @@ def new_state(config: TrainConfig, device: str) -> State:
 
     def network() -> nn.Module:
         model = config.model
+        inputs, outputs = len(config.input.inputs), len(OUTPUTS)
         return channels_last(
-            build_network(model.architecture, model.channels, model.residual_units, len(OUTPUTS)), device
+            build_network(model.architecture, inputs, model.channels, model.residual_units, outputs), device
         )
 
     learner, average = network(), network()

@@ -5,6 +5,7 @@ learned lesion. The registry's strict signs fix the outer edges; that -300 belon
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ def by_component_rule(tissue: TissueMap, scan: CtScan, settings: Measure) -> Tis
     for plane, hu in zip(labels, scan.hu_kji, strict=True):
         lesion = plane > Tissue.AERATED
         plane[lesion] = classes[hu_bin(hu[lesion], settings.hu_cuts)]
-    return TissueMap(labels, tissue.grid, tissue.side_kji, tissue.dropped_ml)
+    return replace(tissue, labels_kji=labels)
 
 
 def component_splits(tissue: TissueMap, scan: CtScan, settings: Measure) -> Mapping[str, ComponentSplit]:

@@ -7,13 +7,16 @@ numbers do not depend on threads or on the order of the slices.
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetry.config import Measure
+from volumetry.config import IntervalSettings, Measure
 from volumetry.domain import CtScan, Measurement, Side, Tissue, TissueMap, Volumes
 from volumetry.measure.components import BINS, by_component_rule, component_splits, hu_bin
+from volumetry.measure.interval import with_interval
 from volumetry.measure.regions import ZONES, lung_height_mm, plane_z_mm, zone_of
 
 
-def measure(tissue: TissueMap, scan: CtScan, settings: Measure) -> Measurement:
+def measure(
+    tissue: TissueMap, scan: CtScan, settings: Measure, interval: IntervalSettings | None = None
+) -> Measurement:
     """Volumes, shares and densitometry of a tidied tissue map.
 
     Parameters
@@ -24,6 +27,8 @@ def measure(tissue: TissueMap, scan: CtScan, settings: Measure) -> Measurement:
         Its HU on the same grid.
     settings
         Which component rule fills ground glass and solid, and the HU cuts.
+    interval
+        How the interval's parts are made; without it, no interval.
 
     Notes
     -----
@@ -54,6 +59,7 @@ def measure(tissue: TissueMap, scan: CtScan, settings: Measure) -> Measurement:
         lesion_weight_hu_ml=weight_hu_ml,
         lesion_mass_g=total.lesion + weight_hu_ml / 1000,
         mean_lung_hu=lung_hu_sum / lung_voxels if lung_voxels else float("nan"),
+        interval=with_interval(tissue, scan, delivered, total, settings, interval) if interval else None,
     )
 
 

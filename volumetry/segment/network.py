@@ -10,11 +10,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from volumetry.config import Config, Segment
-from volumetry.domain import CtScan, SegmenterFacts, Tissue, TissueMap
+from volumetry.config import Config, IntervalSettings, Segment
+from volumetry.domain import CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
+from volumetry.segment.doubt import Counts, added, class_counts, spread_points, threshold_counts
 from volumetry.segment.grid import axial_view, native_planes, network_shape, shrink
-from volumetry.segment.preprocess import InputRecipe, fitted_shape, network_batch, resize, slice_picture
+from volumetry.segment.preprocess import (
+    InputRecipe,
+    Pictures,
+    fitted_shape,
+    network_batch,
+    pictures_of,
+    ready_made,
+    resize,
+)
 from volumetry.segment.weights import Model, channels_last, find_model, load_model, verify_probe
 
 OUTPUTS = ("lung", "lesion", "solid")
@@ -32,6 +41,8 @@ class NetworkSegmenter:
         Device, precision, batch size and the three thresholds.
     progress
         Called with slices done and slices in all, after each batch.
+    interval
+        What is moved to see how far the shares move; without it, the map states no doubt.
 
     Raises
     ------
@@ -39,16 +50,24 @@ class NetworkSegmenter:
         If the device is not there, or the model does not reproduce its probe on it.
     """
 
-    def __init__(self, model: Model, settings: Segment, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        settings: Segment,
+        progress: Progress | None = None,
+        interval: IntervalSettings | None = None,
+    ) -> None:
         if model.card.architecture.outputs != OUTPUTS:
             raise ModelError(f"{model.folder.name}: outputs {model.card.architecture.outputs} are not {OUTPUTS}")
         self.model = model
         self.settings = settings
         self.progress = progress
+        self.interval = interval
         self.device = chosen_device(settings.device)
         _deterministic()
         verify_probe(model, self.device)
         self._network = channels_last(model.network, self.device)
+        self._temperature = torch.tensor(model.card.temperature, device=self.device)[None, :, None, None]
 
     @property
     def facts(self) -> SegmenterFacts:
@@ -72,12 +91,13 @@ class NetworkSegmenter:
         axial, hu = view.of(labels_kji), view.of(scan.hu_kji)
         spacing = tuple(scan.grid.spacing_kji_mm[axis] for axis in view.axes)
         shape = network_shape(hu.shape, (spacing[0], spacing[1], spacing[2]), self.recipe)
-        probabilities = self._volume(shrink(hu, shape))
+        coarse = shrink(hu, shape)
+        probabilities = self._volume(coarse)
         for k, plane in enumerate(native_planes(probabilities, (hu.shape[0], hu.shape[1], hu.shape[2]))):
             axial[k] = labelled(plane, self.settings)
         if scan.no_data_kji is not None:
             labels_kji[scan.no_data_kji] = Tissue.OUTSIDE
-        return TissueMap(labels_kji, scan.grid)
+        return TissueMap(labels_kji, scan.grid, doubt=self._doubt(coarse, probabilities))
 
     def slices(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         """Tissue of ready-made 8-bit grey slices of any size, each at its own size.
@@ -91,7 +111,7 @@ class NetworkSegmenter:
         for picture in pictures:
             size = (picture.shape[0], picture.shape[1])
             grey = resize(picture.astype(np.float32), fitted_shape(size, self.recipe)) / np.float32(255)
-            found = self._pictures([grey])[0]
+            found = self.probabilities([ready_made(grey, self.recipe)])[0]
             labels.append(labelled(np.stack([resize(channel, size) for channel in found]), self.settings))
         return labels
 
@@ -100,16 +120,44 @@ class NetworkSegmenter:
         size = self.settings.batch_slices
         probabilities = np.empty((len(OUTPUTS), *hu_kji.shape), np.float16)
         for start in range(0, len(hu_kji), size):
-            pictures = [slice_picture(plane, self.recipe) for plane in hu_kji[start : start + size]]
-            found = self._pictures(pictures)
+            pictures = [pictures_of(plane, self.recipe) for plane in hu_kji[start : start + size]]
+            found = self.probabilities(pictures)
             probabilities[:, start : start + len(pictures)] = found.transpose(1, 0, 2, 3)
             if self.progress:
                 self.progress(start + len(pictures), len(hu_kji))
         return probabilities
 
-    def _pictures(self, pictures: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Probabilities (n, 3, j, i) of pictures of one size."""
-        rows, columns = pictures[0].shape
+    def _doubt(self, hu_kji: NDArray[np.float32], probabilities: NDArray[np.float16]) -> Doubt | None:
+        """How far the shares move on every so manieth slice with lung; see `segment.doubt`."""
+        calibration, moves = self.model.card.calibration, self.interval
+        if calibration is None or moves is None or not moves.every_slices:
+            return None
+        with_lung = np.flatnonzero((probabilities[0] >= self.settings.lung_probability).any(axis=(1, 2)))
+        sample = with_lung[moves.every_slices // 2 :: moves.every_slices]
+        counts: dict[str, Counts] = {}
+        for start in range(0, len(sample), self.settings.batch_slices):
+            chosen = sample[start : start + self.settings.batch_slices]
+            counts = added(counts, threshold_counts(probabilities[:, chosen], self.settings, moves.threshold_step))
+            seen = [pictures_of(hu_kji[k], self.recipe) for k in chosen]
+            again = {"mirrored": self.probabilities(seen, mirrored=True)}
+            for name, offset in (("hu low", -moves.hu_offset), ("hu high", moves.hu_offset)):
+                shifted = [pictures_of(hu_kji[k] + np.float32(offset), self.recipe) for k in chosen]
+                again[name] = self.probabilities(shifted)
+            counts = added(
+                counts, {name: class_counts(p.transpose(1, 0, 2, 3), self.settings) for name, p in again.items()}
+            )
+        points = spread_points(counts)
+        if not points:
+            return None
+        return Doubt(
+            points, calibration.reference, calibration.floor_points, calibration.widening, calibration.level
+        )
+
+    def probabilities(self, pictures: Sequence[Pictures], mirrored: bool = False) -> NDArray[np.float32]:
+        """Probabilities (n, 3, j, i) of slices of one size; on request seen in a mirror, and turned back."""
+        if mirrored:
+            return self.probabilities([seen.mirrored() for seen in pictures])[..., ::-1]
+        rows, columns = pictures[0].shape_ji
         batch = torch.from_numpy(network_batch(pictures, self.recipe)).to(self.device)
         kind = torch.device(self.device).type
         with (
@@ -117,7 +165,7 @@ class NetworkSegmenter:
             torch.autocast(kind, torch.bfloat16, enabled=self.settings.precision == "bf16"),
         ):
             logits = self._network(batch.contiguous(memory_format=torch.channels_last))
-        found: NDArray[np.float32] = torch.sigmoid(logits.float()).cpu().numpy()
+        found: NDArray[np.float32] = torch.sigmoid(logits.float() / self._temperature).cpu().numpy()
         return found[:, :, :rows, :columns]
 
 
@@ -129,7 +177,9 @@ def load_segmenter(config: Config, progress: Progress | None = None) -> NetworkS
     ModelError
         If the model is missing, was changed, or does not reproduce its probe; or the device is not there.
     """
-    return NetworkSegmenter(load_model(find_model(config.segment.model)), config.segment, progress)
+    return NetworkSegmenter(
+        load_model(find_model(config.segment.model)), config.segment, progress, config.interval
+    )
 
 
 def labelled(probabilities: NDArray[np.float32], settings: Segment) -> NDArray[np.uint8]:

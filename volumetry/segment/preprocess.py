@@ -1,11 +1,14 @@
-"""Hounsfield units to the picture the network was taught on; training and inference share every line of it.
+"""Hounsfield units to the pictures the network was taught on; training and inference share every line of it.
 
-The labelled slices that exist are 8-bit and contrast-enhanced one by one (min-max, then CLAHE), which cannot be
-undone. So a slice in HU is taken there instead: clip, min-max, CLAHE.
+Two pictures of a slice, as far as they can be had. The *enhanced* one: most labelled slices that exist are 8-bit
+and contrast-enhanced one by one (min-max, then CLAHE), which cannot be undone, so a slice in HU is taken there
+instead. It shows faint disease well, and hides how dense it is. The *window*: grey that is linear in HU, a lung
+window, as reports print it. A picture that cannot be had is left out, and training leaves each out now and then.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,9 @@ from PIL import Image
 from skimage.exposure import equalize_adapthist
 
 GREY_LEVELS = 256
+PictureKind = Literal["enhanced", "window"]
+BRIGHT_RIM = 0.5
+"""Medians of the labelled sets' rims: 0.34 at most in whole enhanced slices, 0.66 at least in crops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,10 @@ class InputRecipe:
         Subtracted from, and divided into, the picture's 0 to 1.
     pad_multiple
         The network halves its input so often that each side must be a multiple of this.
+    window_low, window_high
+        HU that are black and white in the window.
+    inputs
+        Which pictures the network takes, one channel each.
     """
 
     spacing_mm: float = 1.4
@@ -47,12 +57,69 @@ class InputRecipe:
     mean: float = 0.35
     deviation: float = 0.25
     pad_multiple: int = 16
+    window_low: float = -1050.0
+    window_high: float = 200.0
+    inputs: tuple[PictureKind, ...] = ("enhanced", "window")
 
     def __post_init__(self) -> None:
         if not (self.spacing_mm > 0 and self.slab_mm > 0 and self.hu_low < self.hu_high and self.deviation > 0):
             raise ValueError("an input recipe needs positive spacing, slab and deviation, and a rising HU range")
         if min(self.clahe_tiles, self.slice_side_px, self.pad_multiple) < 1 or self.clahe_clip <= 0:
             raise ValueError("an input recipe needs at least one tile, one pixel and a positive clip limit")
+        if not self.inputs or self.window_low >= self.window_high:
+            raise ValueError("an input recipe needs at least one picture and a rising window")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """What the network gets to see of one slice, each 0 to 1, float32 (j, i); None where it cannot be had."""
+
+    enhanced_ji: NDArray[np.float32] | None
+    window_ji: NDArray[np.float32] | None
+
+    def __post_init__(self) -> None:
+        shapes = {picture.shape for picture in (self.enhanced_ji, self.window_ji) if picture is not None}
+        if len(shapes) != 1:
+            raise ValueError("a slice needs at least one picture, and one size")
+
+    @property
+    def shape_ji(self) -> tuple[int, int]:
+        """Rows and columns."""
+        shapes = [picture.shape for picture in (self.enhanced_ji, self.window_ji) if picture is not None]
+        return shapes[0][0], shapes[0][1]
+
+    def of(self, kind: PictureKind) -> NDArray[np.float32] | None:
+        """The picture of one kind."""
+        return self.enhanced_ji if kind == "enhanced" else self.window_ji
+
+    def mirrored(self) -> "Pictures":
+        """The patient's left and right exchanged."""
+        return Pictures(*(None if grey is None else grey[:, ::-1] for grey in (self.enhanced_ji, self.window_ji)))
+
+
+def pictures_of(hu_ji: NDArray[np.float32], recipe: InputRecipe) -> Pictures:
+    """Both pictures of a slice of HU on the network's grid; only those that the network takes are made."""
+    return Pictures(
+        slice_picture(hu_ji, recipe) if "enhanced" in recipe.inputs else None,
+        windowed(hu_ji, recipe.window_low, recipe.window_high) if "window" in recipe.inputs else None,
+    )
+
+
+def windowed(hu_ji: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
+    """Grey that is linear in HU, 0 to 1, black at `low` and white at `high`."""
+    return np.asarray(np.clip((hu_ji - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)
+
+
+def ready_made(grey_ji: NDArray[np.float32], recipe: InputRecipe) -> Pictures:
+    """What can be had of an 8-bit slice from somewhere, grey 0 to 1.
+
+    Whole slices that were contrast-enhanced have air along their rim, which stays dark. A bright rim means that
+    the picture was cut inside the body, as prints of lung windows are; it is enhanced here as well.
+    """
+    rim = np.concatenate([grey_ji[0], grey_ji[-1], grey_ji[:, 0], grey_ji[:, -1]])
+    if np.median(rim) >= BRIGHT_RIM and "window" in recipe.inputs:
+        return Pictures(enhance(grey_ji, recipe), grey_ji)
+    return Pictures(grey_ji, None)
 
 
 def slice_picture(hu_ji: NDArray[np.float32], recipe: InputRecipe) -> NDArray[np.float32]:
@@ -95,11 +162,23 @@ def fitted_shape(shape_ji: tuple[int, int], recipe: InputRecipe) -> tuple[int, i
     return max(1, round(shape_ji[0] * shrink)), max(1, round(shape_ji[1] * shrink))
 
 
-def network_batch(pictures: Sequence[NDArray[np.float32]], recipe: InputRecipe) -> NDArray[np.float32]:
-    """Pictures of one size as a batch, float32 (n, 1, j, i); black below and right to the network's multiple."""
+def network_batch(slices: Sequence[Pictures], recipe: InputRecipe) -> NDArray[np.float32]:
+    """Slices of one size as a batch, float32 (n, inputs, j, i).
+
+    Black below and right to the network's multiple; a picture that cannot be had is 0 after scaling: flat grey.
+    """
     step = recipe.pad_multiple
-    rows, columns = (-(-side // step) * step for side in pictures[0].shape)
-    batch = np.zeros((len(pictures), 1, rows, columns), np.float32)
-    for n, picture in enumerate(pictures):
-        batch[n, 0, : picture.shape[0], : picture.shape[1]] = picture
-    return (batch - np.float32(recipe.mean)) / np.float32(recipe.deviation)
+    rows, columns = (-(-side // step) * step for side in slices[0].shape_ji)
+    batch = np.zeros((len(slices), len(recipe.inputs), rows, columns), np.float32)
+    for n, pictures in enumerate(slices):
+        for channel, kind in enumerate(recipe.inputs):
+            picture = pictures.of(kind)
+            if picture is not None:
+                batch[n, channel] = scaled(np.float32(0), recipe)
+                batch[n, channel, : picture.shape[0], : picture.shape[1]] = scaled(picture, recipe)
+    return batch
+
+
+def scaled(grey: NDArray[np.float32] | np.float32, recipe: InputRecipe) -> NDArray[np.float32]:
+    """Grey 0 to 1 to about zero mean and unit deviation."""
+    return np.asarray((grey - np.float32(recipe.mean)) / np.float32(recipe.deviation), np.float32)

@@ -4,7 +4,7 @@ Sizes are in mm3, so that they mean the same at every spacing. Tidying a tidy ma
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,13 +83,13 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
         labels, settings.min_component_island_mm3 / 1000 / voxel_ml
     )
     side = _sides(labels > 0, scan, settings)
-    return TissueMap(labels, tissue.grid, side, {cause: float(ml) for cause, ml in dropped.items()})
+    return TissueMap(labels, tissue.grid, side, {cause: float(ml) for cause, ml in dropped.items()}, tissue.doubt)
 
 
 def with_sides(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     """The map with left and right told apart and nothing else changed, for a mask that a reader has drawn."""
     side = _sides(tissue.labels_kji > 0, scan, settings)
-    return TissueMap(tissue.labels_kji, tissue.grid, side, tissue.dropped_ml)
+    return replace(tissue, side_kji=side)
 
 
 def _lungs(labelled: Mask, excluded: Mask, scan: CtScan, settings: Tidy) -> Mask:

@@ -12,24 +12,25 @@ from typing import Any
 
 import torch
 from monai.networks.nets import UNet
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import nn
 
+from volumetry.domain import SHARES
 from volumetry.errors import ModelError
 from volumetry.resources import shipped
-from volumetry.segment.preprocess import InputRecipe
+from volumetry.segment.preprocess import InputRecipe, PictureKind
 
 CARD = "card.toml"
 PROBE_TOLERANCE = 1e-3
 
 
-def _monai_unet_2d(channels: tuple[int, ...], residual_units: int, outputs: int) -> nn.Module:
+def _monai_unet_2d(inputs: int, channels: tuple[int, ...], residual_units: int, outputs: int) -> nn.Module:
     """MONAI's residual U-Net on slices; every level strides, the first too."""
     network: nn.Module = UNet(
         spatial_dims=2,
-        in_channels=1,
+        in_channels=inputs,
         out_channels=outputs,
         channels=channels,
         strides=(2,) * (len(channels) - 1),
@@ -56,8 +57,8 @@ class Architecture(_Part):
     outputs: tuple[str, ...] = Field(min_length=1)
 
 
-class CardInput(_Part):
-    """How a scan becomes the network's input; the fields of `InputRecipe`."""
+class PictureSettings(_Part):
+    """How a scan becomes pictures; the fields of `InputRecipe` that a training configuration sets."""
 
     spacing_mm: float
     slab_mm: float
@@ -68,6 +69,14 @@ class CardInput(_Part):
     slice_side_px: int
     mean: float
     deviation: float
+    window_low: float = -1050.0
+    window_high: float = 200.0
+    inputs: tuple[PictureKind, ...] = Field(("enhanced",), min_length=1)
+
+
+class CardInput(PictureSettings):
+    """How a scan becomes the network's input; the fields of `InputRecipe`."""
+
     pad_multiple: int
 
 
@@ -76,6 +85,27 @@ class StoredFile(_Part):
 
     file: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class CardCalibration(_Part):
+    """What held-out cases say of this model's probabilities and shares.
+
+    `temperature` divides each output's logit (Guo et al. 2017). The rest makes the interval; see `domain.Doubt`.
+    """
+
+    temperature: dict[str, float]
+    level: float = Field(gt=0, lt=1)
+    reference: dict[str, float]
+    floor_points: float = Field(ge=0)
+    widening: dict[str, float]
+
+    @model_validator(mode="after")
+    def _all_there(self) -> "CardCalibration":
+        if not (set(self.reference) == set(self.widening) == set(SHARES) and min(self.temperature.values()) > 0):
+            raise ValueError(
+                f"calibration must name {', '.join(SHARES)} and a positive temperature of each output"
+            )
+        return self
 
 
 class Card(BaseModel):
@@ -91,7 +121,20 @@ class Card(BaseModel):
     probe_input: StoredFile
     probe_output: StoredFile
     training_cases: dict[str, list[str]] = {}
+    calibration: CardCalibration | None = None
     story: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _calibrates_its_outputs(self) -> "Card":
+        if self.calibration and set(self.calibration.temperature) != set(self.architecture.outputs):
+            raise ValueError("calibration.temperature must name the architecture's outputs")
+        return self
+
+    @property
+    def temperature(self) -> tuple[float, ...]:
+        """What each output's logit is divided by."""
+        found = self.calibration.temperature if self.calibration else {}
+        return tuple(found.get(name, 1.0) for name in self.architecture.outputs)
 
     @property
     def recipe(self) -> InputRecipe:
@@ -116,7 +159,9 @@ class Model:
     folder: Path
 
 
-def build_network(architecture: str, channels: tuple[int, ...], residual_units: int, outputs: int) -> nn.Module:
+def build_network(
+    architecture: str, inputs: int, channels: tuple[int, ...], residual_units: int, outputs: int
+) -> nn.Module:
     """A network of our list with random weights.
 
     Raises
@@ -126,7 +171,7 @@ def build_network(architecture: str, channels: tuple[int, ...], residual_units: 
     """
     if architecture not in ARCHITECTURES:
         raise ModelError(f"architecture {architecture!r} is not one of {sorted(ARCHITECTURES)}")
-    return ARCHITECTURES[architecture](channels, residual_units, outputs)
+    return ARCHITECTURES[architecture](inputs, channels, residual_units, outputs)
 
 
 def channels_last(network: nn.Module, device: str) -> nn.Module:
@@ -209,7 +254,8 @@ def load_model(folder: Path) -> Model:
     """
     card = read_card(folder)
     plan = card.architecture
-    network = build_network(plan.name, plan.channels, plan.residual_units, len(plan.outputs))
+    inputs, outputs = len(card.input.inputs), len(plan.outputs)
+    network = build_network(plan.name, inputs, plan.channels, plan.residual_units, outputs)
     tensors = _tensors(folder, card.weights)
     try:
         network.load_state_dict(tensors, strict=True)

@@ -1,0 +1,241 @@
+"""What held-out cases say of a model: how well its probabilities are meant, and how wide its interval must be.
+
+Fitted on the calibration cases of the split, judged on its other held-out cases.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from torch.nn import functional
+
+from volumetry.config import IntervalSettings
+from volumetry.domain import SHARES, Doubt, Grid, TissueMap
+from volumetry.learn.recipe import TrainConfig
+from volumetry.learn.samples import OUTPUTS, Sample, Truth, targets
+from volumetry.measure.interval import boundary_points, interval_of
+from volumetry.segment.doubt import BASE, Counts, added, class_counts, spread_points, threshold_counts
+from volumetry.segment.network import NetworkSegmenter, labelled
+
+LEVEL = 0.95
+FLOOR_POINTS = 0.1
+BLOCK = 12
+"""Slices of one case that are taken together as a small scan."""
+REFERENCE_FROM = 2.0
+"""Percent of lung below which a relative error says little."""
+REFERENCE_LIMITS = (0.05, 0.75)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some slices of a held-out case: its shares by truth and by the model, and what moves them, in points.
+
+    Parameters
+    ----------
+    truth
+        Only the shares that its labels know.
+    """
+
+    kind: str
+    case: str
+    percent: dict[str, float]
+    truth: dict[str, float]
+    parts: dict[str, dict[str, float]]
+
+
+def for_calibration(samples: Sequence[Sample], config: TrainConfig) -> tuple[list[Sample], list[Sample]]:
+    """Held-out samples to calibrate on, and those to judge the calibration by.
+
+    Of the labelled slices, the cases that the configuration names; of slices with drawn lesions, those of the
+    first scan. Slices without any disease calibrate nothing and are in neither.
+    """
+    named = {case for spec in config.data.slices for case in spec.calibration_cases}
+    drawn = sorted({sample.group for sample in samples if sample.kind == "synthetic"})
+    chosen = named | set(drawn[:1])
+    useful = [sample for sample in samples if sample.kind != "scan"]
+    return [s for s in useful if s.group in chosen], [s for s in useful if s.group not in chosen]
+
+
+def temperatures(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dict[str, float]:
+    """For each output the number that its logits are divided by to fit the labels best (least cross-entropy).
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks, ICML 2017.
+    """
+    found = {}
+    for output, (logit, truth) in _pixels(segmenter, samples).items():
+        target = torch.from_numpy(truth)
+
+        def entropy(log_t: float, logit: NDArray[np.float32] = logit, target: torch.Tensor = target) -> float:
+            scaled = torch.from_numpy(logit) / math.exp(log_t)
+            return float(functional.binary_cross_entropy_with_logits(scaled, target))
+
+        best = minimize_scalar(entropy, bounds=(math.log(0.25), math.log(4)), method="bounded")
+        found[output] = round(math.exp(float(best.x)), 3)
+    return found
+
+
+def expected_error(segmenter: NetworkSegmenter, samples: Sequence[Sample], bins: int = 15) -> dict[str, float]:
+    """Expected calibration error of each output, over pixels where it is neither 0.01-sure of yes nor of no.
+
+    Pixels that nobody doubts, most of a slice, would hide the rest.
+    """
+    errors = {}
+    for output, (logit, truth) in _pixels(segmenter, samples).items():
+        probability = 1 / (1 + np.exp(-logit))
+        doubted = (probability > 0.01) & (probability < 0.99)
+        probability, true = probability[doubted], truth[doubted]
+        at = np.minimum((probability * bins).astype(int), bins - 1)
+        gaps = np.bincount(at, probability - true, bins)
+        errors[output] = float(np.abs(gaps).sum() / max(1, len(true)))
+    return errors
+
+
+def _pixels(
+    segmenter: NetworkSegmenter, samples: Sequence[Sample]
+) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Logits and labels of every fourth known pixel, by output."""
+    logits: dict[str, list[NDArray[np.float32]]] = {name: [] for name in OUTPUTS}
+    truths: dict[str, list[NDArray[np.float32]]] = {name: [] for name in OUTPUTS}
+    for sample in samples:
+        probability = np.clip(segmenter.probabilities([sample.pictures])[0], 1e-6, 1 - 1e-6)
+        value, known = (part[0] for part in targets(sample.truth_ji[None]))
+        for n, output in enumerate(OUTPUTS):
+            # Whether tissue that is no lesion could be solid is no question.
+            told = known[n] * value[1] * known[1] > 0 if output == "solid" else known[n] > 0
+            chosen = probability[n][told][::4]
+            logits[output].append(np.log(chosen / (1 - chosen)))
+            truths[output].append(value[n][told][::4])
+    return {name: (np.concatenate(logits[name]), np.concatenate(truths[name])) for name in OUTPUTS}
+
+
+def blocks(segmenter: NetworkSegmenter, samples: Sequence[Sample], settings: IntervalSettings) -> list[Block]:
+    """Held-out slices as small scans: runs of up to twelve of one case; single slices where slices stand alone."""
+    found = []
+    for run in _runs(samples):
+        counts: dict[str, Counts] = {}
+        edges = dict.fromkeys(SHARES, 0.0)
+        truth = np.zeros(4, np.int64)
+        for sample in run:
+            counts = added(counts, _counts(segmenter, sample, settings.threshold_step))
+            edges = _with_edges(edges, segmenter, sample, settings.boundary_mm)
+            truth += _true_counts(sample)
+        lung = int(counts[BASE][0])
+        if not lung:
+            continue
+        parts = spread_points(counts)
+        parts["boundary"] = {name: points / lung for name, points in edges.items()}
+        percent = dict(zip(SHARES, (100 * counts[BASE][1:] / lung).tolist(), strict=True))
+        # Where nobody drew the lungs, the lesions drawn are compared as a share of the lungs found.
+        whole = lung if run[0].truth_ji[0, 0] & Truth.LUNG_UNKNOWN else int(truth[0])
+        known = [name for name in SHARES if name == "lesion" or not _solid_unknown(run)]
+        true = dict(zip(SHARES, (100 * truth[1:] / max(1, whole)).tolist(), strict=True))
+        found.append(Block(run[0].kind, run[0].group, percent, {name: true[name] for name in known}, parts))
+    return found
+
+
+def _solid_unknown(run: Sequence[Sample]) -> bool:
+    return any((sample.truth_ji & Truth.SOLID_UNKNOWN).any() for sample in run)
+
+
+def _runs(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    by_case: dict[tuple[str, str], list[Sample]] = {}
+    for sample in samples:
+        by_case.setdefault((sample.kind, sample.group), []).append(sample)
+    for case in by_case.values():
+        ordered = sorted(case, key=lambda sample: sample.name)
+        for start in range(0, len(ordered), BLOCK):
+            yield ordered[start : start + BLOCK]
+
+
+def _counts(segmenter: NetworkSegmenter, sample: Sample, step: float) -> dict[str, Counts]:
+    pictures = [sample.pictures]
+    found = threshold_counts(segmenter.probabilities(pictures)[0], segmenter.settings, step)
+    found["mirrored"] = class_counts(segmenter.probabilities(pictures, mirrored=True)[0], segmenter.settings)
+    return found
+
+
+def _with_edges(
+    edges: dict[str, float], segmenter: NetworkSegmenter, sample: Sample, shift_mm: float
+) -> dict[str, float]:
+    """Boundary points of a slice times its pixels of lung, so that slices add up; pixels are the network's."""
+    labels = labelled(segmenter.probabilities([sample.pictures])[0], segmenter.settings)[None]
+    recipe = segmenter.recipe
+    grid = Grid(labels.shape, (recipe.slab_mm, recipe.spacing_mm, recipe.spacing_mm))
+    points = boundary_points(TissueMap(labels, grid), grid.voxel_ml, shift_mm)
+    return {name: edges[name] + points[name] for name in SHARES}
+
+
+def _true_counts(sample: Sample) -> Counts:
+    truth = sample.truth_ji
+    lesion = (truth & Truth.LESION) > 0
+    solid = (truth & Truth.SOLID) > 0
+    lung = (truth & Truth.LUNG) > 0
+    return np.array([lung.sum(), lesion.sum(), (lesion & ~solid).sum(), solid.sum()], np.int64)
+
+
+def fitted(found: Sequence[Block], temperature: dict[str, float]) -> dict[str, Any]:
+    """The card's calibration: the reference part from typical relative errors, then what widens to the level."""
+    reference, widening = {}, {}
+    for name in SHARES:
+        known = [block for block in found if name in block.truth]
+        if not known:
+            # Nobody told ground glass from solid: each is then as little known as the lesion.
+            reference[name], widening[name] = reference["lesion"], widening["lesion"]
+            continue
+        relative = [
+            abs(block.percent[name] - block.truth[name]) / block.truth[name]
+            for block in known
+            if block.truth[name] >= REFERENCE_FROM
+        ]
+        reference[name] = round(float(np.clip(np.median(relative or [REFERENCE_LIMITS[1]]), *REFERENCE_LIMITS)), 3)
+        sums = [_sum_of_parts(block, name, reference[name]) for block in known]
+        scores = sorted(abs(b.percent[name] - b.truth[name]) / s for b, s in zip(known, sums, strict=True))
+        rank = min(len(scores), math.ceil((len(scores) + 1) * LEVEL))
+        widening[name] = round(scores[rank - 1], 3)
+    return {
+        "temperature": temperature,
+        "level": LEVEL,
+        "reference": reference,
+        "floor_points": FLOOR_POINTS,
+        "widening": widening,
+    }
+
+
+def _sum_of_parts(block: Block, name: str, reference: float) -> float:
+    points = (part[name] for part in block.parts.values())
+    return math.hypot(FLOOR_POINTS, reference * block.percent[name], *points)
+
+
+def coverage(found: Sequence[Block], calibration: dict[str, Any]) -> dict[str, Any]:
+    """How many blocks' true shares the interval holds, by kind and share, and its typical half-width in points."""
+    report: dict[str, dict[str, list[tuple[bool, float]]]] = {}
+    for block in found:
+        doubt = Doubt(
+            block.parts,
+            calibration["reference"],
+            calibration["floor_points"],
+            calibration["widening"],
+            calibration["level"],
+        )
+        interval = interval_of(block.percent, block.parts, doubt)
+        for name, true in block.truth.items():
+            low, high = interval.percent[name]
+            report.setdefault(block.kind, {}).setdefault(name, []).append((low <= true <= high, (high - low) / 2))
+    return {
+        kind: {
+            name: {
+                "blocks": len(rows),
+                "covered": sum(inside for inside, _ in rows),
+                "median_half_width": float(np.median([half for _, half in rows])),
+            }
+            for name, rows in by_share.items()
+        }
+        for kind, by_share in report.items()
+    }
