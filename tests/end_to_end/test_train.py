@@ -10,6 +10,7 @@ from slice_folders import write_dataset
 
 from volumetry.config import load_config
 from volumetry.errors import OutputError
+from volumetry.learn.ablation import ABLATIONS, ablate
 from volumetry.learn.evaluate import evaluate
 from volumetry.learn.train import CHECKPOINT, CURVES, train
 from volumetry.resources import shipped
@@ -121,3 +122,13 @@ def test_the_time_limit_stops_with_a_checkpoint(recipe: Path, data: Path, tmp_pa
         assert train(recipe, tmp_path / "out", data, progress=lambda step, of, figures: steps.append(step)) is None
     assert train(recipe, tmp_path / "out", data, progress=lambda step, of, figures: steps.append(step)) is not None
     assert steps == list(range(1, STEPS + 1))
+
+
+def test_ablations_leave_one_thing_out_and_stand_on_the_card(recipe: Path, data: Path, tmp_path: Path) -> None:
+    table = ablate(recipe, tmp_path / "out", data, run_steps=2)
+    assert set(table) == {"steps", *ABLATIONS}
+    rows = [table[name] for name in ABLATIONS]
+    assert all(0 <= figure <= 1 for row in rows for figure in row.values())
+    folder = train(recipe, tmp_path / "out", data)
+    assert folder is not None
+    assert tomllib.loads((folder / "card.toml").read_text("utf-8"))["story"]["ablations"] == table

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volumetry.domain import Grid
-from volumetry.segment.grid import axial_view, native_planes, network_shape, shrink
+from volumetry.segment.grid import axial_view, box_reaching, native_planes, network_shape, shrink
 from volumetry.segment.preprocess import InputRecipe, resize
 
 RECIPE = InputRecipe()
@@ -118,3 +118,22 @@ def test_one_slice_goes_there_and_back() -> None:
     planes = list(native_planes(np.full((2, 1, 4, 4), 0.25, np.float16), (3, 8, 8)))
     assert len(planes) == 3
     np.testing.assert_array_equal(planes, np.full((3, 2, 8, 8), 0.25))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_box_leaves_nothing_out_and_changes_no_value(seed: int) -> None:
+    """Blobs: in the box the planes are those of the whole, and outside it none reaches the level."""
+    rng = np.random.default_rng(seed)
+    coarse = np.zeros((2, 5, 40, 50), np.float16)
+    for _ in range(3):
+        k, j, i = rng.integers(0, 5), rng.integers(3, 30), rng.integers(3, 40)
+        coarse[rng.integers(0, 2), k, j : j + 6, i : i + 5] = rng.uniform(0.5, 1)
+    shape = (9, 93, 117)
+    box = box_reaching(coarse, 0.5, shape[1:])
+    whole = np.stack(list(native_planes(coarse, shape)))
+    inside = np.stack(list(native_planes(coarse, shape, box)))
+    np.testing.assert_allclose(inside, whole[:, :, box[0], box[1]], atol=1e-5)
+    rest = whole.copy()
+    rest[:, :, box[0], box[1]] = 0
+    assert rest.max() < 0.5
+    assert box_reaching(coarse, 1.1, shape[1:]) is None

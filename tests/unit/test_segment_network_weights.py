@@ -11,7 +11,7 @@ from safetensors.torch import save
 from volumetry.errors import ModelError
 from volumetry.resources import shipped
 from volumetry.segment import weights
-from volumetry.segment.weights import build_network, find_model, load_model, verify_probe
+from volumetry.segment.weights import build_network, fused, find_model, load_model, verify_probe
 
 CARD = """
 name = "tiny"
@@ -152,3 +152,37 @@ def test_the_shipped_model_reproduces_its_probe_and_says_what_it_is() -> None:
         model.card.story
     )
     assert "patient" not in json.dumps(sorted(model.card.training_cases)).lower()
+
+
+def test_folding_the_batch_norms_changes_no_answer() -> None:
+    torch.manual_seed(3)
+    network = build_network("monai-unet-2d", 2, (4, 8, 16), 2, 3)
+    with torch.no_grad():
+        for _ in range(3):
+            network(torch.randn(4, 2, 32, 32) * 2 + 1)  # running means and deviations of their own
+    network.eval().requires_grad_(False)
+    picture = torch.randn(2, 2, 48, 32)
+    expected = network(picture)
+    found = fused(network)
+    assert not [part for part in found.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    torch.testing.assert_close(found(picture), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_card_calibrates_every_output_or_none(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    card = (folder / "card.toml").read_text("utf-8")
+    told = """
+[calibration]
+level = 0.95
+floor_points = 0.1
+temperature = {{ lung = 1.0, lesion = 2.0{solid} }}
+reference = {{ lesion = 0.1, ground_glass = 0.2, solid = 0.2 }}
+widening = {{ lesion = 1.0, ground_glass = 1.0, solid = 1.0 }}
+"""
+    (folder / "card.toml").write_text(card + told.format(solid=", solid = 4.0"), "utf-8")
+    assert load_model(folder).card.temperature == (1.0, 2.0, 4.0)
+    (folder / "card.toml").write_text(card + told.format(solid=""), "utf-8")
+    with pytest.raises(ModelError, match="calibration"):
+        load_model(folder)
+    (folder / "card.toml").write_text(card, "utf-8")
+    assert load_model(folder).card.temperature == (1.0, 1.0, 1.0)

@@ -182,7 +182,8 @@ def _true_counts(sample: Sample) -> Counts:
 
 def fitted(found: Sequence[Block], temperature: dict[str, float]) -> dict[str, Any]:
     """The card's calibration: the reference part from typical relative errors, then what widens to the level."""
-    reference, widening = {}, {}
+    reference: dict[str, float] = {}
+    widening: dict[str, float] = {}
     for name in SHARES:
         known = [block for block in found if name in block.truth]
         if not known:

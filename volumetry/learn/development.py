@@ -79,6 +79,7 @@ def development_report(segmenter: NetworkSegmenter, config: TrainConfig, root: P
             by_case = {case: row["dice"].get("lesion") for case, row in found["per_case"].items()}
             report[found["dataset"]] = {
                 **found["pooled"]["dice"],
+                "dice_ci": found["pooled"].get("dice_ci", {}),
                 **{key: value for key, value in found["pooled"].items() if key.startswith("lesion_percent")},
                 "slices": found["pooled"]["slices"],
                 "lesion_by_case": {case: dice for case, dice in by_case.items() if dice is not None},
@@ -88,7 +89,8 @@ def development_report(segmenter: NetworkSegmenter, config: TrainConfig, root: P
         report[Path(scan.folder).name] = _scan_report(segmenter, scan.folder, scan.infected_csv, root, block)
     for judged in config.data.judged:
         report[Path(judged.folder).name] = _scan_report(segmenter, judged.folder, judged.infected_csv, root, 0)
-    return _rounded(report)
+    rounded: dict[str, Any] = _rounded(report)
+    return rounded
 
 
 def _scan_report(
@@ -129,5 +131,9 @@ def area_under_curve(positive: NDArray[np.int64], negative: NDArray[np.int64]) -
     return float(np.mean(larger + 0.5 * equal))
 
 
-def _rounded(report: dict[str, Any]) -> dict[str, Any]:
-    return {key: _rounded(value) if isinstance(value, dict) else round(value, 4) for key, value in report.items()}
+def _rounded(value: Any) -> Any:  # noqa: ANN401  a card's value
+    if isinstance(value, dict):
+        return {key: _rounded(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, 4)

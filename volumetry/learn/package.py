@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from volumetry.segment.preprocess import network_batch, pictures_of
 from volumetry.segment.weights import CARD, load_model
 
 PROBE_SEED = 7
+ABLATIONS_TABLE = "ablations.toml"
 
 
 def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.Module, root: Path) -> Path:
@@ -70,6 +72,9 @@ def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.M
         card["calibration"] = calibration
     segmenter = _loaded(folder, card, story)
     story["metrics"] = development_report(segmenter, config, root)
+    ablations = out / f"{folder.name}-run" / ABLATIONS_TABLE
+    if ablations.is_file():
+        story["ablations"] = tomllib.loads(ablations.read_text("utf-8"))
     _loaded(folder, card, story)
     return folder
 

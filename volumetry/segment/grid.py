@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from volumetry.domain import Grid, Vector
 from volumetry.segment.preprocess import InputRecipe, resize
@@ -75,13 +76,42 @@ def shrink(volume_kji: NDArray[np.float32], shape_kji: tuple[int, int, int]) -> 
     return slabs
 
 
+Box = tuple[slice, slice]
+
+
+def box_reaching(channels_ckji: NDArray[np.floating], level: float, shape_ji: tuple[int, int]) -> Box | None:
+    """Rows and columns of the native grid outside which no channel can reach `level`, whatever the slice.
+
+    Between the network's voxels the channels are linear, so they reach it only next to a voxel that does. None if
+    no voxel does.
+    """
+    reached = (channels_ckji >= level).any(axis=(0, 1))
+    if not reached.any():
+        return None
+    found = []
+    for native, by_line in zip(shape_ji, (reached.any(axis=1), reached.any(axis=0)), strict=True):
+        coarse, along = len(by_line), np.flatnonzero(by_line)
+        low, high = (along[0] - 1) * native / coarse, (along[-1] + 2) * native / coarse
+        found.append(slice(max(0, int(np.floor(low))), min(native, int(np.ceil(high)))))
+    return found[0], found[1]
+
+
 def native_planes(
-    channels_ckji: NDArray[np.floating], shape_kji: tuple[int, int, int]
+    channels_ckji: NDArray[np.floating], shape_kji: tuple[int, int, int], box: Box | None = None
 ) -> Iterator[NDArray[np.float32]]:
     """Plane after plane of `shape_kji`, float32 (c, j, i), linear between the network's voxels.
 
     One plane at a time: probabilities of a whole thin-slice chest on its own grid would take gigabytes.
+
+    Parameters
+    ----------
+    box
+        Only these rows and columns of each plane; the values are those of the whole plane.
     """
+    rows, columns = box or (slice(0, shape_kji[1]), slice(0, shape_kji[2]))
+    per_row, per_column = channels_ckji.shape[2] / shape_kji[1], channels_ckji.shape[3] / shape_kji[2]
+    source = (columns.start * per_column, rows.start * per_row, columns.stop * per_column, rows.stop * per_row)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
     coarse = channels_ckji.shape[1]
     for k in range(shape_kji[0]):
         position = min(max((k + 0.5) * coarse / shape_kji[0] - 0.5, 0.0), coarse - 1.0)
@@ -90,4 +120,12 @@ def native_planes(
         plane = channels_ckji[:, below].astype(np.float32)
         if weight > 0:
             plane = (1 - weight) * plane + weight * channels_ckji[:, below + 1].astype(np.float32)
-        yield np.stack([resize(channel, shape_kji[1:]) for channel in plane])
+        yield np.stack([_grown(channel, size, source) for channel in plane])
+
+
+def _grown(
+    image_ji: NDArray[np.float32], size: tuple[int, int], source: tuple[float, float, float, float]
+) -> NDArray[np.float32]:
+    """A part of an image, (left, top, right, bottom) in its pixels, at another size (columns, rows)."""
+    picture = Image.fromarray(np.ascontiguousarray(image_ji))
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR, box=source))

@@ -14,7 +14,7 @@ from volumetry.config import Config, IntervalSettings, Segment
 from volumetry.domain import CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
 from volumetry.segment.doubt import Counts, added, class_counts, spread_points, threshold_counts
-from volumetry.segment.grid import axial_view, native_planes, network_shape, shrink
+from volumetry.segment.grid import axial_view, box_reaching, native_planes, network_shape, shrink
 from volumetry.segment.preprocess import (
     InputRecipe,
     Pictures,
@@ -93,8 +93,12 @@ class NetworkSegmenter:
         shape = network_shape(hu.shape, (spacing[0], spacing[1], spacing[2]), self.recipe)
         coarse = shrink(hu, shape)
         probabilities = self._volume(coarse)
-        for k, plane in enumerate(native_planes(probabilities, (hu.shape[0], hu.shape[1], hu.shape[2]))):
-            axial[k] = labelled(plane, self.settings)
+        level = min(self.settings.lung_probability, self.settings.lesion_probability)
+        box = box_reaching(probabilities[:2], level, (hu.shape[1], hu.shape[2]))
+        if box:
+            planes = native_planes(probabilities, (hu.shape[0], hu.shape[1], hu.shape[2]), box)
+            for k, plane in enumerate(planes):
+                axial[k][box] = labelled(plane, self.settings)
         if scan.no_data_kji is not None:
             labels_kji[scan.no_data_kji] = Tissue.OUTSIDE
         return TissueMap(labels_kji, scan.grid, doubt=self._doubt(coarse, probabilities))

