@@ -40,7 +40,7 @@ class Orthanc:
 
 
 @contextlib.contextmanager
-def orthanc(folder: Path, node_port=0):
+def orthanc(folder: Path, node_port=0, **more):
     """An Orthanc that knows our node as VOL; nothing of it stays on the disk but `folder`."""
     need("Orthanc")
     command = ["dpkg", "-L", "orthanc-dicomweb"]
@@ -53,6 +53,7 @@ def orthanc(folder: Path, node_port=0):
         "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "UnknownSopClassAccepted": True,
         "DicomModalities": {"VOL": ["VOLUMETRY", "127.0.0.1", node_port]},
         "Plugins": [plugin], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        **more,
     }  # fmt: skip
     (folder / "orthanc.json").write_text(json.dumps(settings))
     with (folder / "orthanc.log").open("wb") as log:

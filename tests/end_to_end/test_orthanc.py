@@ -1,5 +1,6 @@
 """With a real archive: push, pull, and a study that is received, measured and sent back."""
 
+import gc
 import threading
 from functools import partial
 from io import BytesIO
@@ -9,6 +10,7 @@ import pydicom
 import pytest
 import web_scenes
 from archive_orthanc import free_port, orthanc
+from certificates import certificate
 from pydicom.uid import JPEGLSLossless, generate_uid
 
 from volumetry.archive.dicomweb import pull, push
@@ -21,6 +23,15 @@ from volumetry.pipeline import analyse_scan
 from volumetry.segment.threshold import ThresholdSegmenter
 
 PATIENCE_S = 120
+
+# pynetdicom leaves the socket of a refused connection to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _collected():
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -93,29 +104,25 @@ def test_nothing_is_pulled_over_other_files(archive, pushed, tmp_path):
         pull(archive.dicom_web, *pushed, tmp_path)
 
 
-@pytest.mark.parametrize("way", ["c-store", "dicomweb"])
-def test_a_study_sent_to_the_node_comes_back_measured(archive, scan, pushed, node_port, config, tmp_path, way):
+def there_and_back(archive, node, send_back, config, scan, result):
+    """Orthanc sends its study to the node; what the node measured must lie in Orthanc, as it was written."""
     said, seen, stop, ready = [], [], threading.Event(), threading.Event()
 
     def on_study(folder):
         analysis = analyse_scan(folder, ThresholdSegmenter(), config, "received")
         seen.append((len(list(folder.iterdir())), analysis.result.measurement.volumes_ml))
         document = as_document(analysis.result)
-        written = write_seg_and_sr(document, analysis.tissue, folder, tmp_path / "result", config)
+        written = write_seg_and_sr(document, analysis.tissue, folder, result, config)
         return list(written.values())
-
-    send = partial(store, Peer("127.0.0.1", archive.dimse, archive.ae_title))
-    send_back = send if way == "c-store" else partial(push, archive.dicom_web)
 
     def say(line):
         said.append(line)
         if line.startswith(("measured", "not measured")):
             stop.set()
 
-    node = Node(port=node_port, quiet_s=1.0)
     thread = threading.Thread(
         target=receive,
-        args=(node, tmp_path / "out", on_study, send_back),
+        args=(node, result.parent / "out", on_study, send_back),
         kwargs={"say": say, "stop": stop, "on_ready": lambda _: ready.set()},
         daemon=True,
     )
@@ -129,12 +136,41 @@ def test_a_study_sent_to_the_node_comes_back_measured(archive, scan, pushed, nod
     drawn = web_scenes.GROUND_GLASS.shape.volume_ml
     assert seen[0][1].ground_glass == pytest.approx(drawn, rel=0.1)
     for name, modality in (("seg.dcm", "SEG"), ("sr.dcm", "SR")):
-        sent = pydicom.dcmread(tmp_path / "result" / name)
+        sent = pydicom.dcmread(result / name)
         query = {"Level": "Instance", "Query": {"SOPInstanceUID": sent.SOPInstanceUID}}
         (found,) = archive.ask("/tools/find", query)
         back = pydicom.dcmread(BytesIO(archive.fetch(f"/instances/{found}/file")))
-        assert (back.Modality, back.StudyInstanceUID) == (modality, pushed[0])
-        assert back.SeriesInstanceUID != pushed[1]
+        assert (back.Modality, back.StudyInstanceUID) == (modality, uids(scan[0])[0])
+        assert back.SeriesInstanceUID != uids(scan[0])[1]
         assert back == sent
-    assert not any((tmp_path / "out").rglob("*.dcm"))
+    assert not any((result.parent / "out").rglob("*.dcm"))
     assert "SYN-077" not in " ".join(said)
+
+
+@pytest.mark.usefixtures("pushed")
+@pytest.mark.parametrize("way", ["c-store", "dicomweb"])
+def test_a_study_sent_to_the_node_comes_back_measured(archive, scan, node_port, config, tmp_path, way):
+    send = partial(store, Peer("127.0.0.1", archive.dimse, archive.ae_title))
+    send_back = send if way == "c-store" else partial(push, archive.dicom_web)
+    there_and_back(archive, Node(port=node_port, quiet_s=1.0), send_back, config, scan, tmp_path / "result")
+
+
+def test_over_tls_too(scan, config, tmp_path):
+    """Orthanc's DICOM side speaks TLS alone, and both sides want the other's certificate."""
+    authority = certificate(tmp_path, "hospital")
+    own, ours = certificate(tmp_path, "orthanc", authority), certificate(tmp_path, "node", authority)
+    port, folder = free_port(), tmp_path / "orthanc"
+    folder.mkdir()
+    secured = {
+        "DicomTlsEnabled": True,
+        "DicomTlsCertificate": str(own.certificate),
+        "DicomTlsPrivateKey": str(own.key),
+        "DicomTlsTrustedCertificates": str(authority.certificate),
+        "DicomTlsRemoteCertificateRequired": True,
+        "DicomModalities": {"VOL": {"AET": "VOLUMETRY", "Host": "127.0.0.1", "Port": port, "UseDicomTls": True}},
+    }
+    with orthanc(folder, **secured) as archive:
+        assert push(archive.dicom_web, scan) == len(scan)
+        peer = Peer("127.0.0.1", archive.dimse, archive.ae_title, ours)
+        node = Node(port=port, quiet_s=1.0, tls=ours)
+        there_and_back(archive, node, partial(store, peer), config, scan, tmp_path / "result")

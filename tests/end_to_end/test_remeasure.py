@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from small_results import LESIONS, TruthSegmenter
 from volumetry.config import load_config
 from volumetry.deliver import deliver, result_schema
 from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr
-from volumetry.domain import ScanRefusedError, TissueMap
+from volumetry.domain import ScanRefusedError, Side, TissueMap
 from volumetry.errors import InputError, OutputError, UsageError
 from volumetry.phantom import PhantomSpec, SeriesSpec, make_phantom, tilted, write_series
 from volumetry.pipeline import analyse_scan
@@ -289,3 +290,145 @@ def test_under_the_hu_rule_an_unchanged_mask_gives_the_same_numbers(tmp_path):
     document, _ = remeasure(folder, scan, folder / "mask.nii.gz", "R", "agree")
     assert document["volumes_ml"] == automatic["volumes_ml"]
     assert document["changed_voxels"] == 0
+
+
+HU_KEYS = ("hu_bins_ml", "lesion_weight_hu_ml", "lesion_mass_g", "mean_lung_hu")
+
+
+def said_without_a_ct(document):
+    """A correction without CT: its schema, and that nothing made from HU is anywhere in it."""
+    jsonschema.validate(document, result_schema())
+    assert not set(HU_KEYS) & set(document)
+    assert set(document["components_by_rule"]) == {"network"}
+    assert "NaN" not in json.dumps(document)
+    (note,) = [flag for flag in document["flags"] if flag["code"] == "HU_NOT_MEASURED"]
+    assert note["severity"] == "look"
+
+
+def test_without_the_scan_volumes_and_sides_are_measured_and_nothing_of_hu(case, result, tmp_path):
+    _, _, analysis, automatic = case
+    before = digests(result)
+    mask = as_nifti(edited_labels(analysis), analysis.scan.grid, tmp_path / "edited.nii.gz")
+    document, folder = remeasure(result, None, mask, "Dr Reader", "missed consolidation")
+    after = digests(result)
+    assert {name: after[name] for name in before} == before
+    assert document == json.loads((folder / "result.json").read_text("utf-8"))
+    said_without_a_ct(document)
+    more_ml = BOX_VOXELS * 5.0 * 4.2 * 4.2 / 1000
+    for found, was in ((document, automatic), (document["sides"]["left"], automatic["sides"]["left"])):
+        ml, ml_was = found.get("volumes_ml", found), was.get("volumes_ml", was)
+        assert ml["solid"] == pytest.approx(ml_was["solid"] + more_ml)
+        assert ml["aerated"] == pytest.approx(ml_was["aerated"] - more_ml)
+        assert ml["lung"] == pytest.approx(ml_was["lung"])
+    assert document["sides"]["right"] == pytest.approx(automatic["sides"]["right"])
+    share = 100 * document["volumes_ml"]["solid"] / document["volumes_ml"]["lung"]
+    assert document["percent_of_lung"]["solid"] == pytest.approx(share)
+    assert document["changed_voxels"] == BOX_VOXELS
+    for key in (*HU_KEYS, "volumes_ml", "components_by_rule"):
+        assert document["automatic"][key] == automatic[key]
+    of_the_scan = {flag["code"] for flag in automatic["flags"]}
+    assert {flag["code"] for flag in document["flags"]} == of_the_scan | {"HU_NOT_MEASURED"}
+    assert document["status"] == automatic["status"]
+    page = (folder / "report.html").read_text("utf-8")
+    assert "Corrected and automatic result" in page
+    assert "From the front" in page
+    assert "Hounsfield units of the lung" not in page
+    assert not re.search(r"\bnan\b", re.sub(r"data:[^\"]+", "", page), re.I)
+
+
+@pytest.mark.parametrize("lean", [None, 8.0])
+def test_without_the_scan_an_unchanged_mask_gives_the_automatic_volumes(lean, config, tmp_path):
+    more = {} if lean is None else {"direction_lps": tilted(lean)}
+    _, folder, _, automatic = checked(tmp_path, config, **more)
+    document, _ = remeasure(folder, None, folder / "mask.nii.gz", "R", "agree")
+    said_without_a_ct(document)
+    assert document["changed_voxels"] == 0
+    for key in ("volumes_ml", "percent_of_lung"):
+        assert document[key] == pytest.approx(automatic[key], rel=1e-6)
+    for key in ("sides", "zones"):
+        for name, volumes in automatic[key].items():
+            assert document[key][name] == pytest.approx(volumes, rel=1e-6)
+
+
+@pytest.mark.parametrize("kept", [Side.LEFT, Side.RIGHT])
+def test_without_the_scan_a_single_lung_keeps_its_side(kept, case, result):
+    """As after a pneumonectomy: the middle of what is there is not the middle of the patient."""
+    analysis = case[2]
+    one = np.where(analysis.tissue.side_kji == kept, analysis.tissue.labels_kji, np.uint8(0))
+    mask = save(analysis, result / "one.nii.gz", one)
+    document, _ = remeasure(result, None, mask, "R", "the other lung is gone")
+    name, other = ("left", "right") if kept is Side.LEFT else ("right", "left")
+    assert document["sides"][name]["lung"] == pytest.approx(case[3]["sides"][name]["lung"])
+    assert document["sides"][other]["lung"] == 0
+    assert "ONE_LUNG" in {flag["code"] for flag in document["flags"]}
+
+
+def test_without_the_scan_the_hu_rule_cannot_be_followed(tmp_path):
+    config = load_config(Path("default"), overrides={"measure": {"component_rule": "hu"}})
+    _, folder, _, _ = checked(tmp_path, config)
+    with pytest.raises(UsageError, match="needs the CT") as stop:
+        remeasure(folder, None, folder / "mask.nii.gz", "R", "agree")
+    assert "--scan" in stop.value.hint
+    assert not (folder / "corrections").exists()
+
+
+@pytest.mark.parametrize("place", ["beside", "given"])
+def test_a_ct_as_nifti_gives_the_hounsfield_figures_too(place, case, result, tmp_path):
+    _, _, analysis, automatic = case
+    path = result / "ct.nii.gz" if place == "beside" else tmp_path / "ct.nii"
+    nib.save(nib.Nifti1Image(analysis.scan.hu_kji.T, analysis.scan.grid.affine_ras), path)
+    mask = as_nifti(edited_labels(analysis), analysis.scan.grid, tmp_path / "edited.nii.gz")
+    document, _ = remeasure(result, None if place == "beside" else path, mask, "R", "because")
+    jsonschema.validate(document, result_schema())
+    assert document["mean_lung_hu"] == pytest.approx(automatic["mean_lung_hu"])
+    box_hu = analysis.scan.hu_kji[BOX].sum(dtype=float) * analysis.scan.grid.voxel_ml
+    assert document["lesion_weight_hu_ml"] == pytest.approx(automatic["lesion_weight_hu_ml"] + box_hu, rel=1e-5)
+    assert "HU_NOT_MEASURED" not in {flag["code"] for flag in document["flags"]}
+
+
+@pytest.mark.parametrize("wrong", ["other values", "other grid", "no NIfTI"])
+def test_a_ct_that_is_not_the_scan_is_refused(wrong, case, result, tmp_path):
+    analysis = case[2]
+    hu = analysis.scan.hu_kji + (10 if wrong == "other values" else 0)
+    path = tmp_path / "ct.nii.gz"
+    affine = shifted(analysis, 1) if wrong == "other grid" else None
+    save(analysis, path, hu, affine)
+    if wrong == "no NIfTI":
+        path.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"does not give|another grid|cannot be read"):
+        remeasure(result, path, result / "mask.nii.gz", "R", "because")
+    assert not (result / "corrections").exists()
+
+
+def test_a_calibration_of_the_model_is_not_said_of_a_readers_mask(case, result):
+    document = json.loads((result / "result.json").read_text("utf-8"))
+    document["interval_percent"] = {"lesion": [1.0, 9.0]}
+    (result / "result.json").write_text(json.dumps(document))
+    corrected, _ = remeasure(result, None, result / "mask.nii.gz", "R", "agree")
+    assert "interval_percent" not in corrected
+    assert corrected["automatic"]["interval_percent"] == {"lesion": [1.0, 9.0]}
+
+
+def test_a_deviation_from_the_charter_is_not_corrected_away(tmp_path):
+    config = load_config(Path("default"), overrides={"charter": {"kvp": [80.0, 100.0]}})
+    scan, folder, _, automatic = checked(tmp_path, config)
+    codes = {flag["code"] for flag in automatic["flags"] if flag["code"].startswith("CHARTER")}
+    assert codes
+    for given in (scan, None):
+        document, _ = remeasure(folder, given, folder / "mask.nii.gz", "R", "agree")
+        assert codes <= {flag["code"] for flag in document["flags"]}
+
+
+def test_a_correction_is_written_as_seg_and_sr_of_the_readers_mask(case, result, tmp_path):
+    scan, _, analysis, _ = case
+    labels = edited_labels(analysis)
+    mask = as_nifti(labels, analysis.scan.grid, tmp_path / "edited.nii.gz")
+    document, folder = remeasure(result, scan, mask, "R", "because", dicom=DicomOptions())
+    assert np.array_equal(read_edited_mask(folder / "seg.dcm", analysis.scan.grid), labels)
+    seg = pydicom.dcmread(folder / "seg.dcm")
+    assert {segment.SegmentAlgorithmType for segment in seg.SegmentSequence} == {"SEMIAUTOMATIC"}
+    run = json.loads((folder / "run.json").read_text("utf-8"))
+    assert {"seg.dcm", "sr.dcm", "mask.nii.gz", "report.html", "result.json"} == set(run["files_sha256"])
+    assert document["corrected_by"] == "R"
+    with pytest.raises(UsageError, match="own files"):
+        remeasure(result, None, mask, "R", "because", dicom=DicomOptions())

@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 import web_scenes
 from PIL import Image
@@ -106,6 +107,16 @@ def test_the_viewer_shows_the_lesions_and_reads_out_what_lies_under_the_cross(
     assert share_of(pixels, "blue") > 0.03
     assert share_of(pixels, "yellow") > 0.002
     assert share_of(pixels, "magenta") > 0.001
+    # In the 3-D tile both lesions shine through the lung: the patient's right, with the ground glass, to the left.
+    left, top, width, height = page.evaluate(
+        "volumetry.panes[0].nv.screenSlices.find((tile) => tile.axCorSag === 4).leftTopWidthHeight.map(Math.round)"
+    )
+    canvas, main = page.locator("canvas").bounding_box(), page.locator("main").bounding_box()
+    left, top = left + round(canvas["x"] - main["x"]), top + round(canvas["y"] - main["y"])
+    tile = pixels[top : top + height, left : left + width]
+    assert share_of(tile[:, : width // 2], "yellow") > 0.005 > share_of(tile[:, width // 2 :], "yellow")
+    assert share_of(tile[:, width // 2 :], "magenta") > 0.005 > share_of(tile[:, : width // 2], "magenta")
+    assert ((tile[..., 2] > tile[..., 0]) & (tile[..., 2] > 20)).mean() > 0.05
     # The cross stands in the largest lesion, whose place and HU are those of the phantom.
     said = page.inner_text(".at")
     x, y, z = web_scenes.GROUND_GLASS.centre_lps_mm
@@ -204,6 +215,34 @@ def test_a_dropped_folder_gives_its_numbers_and_opens_in_the_viewer(drop_page, f
     assert list(jobs.root.rglob("upload-*")) == []
     assert watched.complaints == []
     assert watched.asked_only(server.address)
+
+
+@pytest.mark.usefixtures("needs_viewer")
+def test_markup_in_every_text_of_a_good_scan_is_text_on_every_page(drop_page, folders, tmp_path, shots):
+    watched, _, _ = drop_page
+    asked = []
+    watched.context.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    shutil.copytree(folders / "now" / "scan", tmp_path / "in")
+    for path in (tmp_path / "in").iterdir():
+        slice_ = pydicom.dcmread(path)
+        for name in ("SeriesDescription", "StudyDescription", "ProtocolName", "Manufacturer"):
+            setattr(slice_, name, MARKUP)
+        slice_.ConvolutionKernel = "<img src=x>"
+        slice_.save_as(path)
+    said = dropped(watched, "#folder", tmp_path / "in")
+    assert "of the lungs" in said
+    shown = [watched.page]
+    for link, ready in (("Open the report", "h1"), ("Open the viewer", "body[data-state=ready]")):
+        with watched.context.expect_page() as opened:
+            watched.page.click(f"text={link}")
+        opened.value.wait_for_selector(ready, timeout=PATIENCE_MS)
+        shown.append(opened.value)
+    picture(shown[1], shots / "markup-report.png")
+    for text in (MARKUP, "<img src=x>"):  # maker and kernel, which the report names
+        assert shown[1].inner_text("main").count(text) == 1
+    assert [page.locator("img[src=x]").count() for page in shown] == [0, 0, 0]
+    assert asked == []
+    assert watched.complaints == []
 
 
 def test_a_scan_with_markup_and_a_gap_is_refused_in_words(drop_page, tmp_path, shots):

@@ -131,6 +131,24 @@ def test_dcmqi_reads_the_report(case, tmp_path):
     assert not wanted
 
 
+def test_a_report_with_intervals_is_valid_and_dcmqi_reads_its_shares(case, config, tmp_path):
+    _, case, _ = case
+    limits = {name: [0.0, share + 2.5] for name, share in case.document["percent_of_lung"].items()}
+    document = {**case.document, "interval_percent": limits}
+    files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path, config)
+    assert complaints(files["sr.dcm"], "Error") == []
+    command = [dcmqi("tid1500reader"), "--inputDICOM", str(files["sr.dcm"])]
+    said = run(*command, "--outputMetadata", str(tmp_path / "sr.json"))
+    assert said.returncode == 0, said.stdout + said.stderr
+    items = [
+        item
+        for group in json.loads((tmp_path / "sr.json").read_text("utf-8"))["Measurements"]
+        for item in group["measurementItems"]
+    ]
+    values = {item["quantity"]["CodeValue"]: float(item["value"]) for item in items}
+    assert values["LESION_PCT"] == pytest.approx(document["percent_of_lung"]["lesion"], abs=1e-5)
+
+
 def test_dsrdump_reads_the_report(case):
     # DCMTK of Debian 12 does not know the label map's class and refuses a reference to its segments.
     _, _, folder = case

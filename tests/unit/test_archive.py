@@ -6,6 +6,7 @@ import threading
 
 import pydicom
 import pytest
+from archive_node import PATIENCE_S, Running, small_image
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
@@ -15,8 +16,6 @@ from volumetry.archive.inbox import Inbox
 from volumetry.archive.receive import Node, Peer, receive, store
 from volumetry.errors import ConfigError, InputError, OutputError, ScanFailedError, UsageError
 from volumetry.phantom import SeriesSpec, write_series
-
-PATIENCE_S = 60
 
 
 class Clock:
@@ -141,15 +140,6 @@ def test_the_token_comes_from_the_environment_and_reaches_the_archive(tmp_path):
     assert "abc" not in str(stop.value)
 
 
-def small_image():
-    import numpy as np
-
-    from volumetry.domain import Grid
-
-    grid = Grid((4, 16, 16), (5.0, 2.0, 2.0))
-    return np.zeros(grid.shape_kji, np.float32), grid
-
-
 class ForgetfulArchive:
     """Lists all instances of a series and gives one less."""
 
@@ -176,42 +166,6 @@ def test_what_is_not_dicom_is_not_pushed(tmp_path):
         push("http://127.0.0.1:1/dicom-web", [tmp_path / "notes.txt"])
     with pytest.raises(UsageError, match="nothing"):
         push("http://127.0.0.1:1/dicom-web", [])
-
-
-class Running:
-    """A node in a thread."""
-
-    def __init__(self, node, out, on_study, send_back=None):
-        self.said, self.port = [], 0
-        self._stop, ready = threading.Event(), threading.Event()
-
-        def on_ready(port):
-            self.port = port
-            ready.set()
-
-        self.told = threading.Condition()
-        more = {"say": self._say, "stop": self._stop, "on_ready": on_ready}
-        self._thread = threading.Thread(
-            target=receive, args=(node, out, on_study, send_back), kwargs=more, daemon=True
-        )
-        self._thread.start()
-        assert ready.wait(PATIENCE_S)
-
-    def _say(self, line):
-        with self.told:
-            self.said.append(line)
-            self.told.notify_all()
-
-    def wait_for(self, word):
-        with self.told:
-            assert self.told.wait_for(lambda: any(word in line for line in self.said), PATIENCE_S), self.said
-
-    def peer(self, title="VOLUMETRY"):
-        return Peer("127.0.0.1", self.port, title)
-
-    def stop(self):
-        self._stop.set()
-        self._thread.join(PATIENCE_S)
 
 
 @pytest.fixture

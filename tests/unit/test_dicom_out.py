@@ -2,6 +2,7 @@
 
 import copy
 
+import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
@@ -193,6 +194,44 @@ def test_one_changed_number_in_the_report_is_noticed(case, written):
     compare.compare_sr(written["sr.dcm"], seg, segments, case.analysis.tissue, case.document)
     with pytest.raises(OutputError, match="not those of the result"):
         compare.compare_sr(written["sr.dcm"], seg, segments, case.analysis.tissue, other)
+
+
+def with_interval(document):
+    percent = document["percent_of_lung"]
+    limits = {name: [max(0.0, share - 1.0), share + 2.5] for name, share in percent.items()}
+    return {**document, "interval_percent": limits, "interval_level": 0.9}
+
+
+def test_an_interval_is_the_uncertainty_of_its_share_and_of_nothing_else(case, config, tmp_path):
+    document = with_interval(case.document)
+    files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path, config)
+    report = hd.sr.srread(files["sr.dcm"])
+    shares = {"LESION_PCT": "lesion", "GGO_PCT": "ground_glass", "SOLID_PCT": "solid"}
+    seen = set()
+    for group in report.content.get_volumetric_roi_measurement_groups():
+        for measurement in group.get_measurements():
+            children = {
+                child.ConceptNameCodeSequence[0].CodeValue: child.MeasuredValueSequence[0]
+                for child in measurement[0].get("ContentSequence", [])
+                if child.ValueType == "NUM"
+            }
+            name = shares.get(measurement.name.value)
+            if name is None:
+                assert children == {}
+                continue
+            seen.add(name)
+            low, high = document["interval_percent"][name]
+            # Codes of TID 310: upper and lower range of measurement uncertainty.
+            upper, lower = children["371886008"], children["371885007"]
+            assert float(upper.NumericValue) == pytest.approx(high - measurement.value, abs=2e-6)
+            assert float(lower.NumericValue) == pytest.approx(measurement.value - low, abs=2e-6)
+            assert {n.MeasurementUnitsCodeSequence[0].CodeValue for n in (upper, lower)} == {"%"}
+    assert seen == {"lesion", "ground_glass", "solid"}
+    other = copy.deepcopy(document)
+    other["interval_percent"]["solid"][1] += 0.01
+    seg = pydicom.dcmread(files["seg.dcm"])
+    with pytest.raises(OutputError, match="intervals of group"):
+        compare.compare_sr(files["sr.dcm"], seg, structures(True, unclassed=False), case.analysis.tissue, other)
 
 
 def test_the_summary_page_comes_as_pdf_and_as_image(case, config, tmp_path):

@@ -103,6 +103,29 @@ def test_intervals_are_shown_where_there_are_any(case, config, page):
     said = text_of(report_page(document, config).decode())
     assert "1.2 to 9.9 %" in said
     assert "No interval is given" not in said
+    assert "made of" not in said
+
+
+def test_an_interval_says_its_coverage_and_its_parts_and_a_readers_mask_has_none(case, config):
+    document = copy.deepcopy(case.document)
+    document["interval_percent"] = {"lesion": [1.2, 9.9], "ground_glass": [0.0, 4.4], "solid": [0.3, 7.7]}
+    document["interval_level"] = 0.85
+    points = {"lesion": 1.25, "ground_glass": 0.75, "solid": 2.25}
+    document["interval_parts"] = {"boundary": points, "something_new": {"lesion": 0.5}}
+    said = text_of(report_page(document, config).decode())
+    assert "coverage of 85 %" in said
+    assert "The outline of the disease moved 1.25 0.75 2.25" in said
+    assert "Something new 0.50 \u2013 \u2013" in said
+    assert "Interval 1.2 to 9.9 % 0.0 to 4.4 % 0.3 to 7.7 %" in said
+    corrected = {**case.document, "corrected_by": "R", "reason": "because", "automatic": document}
+    said = text_of(report_page(corrected, config).decode())
+    assert "it would be the model's, and this mask is a reader's" in said
+
+
+def test_a_flag_that_this_page_has_never_heard_of_is_shown(case, config):
+    flag = {**case.document["flags"][0], "code": "NEW_DOUBT", "severity": "review", "message": "m", "hint": "do h"}
+    said = text_of(report_page({**case.document, "flags": [flag], "status": "review"}, config).decode())
+    assert "What to do: do h NEW_DOUBT" in said
 
 
 def test_same_result_same_bytes(case, config, page):

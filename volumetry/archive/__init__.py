@@ -6,6 +6,7 @@
     inbox        received instances on the disk, study by study, and when a study is whole
     extra        whether the libraries for it are installed
     receive      the C-STORE node: receives, measures, sends back
+    tls          certificates of such associations
 
 The DICOM network libraries are the extra ``archive``; nothing is imported here.
 """

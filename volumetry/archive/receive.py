@@ -14,6 +14,7 @@ from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 from volumetry.archive.extra import require_extra
 from volumetry.archive.inbox import Arrival, Inbox
+from volumetry.archive.tls import Tls
 from volumetry.deliver.files import prepare_folder
 from volumetry.errors import OutputError, UsageError, VolumetryError
 
@@ -34,11 +35,12 @@ SendBack = Callable[[Sequence[Path]], object]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A DICOM node to send to."""
+    """A DICOM node to send to; with `tls` encrypted, and only if its certificate bears the name `host`."""
 
     host: str
     port: int
     ae_title: str
+    tls: Tls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Node:
         A study is whole when nothing of it has come for so long and its senders have left.
     max_instances
         Of one study.
+    tls
+        Then no caller is heard unencrypted.
     """
 
     port: int = 11112
@@ -67,6 +71,7 @@ class Node:
     callers: tuple[str, ...] = ()
     quiet_s: float = 10.0
     max_instances: int = 50_000
+    tls: Tls | None = None
 
     def __post_init__(self) -> None:
         if not 0 < len(self.ae_title) <= _AE_TITLE_LENGTH or not self.ae_title.isascii():
@@ -108,6 +113,8 @@ def receive(  # noqa: PLR0913  the command's own options
         If the folder cannot be written.
     UsageError
         If the port cannot be used.
+    ConfigError
+        If a certificate or key cannot be.
     """
     prepare_folder(out)
     stop = stop or threading.Event()
@@ -115,7 +122,7 @@ def receive(  # noqa: PLR0913  the command's own options
     inbox = Inbox(incoming, node.quiet_s, node.max_instances)
     try:
         with _listening(node, inbox) as port:
-            say(f"listening on {node.host}:{port} as {node.ae_title}")
+            say(f"listening on {node.host}:{port} as {node.ae_title}{' with TLS' if node.tls else ''}")
             on_ready(port)
             while not stop.wait(_POLL_S):
                 for study in inbox.whole():
@@ -135,7 +142,9 @@ def store(peer: Peer, files: Sequence[Path], ae_title: str = "VOLUMETRY") -> int
     Raises
     ------
     OutputError
-        If the peer cannot be reached or refuses any.
+        If the peer cannot be reached or refuses any, or its certificate is not believed.
+    ConfigError
+        If our own certificate or key cannot be used.
     """
     require_extra("pynetdicom")
     from pynetdicom import AE
@@ -143,7 +152,8 @@ def store(peer: Peer, files: Sequence[Path], ae_title: str = "VOLUMETRY") -> int
     ae = AE(ae_title=ae_title)
     for sop_class, syntax in sorted({_kind(path) for path in files}):
         ae.add_requested_context(sop_class, syntax)  # one syntax each, or the peer may choose another
-    link = ae.associate(peer.host, peer.port, ae_title=peer.ae_title)
+    tls = None if peer.tls is None else (peer.tls.for_calling(), peer.host)
+    link = ae.associate(peer.host, peer.port, ae_title=peer.ae_title, tls_args=tls)
     if not link.is_established:
         raise OutputError("the DICOM node cannot be reached, or refuses us", "ARCHIVE", _HINT)
     try:
@@ -161,7 +171,7 @@ def store(peer: Peer, files: Sequence[Path], ae_title: str = "VOLUMETRY") -> int
     return len(files)
 
 
-_HINT = "Check the node's host, port and AE title, and that it knows ours."
+_HINT = "Check the node's host, port and AE title, that it knows ours, and whether it wants TLS."
 
 
 def _measure(
@@ -210,8 +220,9 @@ def _listening(node: Node, inbox: Inbox) -> Iterator[int]:
         (evt.EVT_ABORTED, gone),
         (evt.EVT_CONN_CLOSE, gone),
     ]
+    tls = None if node.tls is None else node.tls.for_callers()
     try:
-        server = ae.start_server((node.host, node.port), block=False, evt_handlers=handlers)
+        server = ae.start_server((node.host, node.port), block=False, ssl_context=tls, evt_handlers=handlers)
     except OSError as taken:
         raise UsageError(f"port {node.port} cannot be used: {taken.strerror}") from taken
     if server is None:

@@ -10,10 +10,13 @@ from volumetry.cli.common import ONE_SCAN, ConfigFiles, Device, Quiet, app
 
 if TYPE_CHECKING:
     from volumetry.archive.receive import Peer
+    from volumetry.archive.tls import Tls
 
 Port = Annotated[int, typer.Option(help="0 takes a free one.")]
 Browser = Annotated[bool, typer.Option(help="Open the browser.")]
 Bundle = Annotated[Path | None, typer.Option(help="Certificates to check the archive's against.")]
+Certificate = Annotated[Path | None, typer.Option("--client-cert", help="What we show to the archive (PEM).")]
+Key = Annotated[Path | None, typer.Option("--client-key", help="Its key (PEM).")]
 Url = Annotated[str, typer.Argument(help="DICOMweb address; the token is read from VOLUMETRY_DICOMWEB_TOKEN.")]
 
 
@@ -49,25 +52,32 @@ def view(
 @app.command(rich_help_panel=ONE_SCAN)
 def remeasure(
     result: Annotated[Path, typer.Argument(help="The folder of the automatic result.")],
-    scan: Annotated[Path, typer.Option(help="The scan it was measured on.")],
     mask: Annotated[Path, typer.Option(help="The edited mask: NIfTI or DICOM SEG on the scan's own grid.")],
     reader: Annotated[str, typer.Option(help="Who edited it.")],
     reason: Annotated[str, typer.Option(help="Why.")],
+    scan: Annotated[
+        Path | None,
+        typer.Option(help="The scan measured: DICOM folder or NIfTI. Without it nothing is said of HU."),
+    ] = None,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Also SEG and SR of the correction; needs --scan.")
+    ] = False,
     config: ConfigFiles = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure a corrected mask; both results stay side by side, the automatic one untouched.
 
-    Example: volumetry remeasure result --scan scan --mask new.nii.gz --reader R1 --reason "bases"
+    Example: volumetry remeasure result --mask edited.nii.gz --reader R1 --reason "bases"
     """
     from volumetry.cli import show
+    from volumetry.deliver.dicom import DicomOptions
     from volumetry.remeasure import remeasure as run
 
     common.must_be_folder(result)
-    common.must_be_folder(scan)
-    document, folder = run(result, scan, mask, reader, reason, common.settings_of(config) if config else None)
+    settings = common.settings_of(config) if config else None
+    document, folder = run(result, scan, mask, reader, reason, settings, DicomOptions() if dicom else None)
     if not quiet:
-        show.result(document)
+        show.correction(document)
         typer.echo(f"correction {folder.name} in {folder}")
 
 
@@ -110,6 +120,8 @@ def pull(
     out: Annotated[Path, typer.Option(help="Folder for the files.")],
     series: Annotated[str | None, typer.Option(help="SeriesInstanceUID; the whole study by default.")] = None,
     ca_bundle: Bundle = None,
+    client_cert: Certificate = None,
+    client_key: Key = None,
 ) -> None:
     """Fetch a study or series from an archive by DICOMweb.
 
@@ -118,7 +130,8 @@ def pull(
     from volumetry.archive.dicomweb import Access
     from volumetry.archive.dicomweb import pull as run
 
-    count = run(url, study, series, out, Access.from_environment(ca_bundle=ca_bundle))
+    access = Access.from_environment(ca_bundle=ca_bundle, client_certificate=client_cert, client_key=client_key)
+    count = run(url, study, series, out, access)
     typer.echo(f"fetched {count} files")
 
 
@@ -127,6 +140,8 @@ def push(
     url: Url,
     files: Annotated[list[Path], typer.Argument(help="DICOM files, e.g. result/seg.dcm result/sr.dcm.")],
     ca_bundle: Bundle = None,
+    client_cert: Certificate = None,
+    client_key: Key = None,
 ) -> None:
     """Send DICOM objects to an archive by DICOMweb.
 
@@ -135,7 +150,8 @@ def push(
     from volumetry.archive.dicomweb import Access
     from volumetry.archive.dicomweb import push as run
 
-    typer.echo(f"sent {run(url, files, Access.from_environment(ca_bundle=ca_bundle))} files")
+    access = Access.from_environment(ca_bundle=ca_bundle, client_certificate=client_cert, client_key=client_key)
+    typer.echo(f"sent {run(url, files, access)} files")
 
 
 @app.command(rich_help_panel=ONE_SCAN)
@@ -147,6 +163,13 @@ def receive(
     caller: Annotated[list[str] | None, typer.Option(help="AE title that may call; all may by default.")] = None,
     quiet_s: Annotated[float, typer.Option(help="A study is whole after so many seconds of silence.")] = 10.0,
     send_to: Annotated[str | None, typer.Option(help="host:port:AE that gets SEG and SR.")] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Our certificate (PEM): then all is TLS, sending back too.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="Certificates that callers' and the archive's are checked against.")
+    ] = None,
     config: ConfigFiles = None,
     device: Device = None,
     quiet: Quiet = False,
@@ -160,11 +183,13 @@ def receive(
 
     from volumetry.archive.receive import Node, store
     from volumetry.archive.receive import receive as run
+    from volumetry.archive.tls import Tls
     from volumetry.deliver.dicom import DicomOptions
 
+    tls = Tls.from_files(tls_cert, tls_key, tls_ca)
+    peer = None if send_to is None else _peer(send_to, tls)
     settings = common.settings_of(config, device)
     segmenter = common.segmenter_of(settings)
-    peer = None if send_to is None else _peer(send_to)
 
     def measured(study: Path) -> list[Path]:
         name = f"study-{secrets.token_hex(4)}"
@@ -177,7 +202,7 @@ def receive(
 
     say = (lambda _: None) if quiet else typer.echo
     run(
-        Node(port, ae_title, host, tuple(caller or ()), quiet_s),
+        Node(port, ae_title, host, tuple(caller or ()), quiet_s, tls=tls),
         out,
         measured,
         None if peer is None else sent,
@@ -185,7 +210,7 @@ def receive(
     )
 
 
-def _peer(text: str) -> "Peer":
+def _peer(text: str, tls: "Tls | None") -> "Peer":
     from volumetry.archive.receive import Peer
     from volumetry.errors import UsageError
 
@@ -193,4 +218,4 @@ def _peer(text: str) -> "Peer":
     number, _, title = rest.partition(":")
     if not (host and number.isdigit() and title):
         raise UsageError("--send-to takes host:port:AE")
-    return Peer(host, int(number), title)
+    return Peer(host, int(number), title, tls)

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -39,7 +39,8 @@ def _out() -> Console:
 
 
 def _log_line(**facts: object) -> None:
-    sys.stderr.write(json.dumps({"time": round(time.time(), 3), **facts}) + "\n")
+    with suppress(OSError):  # a full disk behind the log costs no result
+        sys.stderr.write(json.dumps({"time": round(time.time(), 3), **facts}) + "\n")
 
 
 @contextmanager
@@ -177,9 +178,10 @@ def result(document: Document) -> None:
     """One measured scan: verdict, numbers, flags."""
     console = _out()
     console.print(Text(f"{document['scan_id']}: {document['status']}", style=_STATUS_STYLE[document["status"]]))
-    table = Table("", "both lungs mL", "% of lung", "right mL", "left mL")
+    spans = document.get("interval_percent") or {}
+    table = Table("", "both lungs mL", "% of lung", *(["interval"] if spans else []), "right mL", "left mL")
     for column in table.columns[1:]:
-        column.justify = "right"
+        column.justify, column.no_wrap = "right", True
     for key, name in (
         ("lung", "lung"),
         ("aerated", "aerated"),
@@ -187,18 +189,46 @@ def result(document: Document) -> None:
         ("solid", "solid"),
         ("lesion", "lesion (ground glass + solid)"),
     ):
-        percent = document["percent_of_lung"].get(key)
+        low, high = spans.get(key, (None, None))
+        span = "" if low is None else f"{low:.2f} to {high:.2f}"
         table.add_row(
             name,
             f"{document['volumes_ml'][key]:.1f}",
-            "" if percent is None else f"{percent:.2f}",
+            _share(document, key),
+            *([span] if spans else []),
             f"{document['sides']['right'][key]:.1f}",
             f"{document['sides']['left'][key]:.1f}",
         )
     console.print(table)
     flags(document["flags"])
-    timing = document["timing_s"]
-    console.print(f"component rule: {document['component_rule']}; {timing['total']:.1f} s", style="dim")
+    level = document.get("interval_level")
+    stated = "" if level is None else f"intervals: {100 * level:.0f} %; "
+    console.print(
+        f"{stated}component rule: {document['component_rule']}; {document['timing_s']['total']:.1f} s", style="dim"
+    )
+
+
+def correction(document: Document) -> None:
+    """A corrected result, and the automatic one beside it."""
+    result(document)
+    table = Table("", "corrected mL", "%", "automatic mL", "%", title="corrected and automatic, of the same lungs")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for key in ("lung", "ground_glass", "solid", "lesion"):
+        table.add_row(
+            key.replace("_", " "),
+            *(
+                text
+                for found in (document, document["automatic"])
+                for text in (f"{found['volumes_ml'][key]:.1f}", _share(found, key))
+            ),
+        )
+    _out().print(table)
+
+
+def _share(document: Document, key: str) -> str:
+    percent = document["percent_of_lung"].get(key)
+    return "" if percent is None else f"{percent:.2f}"
 
 
 def flags(found: list[Document]) -> None:
@@ -213,7 +243,10 @@ def flags(found: list[Document]) -> None:
 
 def dashboard(link: str) -> None:
     """Where dask shows its workers."""
-    sys.stderr.write(f"dask dashboard: {link}\n")
+    if sys.stderr.isatty():
+        sys.stderr.write(f"dask dashboard: {link}\n")
+    else:
+        _log_line(dashboard=link)
 
 
 def batch(documents: Iterable[Document]) -> None:
@@ -251,6 +284,42 @@ def scores(found: Document) -> None:
         row(name, case)
     row("pooled", found["pooled"])
     _out().print(table)
+
+
+def scan_scores(found: Document) -> None:
+    """What a model does on whole scans, and with lesions of known volume in them."""
+    scans = Table("scan", "learned from", "lesion %", "false %", "AUC of area", "95 %", "lung error %")
+    for row in found["scans"]:
+        low_high = row.get("auc_of_lesion_area_ci")
+        scans.add_row(
+            row["name"],
+            ", ".join(row["learned_from_as"] or ()) or ("no" if row["learned_from_as"] == [] else "unknown"),
+            *(
+                "" if row.get(key) is None else f"{row[key]:{form}}"
+                for key, form in (
+                    ("lesion_percent", ".2f"),
+                    ("false_positive_percent", ".2f"),
+                    ("auc_of_lesion_area", ".3f"),
+                )
+            ),
+            f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "",
+            f"{row['lung_error_percent']:+.1f}" if "lung_error_percent" in row else "",
+        )
+    console = _out()
+    console.print(scans)
+    planted = Table("lesion put in", "HU", "true mL", "measured mL", "error %", "Dice", "right class %")
+    for row in found["planted"]:
+        if "error_percent" in row:
+            planted.add_row(
+                row["kind"].replace("_", " "),
+                f"{row['level_hu']:.0f}" if "level_hu" in row else "",
+                *(f"{row[key]:.1f}" for key in ("true_ml", "measured_ml")),
+                f"{row['error_percent']:+.1f}",
+                f"{row['dice']:.3f}",
+                f"{row['right_class_percent']:.0f}",
+            )
+    if planted.row_count:
+        console.print(planted)
 
 
 def selftest(report: Document) -> None:

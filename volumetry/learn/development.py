@@ -10,15 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from volumetry.config import load_config
+from volumetry.config import Measure, load_config
 from volumetry.domain import Tissue
 from volumetry.learn.bank import infected_by_slice
 from volumetry.learn.evaluate import evaluate
 from volumetry.learn.recipe import TrainConfig
-from volumetry.learn.samples import OUTPUTS, Sample, targets
+from volumetry.learn.samples import OUTPUTS, Sample, Truth, targets
+from volumetry.measure.components import hu_bin
 from volumetry.scan import read_scan
 from volumetry.segment.grid import axial_view, network_shape
-from volumetry.segment.network import NetworkSegmenter
+from volumetry.segment.network import NetworkSegmenter, labelled
 from volumetry.segment.preprocess import InputRecipe, network_batch
 
 
@@ -91,6 +92,42 @@ def development_report(segmenter: NetworkSegmenter, config: TrainConfig, root: P
         report[Path(judged.folder).name] = _scan_report(segmenter, judged.folder, judged.infected_csv, root, 0)
     rounded: dict[str, Any] = _rounded(report)
     return rounded
+
+
+def component_rules(segmenter: NetworkSegmenter, samples: Sequence[Sample], settings: Measure) -> dict[str, Any]:
+    """Ground glass and solid by the network's classes and by the HU cut, against lesions drawn into real lungs.
+
+    Both divide the lesion that the network found. The drawn lesions' densities are known, so the HU cut has an
+    easy task here; no labels on real disease come with HU, so nothing more can be said of it.
+    """
+    counts = {rule: np.zeros((2, 3), np.int64) for rule in ("network", "hu")}
+    recipe = segmenter.recipe
+    for sample in samples:
+        if sample.kind != "synthetic" or sample.window_ji is None:
+            continue
+        labels = labelled(segmenter.probabilities([sample.pictures])[0], segmenter.settings)
+        grey = sample.window_ji / np.float32(255)
+        hu = (grey * (recipe.window_high - recipe.window_low) + recipe.window_low).astype(np.float32)
+        lesion, cut = labels > Tissue.AERATED, hu_bin(hu, settings.hu_cuts)
+        solid = (sample.truth_ji & Truth.SOLID) > 0
+        true = (((sample.truth_ji & Truth.LESION) > 0) & ~solid, solid)
+        by_rule = {
+            "network": (labels == Tissue.GROUND_GLASS, labels == Tissue.SOLID),
+            "hu": (lesion & (cut == 1), lesion & (cut == 2)),
+        }
+        for rule, classes in by_rule.items():
+            for n in range(2):
+                counts[rule][n] += [(classes[n] & true[n]).sum(), classes[n].sum(), true[n].sum()]
+    if not counts["hu"][:, 2].all():
+        return {}
+    report: dict[str, Any] = {
+        rule: {
+            name: round(float(2 * both / max(1, found + drawn)), 4)
+            for name, (both, found, drawn) in zip(("ground_glass", "solid"), table, strict=True)
+        }
+        for rule, table in counts.items()
+    }
+    return report
 
 
 def _scan_report(

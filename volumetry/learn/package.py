@@ -24,7 +24,7 @@ from volumetry.learn.calibration import (
     for_calibration,
     temperatures,
 )
-from volumetry.learn.development import development_report
+from volumetry.learn.development import component_rules, development_report
 from volumetry.learn.drawn import drawn_thorax
 from volumetry.learn.recipe import Scan, Slices, TrainConfig
 from volumetry.learn.samples import OUTPUTS
@@ -72,6 +72,9 @@ def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.M
         card["calibration"] = calibration
     segmenter = _loaded(folder, card, story)
     story["metrics"] = development_report(segmenter, config, root)
+    by_rule = component_rules(segmenter, bank.held_out, load_config().measure)
+    if by_rule:
+        story["component_rules_dice_on_drawn_lesions"] = by_rule
     ablations = out / f"{folder.name}-run" / ABLATIONS_TABLE
     if ablations.is_file():
         story["ablations"] = tomllib.loads(ablations.read_text("utf-8"))

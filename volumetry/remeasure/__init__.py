@@ -2,6 +2,8 @@
 
 ::
 
+    automatic     the result as it lies on the disk: numbers, mask, grid
+    source        what is measured on: the CT if there is one, else the result's own grid
     edited        the mask file, NIfTI or DICOM SEG, onto the scan's own grid, or why not
     correction    measure, judge and write corrections/<n>/; the automatic result stays as it is
 """

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,18 +13,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from volumetry import __version__
 from volumetry.codes import Outcome
 from volumetry.config import Config
 from volumetry.deliver import as_document
+from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr
 from volumetry.deliver.files import prepare_folder, write_whole
 from volumetry.deliver.nifti import mask_bytes
 from volumetry.deliver.report import write_report
 from volumetry.deliver.result import as_json
 from volumetry.domain import (
     CtScan,
+    Finding,
     Provenance,
     ScanRefusedError,
     ScanResult,
@@ -34,33 +34,42 @@ from volumetry.domain import (
     TissueMap,
     most_severe_first,
 )
-from volumetry.errors import InputError, OutputError, UsageError
+from volumetry.errors import OutputError, UsageError
 from volumetry.measure import by_component_rule, check_identities, measure
 from volumetry.pipeline import PACKAGES
 from volumetry.quality import lung_findings
+from volumetry.remeasure.automatic import Automatic, read_automatic, sha256_of
 from volumetry.remeasure.edited import EditedMaskError, read_edited_mask
-from volumetry.scan import read_scan
-from volumetry.segment.tidy import with_sides
+from volumetry.remeasure.source import HU_KEYS, Source, source_of
 
 _AUTOMATIC = (
     "status",
     "volumes_ml",
     "percent_of_lung",
+    "interval_percent",
+    "interval_level",
+    "interval_parts",
     "sides",
     "zones",
+    "component_rule",
     "components_by_rule",
-    "hu_bins_ml",
-    "lesion_weight_hu_ml",
-    "lesion_mass_g",
-    "mean_lung_hu",
+    *HU_KEYS,
     "provenance",
 )
 """What of the automatic result stands beside the corrected one."""
+_OF_THE_MODEL = ("interval_percent", "interval_level", "interval_parts")
+"""A calibration of the model says nothing of a reader's mask."""
 _MAX_READER, _MAX_REASON = 120, 2000
 
 
-def remeasure(
-    result_folder: Path, scan_folder: Path, mask_file: Path, reader: str, reason: str, config: Config | None = None
+def remeasure(  # noqa: PLR0913  the command's own options
+    result_folder: Path,
+    scan: Path | None,
+    mask_file: Path,
+    reader: str,
+    reason: str,
+    config: Config | None = None,
+    dicom: DicomOptions | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Measure a scan on a reader's mask and write it to ``RESULT/corrections/<n>/``.
 
@@ -71,14 +80,18 @@ def remeasure(
     ----------
     result_folder
         What `deliver` wrote: result.json, mask.nii.gz, run.json.
-    scan_folder
-        The scan it was measured from; its digest must be the result's.
+    scan
+        What it was measured from: the folder, whose digest must be the result's, or the CT as NIfTI. None takes
+        ``ct.nii.gz`` beside the result if there is one, and else does without: then everything that is made from
+        Hounsfield units is absent, and the code ``HU_NOT_MEASURED`` says so.
     mask_file
         NIfTI or DICOM SEG on the scan's own grid, labels 0 to 4.
     reader, reason
         Who corrected it, and why; both stand in the result.
     config
         Settings; None means those of the automatic result, kept in its run.json.
+    dicom
+        Also write SEG and SR of the corrected result; needs the scan's folder.
 
     Returns
     -------
@@ -88,7 +101,7 @@ def remeasure(
     Raises
     ------
     UsageError
-        If the reader or the reason is missing.
+        If the reader or the reason is missing, or the scan is and cannot be done without.
     EditedMaskError
         If the mask does not fit the scan.
     InputError
@@ -100,26 +113,23 @@ def remeasure(
     """
     started = perf_counter()
     reader, reason = _text(reader, "reader", _MAX_READER), _text(reason, "reason", _MAX_REASON)
-    automatic, run = _automatic(result_folder)
-    settings = config or _settings_of(run)
-    scan = read_scan(scan_folder, settings)
-    if scan.input_sha256 != automatic["provenance"]["input_sha256"]:
-        raise InputError(
-            "the scan folder does not hold the scan that this result was measured from",
-            hint="Give the folder whose input_sha256 is the one in result.json.",
-        )
-    edited = read_edited_mask(mask_file, scan.grid)
-    result, delivered = _measured(edited, scan, settings, automatic)
+    automatic = read_automatic(result_folder)
+    settings = config or automatic.settings
+    source = source_of(automatic, scan, settings)
+    if dicom is not None and source.folder is None:
+        raise UsageError("SEG and SR refer to the scan's own files", hint="Give the scan's folder by --scan.")
+    edited = read_edited_mask(mask_file, source.scan.grid)
+    result, delivered = _measured(edited, source, settings, automatic)
     result = replace(result, timing_s={"total": perf_counter() - started})
-    document = as_document(result) | {
+    document = _document(result, source) | {
         "corrected_by": reader,
         "reason": reason,
-        "corrected_from": automatic["provenance"]["mask_sha256"],
-        "changed_voxels": _changed(delivered, result_folder),
-        "edited_file_sha256": _sha256(mask_file),
-        "automatic": {key: automatic[key] for key in _AUTOMATIC if key in automatic},
+        "corrected_from": automatic.document["provenance"]["mask_sha256"],
+        "changed_voxels": int(np.count_nonzero(automatic.labels_kji != delivered.labels_kji)),
+        "edited_file_sha256": sha256_of(mask_file),
+        "automatic": {key: automatic.document[key] for key in _AUTOMATIC if key in automatic.document},
     }
-    return document, _write(document, delivered, scan, settings, result_folder / "corrections")
+    return document, _write(document, delivered, source, settings, result_folder / "corrections", dicom)
 
 
 def _text(text: str, name: str, longest: int) -> str:
@@ -129,50 +139,23 @@ def _text(text: str, name: str, longest: int) -> str:
     return cleaned
 
 
-def _automatic(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The automatic result and its run record; its mask must still be the one that was written."""
-    try:
-        document = json.loads((folder / "result.json").read_text("utf-8"))
-        run = json.loads((folder / "run.json").read_text("utf-8"))
-        mask_sha256 = _sha256(folder / "mask.nii.gz")
-    except (OSError, ValueError) as wrong:
-        raise InputError(
-            "the result folder holds no finished, measured result (result.json, mask.nii.gz, run.json)",
-            hint="Run `volumetry check` on the scan first.",
-        ) from wrong
-    if "volumes_ml" not in document or mask_sha256 != run.get("files_sha256", {}).get("mask.nii.gz"):
-        raise InputError(
-            "mask.nii.gz in the result folder is not the automatic mask any more, or there is no number",
-            hint="Keep the edited mask elsewhere and run `volumetry check` again: it makes the mask anew.",
-        )
-    return document, run
-
-
-def _settings_of(run: Mapping[str, Any]) -> Config:
-    try:
-        return Config.model_validate(run["config"])
-    except (KeyError, ValidationError) as wrong:
-        raise InputError(
-            "run.json holds no settings that this version understands", hint="Give the settings by --config."
-        ) from wrong
-
-
 def _measured(
-    edited: NDArray[np.uint8], scan: CtScan, settings: Config, automatic: Mapping[str, Any]
+    edited: NDArray[np.uint8], source: Source, settings: Config, automatic: Automatic
 ) -> tuple[ScanResult, TissueMap]:
+    scan = source.scan
     labels = _classed(edited, scan, settings)
     lost_ml = 0.0
     if scan.no_data_kji is not None:
         lost_ml = float(np.count_nonzero(labels[scan.no_data_kji]) * scan.grid.voxel_ml)
         labels[scan.no_data_kji] = Tissue.OUTSIDE
-    tissue = with_sides(TissueMap(labels, scan.grid), scan, settings.tidy)
+    tissue = source.sided(TissueMap(labels, scan.grid), settings)
     measurement = measure(tissue, scan, settings.measure)
     delivered = by_component_rule(tissue, scan, settings.measure)
     check_identities(measurement, delivered)
-    findings = most_severe_first([*scan.findings, *lung_findings(tissue, scan, measurement, settings)])
+    findings = _findings(source, lung_findings(tissue, scan, measurement, settings))
     if any(finding.outcome is Outcome.REFUSE for finding in findings):
         raise ScanRefusedError(findings, scan.series)
-    made = automatic["provenance"]
+    made = automatic.document["provenance"]
     provenance = Provenance(
         software_version=__version__,
         model=f"reader's correction of {made['model']}",
@@ -188,7 +171,7 @@ def _measured(
     )
     flagged = any(finding.outcome is Outcome.FLAG for finding in findings)
     result = ScanResult(
-        scan_id=automatic["scan_id"],
+        scan_id=automatic.document["scan_id"],
         status=Status.REVIEW if flagged else Status.MEASURED,
         findings=findings,
         measurement=measurement,
@@ -199,6 +182,21 @@ def _measured(
         peak_memory_mb=0.0,
     )
     return result, delivered
+
+
+def _findings(source: Source, of_the_mask: list[Finding]) -> tuple[Finding, ...]:
+    judged = {finding.code for finding in of_the_mask}
+    return most_severe_first([*(f for f in source.findings if f.code not in judged), *of_the_mask])
+
+
+def _document(result: ScanResult, source: Source) -> dict[str, Any]:
+    """result.json of the correction, without what was not measured."""
+    document = {key: value for key, value in as_document(result).items() if key not in _OF_THE_MODEL}
+    if source.has_hu:
+        return document
+    by_labels = {rule: split for rule, split in document["components_by_rule"].items() if rule != "hu"}
+    counted = {key: value for key, value in document.items() if key not in HU_KEYS}
+    return counted | {"components_by_rule": by_labels}
 
 
 def _classed(edited: NDArray[np.uint8], scan: CtScan, settings: Config) -> NDArray[np.uint8]:
@@ -214,13 +212,14 @@ def _classed(edited: NDArray[np.uint8], scan: CtScan, settings: Config) -> NDArr
     return labels
 
 
-def _changed(delivered: TissueMap, result_folder: Path) -> int:
-    """Voxels whose label is not the automatic one."""
-    before = read_edited_mask(result_folder / "mask.nii.gz", delivered.grid)
-    return int(np.count_nonzero(before != delivered.labels_kji))
-
-
-def _write(document: dict[str, Any], delivered: TissueMap, scan: CtScan, settings: Config, parent: Path) -> Path:
+def _write(
+    document: dict[str, Any],
+    delivered: TissueMap,
+    source: Source,
+    settings: Config,
+    parent: Path,
+    dicom: DicomOptions | None,
+) -> Path:
     """All files into a hidden folder, which then takes its number: a correction is whole or not there."""
     prepare_folder(parent)
     hidden = parent / f".{os.getpid()}.part"
@@ -228,7 +227,11 @@ def _write(document: dict[str, Any], delivered: TissueMap, scan: CtScan, setting
         hidden.mkdir(mode=0o700)
         files = {"mask.nii.gz": write_whole(hidden / "mask.nii.gz", mask_bytes(delivered))}
         files["result.json"] = write_whole(hidden / "result.json", as_json(document))
-        files["report.html"] = _sha256(write_report(document, hidden, settings, delivered, scan))
+        page = write_report(document, hidden, settings, delivered, source.scan if source.has_hu else None)
+        files["report.html"] = sha256_of(page)
+        if dicom is not None and source.folder is not None:
+            written = write_seg_and_sr(document, delivered, source.folder, hidden, settings, dicom)
+            files |= {name: sha256_of(path) for name, path in written.items()}
         record = {
             "scan_id": document["scan_id"],
             "status": document["status"],
@@ -254,8 +257,3 @@ def _numbered(hidden: Path, parent: Path) -> Path:
     final = parent / str(max(taken, default=0) + 1)
     os.rename(hidden, final)  # fails if another correction took this number meanwhile: it is never overwritten
     return final
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

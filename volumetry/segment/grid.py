@@ -89,9 +89,8 @@ def box_reaching(channels_ckji: NDArray[np.floating], level: float, shape_ji: tu
     if not reached.any():
         return None
     found = []
-    for native, by_line in zip(shape_ji, (reached.any(axis=1), reached.any(axis=0)), strict=True):
-        coarse, along = len(by_line), np.flatnonzero(by_line)
-        low, high = (along[0] - 1) * native / coarse, (along[-1] + 2) * native / coarse
+    for native, coarse, along in zip(shape_ji, reached.shape, np.nonzero(reached), strict=True):
+        low, high = (along.min() - 1) * native / coarse, (along.max() + 2) * native / coarse
         found.append(slice(max(0, int(np.floor(low))), min(native, int(np.ceil(high)))))
     return found[0], found[1]
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
+from volumetry.deliver.dicom import concepts
 from volumetry.deliver.dicom.concepts import Structure
-from volumetry.deliver.dicom.report import numbers_of
+from volumetry.deliver.dicom.report import numbers_of, uncertainty_of
 from volumetry.deliver.report.summary import Summary
 from volumetry.domain import Grid, TissueMap
 from volumetry.errors import OutputError
@@ -70,9 +71,23 @@ def compare_sr(
         wanted = [(name.value, value, unit.value) for name, value, unit in numbers_of(segment, document)]
         if found != wanted:
             raise OutputError(f"{path.name}: the numbers of group {number} are not those of the result")
+        limits = [_uncertainty(m) for m in group.get_measurements()]
+        if limits != [uncertainty_of(name, document) for name, _, _ in numbers_of(segment, document)]:
+            raise OutputError(f"{path.name}: the intervals of group {number} are not those of the result")
         counted = np.count_nonzero(np.isin(tissue.labels_kji, segment.tissues)) * tissue.grid.voxel_ml
         if abs(found[0][1] - counted) > tissue.grid.voxel_ml / 2:
             raise OutputError(f"{path.name}: the volume of group {number} is not that of the mask")
+
+
+def _uncertainty(measurement: hd.sr.Measurement) -> tuple[float, float] | None:
+    """Points above and below, as written."""
+    found = {
+        child.ConceptNameCodeSequence[0].CodeValue: float(child.MeasuredValueSequence[0].NumericValue)
+        for child in measurement[0].get("ContentSequence", [])
+        if child.ValueType == "NUM"
+    }
+    upper, lower = found.get(concepts.UPPER.value), found.get(concepts.LOWER.value)
+    return None if upper is None or lower is None else (upper, lower)
 
 
 def compare_summary(path: Path, summary: Summary) -> None:

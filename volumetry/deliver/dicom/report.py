@@ -15,6 +15,11 @@ from volumetry.deliver.dicom.segmentation import MANUFACTURER, algorithm_name
 
 Number = tuple[Code, float, Code]
 
+_SHARES = {
+    concepts.LESION_PERCENT: "lesion",
+    concepts.GROUND_GLASS_PERCENT: "ground_glass",
+    concepts.SOLID_PERCENT: "solid",
+}
 _DIGITS = 6
 """Decimals of what is written: a voxel is at least 1e-5 mL, and a decimal string holds 16 characters."""
 
@@ -80,6 +85,29 @@ def numbers_of(segment: Structure, document: Mapping[str, Any]) -> tuple[Number,
     return ((concepts.VOLUME, round(own, _DIGITS), concepts.ML), *rounded)
 
 
+def uncertainty_of(concept: Code, document: Mapping[str, Any]) -> tuple[float, float] | None:
+    """How far a share's interval reaches above and below it, in points; None where there is no interval."""
+    name = _SHARES.get(concept)
+    limits = (document.get("interval_percent") or {}).get(name)
+    if name is None or limits is None:
+        return None
+    percent = document["percent_of_lung"][name]
+    return round(limits[1] - percent, _DIGITS), round(percent - limits[0], _DIGITS)
+
+
+def _properties(concept: Code, document: Mapping[str, Any]) -> hd.sr.MeasurementProperties | None:
+    found = uncertainty_of(concept, document)
+    if found is None:
+        return None
+    upper, lower = found
+    properties = hd.sr.MeasurementProperties(
+        upper_measurement_uncertainty=upper, lower_measurement_uncertainty=lower
+    )
+    for item in properties:  # highdicom writes no unit; these are points, as the share is in percent
+        item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = [coded(concepts.PERCENT)]
+    return properties
+
+
 def _group(
     number: int,
     segment: Structure,
@@ -94,6 +122,7 @@ def _group(
             value=value,
             unit=coded(unit),
             method=coded(concepts.VOXEL_SUM) if concept == concepts.VOLUME else None,
+            properties=_properties(concept, document),
         )
         for concept, value, unit in numbers_of(segment, document)
     ]

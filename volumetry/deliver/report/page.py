@@ -38,7 +38,7 @@ def write_report(
     config
         For the HU cuts drawn into the histogram.
     tissue, scan
-        The delivered mask and its scan; without them the page has no pictures.
+        The delivered mask and its scan; without the scan the page has projections alone, without both no picture.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def report_page(
     """The page as bytes: same result, same bytes. Values of the document are text and never markup."""
     measured = "volumes_ml" in document
     cuts = config.measure.hu_cuts
-    chest = chest_of(scan, tissue) if scan is not None and tissue is not None and measured else None
+    chest = chest_of(scan, tissue) if tissue is not None and measured else None
     flags = document["flags"]
     context: dict[str, Any] = {
         "document": document,

@@ -68,6 +68,9 @@ def _head(figure: Figure, document: Mapping[str, Any]) -> float:
     )
     figure.text(0.06, 0.938, f"{title}. {explained}", size=9, color=_SOFT, va="top")
     at = _paragraph(figure, words.sentence(document), 0.915, 11, 84)
+    spans = [f"{f.name.lower()} {f.interval}" for f in words.figures(document) if f.interval]
+    if spans:
+        at = _paragraph(figure, f"Intervals: {', '.join(spans)}. {words.interval(document)}", at - 0.003, 7.5, 132)
     for flag in [flag for flag in document["flags"] if flag["severity"] == "review"][:4]:
         at = _paragraph(figure, f"Look: {flag['message']}. {flag['hint']} [{flag['code']}]", at - 0.003, 7.5, 132)
     return at

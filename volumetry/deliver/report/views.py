@@ -47,9 +47,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chest:
-    """Scan and mask turned to anatomical axes and cropped to the lungs; index order z (up), y (back), x (left)."""
+    """Scan and mask turned to anatomical axes and cropped to the lungs; index order z (up), y (back), x (left).
 
-    hu_zyx: NDArray[np.float32]
+    Without the scan there is a mask alone.
+    """
+
+    hu_zyx: NDArray[np.float32] | None
     labels_zyx: NDArray[np.uint8]
     side_zyx: NDArray[np.uint8] | None
     spacing_zyx_mm: tuple[float, float, float]
@@ -57,20 +60,25 @@ class Chest:
     slice_count: int
 
 
-def chest_of(scan: CtScan, tissue: TissueMap) -> Chest | None:
-    """The part of the scan that holds lung; None without lung."""
+def chest_of(scan: CtScan | None, tissue: TissueMap) -> Chest | None:
+    """The part of the scan and of its mask that holds lung; None without lung."""
     order, flips, spacing = _anatomical(tissue.grid)
     labels = _turned(tissue.labels_kji, order, flips)
     box = _lung_box(labels, spacing)
     if box is None:
         return None
     side = None if tissue.side_kji is None else _turned(tissue.side_kji, order, flips)[box]
-    hu = _turned(scan.hu_kji, order, flips)[box]
+    hu = None if scan is None else _turned(scan.hu_kji, order, flips)[box]
     return Chest(hu, labels[box], side, spacing, int(box[0].start), labels.shape[0])
 
 
 def key_slices(chest: Chest) -> list[tuple[Picture, Picture]]:
-    """Axial slices without and with the mask: where each third of the lungs shows most lesion, or its middle."""
+    """Axial slices without and with the mask: where each third of the lungs shows most lesion, or its middle.
+
+    Without the scan there are none.
+    """
+    if chest.hu_zyx is None:
+        return []
     height = chest.labels_zyx.shape[0]
     lesion = np.count_nonzero(chest.labels_zyx > Tissue.AERATED, axis=(1, 2))
     edges = np.linspace(0, height, 4).round().astype(int)
@@ -83,7 +91,7 @@ def key_slices(chest: Chest) -> list[tuple[Picture, Picture]]:
         z = int(low + (within.argmax() if most else within.size // 2))
         number = f"slice {chest.first_slice + z + 1} of {chest.slice_count} from below"
         what = "most disease" if most else "no disease"
-        pairs.append(_pair(chest, z, f"{name} third, {what}: {number}"))
+        pairs.append(_pair(chest, chest.hu_zyx[z], z, f"{name} third, {what}: {number}"))
     return pairs[::-1]
 
 
@@ -130,10 +138,10 @@ def _lung_box(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) ->
     return tuple(box)
 
 
-def _pair(chest: Chest, z: int, caption: str) -> tuple[Picture, Picture]:
+def _pair(chest: Chest, hu_yx: NDArray[np.float32], z: int, caption: str) -> tuple[Picture, Picture]:
     _, y_mm, x_mm = chest.spacing_zyx_mm
     low, high = LUNG_WINDOW_HU
-    grey = np.clip((chest.hu_zyx[z] - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    grey = np.clip((hu_yx - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     size = _size(grey.shape, y_mm, x_mm)
     plain = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
     labels = np.asarray(Image.fromarray(chest.labels_zyx[z]).resize(size, Image.Resampling.NEAREST))

@@ -28,6 +28,14 @@ _REGIONS = (
     ("zones", "middle", "Middle third"),
     ("zones", "lower", "Lower third"),
 )
+_SHARES = (("lesion", "All disease"), ("ground_glass", "Ground glass"), ("solid", "Solid"))
+_PARTS = {
+    "threshold": "The network's thresholds moved",
+    "augmentation": "The images mirrored",
+    "hu_offset": "All HU moved, as by another calibration",
+    "boundary": "The outline of the disease moved",
+    "reference": "This model against readers, where it was calibrated",
+}
 BINS = (
     ("below_-750", "below {0:g}"),
     ("-750_to_-300", "{0:g} to {1:g}"),
@@ -44,6 +52,7 @@ class Figure:
     value: str
     unit: str
     below: str
+    interval: str = ""
 
 
 def verdict(document: Document) -> tuple[str, str]:
@@ -73,13 +82,42 @@ def figures(document: Document) -> list[Figure]:
             name,
             share(percent[key]),
             "% of lung",
-            " · ".join([f"{millilitres(ml[key])} mL", *_interval(document, key)]),
+            f"{millilitres(ml[key])} mL",
+            " ".join(_interval(document, key)),
         )
-        for key, name in (("lesion", "All disease"), ("ground_glass", "Ground glass"), ("solid", "Solid"))
+        for key, name in _SHARES
     ]
     mean = document.get("mean_lung_hu")
     below = f"mean {mean:.0f} HU".replace("-", MINUS) if mean is not None else ""
     return [*shown, Figure("Both lungs", millilitres(ml["lung"]), "mL", below)]
+
+
+def interval(document: Document) -> str:
+    """What the interval promises, or why there is none."""
+    if "volumes_ml" not in document:
+        return ""
+    if not document.get("interval_percent"):
+        if document.get("corrected_by"):
+            return "No interval is given: it would be the model's, and this mask is a reader's."
+        return "No interval is given: there is no calibration for how these numbers were made."
+    level = document.get("interval_level")
+    stated = "" if level is None else f", with a stated coverage of {100 * level:.0f} %"
+    return (
+        f"Intervals hold for scans like those that calibrated the model{stated}; what is flagged is not in them."
+    )
+
+
+def interval_parts(document: Document) -> list[tuple[str, list[str]]]:
+    """Rows of what the interval is made of: the shares and their limits, then each part in points of lung."""
+    limits, parts = document.get("interval_percent") or {}, document.get("interval_parts") or {}
+    if not limits or not parts:
+        return []
+    spans = [" ".join(_interval(document, key)) or NONE for key, _ in _SHARES]
+    rows = [("Interval", spans)]
+    for part, points in parts.items():
+        name = _PARTS.get(part, part.replace("_", " ").capitalize())
+        rows.append((name, [f"{points[key]:.2f}" if key in points else NONE for key, _ in _SHARES]))
+    return rows
 
 
 def regions(document: Document) -> Iterator[tuple[str, list[str]]]:
@@ -106,10 +144,12 @@ def rule(document: Document) -> str:
     """How ground glass and solid were told apart, and what the other rule would say."""
     chosen = document["component_rule"]
     other = "hu" if chosen == "network" else "network"
-    split = document["components_by_rule"][other]
     told_apart = _RULES[chosen]
     if document.get("corrected_by") and chosen == "network":
         told_apart = "Ground glass and solid are told apart by the reader."
+    split = document["components_by_rule"].get(other)
+    if split is None:
+        return told_apart
     name = "HU bins" if other == "hu" else "network's classes"
     return (
         f"{told_apart} By the {name} they would be {millilitres(split['ground_glass_ml'])} mL "
@@ -141,8 +181,11 @@ def density(document: Document) -> list[tuple[str, str]]:
     """Densitometry and what tidying changed."""
     rows = [
         ("Mean lung HU", f"{document['mean_lung_hu']:.0f} HU" if document.get("mean_lung_hu") is not None else ""),
-        ("Disease, mass", f"{document['lesion_mass_g']:.1f} g"),
-        (f"Disease, HU {TIMES} mL", f"{document['lesion_weight_hu_ml']:,.0f}"),
+        ("Disease, mass", f"{document['lesion_mass_g']:.1f} g" if "lesion_mass_g" in document else ""),
+        (
+            f"Disease, HU {TIMES} mL",
+            f"{document['lesion_weight_hu_ml']:,.0f}" if "lesion_weight_hu_ml" in document else "",
+        ),
     ]
     dropped = document.get("dropped_ml") or {}
     names = {

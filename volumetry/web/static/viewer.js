@@ -3,6 +3,12 @@
 
 const WINDOW_HU = { lung: [-1350, 150], soft: [-160, 240] };
 const BODY_HU = [-300, 500];  // in 3-D: air is clear, the body a faint shell around the lesions
+const BODY_OPACITY = 0.25;
+const LUNG = 1;                // the label of aerated lung
+const LUNG_IN_SLICES = 0.6;    // of the mask's opacity: the lung's own grey must stay readable
+const LUNG_IN_3D = 0.02;       // of each step along the line of sight: what lies in the lung shows through it
+const LESION_IN_3D = 0.8;
+const FROM_THE_FRONT = [180, 10];
 const KEY_VIEW = { x: "multi", a: "axial", c: "coronal", s: "sagittal", d: "render" };
 const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 const byId = (id) => document.getElementById(id);
@@ -54,36 +60,55 @@ async function openPane(id, title, wantsReduced) {
   const copy = `/cases/${id}/${pane.reduced ? "reduced" : "whole"}`;
   await nv.loadVolumes([
     { url: `${copy}/ct.nii`, colormap: "gray", cal_min: WINDOW_HU.lung[0], cal_max: WINDOW_HU.lung[1] },
-    { url: `${copy}/mask.nii`, opacity: state.opacity },
+    { url: `${copy}/mask.nii`, opacity: LUNG_IN_3D },
   ]);
+  layLesions(nv);
+  seeThrough(nv);
+  nv.setRenderAzimuthElevation(...FROM_THE_FRONT);
   panes.push(pane);
   return pane;
 }
 
-// NiiVue draws a label or it does not: it knows no faint ones. In 3-D, aerated lung would hide all that lies in it.
-function isDrawn(label, facts) {
-  return !state.hidden.has(label.value) && !(state.view === "render" && label.value === 1 && facts.lesions.length);
+// An overlay's labels are all as strong as each other. So the overlay shows the lung alone, faintly, and the lesions
+// lie over it as NiiVue's drawing, which has an opacity of its own.
+function layLesions(nv) {
+  const { hdr, permRAS, img } = nv.volumes[1];
+  nv.loadDrawing({ hdr, permRAS, img: Uint8Array.from(img, (label) => (label === LUNG ? 0 : label)) });
 }
 
-function colourTable(pane) {
+// In 3-D, in a tile or alone, lesions are solid and the CT must not hide them, whatever the slices show.
+function seeThrough(nv) {
+  const draw = nv.drawImage3D.bind(nv);
+  nv.drawImage3D = (...how) => {
+    const inSlices = nv.drawOpacity;
+    nv.drawOpacity = state.shown ? LESION_IN_3D : 0;
+    nv.renderShader.use(nv.gl);
+    nv.gl.uniform1f(nv.renderShader.uniforms.backOpacity, state.view === "render" ? BODY_OPACITY : 0);
+    draw(...how);
+    nv.drawOpacity = inSlices;
+  };
+}
+
+function colourTable(pane, isDrawn) {
   const table = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: ["Outside"] };
   for (const label of pane.facts.labels) {
     table.R.push(label.rgb[0]); table.G.push(label.rgb[1]); table.B.push(label.rgb[2]);
-    table.A.push(isDrawn(label, pane.facts) ? 255 : 0);
+    table.A.push(isDrawn(label.value) && !state.hidden.has(label.value) ? 255 : 0);
     table.I.push(label.value); table.labels.push(label.name);
   }
   return table;
 }
 
 function paint() {
-  const solid = state.view === "render";
+  const inSlices = state.shown ? state.opacity : 0;
   for (const pane of panes) {
     const { nv } = pane;
-    nv.volumes[1].setColormapLabel(colourTable(pane));
-    [nv.volumes[0].cal_min, nv.volumes[0].cal_max] = solid ? BODY_HU : WINDOW_HU[state.window];
-    nv.volumes[0].opacity = solid ? 0.25 : 1;
-    nv.volumes[1].opacity = state.shown ? state.opacity : 0;
-    nv.updateGLVolume();
+    nv.volumes[1].setColormapLabel(colourTable(pane, (label) => label === LUNG));
+    nv.volumes[1].opacity = state.shown ? LUNG_IN_3D : 0;
+    nv.overlayAlphaShader = (inSlices * LUNG_IN_SLICES) / LUNG_IN_3D;
+    nv.drawOpacity = inSlices;
+    [nv.volumes[0].cal_min, nv.volumes[0].cal_max] = state.view === "render" ? BODY_HU : WINDOW_HU[state.window];
+    nv.setDrawColormap(colourTable(pane, (label) => label !== LUNG));  // and draws it all anew
   }
   for (const button of document.querySelectorAll("[data-window]"))
     button.setAttribute("aria-pressed", String(button.dataset.window === state.window));

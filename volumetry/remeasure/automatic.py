@@ -1,0 +1,158 @@
+"""The automatic result as it lies on the disk: what was said of the scan, its mask and the mask's grid."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from volumetry.codes import Outcome
+from volumetry.config import Config
+from volumetry.domain import Finding, Grid, SeriesInfo, Vector
+from volumetry.errors import InputError
+
+_OF_THE_MASK = frozenset(
+    {
+        "NO_LUNGS_FOUND",
+        "LUNG_VOLUME_IMPLAUSIBLE",
+        "ONE_LUNG",
+        "LESION_OUTSIDE_LUNG",
+        "LUNG_TRUNCATED_BASE",
+        "LUNG_TRUNCATED_APEX",
+    }
+)
+"""Codes that the mask alone decides, so that the edited one is judged anew. Any other stays true of the scan."""
+_SPACING_TOLERANCE = 1e-4
+"""Relative: a NIfTI holds its affine as float32."""
+_NEWER = "Run `volumetry check` on the scan again, or give the scan by --scan."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Automatic:
+    """What `deliver` wrote of one scan; read, and never written.
+
+    Parameters
+    ----------
+    folder
+        Of the result.
+    document, run
+        result.json and run.json.
+    labels_kji
+        mask.nii.gz, still the one that was written.
+    grid
+        The scan's own: directions and origin of mask.nii.gz, spacing of result.json.
+    """
+
+    folder: Path
+    document: Mapping[str, Any]
+    run: Mapping[str, Any]
+    labels_kji: NDArray[np.uint8]
+    grid: Grid
+
+    @property
+    def settings(self) -> Config:
+        """Those of the automatic result; raises InputError if this version does not understand them."""
+        try:
+            return Config.model_validate(self.run["config"])
+        except (KeyError, ValidationError) as wrong:
+            raise InputError(
+                "run.json holds no settings that this version understands", hint="Give the settings by --config."
+            ) from wrong
+
+    @property
+    def series(self) -> SeriesInfo:
+        """What the header said of the acquisition."""
+        known = {field.name for field in fields(SeriesInfo)}
+        said = {name: value for name, value in self.document["series"].items() if name in known}
+        return SeriesInfo(**(said | {"spacing_kji_mm": self.grid.spacing_kji_mm}))
+
+    @property
+    def findings_of_the_scan(self) -> tuple[Finding, ...]:
+        """The automatic result's codes that no mask can change."""
+        try:
+            return tuple(
+                Finding(flag["code"], Outcome(flag["outcome"]), flag["message"], flag["value"])
+                for flag in self.document["flags"]
+                if flag["code"] not in _OF_THE_MASK
+            )
+        except (KeyError, ValueError) as wrong:
+            raise InputError("result.json holds codes that this version does not know", hint=_NEWER) from wrong
+
+
+def read_automatic(folder: Path) -> Automatic:
+    """The automatic result in a folder; its mask must still be the one that was written.
+
+    Raises
+    ------
+    InputError
+        If there is no finished result with a number, or its mask was changed.
+    """
+    try:
+        document = json.loads((folder / "result.json").read_text("utf-8"))
+        run = json.loads((folder / "run.json").read_text("utf-8"))
+        mask_sha256 = sha256_of(folder / "mask.nii.gz")
+    except (OSError, ValueError) as wrong:
+        raise InputError(
+            "the result folder holds no finished, measured result (result.json, mask.nii.gz, run.json)",
+            hint="Run `volumetry check` on the scan first.",
+        ) from wrong
+    if "volumes_ml" not in document or mask_sha256 != run.get("files_sha256", {}).get("mask.nii.gz"):
+        raise InputError(
+            "mask.nii.gz in the result folder is not the automatic mask any more, or there is no number",
+            hint="Keep the edited mask elsewhere and run `volumetry check` again: it makes the mask anew.",
+        )
+    labels_kji, affine_ras = nifti_volume(folder / "mask.nii.gz")
+    grid = _grid(labels_kji.shape, affine_ras, document["series"]["spacing_kji_mm"])
+    return Automatic(folder, document, run, labels_kji.astype(np.uint8), grid)
+
+
+def nifti_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Voxels (k, j, i) and affine to RAS mm of a NIfTI volume.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    try:
+        image = nib.load(path)
+        values = np.asarray(image.dataobj)
+    except (EOFError, ImageFileError, OSError, ValueError) as wrong:
+        raise InputError(f"{path.name} cannot be read as NIfTI ({type(wrong).__name__})") from wrong
+    if values.ndim != 3:
+        raise InputError(f"{path.name} has {values.ndim} axes, not 3")
+    return values.T, np.asarray(image.affine, float)
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _grid(shape_kji: tuple[int, ...], affine_ras: NDArray[np.float64], spacing_kji_mm: Any) -> Grid:  # noqa: ANN401  a JSON value
+    """The grid of our own mask: exact spacing from result.json, whose agreement with the affine is checked."""
+    lps = np.diag([-1.0, -1.0, 1.0]) @ affine_ras[:3]
+    steps_mm = np.linalg.norm(lps[:, :3], axis=0)[::-1]
+    try:
+        spacing = [float(step) for step in spacing_kji_mm]
+        if not all(math.isclose(a, b, rel_tol=_SPACING_TOLERANCE) for a, b in zip(steps_mm, spacing, strict=True)):
+            raise ValueError("spacing")
+        axes = [_vector(lps[:, axis] / np.linalg.norm(lps[:, axis])) for axis in (2, 1, 0)]
+        k, j, i = shape_kji
+        return Grid((k, j, i), _vector(spacing), _vector(lps[:, 3]), (axes[0], axes[1], axes[2]))
+    except (TypeError, ValueError) as wrong:
+        raise InputError("mask.nii.gz and result.json do not agree on the grid", hint=_NEWER) from wrong
+
+
+def _vector(values: Any) -> Vector:  # noqa: ANN401  any three numbers
+    x, y, z = (float(value) for value in values)
+    return x, y, z
