@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +29,9 @@ class Deadly:
             case "HOG":
                 hog = [np.ones(2**22) for _ in range(2000)]  # 64 GB in steps of 32 MB, every page touched
                 time.sleep(600 + len(hog))
+            case "WAIT":  # until the test lets it go on
+                while not Path(os.environ["VOLUMETRY_TEST_GO"]).exists():
+                    time.sleep(0.01)
             case "BUG":
                 raise KeyError("ZZPHIZZ")
         return ThresholdSegmenter()(scan)

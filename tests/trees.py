@@ -6,7 +6,7 @@ import io
 import json
 from pathlib import Path
 
-_TIMES = {"timing_s", "peak_memory_mb", "created", "written", "sha256"}
+_TIMES = {"timing_s", "peak_memory_mb", "created", "written", "sha256", "listing_sha256"}
 
 
 def tree_of(out: Path) -> dict[str, str]:

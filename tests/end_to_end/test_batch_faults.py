@@ -183,5 +183,5 @@ def test_a_worker_is_born_with_its_share_of_the_cores(tmp_path, config):
     found = _rows(tmp_path / "out")
     assert {row["code"] for row in found.values()} == {"EMPTY_INPUT"}
     began = json.loads((tmp_path / "out" / "audit.jsonl").read_text("utf-8").splitlines()[0])
-    assert began["model"].startswith(f"threads-{os.cpu_count()}-PASSIVE-")
+    assert began["model"].startswith(f"threads-{len(os.sched_getaffinity(0))}-PASSIVE-")
     assert not began["model"].endswith(f"-{os.getpid()}")

@@ -13,10 +13,26 @@ from volumetry.errors import UsageError
 from volumetry.segment.threshold import ThresholdSegmenter
 
 
-@pytest.mark.parametrize("wrong", [{}, {"workers": 2, "scheduler": "tcp://x:1"}, {"workers": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"workers": 2, "scheduler": "tcp://x:1"},
+        {"workers": -1},
+        {"workers": 1, "threads": -1},
+        {"scheduler": "tcp://x:1", "threads": 2},
+    ],
+)
 def test_a_cluster_is_workers_or_a_scheduler(wrong):
     with pytest.raises(UsageError):
         Cluster(**wrong)
+
+
+def test_workers_share_the_cores_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: set(range(8)))
+    each = [Cluster(workers).threads_each for workers in (1, 2, 3, 8, 20)]
+    assert each == [8, 4, 2, 1, 1]
+    assert Cluster(2, threads=3).threads_each == 3
 
 
 def test_the_job_script_gives_one_scan_all_the_cores_and_the_card(monkeypatch):

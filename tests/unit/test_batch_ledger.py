@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -196,6 +197,59 @@ def test_what_a_killed_run_left_is_swept_away(batch):
     assert verify(batch.out).passed
 
 
+def test_input_is_known_by_its_content_wherever_it_is_copied_and_however_its_times_are_set(
+    batch, line, scans, tmp_path, config
+):
+    batch()
+    shutil.copytree(tmp_path / "in", tmp_path / "copy")  # other times, same content
+    copied = find_scans(tmp_path / "copy")
+    line.read.clear()
+    run_batch(copied, batch.out, ThresholdSegmenter(), config)
+    assert line.read == ["refused"]  # only a measured scan knows its content
+    file = tmp_path / "copy" / "a" / "1"
+    before = file.stat()
+    file.write_bytes(b"y")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = file.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    line.read.clear()
+    run_batch(copied, batch.out, ThresholdSegmenter(), config)
+    assert line.read == ["a"]
+    entries = [e for e in _log(batch.out) if e["action"] == "scan_recorded" and e["scan_id"] == "a"]
+    x, y = (hashlib.sha256(f"{b'1'.hex()} {hashlib.sha256(c).hexdigest()}\n".encode()) for c in (b"x", b"y"))
+    assert [e["content_sha256"] for e in entries] == [x.hexdigest(), y.hexdigest()]
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "added"])
+def test_what_was_set_aside_is_proved_too(batch, config, damage):
+    batch()
+    batch(config.model_copy(update={"profile": "trial"}))
+    assert verify(batch.out).passed
+    folder = batch.out / "earlier" / "a" / "1"
+    match damage:
+        case "changed":
+            (folder / "result.json").write_bytes(b"{}")
+            name = "result.json"
+        case "missing":
+            (folder / "mask.nii.gz").unlink()
+            name = "mask.nii.gz"
+        case "added":
+            (folder / "note.txt").write_bytes(b"")
+            name = "note.txt"
+    assert [(f.kind, f.path) for f in verify(batch.out).faults] == [(damage, f"earlier/a/1/{name}")]
+
+
+def test_a_run_killed_while_it_set_a_result_aside_is_entered_by_the_next(batch):
+    batch()
+    (batch.out / "earlier" / "a").mkdir(parents=True)
+    (batch.out / "scans" / "a").rename(batch.out / "earlier" / "a" / "1")
+    assert {f.path for f in verify(batch.out).faults} == {"scans/a", "earlier/a/1"}
+    assert batch() == 1
+    aside = [entry for entry in _log(batch.out) if entry["action"] == "scan_set_aside"]
+    assert [(entry["to"], "interruption" in entry["reason"]) for entry in aside] == [("earlier/a/1", True)]
+    assert verify(batch.out).passed
+
+
 def test_limits_that_cannot_change_a_number_do_not_make_scans_be_done_again(batch, config):
     batch()
     limits = config.limits.model_copy(update={"scan_timeout_s": 5.0, "worker_memory_gb": 3.0})
@@ -349,14 +403,14 @@ def test_a_decision_without_a_result_a_name_or_a_reason_is_none(batch, scan_id, 
 
 
 def test_the_holder_of_the_lock_is_named_and_a_dead_one_blocks_nobody(batch, line):
-    from volumetry.batch.ledger import announce, held
+    from volumetry.batch.ledger import held
     from volumetry.errors import BusyError
 
     batch.out.mkdir()
     child = os.fork()
     if child == 0:
-        with held(batch.out):
-            announce(batch.out)
+        with held(batch.out) as ledger:
+            ledger.lease.begin()
             signal.pause()
         os._exit(0)
     try:

@@ -1,16 +1,20 @@
 """A batch's results as Parquet and as SDTM: nothing invented, nothing lost."""
 
 import csv
+import json
+import shutil
 
 import pytest
 from scenes import chest, scan_of
 
-from volumetry.batch import ScanFolder, run_batch
+from volumetry.batch import ScanFolder, decide, run_batch
 from volumetry.codes import Outcome
 from volumetry.domain import Finding, ScanRefusedError
 from volumetry.errors import UsageError
 from volumetry.export import export_cdisc, export_parquet, table_schema
 from volumetry.segment.threshold import ThresholdSegmenter
+
+DOMAINS = ("pr", "re", "di", "du", "suppre")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,7 @@ def batch(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("volumetry.pipeline.read_scan", read_scan)
         run_batch(scans, root / "out", ThresholdSegmenter(), load_config())
+    decide(root / "out", "b", "exclude", "A. Reader", "=motion")
     return root / "out"
 
 
@@ -69,6 +74,11 @@ def test_parquet_holds_the_table_with_types_and_nulls(batch, tmp_path):
         assert ours["volumes_ml.lung"] == (float(text) if text else None)
     assert found[2]["volumes_ml.lung"] is None
     assert found[0]["site"] == "007"
+    assert [(row["decision"], row["decision_reason"]) for row in found] == [
+        (None, None),
+        ("exclude", "=motion"),
+        (None, None),
+    ]
     assert found[0]["series.model_name"] == "=CT 1"
     assert [path.name for path in tmp_path.iterdir()] == ["results.parquet"]
 
@@ -111,21 +121,47 @@ def test_devices_and_their_use_come_from_the_header_or_are_said_to_be_missing(ba
     assert ("c", "KVP") not in use  # no series was found
 
 
+def test_what_a_reader_must_see_and_what_one_decided_qualifies_the_results(batch, tmp_path):
+    export_cdisc(batch, tmp_path, "STUDY1", xpt=False)
+    found = _table(tmp_path / "suppre.csv")
+    assert {(row["RDOMAIN"], row["IDVAR"]) for row in found} == {("RE", "REREFID")}
+    statuses = {row["scan_id"]: row["status"] for row in _table(batch / "results.csv")}
+    asked = [row["IDVARVAL"] for row in found if row["QVAL"] == "READER REVIEW NEEDED"]
+    assert asked == [scan_id for scan_id, status in statuses.items() if status == "review"]
+    decided = [
+        (row["USUBJID"], row["IDVARVAL"], row["QNAM"], row["QVAL"]) for row in found if "DEC" in row["QNAM"]
+    ]
+    assert decided == [
+        ("STUDY1-S01", "b", "REDECIS", "EXCLUDE"),
+        ("STUDY1-S01", "b", "REDECRSN", "'=motion"),
+    ]
+
+
+def test_a_decision_on_an_earlier_result_says_nothing_of_this_one(batch, tmp_path):
+    out = tmp_path / "batch"
+    shutil.copytree(batch, out)
+    record = json.loads((out / "scans" / "b" / "record.json").read_text("utf-8"))
+    (out / "scans" / "b" / "record.json").write_text(json.dumps({**record, "sha256": "0" * 64}))
+    export_cdisc(out, tmp_path / "sdtm", "STUDY1", xpt=False)
+    assert not [row for row in _table(tmp_path / "sdtm" / "suppre.csv") if "DEC" in row["QNAM"]]
+
+
 def test_names_and_texts_keep_to_the_lengths_of_sdtm(batch, tmp_path):
     export_cdisc(batch, tmp_path, "STUDY1", xpt=False)
-    for domain in ("pr", "re", "di", "du"):
+    for domain in DOMAINS:
         rows = _table(tmp_path / f"{domain}.csv")
         assert all(len(name) <= 8 for name in rows[0])
         for row in rows:
             assert all(len(row[name]) <= 8 for name in row if name.endswith(("TESTCD", "PARMCD")))
-            assert all(len(row[name]) <= 40 for name in row if name.endswith(("TEST", "PARM")))
+            assert all(len(row[name]) <= 40 for name in row if name.endswith(("TEST", "PARM", "QLABEL")))
+            assert all(len(row[name]) <= 8 for name in row if name == "QNAM")
 
 
 def test_transport_files_say_the_same_as_the_tables(batch, tmp_path):
     pyreadstat = pytest.importorskip("pyreadstat")
     names = export_cdisc(batch, tmp_path, "STUDY1", xpt=True)
-    assert sorted(names) == sorted(f"{d}.{kind}" for d in ("pr", "re", "di", "du") for kind in ("csv", "xpt"))
-    for domain in ("pr", "re", "di", "du"):
+    assert sorted(names) == sorted(f"{d}.{kind}" for d in DOMAINS for kind in ("csv", "xpt"))
+    for domain in DOMAINS:
         frame, _ = pyreadstat.read_xport(str(tmp_path / f"{domain}.xpt"))
         table = _table(tmp_path / f"{domain}.csv")
         assert list(frame.columns) == list(table[0])
@@ -150,7 +186,13 @@ def test_a_folder_that_is_no_batchs_and_a_study_without_a_name_are_refused(batch
 
 def test_without_the_extras_the_tables_still_come_and_the_rest_says_what_to_install(batch, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    assert sorted(export_cdisc(batch, tmp_path, "STUDY1")) == ["di.csv", "du.csv", "pr.csv", "re.csv"]
+    assert sorted(export_cdisc(batch, tmp_path, "STUDY1")) == [
+        "di.csv",
+        "du.csv",
+        "pr.csv",
+        "re.csv",
+        "suppre.csv",
+    ]
     with pytest.raises(UsageError, match="pyarrow"):
         export_parquet(batch, tmp_path / "x.parquet")
     with pytest.raises(UsageError, match="pyreadstat"):

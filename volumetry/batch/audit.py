@@ -73,6 +73,8 @@ class Audit:
         The file; made with the first entry.
     recorded
         By scan, the digest of the record that the log says is there.
+    aside
+        Folders of results that were set aside.
     decisions
         By scan, the last human decision.
     tables
@@ -83,6 +85,7 @@ class Audit:
 
     path: Path
     recorded: dict[str, str] = field(default_factory=dict)
+    aside: set[str] = field(default_factory=set)
     decisions: dict[str, Entry] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
     report_shows: dict[str, str] = field(default_factory=dict)
@@ -168,6 +171,7 @@ class Audit:
                 self.recorded[entry["scan_id"]] = entry["record_sha256"]
             case "scan_set_aside":
                 self.recorded.pop(entry["scan_id"], None)
+                self.aside.add(entry["to"])
             case "decision":
                 self.decisions[entry["scan_id"]] = entry
             case "tables_written":

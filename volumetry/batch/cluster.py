@@ -72,6 +72,8 @@ class Cluster:
         Every scan needs the dask resource ``GPU``.
     dashboard
         Start dask's dashboard on this machine alone (needs bokeh). Its pages name scans.
+    threads
+        Threads of each of these workers; 0 shares the machine's cores among them equally.
 
     Raises
     ------
@@ -83,10 +85,18 @@ class Cluster:
     scheduler: str | None = None
     gpu: bool = False
     dashboard: bool = False
+    threads: int = 0
 
     def __post_init__(self) -> None:
         if (self.workers < 1) == (self.scheduler is None):
             raise UsageError("a cluster is either a number of workers or the address of a scheduler")
+        if self.threads < 0 or (self.threads and self.scheduler is not None):
+            raise UsageError("threads are those of workers on this machine, and more than none")
+
+    @property
+    def threads_each(self) -> int:
+        """Threads of each worker on this machine."""
+        return self.threads or max(1, len(os.sched_getaffinity(0)) // max(1, self.workers))
 
 
 def run_on_cluster(  # noqa: PLR0913  as `run_batch`, and where
@@ -260,8 +270,9 @@ def _client(cluster: Cluster, config: Config) -> Iterator[Any]:
                 raise UsageError("there is no dask scheduler at the address given") from wrong
             yield stack.enter_context(client)
             return
-        stack.enter_context(_environment(_thread_environment(max(1, (os.cpu_count() or 1) // cluster.workers))))
-        stack.enter_context(dask.config.set(_dask_settings(cluster.workers)))
+        environment = _thread_environment(cluster.threads_each)
+        stack.enter_context(_environment(environment))
+        stack.enter_context(dask.config.set(_dask_settings(environment)))
         local = stack.enter_context(
             LocalCluster(
                 n_workers=cluster.workers,
@@ -277,8 +288,7 @@ def _client(cluster: Cluster, config: Config) -> Iterator[Any]:
         yield stack.enter_context(Client(local))
 
 
-def _dask_settings(workers: int) -> dict[str, Any]:
-    environment = _thread_environment(max(1, (os.cpu_count() or 1) // workers))
+def _dask_settings(environment: Mapping[str, str]) -> dict[str, Any]:
     return {
         "distributed.scheduler.allowed-failures": 0,
         # By default dask gives up on a worker that needs more than 15 s to come back, and never replaces it.

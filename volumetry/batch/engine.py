@@ -15,7 +15,7 @@ from typing import Any
 from volumetry.batch import records, tables
 from volumetry.batch.audit import REPORT, digest
 from volumetry.batch.find import ScanFolder
-from volumetry.batch.ledger import Ledger, announce, held
+from volumetry.batch.ledger import Ledger, held
 from volumetry.batch.records import stamp_of
 from volumetry.batch.work import Brief, Order, carry_out
 from volumetry.config import Config
@@ -41,8 +41,8 @@ def run_batch(
 ) -> tables.Rows:
     """Measure every scan in this process, one after the other; N scans in are N rows out.
 
-    What a former run finished under the same version, settings and weights, from files of the same names, sizes
-    and times, is not done again; a run that finds everything done changes no file.
+    What a former run finished under the same version, settings and weights, from the same input, is not done
+    again; a run that finds everything done changes no file.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ class Run:
 
     def _begin(self) -> None:
         prepare_folder(self.ledger.out)
-        announce(self.ledger.out)
+        self.ledger.lease.begin()
         self._begun = True
         self.ledger.audit.append(
             "run_began",

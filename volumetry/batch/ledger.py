@@ -8,16 +8,16 @@
     OUT/results.csv, ...         tables and the report, derived from the records; never the truth
     OUT/.lock, OUT/.work/        of the run that holds the folder
 
-The kernel lets go of the lock however a run ends, so a killed run blocks nobody.
+The kernel lets go of the lock however a run ends, so a killed run blocks nobody. On network file systems without
+locks the `lease` in the lock's file takes its place.
 """
 
 import contextlib
+import errno
 import fcntl
-import json
 import os
 import secrets
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,12 +25,15 @@ from pathlib import Path
 from volumetry.batch import records
 from volumetry.batch.audit import Audit
 from volumetry.batch.find import ScanFolder
+from volumetry.batch.lease import Lease, holder, named, require_dead
 from volumetry.batch.records import Record, Stamp, TornError
 from volumetry.batch.work import Brief, Order, brief_of, sync_folder
 from volumetry.deliver.files import prepare_folder
 from volumetry.domain import Status
 from volumetry.errors import BusyError, OutputError
 
+LOCK = ".lock"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _ACCEPTED_AGAIN = "found whole after an interruption"
 
 
@@ -40,6 +43,7 @@ class Ledger:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.audit = Audit.opened(out)
+        self.lease = Lease(out / LOCK)
         self._workshop: Path | None = None
 
     @property
@@ -70,7 +74,7 @@ class Ledger:
             return None, reason
         except TornError as torn:
             return None, str(torn)
-        reason = self._why_again(folder, record, stamp, retry_failed=retry_failed)
+        reason = self._why_again(scan, record, stamp, retry_failed=retry_failed)
         if reason:
             return None, reason
         brief = brief_of(record)
@@ -78,9 +82,10 @@ class Ledger:
             self.note(brief, _ACCEPTED_AGAIN)
         return brief, ""
 
-    def _why_again(self, folder: Path, record: Record, stamp: Stamp, *, retry_failed: bool) -> str:
+    def _why_again(self, scan: ScanFolder, record: Record, stamp: Stamp, *, retry_failed: bool) -> str:
+        folder = self.out / "scans" / scan.scan_id
         changed = [key for key in stamp if record["stamp"].get(key) != stamp[key]]
-        if changed:
+        if changed and not (changed == ["listing_sha256"] and _same_content(scan, record)):
             return f"made with another {', '.join(changed)}"
         faults = [f"{name} is {fault}" for fault, name in records.file_faults(folder, record) if fault != "added"]
         if faults:
@@ -94,6 +99,7 @@ class Ledger:
 
     def order(self, scan: ScanFolder, stamp: Stamp, reason: str) -> Order:
         """The work of one scan; what is there under its name is set aside first, never deleted."""
+        self.lease.require()
         final = self.out / "scans" / scan.scan_id
         workshop = self.workshop
         if final.exists():
@@ -111,11 +117,24 @@ class Ledger:
             raise OutputError(f"cannot move the earlier result aside: {wrong.strerror}") from wrong
         sync_folder(earlier)
         sync_folder(final.parent)
-        self.audit.append("scan_set_aside", reason, scan_id=scan_id, to=f"earlier/{scan_id}/{place.name}")
+        self._enter_aside(place, reason)
+
+    def _enter_aside(self, place: Path, reason: str) -> None:
+        scan_id, to = place.parent.name, str(place.relative_to(self.out))
+        files = records.digests_of(place) if place.is_dir() else {}
+        self.audit.append("scan_set_aside", reason, scan_id=scan_id, to=to, files_sha256=files)
 
     def note(self, brief: Brief, reason: str = "") -> None:
         """Enter a finished scan in the log."""
+        self.lease.require()
         self.audit.append("scan_recorded", reason, **brief)
+
+    def _recover(self) -> None:
+        """Mend the log after a run that was killed: a torn line, and a result set aside but not yet entered."""
+        self.audit.repair()
+        for place in sorted((self.out / "earlier").glob("*/*")):
+            if str(place.relative_to(self.out)) not in self.audit.aside:
+                self._enter_aside(place, "found set aside after an interruption")
 
     def _catch_up(self) -> None:
         """Enter what workers still finished while an interrupted run was ending."""
@@ -150,42 +169,43 @@ def held(out: Path) -> Iterator[Ledger]:
     try:
         ledger = Ledger(out)
         ledger._sweep()
-        ledger.audit.repair()
         try:
+            ledger._recover()
             yield ledger
         finally:
             ledger._catch_up()
             ledger._sweep()
+            ledger.lease.end()
     finally:
-        if os.fstat(descriptor).st_size:  # this run's name, or that of one that was killed
-            os.ftruncate(descriptor, 0)
         os.close(descriptor)
 
 
-def announce(out: Path) -> None:
-    """Write into the lock who holds it; only a run with work to do does, so that others change nothing."""
-    who = {"process": os.getpid(), "host": socket.gethostname()}
-    with contextlib.suppress(OSError):
-        (out / ".lock").write_text(json.dumps(who), "utf-8")
+def _same_content(scan: ScanFolder, record: Record) -> bool:
+    """Files that were copied or touched are still the same input; only a measured scan knows its content."""
+    known = record.get("content_sha256")
+    return known is not None and known == records.content_of(scan)
 
 
 def _locked(out: Path) -> int:
     try:
         out.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as wrong:
         raise OutputError(f"cannot write into the output folder: {wrong.strerror}") from wrong
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as busy:
+        _take(descriptor, out)
+        require_dead(out / LOCK)
+    except BaseException:
         os.close(descriptor)
-        raise BusyError(f"another run holds this output folder{_holder(out)}") from busy
+        raise
     return descriptor
 
 
-def _holder(out: Path) -> str:
+def _take(descriptor: int, out: Path) -> None:
     try:
-        who = json.loads((out / ".lock").read_text("utf-8"))
-        return f": process {int(who['process'])} on {who['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as busy:
+        raise BusyError(f"another run holds this output folder{named(holder(out / LOCK))}") from busy
+    except OSError as wrong:  # a file system without locks: the lease decides
+        if wrong.errno not in _NO_LOCKS:
+            raise OutputError(f"cannot lock the output folder: {wrong.strerror}") from wrong

@@ -7,7 +7,7 @@ new folder, and the old one, record and all, moves to ``earlier/<scan_id>/<n>/``
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,23 +32,7 @@ class TornError(Exception):
 
 
 def stamp_of(scan: ScanFolder, facts: SegmenterFacts, config: Config) -> Stamp:
-    """What a result depends on, as far as it can be told without reading the pixels.
-
-    Files count by relative name, size and time of change. Reading terabytes to find that nothing changed would
-    cost as much as measuring; a file whose content changed while size and time stayed (a restored time stamp, a
-    silent disk fault) is therefore not seen here. `volumetry replay` reads everything and does see it.
-    """
-    listing = hashlib.sha256()
-    for parent, below, names in os.walk(scan.path):
-        below.sort()
-        for name in sorted(names, key=os.fsencode):
-            path = Path(parent, name)
-            try:
-                status = path.lstat()
-            except FileNotFoundError:  # gone since the folder was listed: the reader will find out
-                continue
-            entry = (os.fsencode(path.relative_to(scan.path)).hex(), status.st_size, status.st_mtime_ns)
-            listing.update(repr(entry).encode())
+    """What a result depends on, as far as it can be told without reading the pixels."""
     settings = config.model_dump(mode="json", exclude=_CANNOT_CHANGE_A_NUMBER)
     return {
         "software_version": __version__,
@@ -56,11 +40,57 @@ def stamp_of(scan: ScanFolder, facts: SegmenterFacts, config: Config) -> Stamp:
         "model": f"{facts.name}-{facts.version}",
         "model_sha256": facts.sha256 or "",
         "precision": facts.precision,
-        "listing_sha256": listing.hexdigest(),
+        "listing_sha256": listing_of(scan),
     }
 
 
-def write_record(folder: Path, document: Mapping[str, Any], stamp: Stamp, control: Mapping[str, float]) -> Record:
+def listing_of(scan: ScanFolder) -> str:
+    """sha256 of every file's relative name, size, and times of change of its content and of itself.
+
+    The last of these, which only the kernel sets, changes with every write, whatever the other is set back to. It
+    also changes when files are copied or moved: `content_of` then tells whether the input is another. Only a
+    disk's silent fault passes unseen; `volumetry replay` reads everything and does see it.
+    """
+    listing = hashlib.sha256()
+    for name, path in _files_of(scan.path):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:  # gone since the folder was listed: the reader will find out
+            continue
+        entry = (name.hex(), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        listing.update(repr(entry).encode())
+    return listing.hexdigest()
+
+
+def content_of(scan: ScanFolder) -> str | None:
+    """sha256 of every regular file's relative name and content; None if one cannot be read."""
+    content = hashlib.sha256()
+    try:
+        for name, path in _files_of(scan.path):
+            if path.is_symlink() or not path.is_file():
+                continue
+            content.update(f"{name.hex()} {sha256_of(path)}\n".encode())
+    except OSError:
+        return None
+    return content.hexdigest()
+
+
+def _files_of(folder: Path) -> Iterator[tuple[bytes, Path]]:
+    """Relative name and path of whatever is no folder, in a fixed order."""
+    for parent, below, names in os.walk(folder):
+        below.sort()
+        for name in sorted(names, key=os.fsencode):
+            path = Path(parent, name)
+            yield os.fsencode(path.relative_to(folder)), path
+
+
+def write_record(
+    folder: Path,
+    document: Mapping[str, Any],
+    stamp: Stamp,
+    control: Mapping[str, float],
+    content_sha256: str | None,
+) -> Record:
     """Seal a scan's folder: digests of every file in it, and of the record itself.
 
     Parameters
@@ -69,6 +99,8 @@ def write_record(folder: Path, document: Mapping[str, Any], stamp: Stamp, contro
         As written to result.json.
     control
         Figures for the control charts, in HU.
+    content_sha256
+        Of the input's files, if the scan was measured.
     """
     record = {
         "scan_id": document["scan_id"],
@@ -76,8 +108,9 @@ def write_record(folder: Path, document: Mapping[str, Any], stamp: Stamp, contro
         "code": document["code"],
         "stamp": dict(stamp),
         "input_sha256": document.get("provenance", {}).get("input_sha256"),
+        "content_sha256": content_sha256,
         "control": dict(control),
-        "files_sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()},
+        "files_sha256": digests_of(folder),
     }
     record["sha256"] = digest(record)
     write_whole(folder / NAME, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
@@ -119,6 +152,12 @@ def file_faults(folder: Path, record: Record) -> list[tuple[FileFault, str]]:
         if not same:
             faults.append(("changed", name))
     return faults
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """sha256 of every file in a folder, by relative name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): sha256_of(path) for path in files}
 
 
 def sha256_of(path: Path) -> str:

@@ -25,6 +25,7 @@ _CHARTED = (
     ("outside_air_hu", "Air around the body", "HU"),
     ("lung_ml", "Lung volume", "mL"),
 )
+_WORDS = {name: title.lower() for name, title, _ in _CHARTED}
 _DISTRIBUTIONS = (
     ("lung_ml", "lung, mL"),
     ("lesion_percent", "lesion, % of lung"),
@@ -53,6 +54,10 @@ def report_page(rows: Rows, decisions: Mapping[str, Entry]) -> str:
     far = _distances(lines)
     order = sorted(range(len(lines)), key=lambda index: (-far[index][0], lines[index].scan_id))
     shown = [index for index in order if (rows.folder(rows.scans[index]) / KEY_SLICE).is_file()][:_PICTURES]
+
+    def card(index: int) -> dict[str, Any]:
+        return _card(lines[index], far[index], rows.folder(rows.scans[index]))
+
     counts = Counter(line.status for line in lines)
     codes = Counter(code for line in lines for code in line.codes)
     environment = Environment(
@@ -65,7 +70,8 @@ def report_page(rows: Rows, decisions: Mapping[str, Entry]) -> str:
         codes=codes.most_common(),
         distributions=list(_distributions(lines)),
         charts=list(_charts(lines)),
-        sheet=(_card(lines[index], far[index], rows.folder(rows.scans[index])) for index in shown),
+        outliers=[card(index) for index in shown if far[index][0] > _FAR],
+        sheet=(card(index) for index in shown if far[index][0] <= _FAR),
         shown=len(shown),
         unseen=[line for line in lines if line.status in (Status.REFUSED, Status.FAILED)][:_PICTURES],
     )
@@ -97,6 +103,8 @@ def _distances(lines: Sequence[Line]) -> list[tuple[float, str]]:
     for name in sorted({name for line in lines for name in line.values}):
         having = [index for index, line in enumerate(lines) if name in line.values]
         values = np.array([lines[index].values[name] for index in having])
+        if name.endswith("_percent"):  # shares of disease are skewed; on a log scale one large one is no fault
+            values = np.log1p(values)
         middle = np.median(values)
         spread = float(np.median(np.abs(values - middle)))
         if spread == 0:
@@ -129,16 +137,21 @@ def _charts(lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
             chart = individuals_chart(values)
             yield {
                 "title": f"{scanner}: {title}",
-                "picture": chart_picture([line.date for line in having], values, chart, unit),
+                "picture": chart_picture([_iso(line.date) for line in having], values, chart, unit),
                 "alarms": [having[index].scan_id for index in chart.alarms],
                 "limited": chart.centre is not None,
             }
 
 
+def _iso(date: str) -> str:
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 else date
+
+
 def _card(line: Line, far: tuple[float, str], folder: Path) -> dict[str, Any]:
     z, name = far
+    words = _WORDS.get(name, f"{name.removesuffix('_percent').replace('_', ' ')}, share of lung")
     return {
         "line": line,
-        "outlier": f"{name.replace('_', ' ')}: {z:.1f} robust SD from the median" if z > _FAR else "",
+        "outlier": f"{words}: {z:.1f} robust SD from the median" if z > _FAR else "",
         "picture": data_uri((folder / KEY_SLICE).read_bytes()),
     }

@@ -11,6 +11,8 @@ from volumetry.errors import UsageError
 
 _OF_THE_RUN = {audit.NAME, ".lock", "scans", "earlier"}
 
+Kind = Literal["changed", "missing", "added", "chain"]
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -26,7 +28,7 @@ class Fault:
         More, in words, where there is more.
     """
 
-    kind: Literal["changed", "missing", "added", "chain"]
+    kind: Kind
     path: str
     detail: str = ""
 
@@ -108,15 +110,22 @@ def _folder_faults(folder: Path, place: str, sha256: str | None) -> Iterator[Fau
 
 
 def _earlier_faults(out: Path) -> Iterator[Fault]:
-    """What was set aside must have been set aside by the log, at least as often as it is there."""
+    """What was set aside must lie as the log saw it; a fault that it was set aside for is part of that."""
     log = (entry for _, entry in audit.entries(out / audit.NAME) if entry)
-    entered = {entry["to"] for entry in log if entry["action"] == "scan_set_aside"}
+    entered = {entry["to"]: entry["files_sha256"] for entry in log if entry["action"] == "scan_set_aside"}
     earlier = out / "earlier"
     present = {f"earlier/{path.parent.name}/{path.name}" for path in earlier.glob("*/*")}
-    for place in sorted(present - entered):
+    for place in sorted(present - set(entered)):
         yield Fault("added", place, "the log does not know it")
-    for place in sorted(entered - present):
-        yield Fault("missing", place)
+    for place, then in sorted(entered.items()):
+        if place not in present:
+            yield Fault("missing", place)
+            continue
+        now = records.digests_of(out / place)
+        for name in sorted(then.keys() | now.keys()):
+            if now.get(name) != then.get(name):
+                kind: Kind = "added" if name not in then else "missing" if name not in now else "changed"
+                yield Fault(kind, f"{place}/{name}")
 
 
 def _table_faults(out: Path, log: audit.Audit) -> Iterator[Fault]:

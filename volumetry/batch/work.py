@@ -17,7 +17,7 @@ from typing import Any
 from volumetry.batch.control import control_figures
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.picture import key_slice_png
-from volumetry.batch.records import Stamp, TornError, read_record, write_record
+from volumetry.batch.records import Stamp, TornError, content_of, listing_of, read_record, write_record
 from volumetry.codes import CATALOGUE
 from volumetry.config import Config
 from volumetry.deliver import deliver, deliver_failure
@@ -29,7 +29,8 @@ from volumetry.pipeline import analyse_scan, failure_of
 KEY_SLICE = "key_slice.png"
 
 Brief = dict[str, Any]
-"""``scan_id``, ``status``, ``code``, ``record_sha256``, ``input_sha256``: what the batch needs of a scan."""
+"""``scan_id``, ``status``, ``code``, ``record_sha256``, ``input_sha256`` (of the pixels measured) and
+``content_sha256`` (of their files): what the batch needs of a scan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,11 @@ def carry_out(order: Order, segmenter: Segmenter, config: Config) -> Brief:
     done = _done_already(order)
     if done is not None:
         return done
+    content = None
     with _bench(order) as folder:
         try:
             analysis = analyse_scan(order.scan.path, segmenter, config, order.scan.scan_id)
+            content = _content_measured(order)
             document = deliver(analysis.result, analysis.tissue, config, folder)
             figures = control_figures(analysis.scan, analysis.tissue)
             if not any(finding.code == "BURNED_IN" for finding in analysis.result.findings):
@@ -83,20 +86,20 @@ def carry_out(order: Order, segmenter: Segmenter, config: Config) -> Brief:
             document, figures = deliver_failure(failure_of(stop, order.scan.scan_id), config, folder), {}
         except Exception as bug:  # noqa: BLE001  a bug costs its own scan, never the batch
             document, figures = deliver_failure(_failure_of_bug(bug, order.scan.scan_id), config, folder), {}
-        return _seal(order, folder, document, figures)
+        return _seal(order, folder, document, figures, content)
 
 
 def give_up(order: Order, code: str, message: str, config: Config) -> Brief:
     """The row of a scan that no worker could bring to an end."""
     failure = ScanFailure(order.scan.scan_id, Status.FAILED, code, message, CATALOGUE[code].hint)
     with _bench(order) as folder:
-        return _seal(order, folder, deliver_failure(failure, config, folder), {})
+        return _seal(order, folder, deliver_failure(failure, config, folder), {}, None)
 
 
 def brief_of(record: Mapping[str, Any]) -> Brief:
     """What the batch needs to know of a scan, from its record."""
     facts = {key: record[key] for key in ("scan_id", "status", "code", "input_sha256")}
-    return {**facts, "record_sha256": record["sha256"]}
+    return {**facts, "content_sha256": record.get("content_sha256"), "record_sha256": record["sha256"]}
 
 
 def _done_already(order: Order) -> Brief | None:
@@ -119,9 +122,17 @@ def _bench(order: Order) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _seal(order: Order, folder: Path, document: Mapping[str, Any], figures: Mapping[str, float]) -> Brief:
+def _content_measured(order: Order) -> str | None:
+    """Digest of the files that were measured; none if they are no longer those that were ordered."""
+    content = content_of(order.scan)
+    return content if listing_of(order.scan) == order.stamp["listing_sha256"] else None
+
+
+def _seal(
+    order: Order, folder: Path, document: Mapping[str, Any], figures: Mapping[str, float], content: str | None
+) -> Brief:
     """Write the record and let the folder appear under its final name."""
-    record = write_record(folder, document, order.stamp, figures)
+    record = write_record(folder, document, order.stamp, figures, content)
     try:
         os.rename(folder, order.final)
     except OSError as wrong:

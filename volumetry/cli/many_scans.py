@@ -18,6 +18,9 @@ def batch(
     workers: Annotated[
         int, typer.Option(help="Worker processes on this machine; 0 measures in this process.")
     ] = 0,
+    threads: Annotated[
+        int, typer.Option(help="Threads of each worker; 0 shares the cores among them equally.")
+    ] = 0,
     scheduler: Annotated[str | None, typer.Option(help="Address of a running dask scheduler instead.")] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Every scan needs the dask resource GPU.")] = False,
     dashboard: Annotated[
@@ -43,7 +46,7 @@ def batch(
     prepare_folder(out)
     with show.scans(len(found), quiet) as told:
         if workers or scheduler:
-            cluster = Cluster(workers, scheduler, gpu, dashboard)
+            cluster = Cluster(workers, scheduler, gpu, dashboard, threads)
             rows = run_on_cluster(
                 found, out, cluster, settings, told, retry_failed=retry_failed, on_dashboard=show.dashboard
             )

@@ -10,14 +10,16 @@ Domain One record per       Filled from
 PR     scan                 PRTRT ``CHEST CT``, PRREFID = scan_id, PRSTDTC = series.acquisition_date
 RE     scan and test        RETESTCD/RETEST/REORRES/REORRESU and RESTRESC/RESTRESN/RESTRESU: table `TESTS`
 DI     device and parameter scanner (SPDEVID from manufacturer and model) and software; DIPARMCD/DIPARM/DIVAL
-DU     scan and parameter   DUTESTCD/DUTEST/DUORRES/DUORRESU: slice thickness, spacing, kernel, kVp
+DU     scan and parameter   DUTESTCD/DUTEST/DUORRES/DUORRESU: slice thickness, kernel, kVp
+SUPPRE scan and qualifier   of a scan's RE records (IDVAR REREFID): RESTATUS, and REDECIS with REDECRSN
 ====== ==================== ==============================================================================
 
 USUBJID is STUDYID-SUBJID, and VISIT the visit, as the manifest gives them; without a manifest the scan id stands
 for the subject, because no patient's identity is known here. A test that was not done has an empty result,
 ``RESTAT`` (``PRSTAT``, ``DUSTAT``) ``NOT DONE`` and the reason in ``--REASND``: the scan's code for a test, ``NOT
-IN HEADER`` for a parameter. A result with flags is given, with REEVAL ``READER REVIEW NEEDED``. --SEQ counts
-within a subject and domain. Dates are ISO 8601. Every column is a text but --SEQ and RESTRESN.
+IN HEADER`` for a parameter. A result with flags is given, with RESTATUS ``READER REVIEW NEEDED`` in SUPPRE; so
+is one that a human decided on, with the decision (``ACCEPT``, ``EXCLUDE``) and its reason. --SEQ counts within a
+subject and domain. Dates are ISO 8601. Every column is a text but --SEQ and RESTRESN.
 """
 
 import csv
@@ -52,14 +54,17 @@ _COLUMNS = {
     "pr": ("PRSEQ", "PRREFID", "PRTRT", "PRSTAT", "PRREASND", "VISIT", "PRSTDTC"),
     "re": (
         *("RESEQ", "REREFID", "SPDEVID", "RETESTCD", "RETEST", "REORRES", "REORRESU", "RESTRESC", "RESTRESN"),
-        *("RESTRESU", "RESTAT", "REREASND", "REMETHOD", "REEVAL", "VISIT", "REDTC"),
+        *("RESTRESU", "RESTAT", "REREASND", "REMETHOD", "VISIT", "REDTC"),
     ),
     "du": (
         *("SPDEVID", "DUSEQ", "DUREFID", "DUTESTCD", "DUTEST", "DUORRES", "DUORRESU", "DUSTAT", "DUREASND"),
         *("VISIT", "DUDTC"),
     ),
     "di": ("SPDEVID", "DISEQ", "DIPARMCD", "DIPARM", "DIVAL"),
+    "suppre": ("IDVAR", "IDVARVAL", "QNAM", "QLABEL", "QVAL", "QORIG"),
 }
+_FIRST = {"di": ("STUDYID", "DOMAIN"), "suppre": ("STUDYID", "RDOMAIN", "USUBJID")}
+
 _NUMBERS = {"PRSEQ", "RESEQ", "DUSEQ", "DISEQ", "RESTRESN"}
 _SOFTWARE = "VOLUMETRY"
 _LONGEST = 200
@@ -69,7 +74,7 @@ Record = dict[str, Any]
 
 
 def export_cdisc(batch: Path, out: Path, study: str, *, xpt: bool | None = None) -> list[str]:
-    """Write pr.csv, re.csv, di.csv and du.csv, and the same as SAS transport files if pyreadstat is installed.
+    """Write pr.csv, re.csv, di.csv, du.csv and suppre.csv; with pyreadstat also SAS transport files of them.
 
     Parameters
     ----------
@@ -103,8 +108,8 @@ def export_cdisc(batch: Path, out: Path, study: str, *, xpt: bool | None = None)
     names = []
     for domain, records in domains(results_of(batch), study.strip()).items():
         names.append(f"{domain}.csv")
-        write_whole(out / f"{domain}.csv", _csv(records))
-        if xpt or (xpt is None and can):
+        write_whole(out / f"{domain}.csv", _csv(domain, records))
+        if records and (xpt or (xpt is None and can)):
             names.append(f"{domain}.xpt")
             _write_xpt(out / f"{domain}.xpt", domain, records)
     return names
@@ -114,7 +119,12 @@ def domains(rows: Iterable[Row], study: str) -> dict[str, list[Record]]:
     """Records of each domain, their columns in SDTM's order."""
     found: dict[str, list[Record]] = {domain: [] for domain in _COLUMNS}
     devices: dict[str, list[tuple[str, str, str]]] = {}
-    makers: dict[str, Callable[[Row], Iterator[Record]]] = {"pr": _procedures, "re": _results, "du": _uses}
+    makers: dict[str, Callable[[Row], Iterator[Record]]] = {
+        "pr": _procedures,
+        "re": _results,
+        "du": _uses,
+        "suppre": _qualifiers,
+    }
     counts: dict[tuple[str, str], int] = defaultdict(int)
     for row in rows:
         devices |= dict(_devices(row))
@@ -159,8 +169,19 @@ def _results(row: Row) -> Iterator[Record]:
             "RESTRESC": value,
             "RESTRESN": float(value),
             "RESTRESU": unit,
-            "REEVAL": "READER REVIEW NEEDED" if row["status"] == "review" else "",
         }
+
+
+def _qualifiers(row: Row) -> Iterator[Record]:
+    of_scan = {"RDOMAIN": "RE", "IDVAR": "REREFID", "IDVARVAL": row["scan_id"]}
+    if row["status"] == "review":
+        asked = {"QNAM": "RESTATUS", "QLABEL": "Result Status", "QVAL": "READER REVIEW NEEDED"}
+        yield {**of_scan, **asked, "QORIG": "DERIVED"}
+    if row["decision"]:
+        decided = {"QNAM": "REDECIS", "QLABEL": "Reader Decision", "QVAL": row["decision"].upper()}
+        why = {"QNAM": "REDECRSN", "QLABEL": "Reason for Reader Decision", "QVAL": row["decision_reason"]}
+        yield {**of_scan, **decided, "QORIG": "ASSIGNED"}
+        yield {**of_scan, **why, "QORIG": "ASSIGNED"}
 
 
 def _uses(row: Row) -> Iterator[Record]:
@@ -203,18 +224,17 @@ def _date(row: Row) -> str:
 
 
 def _ordered(domain: str, record: Record) -> Record:
-    first = ("STUDYID", "DOMAIN", "USUBJID") if domain != "di" else ("STUDYID", "DOMAIN")
+    first = _FIRST.get(domain, ("STUDYID", "DOMAIN", "USUBJID"))
     empty: Record = {name: None if name in _NUMBERS else "" for name in (*first, *_COLUMNS[domain])}
     return {name: record.get(name, blank) for name, blank in empty.items()}
 
 
-def _csv(records: list[Record]) -> bytes:
+def _csv(domain: str, records: list[Record]) -> bytes:
     text = io.StringIO(newline="")
-    if records:
-        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        for record in records:
-            writer.writerow({name: _plain(value) for name, value in record.items()})
+    writer = csv.DictWriter(text, list(_ordered(domain, {})), lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerow({name: _plain(value) for name, value in record.items()})
     return text.getvalue().encode("utf-8")
 
 
@@ -236,7 +256,7 @@ def _write_xpt(path: Path, domain: str, records: list[Record]) -> None:
     import pandas as pd
     import pyreadstat
 
-    columns = list(records[0]) if records else list(_ordered(domain, {}))
+    columns = list(_ordered(domain, {}))
     frame = pd.DataFrame(
         {
             name: [record[name] for record in records]

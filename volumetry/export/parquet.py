@@ -9,7 +9,7 @@ from typing import Any
 from volumetry.errors import OutputError, UsageError
 from volumetry.export.source import Row, results_of, table_schema
 
-KEYS = ("subject", "visit", "site")
+KEYS = ("subject", "visit", "site", "decision", "decision_reason")
 _ROWS_PER_GROUP = 10_000
 _PARSE: dict[str, Callable[[str], Any]] = {
     "number": float,
@@ -22,7 +22,8 @@ _PARSE: dict[str, Callable[[str], Any]] = {
 def export_parquet(batch: Path, path: Path) -> int:
     """Write a batch's rows as one Parquet file.
 
-    Columns are those of results.csv in their order, then ``subject``, ``visit`` and ``site``.
+    Columns are those of results.csv in their order, then ``subject``, ``visit``, ``site``, ``decision`` and
+    ``decision_reason``.
 
     Parameters
     ----------

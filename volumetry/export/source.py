@@ -1,6 +1,7 @@
 """The tables of a batch as they are read back: every cell a text, and what the schema says it means."""
 
 import csv
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,19 +27,39 @@ def table_schema() -> dict[str, str]:
 
 
 def results_of(folder: Path) -> Iterator[Row]:
-    """Rows of a batch's results.csv, with ``subject``, ``visit`` and ``site`` from scans.csv where they are known.
+    """Rows of a batch's results.csv, with what else is known of each scan.
+
+    ``subject``, ``visit`` and ``site`` come from scans.csv; ``decision`` and ``decision_reason`` are the last
+    human decision, if it was made on the very result that is there now.
 
     Raises
     ------
     UsageError
         If the folder holds no results.csv with its columns.
     """
-    keys = {row["scan_id"]: row for row in _rows(folder / "scans.csv")} if (folder / "scans.csv").is_file() else {}
+    keys = _by_scan(folder / "scans.csv")
+    decisions = _by_scan(folder / "decisions.csv")
     for row in _rows(folder / "results.csv"):
         if "scan_id" not in row or "status" not in row:
             raise UsageError("results.csv lacks its columns")
         known = keys.get(row["scan_id"], {})
-        yield {**row, **{name: known.get(name, "") for name in ("subject", "visit", "site")}}
+        more = {name: known.get(name, "") for name in ("subject", "visit", "site")}
+        decided = decisions.get(row["scan_id"], {})
+        if decided and decided["record_sha256"] == _record_sha256(folder, row["scan_id"]):
+            more |= {"decision": decided["decision"], "decision_reason": decided["reason"]}
+        yield {**row, "decision": "", "decision_reason": "", **more}
+
+
+def _by_scan(table: Path) -> dict[str, Row]:
+    return {row["scan_id"]: row for row in _rows(table)} if table.is_file() else {}
+
+
+def _record_sha256(folder: Path, scan_id: str) -> str | None:
+    try:
+        record = json.loads((folder / "scans" / scan_id / "record.json").read_bytes())
+        return str(record["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def unquoted(text: str) -> str:
