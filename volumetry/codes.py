@@ -125,6 +125,12 @@ _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
     ("ONE_LUNG", _F, _F, "The denominator may mean one lung: look at the mask."),
     ("SIDE_CONFLICT", _F, _F, "Look at the lung mask; do not use results by side."),
     ("LESION_OUTSIDE_LUNG", _F, _F, "Look at the mask: what lies outside both lungs was left out."),
+    (
+        "DENSE_TISSUE_OUTSIDE_LUNG",
+        _F,
+        _F,
+        "Look there: draw consolidation into the mask and measure again (volumetry remeasure); leave fluid out.",
+    ),
     # the imaging charter: what its own settings make of a deviation
     *(
         (f"CHARTER_{rule}", _F, _F, _CHARTER)
@@ -158,6 +164,7 @@ _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
     ("SMALL_TILT", _N, _N, "The full affine is used."),
     ("OBLIQUE", _N, _N, "The full affine is used."),
     ("AGE_UNKNOWN", _N, _N, "The header states no age."),
+    ("HU_NOT_MEASURED", _N, _N, "Give the scan's folder by --scan to have them."),
 )
 
 _OUR_FAILURES: tuple[tuple[str, str], ...] = (

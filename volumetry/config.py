@@ -168,6 +168,7 @@ class Quality(_Section):
     fov_contact_cm2: float = Field(gt=0)
     side_ratio: float = Field(gt=1)
     lesion_outside_flag_ml: float = Field(gt=0)
+    dense_outside_flag_ml: float = Field(gt=0)
 
 
 CHARTER_RULES = ("thickness", "spacing", "kernel", "kvp", "contrast", "scanner", "coverage", "slices")

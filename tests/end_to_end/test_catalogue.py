@@ -228,6 +228,7 @@ def test_every_decidable_code_has_an_entry() -> None:
         "ONE_LUNG",
         "SIDE_CONFLICT",
         "LESION_OUTSIDE_LUNG",
+        "DENSE_TISSUE_OUTSIDE_LUNG",
     }
     of_the_settings = {"TOO_LARGE", "SERIES_SELECTED"}  # tested above
     of_a_crash = {"DECODER_DIED"}  # no known file crashes these decoders: tested where the child is

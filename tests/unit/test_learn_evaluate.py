@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.spatial.distance import dice as dice_distance
-from scipy.stats import mannwhitneyu
+from scipy.stats import bootstrap, mannwhitneyu
 from slice_folders import write_dataset
 
 from volumetry.domain import SegmenterFacts
@@ -97,3 +97,52 @@ def test_the_area_under_the_curve_equals_scipy() -> None:
     positive, negative = rng.integers(0, 9, 30), rng.integers(0, 7, 20)
     oracle = mannwhitneyu(positive, negative).statistic / (30 * 20)
     assert area_under_curve(positive, negative) == pytest.approx(oracle)
+
+
+def test_intervals_are_the_bootstrap_of_another_library(tmp_path: Path) -> None:
+    """scipy's percentile bootstrap over cases, on its own draws: equal up to the noise of the draws."""
+    rng = np.random.default_rng(4)
+    names = [f"{case}_{n}" for case in "abcdefgh" for n in range(2)]
+    drawn, found = random_labels(rng, 2, len(names)), random_labels(rng, 3, len(names))
+    dataset = write_dataset(tmp_path / "set", {1: "lung", 2: "lesion"}, dict(zip(names, drawn, strict=True)))
+    pooled = evaluate(dataset, Reader(found))["pooled"]
+    per_case = [slice(2 * n, 2 * n + 2) for n in range(8)]
+
+    def dice(cases: np.ndarray, axis: int = -1) -> np.ndarray:
+        both, total = (np.array(part, float)[cases].sum(axis) for part in zip(*_overlaps(), strict=True))
+        return 2 * both / total
+
+    def _overlaps() -> list[tuple[int, int]]:
+        pairs = [(np.array(drawn[part]) >= 2, np.array(found[part]) >= 2) for part in per_case]
+        return [(int((a & b).sum()), int(a.sum() + b.sum())) for a, b in pairs]
+
+    low, high = bootstrap(
+        (np.arange(8),), dice, method="percentile", n_resamples=4000, rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert pooled["dice_ci"]["lesion"] == pytest.approx([low, high], abs=0.1 * (high - low))
+    assert pooled["ci"] == {"level": 0.95, "resampled": "cases", "units": 8, "draws": 2000, "seed": 20261122}
+    for name, value in pooled["dice"].items():
+        assert pooled["dice_ci"][name][0] <= value <= pooled["dice_ci"][name][1]
+    assert pooled["lesion_percent_mae_ci"][0] <= pooled["lesion_percent_mae"] <= pooled["lesion_percent_mae_ci"][1]
+
+
+def test_of_one_case_the_slices_are_resampled_and_of_one_slice_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    drawn, found = random_labels(rng, 2, 4), random_labels(rng, 3, 4)
+    names = [f"a_{n}" for n in range(4)]
+    dataset = write_dataset(tmp_path / "set", {1: "lung", 2: "lesion"}, dict(zip(names, drawn, strict=True)))
+    pooled = evaluate(dataset, Reader(found))["pooled"]
+    assert pooled["ci"]["resampled"] == "slices of one case"
+    assert pooled["lesion_percent_mae_ci"][0] >= 0
+    single = write_dataset(tmp_path / "one", {1: "lung", 2: "lesion"}, {"a_0": drawn[0]})
+    assert not any("ci" in key for key in evaluate(single, Reader(found[:1]))["pooled"])
+
+
+def test_equal_cases_leave_no_doubt(tmp_path: Path) -> None:
+    """Every draw of identical cases gives the same figures: an interval of width 0 at the value itself."""
+    drawn, found = np.array([[1, 2], [2, 0]], np.uint8), np.array([[1, 2], [1, 0]], np.uint8)
+    names = [f"{case}_0" for case in "abc"]
+    dataset = write_dataset(tmp_path / "set", {1: "lung", 2: "lesion"}, dict.fromkeys(names, drawn))
+    pooled = evaluate(dataset, Reader([found] * 3))["pooled"]
+    assert pooled["dice_ci"] == {"lung": [1.0, 1.0], "lesion": [pytest.approx(2 / 3)] * 2}
+    assert pooled["lesion_percent_mae_ci"] == [pytest.approx(100 / 3)] * 2

@@ -1,4 +1,4 @@
-"""Verbs that make and measure models and phantoms, and test this installation."""
+"""Verbs that make and measure models and phantoms, and test this installation or say what it is made of."""
 
 from pathlib import Path
 from typing import Annotated
@@ -52,44 +52,99 @@ def train(
 
 @app.command(rich_help_panel=MODELS)
 def evaluate(
-    dataset: Annotated[Path, typer.Argument(help="Folder with images/, labels/ and dataset.toml.")],
     json_file: Annotated[Path, typer.Option("--json", help="Where the scores are written.")],
+    dataset: Annotated[Path | None, typer.Argument(help="Folder with images/, labels/ and dataset.toml.")] = None,
+    scans: Annotated[
+        Path | None, typer.Option(help="Instead: TOML that lists chest CTs in HU and what is known of them.")
+    ] = None,
     config: ConfigFiles = None,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """Dice and lesion share of the model on labelled 8-bit slices, pooled, per case and per slice.
+    """Dice and lesion share of the model on labelled 8-bit slices, or its errors on whole chest CTs in HU.
+
+    A list of scans holds, per [[scan]]: path, and infected_csv (a reader's flag per slice), normal = true (lesions
+    of known volume are put into it) or lung_mask; and [planted] volumes_ml, levels_hu, places, realistic, seed.
 
     Example: volumetry evaluate ../slices --json scores.json
+
+    Example: volumetry evaluate --scans scans.toml --json scores.json
     """
     from volumetry.cli import show
     from volumetry.deliver.files import write_whole
-    from volumetry.learn.evaluate import evaluate as run
+    from volumetry.errors import UsageError
 
-    common.must_be_folder(dataset)
-    scores = run(dataset, common.segmenter_of(common.settings_of(config, device)))
+    if (dataset is None) == (scans is None):
+        raise UsageError("give either a folder of labelled slices or --scans")
+    settings = common.settings_of(config, device)
+    if dataset is not None:
+        from volumetry.learn.evaluate import evaluate as run
+
+        common.must_be_folder(dataset)
+        scores = run(dataset, common.segmenter_of(settings))
+    elif scans is not None:
+        from volumetry.learn.evaluate_scans import evaluate_scans
+
+        with show.stages(quiet) as say:
+            scores = evaluate_scans(scans, common.segmenter_of(settings), settings, say)
     write_whole(json_file, common.json_bytes(scores))
     if not quiet:
-        show.scores(scores)
+        (show.scores if dataset is not None else show.scan_scores)(scores)
 
 
 @app.command(rich_help_panel=MODELS)
 def selftest(
-    json_file: Json = None, config: ConfigFiles = None, device: Device = None, quiet: Quiet = False
+    json_file: Json = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for the report on bias, linearity and repeatability; minutes.")
+    ] = None,
+    config: ConfigFiles = None,
+    device: Device = None,
+    quiet: Quiet = False,
 ) -> None:
     """Phantoms through this installation: a bias table, and pass or fail.
 
-    Example: volumetry selftest
+    Example: volumetry selftest --report validation
     """
     from volumetry.cli import show
-    from volumetry.deliver.files import write_whole
+    from volumetry.deliver.files import prepare_folder, write_whole
     from volumetry.selftest import run_selftest
 
+    settings = common.settings_of(config, device)
+    if report:
+        prepare_folder(report)
     with show.stages(quiet) as stages:
-        report = run_selftest(common.settings_of(config, device), stages)
+        found = run_selftest(settings, stages)
+        if report:
+            from volumetry.validation import validate, write_validation
+
+            write_validation(validate(settings, stages), found, settings, report)
     if json_file:
-        write_whole(json_file, common.json_bytes(report))
+        write_whole(json_file, common.json_bytes(found))
     if not quiet:
-        show.selftest(report)
-    if not report["passed"]:
+        show.selftest(found)
+    if not found["passed"]:
         raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=MODELS)
+def evidence(
+    out: Annotated[Path, typer.Argument(help="Folder for sbom.cdx.json and licences.csv.")],
+    quiet: Quiet = False,
+) -> None:
+    """What this installation is made of: a CycloneDX bill of materials and a table of licences, made offline.
+
+    Example: volumetry evidence evidence
+    """
+    from volumetry.evidence.extra import require_extra
+
+    require_extra()
+    from volumetry.deliver.files import prepare_folder, write_whole
+    from volumetry.evidence import bill_of_materials, copyleft, installed_parts, licence_table, shipped_parts
+
+    parts = (*installed_parts(), *shipped_parts())
+    prepare_folder(out)
+    write_whole(out / "sbom.cdx.json", bill_of_materials(parts))
+    write_whole(out / "licences.csv", licence_table(parts).encode("utf-8"))
+    if not quiet:
+        typer.echo(f"{len(parts)} parts, {sum(map(copyleft, parts))} of them under copyleft terms")

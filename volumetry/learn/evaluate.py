@@ -2,6 +2,7 @@
 
 Dice is counted in pixels. *Pooled* adds up the pixels of all slices, *per case* those of one patient. The *mean
 over slices* leaves out slices where neither the reader nor the model sees anything: two blanks are no Dice of 1.
+Pooled figures carry 95 % bootstrap intervals over the cases, or over the slices where there is only one case.
 """
 
 import json
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from volumetry.domain import SegmenterFacts, Tissue
 from volumetry.errors import InputError, OutputError
+from volumetry.learn.bootstrap import DRAWS, LEVEL, SEED, percentile_interval, resampled_counts
 from volumetry.learn.samples import Truth
 from volumetry.learn.slices import case_of, open_slices
 
@@ -90,6 +92,7 @@ def evaluate(
     -------
     ``pooled``, ``per_case`` and ``per_slice_mean``, each with ``dice`` by class where the labels know it and
     ``lesion_percent_predicted`` and ``_true`` where lungs are labelled, and which cases the model saw in training.
+    ``pooled`` also holds ``dice_ci``, ``lesion_percent_mae_ci`` ([low, high]) and ``ci``: what was resampled.
 
     Raises
     ------
@@ -159,12 +162,54 @@ def _summary(by_slice: Sequence[tuple[str, Counts]], seen: frozenset[str]) -> di
     if errors:
         summary["lesion_percent_mae"] = float(np.mean(errors))
     return {
-        "pooled": summary,
+        "pooled": summary | _intervals([counts for _, counts in by_slice], list(by_case.values())),
         "per_case": per_case,
         "per_slice_mean": _slice_means([counts for _, counts in by_slice]),
         "cases_in_training": sorted(seen & set(by_case)),
         "cases_not_in_training": sorted(set(by_case) - seen),
     }
+
+
+def _intervals(by_slice: Sequence[Counts], by_case: Sequence[Counts]) -> dict[str, Any]:
+    """Bootstrap intervals of the pooled figures: cases are resampled; of a single case, its slices."""
+    units = by_case if len(by_case) > 1 else by_slice
+    if len(units) < 2:
+        return {}
+    draws = resampled_counts(len(units))
+    both, predicted, true = (
+        {name: draws @ [getattr(unit, side)[name] for unit in units] for name in units[0].both}
+        for side in ("both", "predicted", "true")
+    )
+    dice = {name: percentile_interval(_ratio(2 * both[name], predicted[name] + true[name])) for name in both}
+    found: dict[str, Any] = {
+        "dice_ci": {name: interval for name, interval in dice.items() if interval},
+        "ci": {
+            "level": LEVEL,
+            "resampled": "cases" if units is by_case else "slices of one case",
+            "units": len(units),
+            "draws": DRAWS,
+            "seed": SEED,
+        },
+    }
+    if {"lung", "lesion"} <= set(both):
+        if units is by_case:
+            shares = [_with_error(unit.lesion_percent()).get("lesion_percent_mae") for unit in units]
+            known = np.array([share is not None for share in shares], float)
+            errors = _ratio(draws @ [share or 0.0 for share in shares], draws @ known)
+        else:
+            errors = 100 * np.abs(
+                _ratio(predicted["lesion"], predicted["lung"]) - _ratio(true["lesion"], true["lung"])
+            )
+        interval = percentile_interval(errors)
+        if interval:
+            found["lesion_percent_mae_ci"] = interval
+    return found
+
+
+def _ratio(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray[np.float64]:
+    """NaN where the bottom is 0."""
+    ratio: NDArray[np.float64] = np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+    return ratio
 
 
 def _with_error(shares: dict[str, float]) -> dict[str, float]:

@@ -82,7 +82,12 @@ def decode(slices: Sequence[SliceHeader], limits: Limits) -> tuple[Stored, tuple
     dtype = stored_dtype(slices)
     shape = (len(slices), slices[0].rows, slices[0].columns)
     size = int(np.prod(shape)) * dtype.itemsize
-    memory = _shared_memory(size)
+    try:
+        memory = _shared_memory(size)
+    except OSError as wrong:
+        raise ScanFailedError(
+            f"{size // 2**20 + 1} MB of shared memory cannot be had", code="MEMORY_LIMIT"
+        ) from wrong
     try:
         request = _request(slices, dtype, shape, memory, limits)
         faults = _answers(_run(request, memory, limits), len(slices))
@@ -99,7 +104,11 @@ def _shared_memory(size: int) -> int:
             os.truncate(unlinked.fileno(), size)
             return os.dup(unlinked.fileno())
     memory = os.memfd_create("slices", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.truncate(memory, size)
+    try:
+        os.truncate(memory, size)
+    except OSError:
+        os.close(memory)
+        raise
     fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return memory
 

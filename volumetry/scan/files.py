@@ -1,5 +1,6 @@
 """Which files there are: regular files only, each remembered as it was, so that a change is noticed."""
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -9,6 +10,10 @@ from typing import BinaryIO
 from volumetry.config import Config, Limits
 from volumetry.domain import Finding
 from volumetry.scan.findings import found, plural
+
+
+class ReplacedError(OSError):
+    """The file is no longer the one that was listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +31,26 @@ class FileRef:
         Raises
         ------
         OSError
-            If the file cannot be opened, or is no longer the regular file that was listed.
+            If the file cannot be opened.
+        ReplacedError
+            If it is no longer the regular file that was listed.
         """
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(self.path, flags)
+        try:
+            descriptor = os.open(self.path, flags)
+        except OSError as wrong:
+            if wrong.errno in (
+                errno.ENOENT,
+                errno.ENOTDIR,
+                errno.ELOOP,
+                errno.ENXIO,
+            ):  # gone, or a link, or a FIFO
+                raise ReplacedError from wrong
+            raise
         try:
             now = os.fstat(descriptor)
             if not stat.S_ISREG(now.st_mode) or now.st_ino != self.inode:
-                raise OSError("the file was replaced after it was listed")
+                raise ReplacedError
             return os.fdopen(descriptor, "rb")
         except BaseException:
             os.close(descriptor)

@@ -4,6 +4,7 @@ Only the needed elements are read, up to the pixel data; every length is compare
 Whatever a file does to the parser ends here, as a code.
 """
 
+import errno
 import math
 import zlib
 from dataclasses import replace
@@ -16,7 +17,7 @@ from pydicom.filereader import read_dataset
 
 from volumetry.config import Limits
 from volumetry.scan.file_kinds import FileKind, kind_of, provable_syntax
-from volumetry.scan.files import FileRef
+from volumetry.scan.files import FileRef, ReplacedError
 from volumetry.scan.nesting import nested_deeper_than
 from volumetry.scan.pixel_source import UNDEFINED, Fault, PixelSource, locate_pixels
 from volumetry.scan.slice_header import IDENTITY, NotSlice, SliceHeader
@@ -48,6 +49,8 @@ _TAGS = [tag for tag in map(tag_for_keyword, _KEYWORDS.split()) if tag is not No
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _HARMLESS_PREAMBLES = (b"\x00\x00\x00\x00", b"II*\x00", b"MM\x00*")
 _VENDOR_BLOCK_BYTES = 10_000
+_PARSERS_OWN = (None, errno.EINVAL)
+"""Of an OSError: pydicom raises it without a number where a sequence ends early, a seek to nowhere is EINVAL."""
 
 
 class _BadHeaderError(Exception):
@@ -66,11 +69,11 @@ def read_header(file: FileRef, limits: Limits) -> SliceHeader | NotSlice:
             return _parsed(file, stream, limits)
     except _BadHeaderError as bad:
         return NotSlice(file, bad.code, bad.message)
-    except FileNotFoundError:
-        return NotSlice(file, "INPUT_CHANGED", "a file vanished while the folder was read")
-    except OSError:
-        return NotSlice(file, "ACCESS_DENIED", "a file cannot be read: it may be a slice of this series")
+    except ReplacedError:
+        return NotSlice(file, "INPUT_CHANGED", "a file vanished or was replaced while the folder was read")
     except Exception as bad:  # noqa: BLE001  a hostile header raises anything; its text may carry values
+        if isinstance(bad, OSError) and bad.errno not in _PARSERS_OWN:
+            return NotSlice(file, "ACCESS_DENIED", "a file cannot be read: it may be a slice of this series")
         return NotSlice(file, "MALFORMED", f"a header cannot be parsed ({type(bad).__name__})")
 
 
@@ -184,6 +187,8 @@ def _pixel_claims(values: Values, syntax: str, rows: int, columns: int, deflated
 def _inflated(stream: BinaryIO, file_size: int, limits: Limits) -> bytes:
     """Body of a deflated file, never more than the limits allow: a bomb stops here, not in memory."""
     most = int(limits.max_file_mb * 2**20)
+    if file_size > most:
+        raise _BadHeaderError("LIMIT_EXCEEDED", f"a deflated file of more than {limits.max_file_mb:g} MB")
     ratio_bound = max(16 * 2**20, int(limits.max_inflation_ratio * file_size))
     bound = min(most, ratio_bound)
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -222,13 +227,14 @@ class _StopAtPixels:
             return True
         self._count += 1
         at = self._stream.tell()
-        if self._count > MAX_ELEMENTS or at > MAX_HEADER_BYTES:
-            raise _BadHeaderError("MALFORMED", "more header than any CT has")
+        end = at if length == UNDEFINED else at + length
         if nested_deeper_than(self._stream, MAX_NESTING, self._little_endian):
             raise _BadHeaderError("MALFORMED", f"sequences nested deeper than {MAX_NESTING}")
-        if length != UNDEFINED and at + length > self._size:
+        if end > self._size:
             raise _BadHeaderError("TRUNCATED_FILE", f"the file ends inside ({group:04X},{tag & 0xFFFF:04X})")
-        self._end = at + length if length != UNDEFINED else 0
+        if self._count > MAX_ELEMENTS or end > MAX_HEADER_BYTES:  # before a value is read into memory
+            raise _BadHeaderError("MALFORMED", "more header than any CT has")
+        self._end = end if length != UNDEFINED else 0
         if group % 2 and self.largest_private[1] < length != UNDEFINED:
             self.largest_private = (group, length)
         return False

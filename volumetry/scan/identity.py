@@ -8,7 +8,7 @@ import numpy as np
 
 from volumetry.config import Config
 from volumetry.domain import Finding
-from volumetry.scan.decode import decode
+from volumetry.scan.decode import DecoderDiedError, decode
 from volumetry.scan.findings import found, named, plural
 from volumetry.scan.slice_header import IDENTITY, SliceHeader
 
@@ -61,11 +61,14 @@ def _all_equal(same: Sequence[SliceHeader], config: Config) -> bool:
     first = same[0]
     if any(_facts(other) != _facts(first) for other in same[1:]):
         return False
-    if any(header.faults for header in same):
-        return len({_raw_digest(header) for header in same}) == 1
-    if len({_raw_digest(header) for header in same}) == 1:
-        return True
-    stored, faults = decode(same, config.limits)  # the same image may be compressed in one of its files
+    try:
+        if len({_raw_digest(header, config) for header in same}) == 1:
+            return True
+        if any(header.faults for header in same):
+            return False
+        stored, faults = decode(same, config.limits)  # the same image may be compressed in one of its files
+    except (OSError, DecoderDiedError):  # gone meanwhile, or deadly: nobody can say that they are equal
+        return False
     return not faults and all(np.array_equal(stored[0], other) for other in stored[1:])
 
 
@@ -84,7 +87,10 @@ def _facts(header: SliceHeader) -> tuple[object, ...]:
     )
 
 
-def _raw_digest(header: SliceHeader) -> str:
+def _raw_digest(header: SliceHeader, config: Config) -> str:
+    """Digest of the encoded pixels, or of the whole file where they have no place of their own in it."""
+    if header.file.size > config.limits.max_file_mb * 2**20:
+        raise OSError("too large to be compared")
     digest = hashlib.sha256(header.pixels.syntax.encode())
     if header.pixels.deflated_at is not None or not header.pixels.fragments:
         with header.file.open() as stream:

@@ -12,6 +12,21 @@ from volumetry.scan.choice import choose
 from volumetry.scan.contents import contents_of
 from volumetry.scan.findings import found
 
+_LEFT_BEHIND = (
+    "PatientComments",
+    "AdditionalPatientHistory",
+    "Occupation",
+    "ClinicalTrialTimePointID",
+    "ClinicalTrialTimePointDescription",
+    "InstitutionName",
+    "InstitutionAddress",
+    "InstitutionalDepartmentName",
+    "StationName",
+    "DeviceSerialNumber",
+    "PositionReferenceIndicator",
+)
+"""Words about the patient, and facts of the site's scanner: libraries copy them into objects that we make."""
+
 
 def source_headers(folder: Path, config: Config) -> tuple[tuple[Dataset, ...], Grid]:
     """Headers of the stack that `read_scan` measures, one per slice, without pixels.
@@ -24,7 +39,7 @@ def source_headers(folder: Path, config: Config) -> tuple[tuple[Dataset, ...], G
     Returns
     -------
     headers, grid
-        Header ``k`` belongs to slice ``k`` of the grid.
+        Header ``k`` belongs to slice ``k`` of the grid; free words about patient and site are left out of it.
 
     Raises
     ------
@@ -40,8 +55,15 @@ def source_headers(folder: Path, config: Config) -> tuple[tuple[Dataset, ...], G
             # Odd values in tags that nobody here reads are no news: the gate has judged this file already.
             with header.file.open() as stream, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                headers.append(dcmread(stream, stop_before_pixels=True, force=True))
+                headers.append(_without_words(dcmread(stream, stop_before_pixels=True, force=True)))
         except (OSError, InvalidDicomError, EOFError, ValueError) as wrong:
             message = "a file of the series changed or vanished after it was measured"
             raise ScanRefusedError([found(config, "INPUT_CHANGED", message)], stack.series) from wrong
     return tuple(headers), stack.geometry.grid
+
+
+def _without_words(header: Dataset) -> Dataset:
+    for name in _LEFT_BEHIND:
+        if name in header:
+            del header[name]
+    return header

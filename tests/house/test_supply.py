@@ -1,0 +1,141 @@
+"""What the program is made of: locked with hashes, above the known floors, and never under the GPL."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from volumetry.evidence import Part, bill_of_materials, copyleft, installed_parts, licence_table, shipped_parts
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+FLOORS = tomllib.loads((ROOT / ".ci" / "floors.toml").read_text("utf-8"))["floor"]
+LOCKS = ("requirements.lock", "requirements-cpu.lock")
+_ALSO_AT_RUN_TIME = [r for extra, rs in PROJECT["optional-dependencies"].items() if extra != "test" for r in rs]
+WANTED = [*PROJECT["dependencies"], *_ALSO_AT_RUN_TIME]
+
+
+def _locked(name: str) -> dict[str, tuple[Version, list[str]]]:
+    """Version and hashes of every package of a lock."""
+    text = (ROOT / ".ci" / name).read_text("utf-8").replace("\\\n", " ")
+    found = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            pin = re.match(r"([A-Za-z0-9._-]+)==([^ ;]+)", line)
+            assert pin, f"{name}: not a pin: {line[:60]}"
+            found[canonicalize_name(pin[1])] = (
+                Version(pin[2]),
+                re.findall(r"--hash=sha256:([0-9a-f]{64})\b", line),
+            )
+    return found
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_pins_every_dependency_with_hashes_and_within_its_bounds(lock):
+    locked = _locked(lock)
+    for text in WANTED:
+        wanted = Requirement(text)
+        pinned, _ = locked[canonicalize_name(wanted.name)]
+        assert wanted.specifier.contains(pinned), f"{text} does not admit {pinned}: run .ci/lock"
+    assert all(hashes for _, hashes in locked.values())
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_what_the_dependencies_need_is_locked_too(lock):
+    """What a locked package asks for has its own pin; one installed in another version may ask for more."""
+    locked = _locked(lock)
+    same = [
+        p
+        for p in installed_parts(WANTED)
+        if p.name in locked and locked[p.name][0].public == Version(p.version).public
+    ]
+    assert {need for part in same for need in part.needs} <= set(locked)
+    assert len(locked) > 2 * len(PROJECT["dependencies"])  # not made of the top alone
+
+
+@pytest.mark.parametrize("floor", FLOORS, ids=[floor["package"] for floor in FLOORS])
+def test_no_version_lies_below_its_floor(floor):
+    least = Version(floor["version"])
+    assert re.search(r"CVE-\d{4}-\d+", floor["advisory"])
+    assert floor["listed"].year >= 2026
+    for lock in LOCKS:
+        assert _locked(lock)[floor["package"]][0] >= least, lock
+    try:
+        assert Version(version(floor["package"])) >= least
+    except PackageNotFoundError:
+        pytest.skip(f"{floor['package']} belongs to an extra that is not installed")
+    for text in WANTED:
+        wanted = Requirement(text)
+        if canonicalize_name(wanted.name) == floor["package"]:
+            admitted = {spec.version for spec in wanted.specifier if spec.operator == ">="}
+            assert admitted
+            assert max(map(Version, admitted)) >= least, f"pyproject.toml admits less than {least}"
+
+
+def test_nothing_needed_at_run_time_is_copyleft():
+    parts = installed_parts(WANTED)
+    assert {"torch", "pydicom", "simpleitk", "highdicom", "dask"} <= {part.name for part in parts}
+    assert [part.name for part in parts if not part.licence] == []
+    assert [part.name for part in parts if copyleft(part)] == []
+    for name in ("python-gdcm", "pylibjpeg-libjpeg"):
+        with pytest.raises(PackageNotFoundError):
+            version(name)
+        assert all(name not in _locked(lock) for lock in LOCKS)
+
+
+@pytest.mark.parametrize(
+    ("licence", "caught"),
+    [
+        ("GPL-3.0-only", True),
+        ("GNU Lesser General Public License v3 (LGPLv3)", True),
+        ("AGPL-3.0", True),
+        ("GNU General Public License v2", True),
+        ("MIT OR GPL-3.0-only", False),
+        ("Apache-2.0 AND GPL-2.0-only", True),
+        ("Apache-2.0 WITH LLVM-exception", False),
+    ],
+)
+def test_copyleft_terms_are_recognised(licence, caught):
+    assert copyleft(Part("a", "1", "package", licence)) is caught
+
+
+def test_the_bill_of_materials_is_valid_and_lists_weights_by_digest():
+    parts = (*installed_parts(WANTED), *shipped_parts())
+    made = bill_of_materials(parts)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(made.decode()) is None
+    assert made == bill_of_materials(parts)
+    components = {c["name"]: c for c in json.loads(made)["components"]}
+    assert len(components) == len(parts)
+    for card in (ROOT / "models").glob("*/card.toml"):
+        stated = tomllib.loads(card.read_text("utf-8"))
+        listed = components[stated["name"]]
+        assert listed["type"] == "machine-learning-model"
+        if len(list((ROOT / "models").glob("*/card.toml"))) == 1:
+            assert listed["hashes"] == [{"alg": "SHA-256", "content": stated["weights"]["sha256"]}]
+    assert components["pydicom"]["purl"] == f"pkg:pypi/pydicom@{version('pydicom')}"
+
+
+def test_the_licence_table_has_a_line_for_everything():
+    parts = (*installed_parts(WANTED), *shipped_parts())
+    rows = list(csv.DictReader(licence_table(parts).splitlines()))
+    assert [row["name"] for row in rows] == [part.name for part in parts]
+    assert {row["copyleft"] for row in rows} == {"no"}
+
+
+def test_the_evidence_is_written_by_one_command(tmp_path):
+    command = [Path(sys.executable).with_name("volumetry"), "evidence", str(tmp_path / "evidence")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)  # noqa: S603  our own program
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "evidence" / "sbom.cdx.json").read_text("utf-8"))["bomFormat"] == "CycloneDX"
+    assert "lesion" in (tmp_path / "evidence" / "licences.csv").read_text("utf-8")
