@@ -1,7 +1,7 @@
 """Short runs that leave one ingredient of the training out.
 
 ``python tests/benchmarks/ablations.py configs/train-lesion2d.toml --out runs``. Five minutes of one core for each
-variant at 400 steps. The table goes onto the model's card when ``volumetry train`` packs it.
+variant at 700 steps. The table goes onto the model's card when ``volumetry train`` packs it.
 """
 
 import argparse
@@ -17,7 +17,7 @@ def main() -> None:
     options.add_argument("config", type=Path)
     options.add_argument("--out", type=Path, default=Path("runs"))
     options.add_argument("--data", type=Path)
-    options.add_argument("--steps", type=int, default=400)
+    options.add_argument("--steps", type=int, default=700)
     given = options.parse_args()
 
     def show(name: str, figures: dict[str, float]) -> None:

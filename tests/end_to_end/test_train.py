@@ -126,7 +126,7 @@ def test_the_time_limit_stops_with_a_checkpoint(recipe: Path, data: Path, tmp_pa
 
 def test_ablations_leave_one_thing_out_and_stand_on_the_card(recipe: Path, data: Path, tmp_path: Path) -> None:
     table = ablate(recipe, tmp_path / "out", data, run_steps=2)
-    assert set(table) == {"steps", *ABLATIONS}
+    assert set(table) == {"steps", "batch", *ABLATIONS}
     rows = [table[name] for name in ABLATIONS]
     assert all(0 <= figure <= 1 for row in rows for figure in row.values())
     folder = train(recipe, tmp_path / "out", data)

@@ -13,15 +13,13 @@ from volumetry.learn.package import ABLATIONS_TABLE, as_toml
 from volumetry.learn.recipe import TrainConfig, load_recipe
 from volumetry.learn.train import new_state, prepare, steps
 
+BATCH = 8
 Change = dict[str, dict[str, Any]]
 ABLATIONS: dict[str, Change] = {
     "everything": {},
     "without the lung window": {"input": {"inputs": ("enhanced",)}},
     "without drawn lesions": {"data": {"synthetic_share": 0.0}},
     "without scans free of disease": {"data": {"scan_share": 0.0}},
-    "without augmentation of contrast and noise": {
-        "augment": {"gamma": 0.0, "contrast": 0.0, "brightness": 0.0, "noise": 0.0, "blur": 0.0}
-    },
 }
 
 
@@ -29,7 +27,7 @@ def ablate(
     config_path: Path,
     out: Path,
     data: Path | None = None,
-    run_steps: int = 400,
+    run_steps: int = 700,
     report: Callable[[str, dict[str, float]], None] = lambda name, figures: None,
 ) -> dict[str, Any]:
     """Train each variant for `run_steps` from the same seed and write pooled Dice on held-out slices.
@@ -43,10 +41,11 @@ def ablate(
     """
     config = load_recipe(config_path)
     short = {"steps": run_steps, "warmup_steps": min(50, run_steps // 4), "ema_decay": 0.98}
+    short["batch"] = min(BATCH, config.schedule.batch)
     base = _changed(config, {"schedule": short})
     prepare(base.schedule)
     bank = build_bank(base, data or Path(config.data.root))
-    table: dict[str, Any] = {"steps": run_steps}
+    table: dict[str, Any] = {"steps": run_steps, "batch": base.schedule.batch}
     for name, change in ABLATIONS.items():
         variant = _changed(base, change)
         table[name] = _run(variant, _mixed(bank, variant))

@@ -4,6 +4,7 @@ Fitted on the calibration cases of the split, judged on its other held-out cases
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +25,9 @@ from volumetry.segment.network import NetworkSegmenter, labelled
 
 LEVEL = 0.95
 FLOOR_POINTS = 0.1
-BLOCK = 12
+BLOCK = 6
 """Slices of one case that are taken together as a small scan."""
+LONE = "single slices"
 REFERENCE_FROM = 2.0
 """Percent of lung below which a relative error says little."""
 REFERENCE_LIMITS = (0.05, 0.75)
@@ -76,7 +78,7 @@ def temperatures(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dict
             scaled = torch.from_numpy(logit) / math.exp(log_t)
             return float(functional.binary_cross_entropy_with_logits(scaled, target))
 
-        best = minimize_scalar(entropy, bounds=(math.log(0.25), math.log(4)), method="bounded")
+        best = minimize_scalar(entropy, bounds=(math.log(0.2), math.log(10)), method="bounded")
         found[output] = round(math.exp(float(best.x)), 3)
     return found
 
@@ -93,7 +95,7 @@ def expected_error(segmenter: NetworkSegmenter, samples: Sequence[Sample], bins:
         probability, true = probability[doubted], truth[doubted]
         at = np.minimum((probability * bins).astype(int), bins - 1)
         gaps = np.bincount(at, probability - true, bins)
-        errors[output] = float(np.abs(gaps).sum() / max(1, len(true)))
+        errors[output] = round(float(np.abs(gaps).sum() / max(1, len(true))), 4)
     return errors
 
 
@@ -116,7 +118,7 @@ def _pixels(
 
 
 def blocks(segmenter: NetworkSegmenter, samples: Sequence[Sample], settings: IntervalSettings) -> list[Block]:
-    """Held-out slices as small scans: runs of up to twelve of one case; single slices where slices stand alone."""
+    """Held-out slices as small scans: runs of up to six of one case, or of cases that have but one slice."""
     found = []
     for run in _runs(samples):
         counts: dict[str, Counts] = {}
@@ -145,9 +147,11 @@ def _solid_unknown(run: Sequence[Sample]) -> bool:
 
 
 def _runs(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    slices = Counter((sample.kind, sample.group) for sample in samples)
     by_case: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
-        by_case.setdefault((sample.kind, sample.group), []).append(sample)
+        alone = slices[sample.kind, sample.group] == 1
+        by_case.setdefault((sample.kind, LONE if alone else sample.group), []).append(sample)
     for case in by_case.values():
         ordered = sorted(case, key=lambda sample: sample.name)
         for start in range(0, len(ordered), BLOCK):
@@ -234,7 +238,7 @@ def coverage(found: Sequence[Block], calibration: dict[str, Any]) -> dict[str, A
             name: {
                 "blocks": len(rows),
                 "covered": sum(inside for inside, _ in rows),
-                "median_half_width": float(np.median([half for _, half in rows])),
+                "median_half_width": round(float(np.median([half for _, half in rows])), 3),
             }
             for name, rows in by_share.items()
         }

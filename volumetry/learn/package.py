@@ -105,7 +105,7 @@ def _calibration(
     scaled = _loaded(folder, {**card, "calibration": draft}, story)
     calibration = fitted(blocks(scaled, fit_on, settings), temperature)
     story["calibration"] = {
-        "covers": "this model's error on images like its held-out cases, in small scans of up to 12 slices",
+        "covers": "this model's error on images like its held-out cases, in small scans of up to 6 slices",
         "does_not_cover": "diseases, scanners and ages outside the data above; a wrong series; a label convention "
         "other than these readers'; breathing; change between visits, where errors partly cancel",
         "fitted_on": sorted({f"{sample.kind} {sample.group}" for sample in fit_on}),

@@ -108,7 +108,9 @@ def _from_nifti(automatic: Automatic, path: Path, settings: Config) -> Source:
             "this CT does not give the automatic result's Hounsfield figures on the automatic mask",
             hint="Give the folder that was given to `volumetry check`.",
         )
-    return Source(scan, scan, automatic.findings_of_the_scan, True)
+    # With the CT at hand the tissue beside the edited mask is looked at anew.
+    kept = tuple(found for found in automatic.findings_of_the_scan if found.code != "DENSE_TISSUE_OUTSIDE_LUNG")
+    return Source(scan, scan, kept, True)
 
 
 def _without_ct(automatic: Automatic, settings: Config) -> Source:
