@@ -1,9 +1,12 @@
-"""What each ingredient of a training buys: short runs that leave one out, judged on the development split.
+"""What each ingredient of a training buys: the trained network goes on for a while without it.
 
-Short runs say which way an ingredient pulls, not how good the shipped model is.
+All variants start from the run's own checkpoint, with the same seed, steps and learning rate, and are judged on
+the development split. That says what leaving an ingredient out undoes, not how a network would be that never had
+it: from scratch, runs short enough to repeat do not learn lesions at all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,48 +14,56 @@ from volumetry.learn.bank import Bank, build_bank
 from volumetry.learn.development import pooled_dice
 from volumetry.learn.package import ABLATIONS_TABLE, as_toml
 from volumetry.learn.recipe import TrainConfig, load_recipe
-from volumetry.learn.train import new_state, prepare, steps
+from volumetry.learn.samples import Sample
+from volumetry.learn.train import CHECKPOINT, load_checkpoint, new_state, prepare, steps
 
-BATCH = 8
 Change = dict[str, dict[str, Any]]
+NO_WINDOW = "without the lung window"
 ABLATIONS: dict[str, Change] = {
     "everything": {},
-    "without the lung window": {"input": {"inputs": ("enhanced",)}},
+    NO_WINDOW: {"augment": {"only_enhanced": 1.0, "only_window": 0.0}},
     "without drawn lesions": {"data": {"synthetic_share": 0.0}},
     "without scans free of disease": {"data": {"scan_share": 0.0}},
 }
+LEARNING_RATE = 5e-4
 
 
 def ablate(
     config_path: Path,
     out: Path,
     data: Path | None = None,
-    run_steps: int = 700,
+    run_steps: int = 250,
     report: Callable[[str, dict[str, float]], None] = lambda name, figures: None,
 ) -> dict[str, Any]:
-    """Train each variant for `run_steps` from the same seed and write pooled Dice on held-out slices.
+    """Go on from a run's checkpoint with each variant and write pooled Dice on held-out slices.
 
-    The table goes beside the run's checkpoint, from where packaging takes it onto the card.
+    The table goes beside the checkpoint, from where packaging takes it onto the card.
 
     Parameters
     ----------
+    out
+        Where the run lies, as for `train`.
     report
         Called with each variant's name and figures.
+
+    Raises
+    ------
+    OutputError
+        If the checkpoint belongs to another configuration.
     """
     config = load_recipe(config_path)
-    short = {"steps": run_steps, "warmup_steps": min(50, run_steps // 4), "ema_decay": 0.98}
-    short["batch"] = min(BATCH, config.schedule.batch)
+    run = out / f"{config.model.name}-{config.model.version}-run"
+    short = {"steps": run_steps, "warmup_steps": run_steps // 5, "learning_rate": LEARNING_RATE, "ema_decay": 0.98}
     base = _changed(config, {"schedule": short})
     prepare(base.schedule)
     bank = build_bank(base, data or Path(config.data.root))
-    table: dict[str, Any] = {"steps": run_steps, "batch": base.schedule.batch}
+    table: dict[str, Any] = {"steps": run_steps, "learning_rate": LEARNING_RATE}
     for name, change in ABLATIONS.items():
-        variant = _changed(base, change)
-        table[name] = _run(variant, _mixed(bank, variant))
+        judged = [replace(s, window_ji=None) for s in bank.held_out if s.enhanced_ji is not None]
+        samples: Sequence[Sample] = judged if name == NO_WINDOW else bank.held_out
+        table[name] = _run(config, _changed(base, change), run / CHECKPOINT, bank, samples)
         report(name, table[name])
-        folder = out / f"{config.model.name}-{config.model.version}-run"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ABLATIONS_TABLE).write_text(as_toml(table), "utf-8")
+        (run / ABLATIONS_TABLE).write_text(as_toml(table), "utf-8")
     return table
 
 
@@ -63,17 +74,21 @@ def _changed(config: TrainConfig, change: Change) -> TrainConfig:
     return TrainConfig.model_validate(settings)
 
 
+def _run(
+    config: TrainConfig, variant: TrainConfig, checkpoint: Path, bank: Bank, judged: Sequence[Sample]
+) -> dict[str, float]:
+    trained, state = new_state(config, "cpu"), new_state(variant, "cpu")
+    load_checkpoint(checkpoint, trained, config.sha256)
+    state.network.load_state_dict(trained.average.state_dict())
+    state.average.load_state_dict(trained.average.state_dict())
+    for _ in steps(variant, _mixed(bank, variant), state, "cpu"):
+        pass
+    found = pooled_dice(state.average, judged, variant.input_recipe, "cpu")
+    return {name: round(value, 4) for name, value in found.items()}
+
+
 def _mixed(bank: Bank, config: TrainConfig) -> Bank:
     """The same samples in this variant's proportions."""
-    data = config.data
-    wanted = {"scan": data.scan_share, "synthetic": data.synthetic_share}
+    wanted = {"scan": config.data.scan_share, "synthetic": config.data.synthetic_share}
     shares = {kind: wanted.get(kind, share) for kind, share in bank.shares.items()}
     return Bank(bank.training, bank.held_out, shares)
-
-
-def _run(config: TrainConfig, bank: Bank) -> dict[str, float]:
-    state = new_state(config, "cpu")
-    for _ in steps(config, bank, state, "cpu"):
-        pass
-    found = pooled_dice(state.average, bank.held_out, config.input_recipe, "cpu")
-    return {name: round(value, 4) for name, value in found.items()}
