@@ -220,6 +220,7 @@ def test_every_decidable_code_has_an_entry() -> None:
     """Codes that a series on disk can earn without a model; the others belong to the run or to the anatomy."""
     of_the_run = {"INPUT_CHANGED", "MANIFEST_MISMATCH", "WORKER_DIED", "TIMEOUT", "MEMORY_LIMIT", "INTERNAL_ERROR"}
     of_the_anatomy = {
+        "HU_NOT_MEASURED",
         "NO_LUNGS_FOUND",
         "LUNG_TRUNCATED_APEX",
         "LUNG_TRUNCATED_BASE",

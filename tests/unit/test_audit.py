@@ -3,10 +3,12 @@
 import hashlib
 import itertools
 import json
+import os
+import signal
 
 import pytest
 
-from volumetry.batch.audit import START, Audit, chain_faults
+from volumetry.batch.audit import NAME, START, Audit, chain_faults, entries
 
 
 @pytest.fixture
@@ -72,3 +74,26 @@ def test_opening_a_log_changes_nothing(log):
     log.write_bytes(torn)
     Audit.opened(log.parent)
     assert log.read_bytes() == torn
+
+
+def test_a_signal_in_the_middle_of_an_entry_waits_for_its_end(tmp_path, monkeypatch):
+    """The entry is whole and known, so that the last words of an interrupted run follow from it."""
+    audit = Audit.opened(tmp_path)
+    audit.append("run_begun")
+    real = os.fsync
+
+    def interrupted(descriptor):
+        real(descriptor)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("volumetry.batch.audit.os.fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        audit.append("scan_recorded", scan_id="a", record_sha256="0" * 64)
+    monkeypatch.undo()
+    audit.append("run_stopped", "interrupted")
+    assert chain_faults(tmp_path / NAME) == []
+    assert [entry["action"] for _, entry in entries(tmp_path / NAME)] == [
+        "run_begun",
+        "scan_recorded",
+        "run_stopped",
+    ]

@@ -204,11 +204,15 @@ def test_what_the_card_says_of_training_is_on_each_row(tmp_path: Path, config) -
         [[scan]]
         path = "chest.nii.gz"
         name = "unseen"
+        [[scan]]
+        path = "chest.nii.gz"
+        name = "id001-128x128x64"
     """
     segmenter = ByHu()
-    segmenter.model = _Model(_Card({"scan": ["seen"], "synthetic": ["seen"]}, {"split": {"scans": "every other"}}))
+    cases = {"scan": ["seen"], "synthetic": ["seen"], "masked": ["id001"]}
+    segmenter.model = _Model(_Card(cases, {"split": {"scans": "every other"}}))
     rows = evaluate_scans(_listed(tmp_path, text), segmenter, config)["scans"]
-    assert [row["learned_from_as"] for row in rows] == [["scan", "synthetic"], []]
+    assert [row["learned_from_as"] for row in rows] == [["scan", "synthetic"], [], ["masked"]]
     assert rows[0]["split"] == "every other"
 
 

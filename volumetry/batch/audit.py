@@ -10,7 +10,10 @@ import hashlib
 import json
 import os
 import pwd
+import signal
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,9 +118,13 @@ class Audit:
         return audit
 
     def append(self, action: str, reason: str = "", **facts: Any) -> Entry:  # noqa: ANN401  JSON values
-        """Add an entry and wait until it is on the disk; raises OutputError if it cannot be written."""
+        """Add an entry and wait until it is on the disk; raises OutputError if it cannot be written.
+
+        A signal that would end the run waits until then: half-way, the next entry would not follow from this one.
+        """
         try:
-            return self._write(action, reason, facts)
+            with _signals_held():
+                return self._write(action, reason, facts)
         except OSError as wrong:
             raise OutputError(f"cannot write {NAME}: {wrong.strerror}") from wrong
 
@@ -179,6 +186,24 @@ class Audit:
                 if files.get(REPORT) != self.tables.get(REPORT):
                     self.report_shows = {name: sha256 for name, sha256 in files.items() if name != REPORT}
                 self.tables = files
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait till the end of the block; only the main thread can, and is asked to, be ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    ends = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not None]
+    before = {number: signal.signal(number, lambda got, _: held.append(got)) for number in ends}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if held:
+            signal.raise_signal(held[0])
 
 
 def _entry(line: bytes) -> Entry | None:

@@ -160,13 +160,22 @@ def _scan_row(spec: ListedScan, scan: CtScan, found: _Measured, root: Path, conf
 
 
 def _learned_from(segmenter: Segmenter, name: str) -> Row:
-    """How the model used this scan in training, as its card says; None if it has no card."""
+    """How the model used this scan in training, as its card says; None if it has no card.
+
+    A scan's name may go on after the case's: ``id001-128x128x64`` is case ``id001``.
+    """
     model = getattr(segmenter, "model", None)
     if model is None:
         return {"learned_from_as": None}
     cases: Mapping[str, list[str]] = model.card.training_cases
-    row: Row = {"learned_from_as": sorted(kind for kind, names in cases.items() if name in names)}
-    if row["learned_from_as"]:
+    row: Row = {
+        "learned_from_as": sorted(
+            kind
+            for kind, names in cases.items()
+            if any(name == known or name.startswith(f"{known}-") for known in names)
+        )
+    }
+    if "scan" in row["learned_from_as"]:
         row["split"] = model.card.story.get("split", {}).get("scans", "the card does not say which slices")
     return row
 
