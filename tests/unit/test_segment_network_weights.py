@@ -11,7 +11,7 @@ from safetensors.torch import save
 from volumetry.errors import ModelError
 from volumetry.resources import shipped
 from volumetry.segment import weights
-from volumetry.segment.weights import build_network, fused, find_model, load_model, verify_probe
+from volumetry.segment.weights import build_network, find_model, fused, load_model, verify_probe
 
 CARD = """
 name = "tiny"

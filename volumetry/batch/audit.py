@@ -190,7 +190,7 @@ class Audit:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait till the end of the block; only the main thread can, and is asked to, be ended."""
+    """Let SIGINT and SIGTERM wait for the end of the block; they only ever reach the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
