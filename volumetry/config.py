@@ -6,16 +6,15 @@ key stops the run. The digest of the resolved settings is in every result.
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from volumetry.codes import CATALOGUE, Outcome
-from volumetry.errors import ConfigError
 from volumetry.resources import shipped
+from volumetry.toml_file import read_table, validated
 
 Share = Field(gt=0, lt=1)
 
@@ -101,7 +100,7 @@ class Segment(_Section):
 
     model: str
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["auto", "fp32", "bf16"]
     batch_slices: int = Field(gt=0)
     lung_probability: float = Share
     lesion_probability: float = Share
@@ -111,7 +110,7 @@ class Segment(_Section):
 class IntervalSettings(_Section):
     """What is moved, and by how much, to see how far the shares move."""
 
-    every_slices: int = Field(ge=0)
+    slices: int = Field(ge=0)
     threshold_step: float = Share
     hu_offset: float = Field(gt=0)
     boundary_mm: float = Field(ge=0)
@@ -137,6 +136,9 @@ class Tidy(_Section):
     rim_reach_mm: float = Field(gt=0)
     rim_mm: float = Field(gt=0)
     fragment_distance_mm: float = Field(ge=0)
+    dome_height_mm: float = Field(ge=0)
+    dome_flatness: float = Field(ge=1)
+    dome_rest_share: float = Share
     joined_share: float = Share
     side_marker_mm: float = Field(gt=0)
 
@@ -292,25 +294,14 @@ def load_config(*files: Path, overrides: Mapping[str, Any] | None = None) -> Con
     for path in (Path("default"), *files):
         merged = merged_settings(merged, read_toml(path))
     merged = merged_settings(merged, overrides or {})
-    try:
-        return Config.model_validate(merged)
-    except ValidationError as wrong:
-        first = wrong.errors(include_url=False, include_context=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        names = ", ".join(path.name for path in files) or "default.toml"
-        raise ConfigError(f"{names}: {key}: {first['msg']}") from wrong
+    return validated(merged, Config, called=", ".join(path.name for path in files) or "default.toml")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """A settings file, or a shipped one by its bare name; raises ConfigError if it cannot be read."""
     by_name = shipped("configs") / f"{path}.toml"
     source = by_name if path.parent == Path() and not path.suffix and by_name.is_file() else path
-    try:
-        return tomllib.loads(source.read_text("utf-8"))
-    except OSError as wrong:
-        raise ConfigError(f"cannot read the configuration {path}: {wrong.strerror}") from wrong
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
-        raise ConfigError(f"{path.name} is not valid TOML: {wrong}") from wrong
+    return read_table(source, called=f"the configuration {path.name}")
 
 
 def merged_settings(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

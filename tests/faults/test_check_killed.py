@@ -54,6 +54,32 @@ def test_killed_at_any_moment_and_started_again_nothing_is_half(start, small_sca
     assert finished(start("check", small_scan, "--out", out))[0] == 0
     assert unfinished_or_whole(out)
     assert numbers_of(out) == reference
+    assert _hidden(out) == []
+
+
+KILLED_AT_ITS_FIRST_FILE = """
+import os, signal, sys
+import volumetry.deliver.files as files
+files.os = type("System", (), {**vars(os), "replace": lambda *_: os.kill(os.getpid(), signal.SIGKILL)})
+exec(open(sys.argv.pop(1)).read())
+"""
+
+
+def test_what_a_killed_run_left_is_gone_after_the_next(start, small_scan, stand_in, tmp_path):
+    """Killed with a file written whole, but still under its hidden name."""
+    script, out = tmp_path / "killed.py", tmp_path / "out"
+    script.write_text(KILLED_AT_ITS_FIRST_FILE, "utf-8")
+    command = [sys.executable, str(script), str(stand_in), "check", str(small_scan), "--out", str(out)]
+    ended = subprocess.run(command, capture_output=True, text=True)  # noqa: S603  our own script
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert len(_hidden(out)) == 1
+    assert finished(start("check", small_scan, "--out", out))[0] == 0
+    assert _hidden(out) == []
+    assert unfinished_or_whole(out)
+
+
+def _hidden(out: Path) -> list[str]:
+    return [path.name for path in out.rglob(".*")]
 
 
 def _interruptible() -> None:
@@ -141,6 +167,7 @@ def test_an_injected_fault_of_each_call_leaves_no_half_file(tmp_path, call, faul
         unfinished_or_whole(out)
         again = subprocess.run([*python, str(script), str(out)], capture_output=True, text=True)  # noqa: S603  our own script
         assert again.returncode == 0, again.stderr
+        assert _hidden(out) == []
         assert unfinished_or_whole(out)
         assert json.loads((out / "result.json").read_text("utf-8"))["code"] == "NOT_CT"
     assert any(ended.values()), f"no run was hit: {ended}"

@@ -345,7 +345,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_any_work(batch, line, m
         raise OSError(errno.EROFS, "Read-only file system")
 
     batch.out.mkdir()
-    monkeypatch.setattr("volumetry.deliver.files.Path.touch", refuse)
+    monkeypatch.setattr("volumetry.deliver.files.unfinished_file", refuse)
     with pytest.raises(OutputError, match="Read-only"):
         batch()
     assert line.read == []

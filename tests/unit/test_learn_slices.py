@@ -57,7 +57,9 @@ def test_webp_and_palettes_keep_their_label_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda f: (f / "dataset.toml").unlink(), "no usable dataset.toml"),
+        (lambda f: (f / "dataset.toml").unlink(), "cannot read .*dataset.toml: No such file"),
+        (lambda f: (f / "dataset.toml").write_text('name = "x"'), "dataset.toml: labels: Field required"),
+        (lambda f: (f / "dataset.toml").write_text("[labels"), "dataset.toml is not valid TOML"),
         (lambda f: (f / "dataset.toml").write_text('name = "x"\n[labels]\n1 = "tumour"\n'), "tumour"),
         (lambda f: (f / "labels" / "a.png").unlink(), "1 images have no label, the first is a"),
         (lambda f: (f / "labels" / "a.png").write_bytes(b"no picture"), "not a readable picture"),

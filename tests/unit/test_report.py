@@ -177,6 +177,8 @@ def test_the_sentence_says_which_lung(case):
     document["sides"]["left"]["lesion"] = 0.2 * document["sides"]["left"]["lung"]
     document["sides"]["right"]["lesion"] = 0.05 * document["sides"]["right"]["lung"]
     assert "the left lung more (20.0 %) than the right (5.0 %)" in words.sentence(document)
+    document["flags"] = [*document["flags"], {"code": "SIDE_CONFLICT"}]
+    assert "left" not in words.sentence(document)  # a side that cannot be trusted is not named
 
 
 def test_traces_are_not_written_as_nothing():

@@ -3,9 +3,9 @@
 import contextlib
 import hashlib
 import os
-import secrets
 from pathlib import Path
 
+from volumetry.deliver.unfinished import sweep, unfinished_file
 from volumetry.errors import OutputError
 
 
@@ -24,24 +24,21 @@ def write_whole(path: Path, content: bytes) -> str:
     OutputError
         Naming the file and the system's reason; nothing half-written stays behind.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        with unfinished_file(path) as (temporary, descriptor):
+            with os.fdopen(descriptor, "wb", closefd=False) as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, path)
     except OSError as wrong:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
     _sync_folder(path.parent)
     return hashlib.sha256(content).hexdigest()
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder and prove that it can be written, before any work is done for it.
+    """Make the folder, prove before any work that it can be written, and clear up after killed runs.
 
     Raises
     ------
@@ -50,11 +47,11 @@ def prepare_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        probe = folder / f".{secrets.token_hex(4)}.probe"
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        with unfinished_file(folder / "probe"):
+            pass
     except OSError as wrong:
         raise OutputError(f"cannot write into the output folder: {wrong.strerror}") from wrong
+    sweep(folder)
 
 
 def set_aside(folder: Path, names: tuple[str, ...]) -> None:

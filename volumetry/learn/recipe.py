@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from volumetry.errors import ConfigError
 from volumetry.segment.preprocess import InputRecipe
 from volumetry.segment.weights import PictureSettings
+from volumetry.toml_file import load_toml
 
 
 class _Section(BaseModel):
@@ -30,14 +29,21 @@ class Model(_Section):
     remark: str = ""
 
 
+class Round(_Section):
+    """Some steps with a learning rate that warms up and falls to nothing."""
+
+    steps: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    dense_share: float = Field(default=0.0, ge=0)
+
+
 class Schedule(_Section):
     """How long and how fast."""
 
     seed: int = Field(ge=0)
-    steps: int = Field(gt=0)
+    rounds: tuple[Round, ...] = Field(min_length=1)
     batch: int = Field(gt=0)
     crop_px: int = Field(gt=0)
-    learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     warmup_steps: int = Field(ge=0)
     ema_decay: float = Field(ge=0, lt=1)
@@ -46,6 +52,19 @@ class Schedule(_Section):
     validate_every: int = Field(gt=0)
     precision: Literal["fp32", "bf16"]
     threads: int = Field(gt=0)
+
+    @property
+    def steps(self) -> int:
+        """Of all rounds."""
+        return sum(part.steps for part in self.rounds)
+
+    def round_of(self, step: int) -> tuple[Round, int]:
+        """The round that `step` (from 0) belongs to, and its place in it; after the end, the last one."""
+        for part in self.rounds[:-1]:
+            if step < part.steps:
+                return part, step
+            step -= part.steps
+        return self.rounds[-1], step
 
 
 class Loss(_Section):
@@ -121,6 +140,7 @@ class Data(_Section):
     phantom_share: float = Field(ge=0)
     phantom_slices: int = Field(ge=0)
     synthetic_volumes: int = Field(ge=0)
+    dense_volumes: int = Field(default=0, ge=0)
     held_out_block_slices: int = Field(gt=0)
     slices: tuple[Slices, ...] = ()
     scans: tuple[Scan, ...] = ()
@@ -171,13 +191,4 @@ def load_recipe(path: Path) -> TrainConfig:
     ConfigError
         If the file is missing or not TOML, or a key is unknown, missing or out of range.
     """
-    try:
-        return TrainConfig.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except OSError as wrong:
-        raise ConfigError(f"cannot read the training configuration {path.name}: {wrong.strerror}") from wrong
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
-        raise ConfigError(f"{path.name} is not valid TOML: {wrong}") from wrong
-    except ValidationError as wrong:
-        first = wrong.errors(include_url=False, include_context=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path.name}: {key}: {first['msg']}") from wrong
+    return load_toml(path, TrainConfig, hint="Compare the file with configs/train-lesion2d.toml.")

@@ -23,18 +23,18 @@
     seed = 1
 """
 
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from volumetry.config import Config
 from volumetry.domain import CtScan, Grid, SeriesInfo
-from volumetry.errors import ConfigError, InputError
+from volumetry.errors import InputError
 from volumetry.scan import read_scan
+from volumetry.toml_file import load_toml
 
 HU_RANGE = (-1024.0, 3071.0)
 """What 12 bits hold; resampling rings beyond it."""
@@ -92,16 +92,7 @@ def read_scan_list(path: Path) -> ScanList:
     ConfigError
         If it is missing or not TOML, or a key is unknown or out of range.
     """
-    try:
-        return ScanList.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except OSError as wrong:
-        raise ConfigError(f"cannot read the list of scans {path.name}: {wrong.strerror}") from wrong
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
-        raise ConfigError(f"{path.name} is not valid TOML: {wrong}") from wrong
-    except ValidationError as wrong:
-        first = wrong.errors(include_url=False, include_context=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path.name}: {key}: {first['msg']}") from wrong
+    return load_toml(path, ScanList, hint="The README shows what a list says of each scan.")
 
 
 def read_listed(path: Path, config: Config) -> CtScan:

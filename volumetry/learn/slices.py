@@ -1,6 +1,5 @@
 """Folders of labelled 8-bit slices: ``images/``, ``labels/`` of the same names, ``dataset.toml``."""
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from pydantic import BaseModel
 
 from volumetry.errors import InputError
 from volumetry.learn.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION, SOME_LUNG, Truth
+from volumetry.toml_file import load_toml
 
 SUFFIXES = (".png", ".webp")
 KNOWN_LABELS = {"lung": AERATED, "lesion": SOME_LESION, "ground_glass": GROUND_GLASS, "solid": SOLID}
 HINT = "The folder needs images/, labels/ with the same names, and dataset.toml; see README."
+
+
+class _Description(BaseModel):
+    """What ``dataset.toml`` must say; whatever else it says is for people."""
+
+    name: str
+    labels: dict[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +92,9 @@ def open_slices(folder: Path) -> SliceFolder:
     InputError
         If the description is missing or wrong, or an image has no label.
     """
-    try:
-        description = tomllib.loads((folder / "dataset.toml").read_text("utf-8"))
-        labels = {int(value): str(meaning) for value, meaning in description["labels"].items()}
-        name = str(description["name"])
-    except (OSError, tomllib.TOMLDecodeError, KeyError, ValueError, AttributeError) as wrong:
-        raise InputError(f"{folder.name}: no usable dataset.toml ({type(wrong).__name__})", hint=HINT) from wrong
+    file = folder / "dataset.toml"
+    described = load_toml(file, _Description, called=f"{folder.name}/{file.name}", stop=InputError, hint=HINT)
+    labels = described.labels
     unknown = sorted(set(labels.values()) - set(KNOWN_LABELS))
     if unknown or not labels or not all(0 < value < 256 for value in labels):
         raise InputError(
@@ -101,7 +106,7 @@ def open_slices(folder: Path) -> SliceFolder:
     lonely = sorted(set(images) - set(masks))
     if lonely:
         raise InputError(f"{folder.name}: {len(lonely)} images have no label, the first is {lonely[0]}", hint=HINT)
-    return SliceFolder(name, labels, tuple((images[stem], masks[stem]) for stem in sorted(images)))
+    return SliceFolder(described.name, labels, tuple((images[stem], masks[stem]) for stem in sorted(images)))
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

@@ -9,6 +9,7 @@ from volumetry.codes import Outcome
 from volumetry.config import Config, Quality
 from volumetry.domain import CtScan, Finding, Grid, Measurement, Tissue, TissueMap
 from volumetry.quality.dense_tissue import dense_tissue_findings
+from volumetry.quality.sides import side_findings
 
 _TREND_MM = 10.0
 """Depth from the cut over which the change of the lung's cross-section is read."""
@@ -27,6 +28,7 @@ def lung_findings(tissue: TissueMap, scan: CtScan, measurement: Measurement, con
     found = [*_plausibility(measurement, config), *_aerated_hu(tissue, scan, config)]
     found += _truncated_ends(tissue, lung_ml, config)
     found += _truncated_field(tissue, scan, config)
+    found += side_findings(tissue, scan, config)
     found += _dropped(tissue, config)
     found += dense_tissue_findings(tissue, scan, config)
     return found

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,6 +22,7 @@ from volumetry.deliver.files import prepare_folder, write_whole
 from volumetry.deliver.nifti import mask_bytes
 from volumetry.deliver.report import write_report
 from volumetry.deliver.result import as_json
+from volumetry.deliver.unfinished import unfinished_folder
 from volumetry.domain import (
     CtScan,
     Finding,
@@ -222,34 +222,31 @@ def _write(
 ) -> Path:
     """All files into a hidden folder, which then takes its number: a correction is whole or not there."""
     prepare_folder(parent)
-    hidden = parent / f".{os.getpid()}.part"
     try:
-        hidden.mkdir(mode=0o700)
-        files = {"mask.nii.gz": write_whole(hidden / "mask.nii.gz", mask_bytes(delivered))}
-        files["result.json"] = write_whole(hidden / "result.json", as_json(document))
-        page = write_report(document, hidden, settings, delivered, source.scan if source.has_hu else None)
-        files["report.html"] = sha256_of(page)
-        if dicom is not None and source.folder is not None:
-            written = write_seg_and_sr(document, delivered, source.folder, hidden, settings, dicom)
-            files |= {name: sha256_of(path) for name, path in written.items()}
-        record = {
-            "scan_id": document["scan_id"],
-            "status": document["status"],
-            "corrected_by": document["corrected_by"],
-            "corrected_from": document["corrected_from"],
-            "edited_file_sha256": document["edited_file_sha256"],
-            "software_version": __version__,
-            "config": settings.model_dump(mode="json"),
-            "config_sha256": settings.sha256,
-            "files_sha256": files,
-            "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        write_whole(hidden / "run.json", (json.dumps(record, indent=2, sort_keys=True) + "\n").encode("utf-8"))
-        return _numbered(hidden, parent)
+        with unfinished_folder(parent) as hidden:
+            files = {"mask.nii.gz": write_whole(hidden / "mask.nii.gz", mask_bytes(delivered))}
+            files["result.json"] = write_whole(hidden / "result.json", as_json(document))
+            page = write_report(document, hidden, settings, delivered, source.scan if source.has_hu else None)
+            files["report.html"] = sha256_of(page)
+            if dicom is not None and source.folder is not None:
+                written = write_seg_and_sr(document, delivered, source.folder, hidden, settings, dicom)
+                files |= {name: sha256_of(path) for name, path in written.items()}
+            record = {
+                "scan_id": document["scan_id"],
+                "status": document["status"],
+                "corrected_by": document["corrected_by"],
+                "corrected_from": document["corrected_from"],
+                "edited_file_sha256": document["edited_file_sha256"],
+                "software_version": __version__,
+                "config": settings.model_dump(mode="json"),
+                "config_sha256": settings.sha256,
+                "files_sha256": files,
+                "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            write_whole(hidden / "run.json", (json.dumps(record, indent=2, sort_keys=True) + "\n").encode("utf-8"))
+            return _numbered(hidden, parent)
     except OSError as wrong:
         raise OutputError(f"cannot write the correction: {wrong.strerror}") from wrong
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _numbered(hidden: Path, parent: Path) -> Path:

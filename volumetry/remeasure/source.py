@@ -29,6 +29,8 @@ _OFF_MM = 0.01
 _SAMPLED = 4
 _SLAB_MM = 4.0
 """Half of it is more than the 2.5 mm steps in which the outline of a body is looked at."""
+_OF_MASK_AND_CT = frozenset({"DENSE_TISSUE_OUTSIDE_LUNG", "SIDE_CONFLICT"})
+"""Codes that mask and CT decide together: with the CT at hand the edited mask is judged anew."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,8 +110,7 @@ def _from_nifti(automatic: Automatic, path: Path, settings: Config) -> Source:
             "this CT does not give the automatic result's Hounsfield figures on the automatic mask",
             hint="Give the folder that was given to `volumetry check`.",
         )
-    # With the CT at hand the tissue beside the edited mask is looked at anew.
-    kept = tuple(found for found in automatic.findings_of_the_scan if found.code != "DENSE_TISSUE_OUTSIDE_LUNG")
+    kept = tuple(found for found in automatic.findings_of_the_scan if found.code not in _OF_MASK_AND_CT)
     return Source(scan, scan, kept, True)
 
 

@@ -5,7 +5,6 @@ name from the list below.
 """
 
 import hashlib
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from monai.networks.blocks import Convolution
 from monai.networks.nets import UNet
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import nn
@@ -23,6 +22,7 @@ from volumetry.domain import SHARES
 from volumetry.errors import ModelError
 from volumetry.resources import shipped
 from volumetry.segment.preprocess import InputRecipe, PictureKind
+from volumetry.toml_file import load_toml
 
 CARD = "card.toml"
 PROBE_TOLERANCE = 1e-3
@@ -216,16 +216,7 @@ def read_card(folder: Path) -> Card:
     ModelError
         If it is missing, not TOML, or lacks what is needed to build the network.
     """
-    try:
-        return Card.model_validate(tomllib.loads((folder / CARD).read_text("utf-8")))
-    except OSError as wrong:
-        raise ModelError(f"{folder.name}: cannot read its {CARD}: {wrong.strerror}") from wrong
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
-        raise ModelError(f"{folder.name}: {CARD} is not valid TOML") from wrong
-    except ValidationError as wrong:
-        first = wrong.errors(include_url=False, include_context=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{folder.name}: {CARD}: {key}: {first['msg']}") from wrong
+    return load_toml(folder / CARD, Card, called=f"{folder.name}: {CARD}", stop=ModelError)
 
 
 def verified_bytes(folder: Path, stored: StoredFile) -> bytes:

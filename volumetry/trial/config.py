@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from volumetry.config import merged_settings, read_toml  # one way to lay a settings file over another
-from volumetry.errors import ConfigError
+from volumetry.toml_file import validated
 
 Grade = Literal["A", "B", "C"]
 MeasureName = Literal["lesion", "solid", "ground_glass"]
@@ -185,12 +185,5 @@ def load_trial_config(*files: Path) -> TrialConfig:
     merged: dict[str, Any] = {}
     for path in (Path("trial"), *files):
         merged = merged_settings(merged, read_toml(path))
-    try:
-        return TrialConfig.model_validate(merged)
-    except ValidationError as wrong:
-        first = wrong.errors(include_url=False, include_context=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        names = ", ".join(path.name for path in files) or "trial.toml"
-        raise ConfigError(
-            f"{names}: {key}: {first['msg']}", hint="Compare the file with configs/trial.toml."
-        ) from wrong
+    names = ", ".join(path.name for path in files) or "trial.toml"
+    return validated(merged, TrialConfig, called=names, hint="Compare the file with configs/trial.toml.")

@@ -1,7 +1,10 @@
 """The page where a scan is dropped, and `serve`, which runs it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +58,32 @@ def serve(  # noqa: PLR0913  the command's own options
     if keep is not None:
         prepare_folder(keep)
     jobs = Jobs(segmenter, config, UploadLimits(), on_delivered, keep)
-    run_and_open(LocalServer(drop_in_app(jobs), port), say, open_browser)
+    server = LocalServer(drop_in_app(jobs), port)
+    try:
+        with _all_that_is_temporary():
+            run_and_open(server, say, open_browser)
+    except SystemExit as signalled:
+        _end_if_at_work(jobs, signalled.code)
+        raise
+    _end_if_at_work(jobs, 0)
+
+
+def _end_if_at_work(jobs: Jobs, exit_code: str | int | None) -> None:
+    """End the process if a scan's thread is deep in a library: an orderly end would wait for it, or crash."""
+    if jobs.at_work:
+        os._exit(exit_code if isinstance(exit_code, int) else 1)
+
+
+@contextmanager
+def _all_that_is_temporary() -> Iterator[None]:
+    """One folder for whatever this process, or a library in it, puts aside of a scan; it goes with the server."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="volumetry-", ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def drop_in_app(jobs: Jobs) -> FastAPI:
@@ -131,6 +159,9 @@ async def _received(jobs: Jobs, job_id: str, receiving: Awaitable[None]) -> Resp
         return Response(status_code=413, headers={"connection": "close"})
     except ClientDisconnect:
         jobs.remove(job_id)
+    except asyncio.CancelledError:  # the server ends while this upload stands still
+        jobs.remove(job_id)
+        return Response(status_code=503, headers={"connection": "close"})
     return Response(status_code=204)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from volumetry.codes import CATALOGUE
 from volumetry.config import Config
 from volumetry.deliver import as_document, deliver
+from volumetry.deliver.files import prepare_folder
+from volumetry.deliver.unfinished import unfinished_folder
 from volumetry.domain import Segmenter
 from volumetry.errors import UsageError, VolumetryError
 from volumetry.pipeline import STAGES, Analysis, analyse_scan, failure_of
@@ -25,8 +27,8 @@ SCAN_ID = "dropped-scan"
 OnDelivered = Callable[[dict[str, Any], Analysis, Path, Path], object]
 """Called with result.json, the analysis, the scan's folder and the result's folder, to write more into it."""
 
-_PATIENCE_S = 5.0
-"""A scan at hand when the server ends is given up; its thread ends with the process."""
+_PATIENCE_S = 2.0
+"""A scan at hand when the server ends is given up; deep in a library, its thread may only end with the process."""
 _MOST_WAITING = 20
 _MOST_KEPT_IN_MEMORY = 4
 
@@ -86,6 +88,8 @@ class Jobs:
     _private: Path | None = None
     _worker: threading.Thread | None = None
     _closing: bool = False
+    _making: Path | None = None
+    _naming: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
         """Make the private folder and begin to measure what comes."""
@@ -93,12 +97,20 @@ class Jobs:
         self._worker = threading.Thread(target=self._work, name="volumetry-jobs", daemon=True)
         self._worker.start()
 
+    @property
+    def at_work(self) -> bool:
+        """Whether a scan is still being measured, also after `close`."""
+        return self._worker is not None and self._worker.is_alive()
+
     def close(self) -> None:
-        """Stop measuring; nothing of a patient stays on the disk but what was asked for."""
+        """Stop measuring; nothing of a patient stays on the disk but results that were asked for and are whole."""
         self._closing = True
         self._queue.put(None)
         if self._worker is not None:
             self._worker.join(_PATIENCE_S)
+        with self._naming:  # from here on no result gets its name any more
+            if self._making is not None:
+                shutil.rmtree(self._making, ignore_errors=True)
         if self._private is not None:
             shutil.rmtree(self._private, ignore_errors=True)
 
@@ -168,11 +180,7 @@ class Jobs:
                 scan, self.segmenter, self.config, SCAN_ID, lambda stage: self._enter(job, stage)
             )
             self._enter(job, "deliver")
-            document = deliver(analysis.result, analysis.tissue, self.config, job.result)
-            self.on_delivered(document, analysis, scan, job.result)
-            report = job.result / "report.html"
-            job.case = case_of(analysis, report.read_bytes() if report.is_file() else None)
-            job.document, job.state = document, "done"
+            self._deliver(job, analysis, scan)
         except VolumetryError as stop:
             job.document = as_document(failure_of(stop, SCAN_ID))
             job.stop, job.state = _as_stop(stop), "stopped"
@@ -187,6 +195,19 @@ class Jobs:
             job.state = "stopped"
         finally:
             job.upload.remove()
+
+    def _deliver(self, job: Job, analysis: Analysis, scan: Path) -> None:
+        """Write the result under a hidden name; it gets its own when everything is in it."""
+        prepare_folder(job.result.parent)
+        with unfinished_folder(job.result.parent) as self._making:
+            document = deliver(analysis.result, analysis.tissue, self.config, self._making)
+            self.on_delivered(document, analysis, scan, self._making)
+            report = self._making / "report.html"
+            case = case_of(analysis, report.read_bytes() if report.is_file() else None)
+            with self._naming:
+                self._enter(job, "deliver")
+                self._making.rename(job.result)
+        job.case, job.document, job.state = case, document, "done"
 
     def _enter(self, job: Job, stage: str) -> None:
         if self._closing:

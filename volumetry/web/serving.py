@@ -13,6 +13,8 @@ from volumetry.errors import UsageError
 from volumetry.web.guard import ENTER, Guard
 
 LOOPBACK = "127.0.0.1"
+_PATIENCE_S = 2
+"""What is on the wire when the server ends is given up after so long: an upload, an answer nobody fetches."""
 
 
 class LocalServer:
@@ -47,7 +49,14 @@ class LocalServer:
         self.address = f"http://{LOOPBACK}:{self.port}/"
         self.link = f"http://{LOOPBACK}:{self.port}{ENTER}?token={guard.token}"
         # No access log: it would hold the token. A body limit stands in every route that reads a body.
-        config = uvicorn.Config(guard, log_level="error", access_log=False, server_header=False, ws="none")
+        config = uvicorn.Config(
+            guard,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=_PATIENCE_S,
+        )
         self._server = uvicorn.Server(config)
         app.post("/stop", status_code=204, response_class=Response)(self.stop)
 
