@@ -20,7 +20,8 @@ STEPS = 6
 SMALL = {
     "channels = [32, 48, 96, 192, 256]": "channels = [4, 8]",
     "residual_units = 2": "residual_units = 1",
-    "steps = 6000": f"steps = {STEPS}",
+    "steps = 6000": f"steps = {STEPS - 2}",
+    "steps = 3500": "steps = 2",
     "batch = 12": "batch = 2",
     "crop_px = 224": "crop_px = 32",
     "checkpoint_every = 100": "checkpoint_every = 2",
@@ -82,7 +83,7 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(recipe: Path, data: Path, 
     assert resumed is not None
     for name in ("model.safetensors", "card.toml"):
         assert (resumed / name).read_bytes() == (unbroken / name).read_bytes()
-    runs = [folder / "lesion2d-0.2.0-run" for folder in (tmp_path / "unbroken", tmp_path / "killed")]
+    runs = [folder / "lesion2d-0.3.0-run" for folder in (tmp_path / "unbroken", tmp_path / "killed")]
     assert (runs[0] / CHECKPOINT).read_bytes() == (runs[1] / CHECKPOINT).read_bytes()
     assert (runs[0] / CURVES).read_text() == (runs[1] / CURVES).read_text()
     assert (runs[1] / "curves.png").stat().st_size > 1000

@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 import torch
 from monai.losses import DiceLoss
+from scipy.ndimage import binary_dilation
 
 from volumetry.errors import ConfigError, InputError
 from volumetry.learn.augment import Drawing
 from volumetry.learn.bank import Bank, infected_by_slice, nearest
+from volumetry.learn.dense import DENSE, dense_volumes, painted
 from volumetry.learn.drawn import drawn_thorax
 from volumetry.learn.lung_truth import threshold_lungs
-from volumetry.learn.recipe import load_recipe
-from volumetry.learn.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION, Sample, Truth
+from volumetry.learn.recipe import Round, load_recipe
+from volumetry.learn.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION, SOME_LUNG, Sample, Truth
 from volumetry.learn.synthesis import Lesions, with_lesions
 from volumetry.learn.train import learning_rate, masked_loss
 from volumetry.resources import shipped
+from volumetry.segment.preprocess import Pictures
 
 RECIPE = load_recipe(shipped("configs") / "train-lesion2d.toml")
 
@@ -158,11 +161,92 @@ def test_where_all_is_known_the_loss_is_entropy_plus_monais_dice() -> None:
 
 
 def test_the_learning_rate_warms_up_and_ends_at_nothing() -> None:
-    plan = RECIPE.schedule.model_copy(update={"steps": 1100, "warmup_steps": 100, "learning_rate": 0.5})
+    rounds = (Round(steps=1100, learning_rate=0.5), Round(steps=500, learning_rate=0.2))
+    plan = RECIPE.schedule.model_copy(update={"rounds": rounds, "warmup_steps": 100})
     assert learning_rate(plan, 49) == pytest.approx(0.25)
     assert learning_rate(plan, 100) == pytest.approx(0.5)
     assert learning_rate(plan, 600) == pytest.approx(0.25)
-    assert learning_rate(plan, 1100) == pytest.approx(0)
+    assert learning_rate(plan, 1099) == pytest.approx(0, abs=1e-5)
+    assert learning_rate(plan, 1149) == pytest.approx(0.1)
+    assert learning_rate(plan, 1400) == pytest.approx(0.1)
+    assert learning_rate(plan, 1600) == pytest.approx(0)
+
+
+def test_each_round_draws_its_own_share_of_dense_lesions() -> None:
+    base = drawing(0)
+    dense = Sample(*(np.full((64, 64), n, np.uint8) for n in (255, 255, int(SOLID))), DENSE, "p", "0")
+    bank = replace(base.bank, training=(*base.bank.training, dense))
+    rounds = (Round(steps=2, learning_rate=1), Round(steps=2, learning_rate=1, dense_share=1000.0))
+    both = replace(base, bank=bank, schedule=base.schedule.model_copy(update={"rounds": rounds}))
+    for step in range(2):
+        for mine, without in zip(both.step(step), base.step(step), strict=True):
+            assert torch.equal(mine, without), "the first round has none"
+    assert all(value[:, 2].any() for value in (both.step(2)[1], both.step(3)[1]))
+    assert not both.step(0)[1][:, 2].any()
+
+
+def test_a_dense_lesion_meets_its_wall_without_a_dark_line() -> None:
+    hu, lung = healthy()
+    edge = binary_dilation(lung) & ~lung
+    hu[edge] = -400
+    in_plane = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], bool)
+    dark = {}
+    for touching in (True, False):
+        plan = Lesions((12, 12), (10.0, 25.0), solid=1, dependent=0, back=0.0, touching=touching)
+        sick, truth = with_lesions(hu, lung, SPACING, np.random.default_rng(1), plan)
+        solid = (truth & Truth.SOLID) > 0
+        beside = edge & binary_dilation(solid, in_plane) & ~binary_dilation(lung & ~solid, iterations=2)
+        assert np.count_nonzero(beside) > 100
+        dark[touching] = np.mean(sick[beside] < -300)
+    assert dark[False] == 1
+    assert dark[True] < 0.1
+
+
+def test_dense_volumes_have_lesions_at_every_wall_and_know_nothing_of_the_rest() -> None:
+    hu, lung = healthy()
+    edge = binary_dilation(lung) & ~lung
+    found = list(dense_volumes(hu, lung, SPACING, 12, np.random.default_rng(0), healthy=False))
+    centres = []
+    for k, sick, truth in found:
+        solid = (truth & Truth.SOLID) > 0
+        assert solid.any()
+        assert set(np.unique(truth).tolist()) <= {0, int(SOME_LUNG), int(SOLID), int(GROUND_GLASS)}
+        assert ((truth & Truth.LUNG > 0) == lung[k]).all()
+        far = edge[k] & ~binary_dilation((truth & Truth.LESION) > 0, iterations=4)
+        np.testing.assert_array_equal(sick[far], hu[k][far])
+        centres.append(np.argwhere(solid).mean(axis=0)[0])
+    assert np.mean(np.array(centres) < 45) == pytest.approx(0.5, abs=0.25), "in front as well as at the back"
+
+
+@pytest.mark.parametrize("window", [True, False])
+def test_a_painted_lesion_has_the_grey_of_its_wall_and_keeps_the_labels_around_it(window: bool) -> None:
+    lung = healthy()[1][12]
+    grey = np.where(lung, 0.15, 0.7).astype(np.float32)
+    truth = np.where(lung, int(SOME_LESION), 0).astype(np.uint8)
+    for seed in range(6):
+        made = painted(Pictures(grey, grey / 2 if window else None), truth, np.random.default_rng(seed))
+        if made is None:
+            continue
+        pictures, new = made
+        lesion = new == int(SOLID)
+        assert lesion.any()
+        assert (lung | ~lesion).all()
+        np.testing.assert_array_equal(new[~lesion], truth[~lesion])
+        assert np.median(pictures.enhanced_ji[lesion]) == pytest.approx(0.7, abs=0.1)
+        if window:
+            assert np.median(pictures.window_ji[lesion]) == pytest.approx(0.35, abs=0.1)
+        else:
+            assert pictures.window_ji is None
+        untouched = lung & ~binary_dilation(lesion, iterations=14)
+        np.testing.assert_array_equal(pictures.enhanced_ji[untouched], grey[untouched])
+        break
+    else:
+        pytest.fail("nothing was painted")
+
+
+def test_nothing_is_painted_where_there_is_no_lung() -> None:
+    empty = np.zeros((64, 64), np.uint8)
+    assert painted(Pictures(empty.astype(np.float32), None), empty, np.random.default_rng(0)) is None
 
 
 def drawing(seed: int) -> Drawing:
@@ -180,7 +264,8 @@ def drawing(seed: int) -> Drawing:
         for kind in "ab"
         for n in range(3)
     )
-    return Drawing(Bank(samples, (), {"a": 0.5, "b": 0.5}), RECIPE.augment, RECIPE.input_recipe, 64, 4, seed)
+    plan = RECIPE.schedule.model_copy(update={"crop_px": 64, "batch": 4, "seed": seed})
+    return Drawing(Bank(samples, (), {"a": 0.5, "b": 0.5}), RECIPE.augment, RECIPE.input_recipe, plan)
 
 
 def test_a_batch_follows_from_seed_and_step_alone() -> None:
@@ -223,7 +308,9 @@ def test_picture_and_truth_are_moved_together() -> None:
 def test_now_and_then_only_one_picture_is_shown() -> None:
     """An absent picture is flat grey, 0 to the network."""
     always = RECIPE.augment.model_copy(update={"only_enhanced": 0.5, "only_window": 0.5})
-    picture, _, _ = replace(drawing(4), augment=always, batch=16).step(0)
+    base = drawing(4)
+    many = base.schedule.model_copy(update={"batch": 16})
+    picture, _, _ = replace(base, augment=always, schedule=many).step(0)
     absent = (picture == 0).flatten(2).all(dim=2)
     assert (absent.sum(dim=1) == 1).all()
     assert absent.any(dim=0).all()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from volumetry.learn.bank import Bank, build_bank
+from volumetry.learn.dense import DENSE
 from volumetry.learn.development import pooled_dice
 from volumetry.learn.package import ABLATIONS_TABLE, as_toml
 from volumetry.learn.recipe import TrainConfig, load_recipe
@@ -22,7 +23,8 @@ NO_WINDOW = "without the lung window"
 ABLATIONS: dict[str, Change] = {
     "everything": {},
     NO_WINDOW: {"augment": {"only_enhanced": 1.0, "only_window": 0.0}},
-    "without drawn lesions": {"data": {"synthetic_share": 0.0}},
+    "without drawn lesions": {"data": {"synthetic_share": 0.0, "dense_volumes": 0}},
+    "without dense lesions at the walls": {"data": {"dense_volumes": 0}},
     "without scans free of disease": {"data": {"scan_share": 0.0}},
 }
 LEARNING_RATE = 5e-4
@@ -53,7 +55,8 @@ def ablate(
     """
     config = load_recipe(config_path)
     run = out / f"{config.model.name}-{config.model.version}-run"
-    short = {"steps": run_steps, "warmup_steps": run_steps // 5, "learning_rate": LEARNING_RATE, "ema_decay": 0.98}
+    last = config.schedule.rounds[-1].model_dump() | {"steps": run_steps, "learning_rate": LEARNING_RATE}
+    short = {"rounds": [last], "warmup_steps": run_steps // 5, "ema_decay": 0.98}
     base = _changed(config, {"schedule": short})
     prepare(base.schedule)
     bank = build_bank(base, data or Path(config.data.root))
@@ -91,4 +94,5 @@ def _mixed(bank: Bank, config: TrainConfig) -> Bank:
     """The same samples in this variant's proportions."""
     wanted = {"scan": config.data.scan_share, "synthetic": config.data.synthetic_share}
     shares = {kind: wanted.get(kind, share) for kind, share in bank.shares.items()}
-    return Bank(bank.training, bank.held_out, shares)
+    training = [sample for sample in bank.training if sample.kind != DENSE or config.data.dense_volumes]
+    return Bank(tuple(training), bank.held_out, shares)

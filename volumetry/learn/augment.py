@@ -1,5 +1,6 @@
 """One batch of a training step: drawn, turned, stretched, blurred; all of it from (seed, step) alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -10,7 +11,8 @@ from skimage.filters import gaussian
 from torch.nn import functional
 
 from volumetry.learn.bank import Bank
-from volumetry.learn.recipe import Augment
+from volumetry.learn.dense import DENSE
+from volumetry.learn.recipe import Augment, Schedule
 from volumetry.learn.samples import Sample, Truth, targets
 from volumetry.segment.preprocess import InputRecipe, PictureKind, Pictures, network_batch
 
@@ -27,25 +29,29 @@ class Drawing:
     bank: Bank
     augment: Augment
     recipe: InputRecipe
-    crop_px: int
-    batch: int
-    seed: int
+    schedule: Schedule
 
     def step(self, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Input (n, inputs, j, i), targets (n, 3, j, i) and where they are known, of step `number`."""
-        rng = np.random.default_rng([self.seed, 2, number])
-        slices, truths = [], np.empty((self.batch, self.crop_px, self.crop_px), np.uint8)
-        for n in range(self.batch):
-            pictures, truths[n] = _moved(self._drawn(rng), self.augment, self.crop_px, rng)
+        rng = np.random.default_rng([self.schedule.seed, 2, number])
+        crop_px, shares = self.schedule.crop_px, self._shares(number)
+        slices, truths = [], np.empty((self.schedule.batch, crop_px, crop_px), np.uint8)
+        for n in range(self.schedule.batch):
+            pictures, truths[n] = _moved(self._drawn(shares, rng), self.augment, crop_px, rng)
             slices.append(_shaded(_some(pictures, self.augment, rng), self.augment, rng))
         value, known = targets(truths)
         batch = network_batch(slices, replace(self.recipe, pad_multiple=1))
         return torch.from_numpy(batch), torch.from_numpy(value), torch.from_numpy(known)
 
-    def _drawn(self, rng: np.random.Generator) -> Sample:
+    def _shares(self, number: int) -> dict[str, float]:
+        """How often each kind is drawn in step `number`."""
+        dense = self.schedule.round_of(number)[0].dense_share
+        return self.bank.shares | ({DENSE: dense} if dense and DENSE in self.bank.piles else {})
+
+    def _drawn(self, shares: Mapping[str, float], rng: np.random.Generator) -> Sample:
         """Kind by its share, a group by the root of its size, then a slice: no long scan outweighs the rest."""
-        kinds = sorted(self.bank.shares)
-        share = np.array([self.bank.shares[kind] for kind in kinds])
+        kinds = sorted(shares)
+        share = np.array([shares[kind] for kind in kinds])
         groups = self.bank.piles[kinds[int(rng.choice(len(kinds), p=share / share.sum()))]]
         size = np.sqrt([len(group) for group in groups])
         group = groups[int(rng.choice(len(groups), p=size / size.sum()))]

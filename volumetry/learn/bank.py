@@ -15,6 +15,7 @@ from skimage.filters import gaussian
 from volumetry.config import load_config
 from volumetry.domain import Grid, Vector
 from volumetry.errors import InputError
+from volumetry.learn.dense import DENSE, dense_volumes, painted
 from volumetry.learn.drawn import drawn_thorax
 from volumetry.learn.lung_truth import threshold_lungs
 from volumetry.learn.recipe import Data, Masked, Scan, Slices, TrainConfig
@@ -81,16 +82,20 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
         for sample, judged in _slices(spec, root, recipe):
             (held_out if judged else training).append(sample)
             shares[sample.kind] = spec.share
+    # Drawn apart, so that nothing else changes with them.
+    apart = np.random.default_rng([config.schedule.seed, 3])
+    if data.dense_volumes:
+        training += [dense for sample in training if (dense := _painted(sample, apart))]
     rng = np.random.default_rng([config.schedule.seed, 1])
     for scan in data.scans:
-        for sample, judged in _scan(scan, root, recipe, data, rng):
+        for sample, judged in _scan(scan, root, recipe, data, (rng, apart)):
             (held_out if judged else training).append(sample)
     for masked in data.masked:
-        training += _masked(masked, root, recipe)
+        training += _masked(masked, root, recipe, data.dense_volumes, apart)
     training += _phantoms(data.phantom_slices, recipe, rng)
     shares |= {"scan": data.scan_share, "synthetic": data.synthetic_share}
     shares |= {"masked": data.masked_share, "phantom": data.phantom_share}
-    present = {sample.kind for sample in training}
+    present = {sample.kind for sample in training} - {DENSE}  # its share belongs to a round
     return Bank(
         tuple(training), tuple(held_out), {kind: share for kind, share in shares.items() if kind in present}
     )
@@ -126,9 +131,10 @@ def nearest(labels_ji: NDArray[np.uint8], shape_ji: tuple[int, int]) -> NDArray[
 
 
 def _scan(
-    spec: Scan, root: Path, recipe: InputRecipe, data: Data, rng: np.random.Generator
+    spec: Scan, root: Path, recipe: InputRecipe, data: Data, rngs: tuple[np.random.Generator, np.random.Generator]
 ) -> Iterator[tuple[Sample, bool]]:
     """Slices without disease: as they are, and with lesions put into them; every other block is held out."""
+    rng, apart = rngs
     scan = read_scan(root / spec.folder, load_config())
     hu_kji, spacing = on_network_grid(scan.hu_kji, scan.grid, recipe)
     lungs = threshold_lungs(hu_kji, spacing)
@@ -158,6 +164,14 @@ def _scan(
                 yield _sample(pictures_of(sick[k], recipe), drawn[k], *name), True
             elif not judged[k] and volume > 0 and lungs[k].any():
                 yield _varied(sick[k], drawn[k], recipe, rng, name), False
+    for n, (k, hu, truth) in enumerate(dense_volumes(hu_kji, lungs, spacing, data.dense_volumes, apart, True)):
+        if not judged[k]:
+            yield _varied(hu, truth, recipe, apart, (DENSE, group, f"{k:04d} {n}")), False
+
+
+def _painted(sample: Sample, rng: np.random.Generator) -> Sample | None:
+    made = painted(sample.pictures, sample.truth_ji, rng)
+    return made and _sample(*made, DENSE, sample.group, sample.name)
 
 
 def _dependent_haze(
@@ -201,7 +215,9 @@ def _varied(
     return _sample(pictures_of(hu_ji, style), truth, *identity)
 
 
-def _masked(spec: Masked, root: Path, recipe: InputRecipe) -> Iterator[Sample]:
+def _masked(
+    spec: Masked, root: Path, recipe: InputRecipe, dense: int, rng: np.random.Generator
+) -> Iterator[Sample]:
     """A volume with a given lung mask: its disease is not known, inside the lung or out of it the truth is."""
     try:
         image, mask = (sitk.ReadImage(str(root / path)) for path in (spec.image, spec.mask))
@@ -214,12 +230,15 @@ def _masked(spec: Masked, root: Path, recipe: InputRecipe) -> Iterator[Sample]:
         tuple(np.array(image.GetDirection()).reshape(3, 3).T[::-1]),
     )
     hu = np.clip(sitk.GetArrayFromImage(image).astype(np.float32), *HU_RANGE)
-    hu_kji, _ = on_network_grid(hu, grid, recipe)
+    hu_kji, spacing = on_network_grid(hu, grid, recipe)
     given, _ = on_network_grid((sitk.GetArrayFromImage(mask) > MASK_LEVEL).astype(np.float32), grid, recipe)
+    lungs = given >= 0.5
+    group = Path(spec.image).name.split("-")[0]
     for k, plane in enumerate(hu_kji):
-        truth = np.where(given[k] >= 0.5, int(SOME_LUNG), 0).astype(np.uint8)
-        group = Path(spec.image).name.split("-")[0]
+        truth = np.where(lungs[k], int(SOME_LUNG), 0).astype(np.uint8)
         yield _sample(pictures_of(plane, recipe), truth, "masked", group, f"{k:04d}")
+    for n, (k, sick, truth) in enumerate(dense_volumes(hu_kji, lungs, spacing, dense, rng, False)):
+        yield _varied(sick, truth, recipe, rng, (DENSE, group, f"{k:04d} {n}"))
 
 
 def _phantoms(count: int, recipe: InputRecipe, rng: np.random.Generator) -> Iterator[Sample]:

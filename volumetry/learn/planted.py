@@ -13,6 +13,7 @@ from scipy import ndimage
 from volumetry.domain import Vector
 from volumetry.errors import InputError
 from volumetry.learn.samples import AERATED, GROUND_GLASS, SOLID
+from volumetry.learn.synthesis import without_rim
 
 RAGGED = 0.2
 """How far the outline leaves a ball, as a share of its radius."""
@@ -20,8 +21,6 @@ GRAIN_PER_RADIUS = 0.3
 BLUR_MM = 0.6
 """Standard deviation of a scanner's blur at the lesion's edge; half-way lies at the edge itself."""
 TEXTURE_HU = 25.0
-RIM_MM = 2.0
-"""How far beyond the lung's mask its blurred edge reaches."""
 SOLID_FROM_HU = -300.0
 """The trial's registered cut between ground glass and solid."""
 
@@ -82,10 +81,7 @@ def with_planted_lesion(
     hu, truth = hu_kji.copy(), np.where(lung_kji, int(AERATED), 0).astype(np.uint8)
     mixed = hu[box] * (1 - share) + level * share
     hu[box] = mixed if plan.solid else np.maximum(hu[box], mixed)
-    # Half-filled voxels between lung and chest wall are no lung here; left dark, they would draw a line around it.
-    away_mm = ndimage.distance_transform_edt(~lesion, sampling=spacing_kji_mm)
-    rim = (away_mm <= RIM_MM) & ~lung_kji[box]
-    hu[box][rim] = np.maximum(hu[box], level)[rim]
+    hu[box] = without_rim(hu[box], lesion, lung_kji[box], spacing_kji_mm, level.astype(np.float32))
     truth[box][lesion] = int(SOLID if plan.solid else GROUND_GLASS)
     return hu, truth
 

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from skimage.filters import gaussian
 
-from volumetry.domain import Vector
+from volumetry.domain import Box, Vector
 from volumetry.learn.samples import AERATED, GROUND_GLASS, SOLID
 
 MIN_LUNG_VOXELS = 400
-Box = tuple[slice, slice, slice]
+RIM_MM = 2.0
+"""How far beyond the lung's mask its blurred edge reaches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,18 @@ class Lesions:
         Share of patches that are dense.
     dependent
         Chance that a dependent part of the lungs is filled as well.
+    back
+        How strongly lesions at the pleura prefer the back; with 0 every wall, the heart and the spine are alike.
+    touching
+        Whether dense lesions meet the wall without the line of half-filled voxels that borders a healthy lung.
     """
 
     count: tuple[int, int] = (1, 5)
     radius_mm: tuple[float, float] = (4.0, 45.0)
     solid: float = 0.45
     dependent: float = 0.15
+    back: float = 2.0
+    touching: bool = False
 
 
 def with_lesions(
@@ -65,7 +73,7 @@ def with_lesions(
     if np.count_nonzero(lung_kji) < MIN_LUNG_VOXELS:
         return hu, truth
     where = np.argwhere(lung_kji)
-    likely = _at_pleura_and_back(lung_kji, where, spacing_kji_mm)
+    likely = _at_pleura_and_back(lung_kji, where, spacing_kji_mm, plan.back)
     for _ in range(int(rng.integers(plan.count[0], plan.count[1] + 1))):
         solid = bool(rng.random() < plan.solid)
         beside = bool(rng.random() < (0.8 if solid else 0.6))
@@ -76,6 +84,9 @@ def with_lesions(
             wide, halo = _patch(lung_kji, centre, radius_mm * rng.uniform(1.15, 1.6), spacing_kji_mm, rng)
             _hazy(hu, truth, wide, halo, rng)
         (_dense if solid else _hazy)(hu, truth, box, share, rng)
+        if solid and plan.touching:
+            level_hu = float(np.median(hu[box][share >= 0.5])) if (share >= 0.5).any() else 0.0
+            hu[box] = without_rim(hu[box], share >= 0.5, lung_kji[box], spacing_kji_mm, level_hu)
     if rng.random() < plan.dependent:
         whole = (slice(None),) * 3
         _dense(hu, truth, whole, _dependent_part(lung_kji, where, rng), rng)
@@ -111,6 +122,39 @@ def _dense(
         filled = filled * (1 - air) - 850 * air
     hu[box] = filled
     truth[box] = np.where((share >= 0.5) & (truth[box] > 0), int(SOLID), truth[box])
+
+
+def dense_patch(
+    lung_ji: NDArray[np.bool_], spacing_kji_mm: Vector, rng: np.random.Generator, plan: Lesions
+) -> NDArray[np.float32] | None:
+    """Share of each pixel of one slice that a ragged patch at the pleura fills; None without lung enough."""
+    if np.count_nonzero(lung_ji) < MIN_LUNG_VOXELS:
+        return None
+    lung_kji = lung_ji[None]
+    where = np.argwhere(lung_kji)
+    likely = _at_pleura_and_back(lung_kji, where, spacing_kji_mm, plan.back)
+    centre = where[int(rng.choice(len(where), p=likely))]
+    radius_mm = float(np.exp(rng.uniform(*np.log(plan.radius_mm))))
+    box, part = _patch(lung_kji, centre, radius_mm, spacing_kji_mm, rng)
+    share = np.zeros(lung_kji.shape, np.float32)
+    share[box] = part
+    return share[0] if (share >= 0.5).any() else None
+
+
+def without_rim(
+    hu: NDArray[np.float32],
+    lesion: NDArray[np.bool_],
+    lung: NDArray[np.bool_],
+    spacing_kji_mm: Vector,
+    level_hu: NDArray[np.float32] | float,
+) -> NDArray[np.float32]:
+    """Half-filled voxels between the lung and its wall, filled where a lesion lies at them.
+
+    They border air-filled lung; left dark beside a lesion, they would draw a line around it.
+    """
+    away_mm = distance_transform_edt(~lesion, sampling=spacing_kji_mm) if lesion.any() else np.inf
+    rim = (away_mm <= RIM_MM) & ~lung
+    return np.asarray(np.where(rim, np.maximum(hu, level_hu), hu), np.float32)
 
 
 def _mixed(
@@ -172,7 +216,7 @@ def _dependent_part(
 
 
 def _at_pleura_and_back(
-    lung_kji: NDArray[np.bool_], where: NDArray[np.int64], spacing_kji_mm: Vector
+    lung_kji: NDArray[np.bool_], where: NDArray[np.int64], spacing_kji_mm: Vector, preference: float
 ) -> NDArray[np.float64]:
     """Chance of each lung voxel to be a patch's centre: falls from the pleura, rises to the back."""
     outside = sitk.GetImageFromArray((~lung_kji).astype(np.uint8))
@@ -180,7 +224,7 @@ def _at_pleura_and_back(
     depth = sitk.SignedMaurerDistanceMap(outside, False, False, True)  # inside is negative, mm, not squared
     depth_mm = np.maximum(sitk.GetArrayFromImage(depth), 0)[tuple(where.T)]
     back = (where[:, 1] - where[:, 1].min()) / (np.ptp(where[:, 1]) + 1)
-    weight = np.exp(-depth_mm / 6) * np.exp(2.0 * back)
+    weight = np.exp(-depth_mm / 6) * np.exp(preference * back)
     return np.asarray(weight / weight.sum(), np.float64)
 
 

@@ -148,7 +148,7 @@ def new_state(config: TrainConfig, device: str) -> State:
     average.load_state_dict(learner.state_dict())
     average.eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(
-        learner.parameters(), lr=config.schedule.learning_rate, weight_decay=config.schedule.weight_decay
+        learner.parameters(), lr=config.schedule.rounds[0].learning_rate, weight_decay=config.schedule.weight_decay
     )
     return State(learner, average, optimiser)
 
@@ -156,7 +156,7 @@ def new_state(config: TrainConfig, device: str) -> State:
 def steps(config: TrainConfig, bank: Bank, state: State, device: str) -> Iterator[dict[str, float]]:
     """Train one step after the other from where `state` is; gives each step's loss and learning rate."""
     schedule = config.schedule
-    drawing = Drawing(bank, config.augment, config.input_recipe, schedule.crop_px, schedule.batch, schedule.seed)
+    drawing = Drawing(bank, config.augment, config.input_recipe, schedule)
     weight = torch.tensor([getattr(config.loss, name) for name in OUTPUTS], device=device)
     while state.step < schedule.steps:
         picture, value, known = (part.to(device) for part in drawing.step(state.step))
@@ -177,11 +177,12 @@ def steps(config: TrainConfig, bank: Bank, state: State, device: str) -> Iterato
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
-    """Linear warm-up, then half a cosine down to nothing."""
+    """In each round a linear warm-up, then half a cosine down to nothing."""
+    part, step = schedule.round_of(step)
     if step < schedule.warmup_steps:
-        return schedule.learning_rate * (step + 1) / schedule.warmup_steps
-    done = (step - schedule.warmup_steps) / max(1, schedule.steps - schedule.warmup_steps)
-    return schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        return part.learning_rate * (step + 1) / schedule.warmup_steps
+    done = (step - schedule.warmup_steps) / max(1, part.steps - schedule.warmup_steps)
+    return part.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def masked_loss(
