@@ -6,7 +6,7 @@ Arrays are indexed ``kji``: k across slices, j down the rows, i along a row.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from volumetry.codes import CATALOGUE, Outcome, severity_rank
 from volumetry.errors import InputError
 
 Vector = tuple[float, float, float]
+Box = tuple[slice, slice, slice]
 
 
 class Tissue(IntEnum):
@@ -104,6 +105,13 @@ class Grid:
         affine[:3, :3] = self.step_lps_mm[:, ::-1]
         affine[:3, 3] = self.origin_lps_mm
         return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+    def part(self, box: Box) -> "Grid":
+        """The grid of a box of voxels, where it lies in the patient; the box is not empty and has no steps."""
+        start = np.array([part.start for part in box], float)
+        shape = (box[0].stop - box[0].start, box[1].stop - box[1].start, box[2].stop - box[2].start)
+        x, y, z = (float(at) for at in self.lps_mm(start))
+        return Grid(shape, self.spacing_kji_mm, (x, y, z), self.direction_lps)
 
     def lps_mm(self, index_kji: NDArray[np.float64]) -> NDArray[np.float64]:
         """Positions of voxel indices; shape (..., 3) in, (..., 3) out."""
@@ -201,6 +209,11 @@ class CtScan:
             raise ValueError(f"{self.hu_kji.dtype} {self.hu_kji.shape} is not float32 {self.grid.shape_kji}")
         if self.no_data_kji is not None and self.no_data_kji.shape != self.grid.shape_kji:
             raise ValueError("the no-data mask does not lie on the scan's grid")
+
+    def part(self, box: Box) -> "CtScan":
+        """What lies in a box of voxels; arrays are views."""
+        no_data = None if self.no_data_kji is None else self.no_data_kji[box]
+        return replace(self, hu_kji=self.hu_kji[box], grid=self.grid.part(box), no_data_kji=no_data)
 
 
 SHARES = ("lesion", "ground_glass", "solid")

@@ -72,3 +72,16 @@ def test_every_code_says_what_to_do_and_the_trial_is_never_milder():
     for code in CATALOGUE.values():
         assert code.hint.endswith(".")
         assert order.index(code.trial_outcome) <= order.index(code.outcome)
+
+
+def test_a_part_of_a_tilted_scan_lies_where_it_lay():
+    tilt = (0.0, math.sin(0.2), math.cos(0.2))
+    grid = Grid((6, 5, 4), (2.0, 0.7, 0.8), (3.0, -2.0, 9.0), (tilt, (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0)))
+    hu = np.arange(120, dtype=np.float32).reshape(grid.shape_kji)
+    scan = CtScan(hu, grid, SeriesInfo("1", 6, (2.0, 0.7, 0.8)), no_data_kji=hu > 100)
+    part = scan.part((slice(1, 4), slice(2, 5), slice(1, 3)))
+    assert part.grid.shape_kji == (3, 3, 2)
+    np.testing.assert_allclose(part.grid.lps_mm(np.zeros(3)), grid.lps_mm(np.array([1.0, 2.0, 1.0])))
+    np.testing.assert_allclose(part.grid.step_lps_mm, grid.step_lps_mm)
+    np.testing.assert_array_equal(part.hu_kji, hu[1:4, 2:5, 1:3])
+    np.testing.assert_array_equal(part.no_data_kji, hu[1:4, 2:5, 1:3] > 100)

@@ -1,6 +1,7 @@
 """The network as a segmenter: geometry, thresholds, settings. Stubs stand in for learned weights."""
 
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ from volumetry.config import load_config
 from volumetry.domain import CtScan, Grid, SeriesInfo, Tissue
 from volumetry.errors import ModelError
 from volumetry.segment import network as network_module
-from volumetry.segment.network import NetworkSegmenter, labelled, load_segmenter
+from volumetry.segment.network import NetworkSegmenter, chosen_precision, labelled, load_segmenter
+from volumetry.segment.preprocess import InputRecipe, Pictures, pictures_of
 from volumetry.segment.weights import Architecture, Card, CardInput, Model, StoredFile
 
 STORED = StoredFile(file="x", sha256="0" * 64)
-SETTINGS = load_config(overrides={"segment": {"device": "cpu", "batch_slices": 3}}).segment
+SETTINGS = load_config(overrides={"segment": {"device": "cpu", "batch_slices": 3, "precision": "fp32"}}).segment
 
 
 class BackThirdIsLung(nn.Module):
@@ -124,6 +126,30 @@ def test_batches_change_nothing_and_progress_counts_every_slice() -> None:
     assert np.mean(together.labels_kji != alone.labels_kji) < 1e-4
 
 
+def test_the_next_batch_is_made_while_the_network_is_busy() -> None:
+    """The network waits for it: were it made afterwards, both would wait for each other."""
+    made: list[int] = []
+    enough = threading.Event()
+
+    def counted(hu: np.ndarray, recipe: InputRecipe) -> Pictures:
+        made.append(1)
+        if len(made) > 3:
+            enough.set()
+        return pictures_of(hu, recipe)
+
+    class Waits(BackThirdIsLung):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            assert len(made) == 6 or enough.wait(60), "nobody makes the next batch"
+            return super().forward(batch)
+
+    hu = np.full((6, 32, 32), -800, np.float32)
+    scan = CtScan(hu, Grid(hu.shape, (5.0, 1.4, 1.4)), SeriesInfo("1", 6, (5.0, 1.4, 1.4)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("volumetry.segment.network.pictures_of", counted)
+        NetworkSegmenter(stub(Waits(32, 32)), SETTINGS)(scan)
+    assert len(made) == 6
+
+
 def test_ready_made_slices_come_back_at_their_own_size() -> None:
     segmenter = NetworkSegmenter(stub(BackThirdIsLung(320, 320)), SETTINGS)
     labels = segmenter.slices([np.zeros((640, 640), np.uint8), np.zeros((320, 320), np.uint8)])
@@ -135,6 +161,19 @@ def test_facts_name_weights_device_and_precision() -> None:
     facts = NetworkSegmenter(stub(BackThirdIsLung(1, 1)), SETTINGS).facts
     assert (facts.name, facts.version, facts.sha256) == ("stub", "1", "0" * 64)
     assert (facts.device, facts.precision) == ("cpu", "fp32")
+
+
+def test_bf16_is_chosen_where_the_processor_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [chosen_precision(wanted, "cpu") for wanted in ("fp32", "bf16")] == ["fp32", "bf16"]
+    for able, expected in (
+        ({"avx512_bf16": True}, "bf16"),
+        ({"amx_bf16": True}, "bf16"),
+        ({"avx2": True}, "fp32"),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able, raising=False)
+        assert chosen_precision("auto", "cpu") == expected
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert chosen_precision("auto", "cpu") == "fp32", "a torch that does not tell"
 
 
 def test_a_device_that_is_not_there_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,5 +197,6 @@ def test_the_shipped_model_gives_the_same_answer_twice_and_nearly_so_in_bf16() -
     first, second = (load_segmenter(config)(scan).labels_kji for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert first.any()
-    fast = load_config(overrides={"segment": {"device": "cpu", "precision": "bf16"}})
-    assert np.mean(load_segmenter(fast)(scan).labels_kji != first) < 0.01
+    for precision in ("fp32", "bf16"):
+        other = load_config(overrides={"segment": {"device": "cpu", "precision": precision}})
+        assert np.mean(load_segmenter(other)(scan).labels_kji != first) < 0.01

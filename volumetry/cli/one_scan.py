@@ -64,14 +64,14 @@ def check(
     """
     from volumetry.batch.find import safe_scan_id
     from volumetry.cli import show
+    from volumetry.cli.loading import Loading
     from volumetry.deliver.files import prepare_folder, write_whole
 
     settings = common.settings_of(config, device)
     common.must_be_folder(scan)
     prepare_folder(out)
     with show.stages(quiet) as stages:
-        stages("load")
-        segmenter = common.segmenter_of(settings)
+        segmenter = Loading(lambda: common.segmenter_of(settings))
         analysis, document = common.measured_folder(
             scan, out, scan_id or safe_scan_id(scan), segmenter, settings, stages
         )

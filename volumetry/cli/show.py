@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Document = Mapping[str, Any]
 
 _STAGE_NAMES = {
-    "load": "loading the model",
     "read": "reading and checking the series",
     "segment": "finding lungs and lesions",
     "measure": "measuring",

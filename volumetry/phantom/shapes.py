@@ -12,10 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetry.domain import Grid, Vector
+from volumetry.domain import Box, Grid, Vector
 
 Floats = NDArray[np.float32]
-Box = tuple[slice, slice, slice]
 
 _SAMPLE_STEP_MM = 0.5
 _MAX_POINTS = 2_000_000

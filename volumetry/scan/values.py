@@ -12,6 +12,9 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
+_PRINTABLE = bytes(byte if 32 <= byte < 127 else 32 for byte in range(256))
+"""What is no printable ASCII becomes a space."""
+
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
@@ -50,7 +53,7 @@ class Values:
         data = self.raw(keyword)
         if data is None:
             return ()
-        text = "".join(chr(byte) if 32 <= byte < 127 else " " for byte in data)
+        text = data.translate(_PRINTABLE).decode("ascii")
         parts = tuple(part.strip()[:64] for part in text.split("\\"))
         return parts if any(parts) else ()
 

@@ -1,7 +1,9 @@
 """The network as a segmenter: a scan in, the tissue of every voxel of its own grid out."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 # cuBLAS reads this when CUDA starts; without it the same scan may give another volume on the same card.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from volumetry.config import Config, IntervalSettings, Segment
 from volumetry.domain import CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
+from volumetry.memory import keep_freed_memory
 from volumetry.segment.doubt import Counts, added, class_counts, spread_points, threshold_counts
 from volumetry.segment.grid import axial_view, box_reaching, native_planes, network_shape, shrink
 from volumetry.segment.preprocess import (
@@ -28,6 +31,7 @@ from volumetry.segment.weights import Model, channels_last, find_model, load_mod
 
 OUTPUTS = ("lung", "lesion", "solid")
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
 
 
 class NetworkSegmenter:
@@ -64,7 +68,11 @@ class NetworkSegmenter:
         self.progress = progress
         self.interval = interval
         self.device = chosen_device(settings.device)
-        _deterministic()
+        self.precision = chosen_precision(settings.precision, self.device)
+        # torch leaves Stream untyped.
+        self._copying = torch.cuda.Stream() if self.device == "cuda" else None  # type: ignore[no-untyped-call]
+        if self.device == "cuda":
+            _deterministic()
         verify_probe(model, self.device)
         self._network = channels_last(model.network, self.device)
         self._temperature = torch.tensor(model.card.temperature, device=self.device)[None, :, None, None]
@@ -73,7 +81,7 @@ class NetworkSegmenter:
     def facts(self) -> SegmenterFacts:
         """Name, weights, device and precision, for the record."""
         card = self.model.card
-        return SegmenterFacts(card.name, card.version, card.weights.sha256, self.device, self.settings.precision)
+        return SegmenterFacts(card.name, card.version, card.weights.sha256, self.device, self.precision)
 
     @property
     def recipe(self) -> InputRecipe:
@@ -123,21 +131,27 @@ class NetworkSegmenter:
         """Probabilities on the network's grid, float16 (3, k, j, i): half the memory, steps of 0.0005 at most."""
         size = self.settings.batch_slices
         probabilities = np.empty((len(OUTPUTS), *hu_kji.shape), np.float16)
-        for start in range(0, len(hu_kji), size):
-            pictures = [pictures_of(plane, self.recipe) for plane in hu_kji[start : start + size]]
-            found = self.probabilities(pictures)
-            probabilities[:, start : start + len(pictures)] = found.transpose(1, 0, 2, 3)
+        starts = range(0, len(hu_kji), size)
+        rows, columns = hu_kji.shape[1:]
+
+        def made(start: int) -> torch.Tensor:
+            return self._batch([pictures_of(plane, self.recipe) for plane in hu_kji[start : start + size]])
+
+        for start, batch in zip(starts, _ahead(made, starts), strict=True):
+            found = self._computed(batch)[:, :, :rows, :columns]
+            probabilities[:, start : start + len(found)] = found.transpose(1, 0, 2, 3)
             if self.progress:
-                self.progress(start + len(pictures), len(hu_kji))
+                self.progress(start + len(found), len(hu_kji))
         return probabilities
 
     def _doubt(self, hu_kji: NDArray[np.float32], probabilities: NDArray[np.float16]) -> Doubt | None:
-        """How far the shares move on every so manieth slice with lung; see `segment.doubt`."""
+        """How far the shares move on some slices with lung; see `segment.doubt`."""
         calibration, moves = self.model.card.calibration, self.interval
-        if calibration is None or moves is None or not moves.every_slices:
+        if calibration is None or moves is None or not moves.slices:
             return None
         with_lung = np.flatnonzero((probabilities[0] >= self.settings.lung_probability).any(axis=(1, 2)))
-        sample = with_lung[moves.every_slices // 2 :: moves.every_slices]
+        count = min(moves.slices, len(with_lung))
+        sample = with_lung[((np.arange(count) + 0.5) * len(with_lung) / max(count, 1)).astype(int)]
         counts: dict[str, Counts] = {}
         for start in range(0, len(sample), self.settings.batch_slices):
             chosen = sample[start : start + self.settings.batch_slices]
@@ -162,15 +176,39 @@ class NetworkSegmenter:
         if mirrored:
             return self.probabilities([seen.mirrored() for seen in pictures])[..., ::-1]
         rows, columns = pictures[0].shape_ji
-        batch = torch.from_numpy(network_batch(pictures, self.recipe)).to(self.device)
+        return self._computed(self._batch(pictures))[:, :, :rows, :columns]
+
+    def _batch(self, pictures: Sequence[Pictures]) -> torch.Tensor:
+        """The network's input, on its device; on a GPU it is copied beside what the network computes meanwhile."""
+        batch = torch.from_numpy(network_batch(pictures, self.recipe)).contiguous(
+            memory_format=torch.channels_last
+        )
+        if self._copying is None:
+            return batch
+        with torch.cuda.stream(self._copying):
+            there = batch.pin_memory().to(self.device, non_blocking=True)
+        self._copying.synchronize()  # only whoever makes the batch waits
+        return there
+
+    def _computed(self, batch: torch.Tensor) -> NDArray[np.float32]:
+        """Probabilities (n, 3, j, i) of a batch, padding included; returns when the device is done with it."""
         kind = torch.device(self.device).type
-        with (
-            torch.inference_mode(),
-            torch.autocast(kind, torch.bfloat16, enabled=self.settings.precision == "bf16"),
-        ):
-            logits = self._network(batch.contiguous(memory_format=torch.channels_last))
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
+            logits = self._network(batch)
         found: NDArray[np.float32] = torch.sigmoid(logits.float() / self._temperature).cpu().numpy()
-        return found[:, :, :rows, :columns]
+        return found
+
+
+def _ahead(make: Callable[[int], T], of: Iterable[int]) -> Iterator[T]:
+    """Results one after the other; while one is in use, a thread makes the next."""
+    with ThreadPoolExecutor(1) as thread:
+        coming: Future[T] | None = None
+        for at in of:
+            here, coming = coming, thread.submit(make, at)
+            if here is not None:
+                yield here.result()
+        if coming is not None:
+            yield coming.result()
 
 
 def load_segmenter(config: Config, progress: Progress | None = None) -> NetworkSegmenter:
@@ -181,6 +219,7 @@ def load_segmenter(config: Config, progress: Progress | None = None) -> NetworkS
     ModelError
         If the model is missing, was changed, or does not reproduce its probe; or the device is not there.
     """
+    keep_freed_memory()
     return NetworkSegmenter(
         load_model(find_model(config.segment.model)), config.segment, progress, config.interval
     )
@@ -210,8 +249,19 @@ def chosen_device(wanted: str) -> str:
     return "cuda" if there and wanted != "cpu" else "cpu"
 
 
+def chosen_precision(wanted: str, device: str) -> str:
+    """``fp32`` or ``bf16`` for ``auto``: bf16 where the processor multiplies it, since elsewhere it is slower."""
+    if wanted != "auto":
+        return wanted
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    # Before 2.12 torch does not tell what the processor can do.
+    able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
+
+
 def _deterministic() -> None:
-    """The same scan gives the same volume on the same machine; a GPU's fast paths do not promise that."""
+    """The same scan gives the same volume on the same card; a GPU's fast paths do not promise that."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

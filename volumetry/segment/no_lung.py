@@ -110,19 +110,25 @@ def block_mean(values_kji: NDArray[np.float32], step: Strides) -> NDArray[np.flo
     """Means over blocks of `step` voxels; the last block of an axis may be smaller."""
     for axis, n in enumerate(step):
         if n > 1:
-            starts = np.arange(0, values_kji.shape[axis], n)
-            sizes = np.diff(starts, append=values_kji.shape[axis]).astype(np.float32)
-            sums = np.add.reduceat(values_kji, starts, axis=axis, dtype=np.float32)
-            values_kji = np.divide(
-                sums, np.expand_dims(sizes, [a for a in range(3) if a != axis]), dtype=np.float32
-            )
+            along = np.moveaxis(values_kji, axis, 0)
+            sums, sizes = along[::n].copy(order="K"), np.ones(-(-len(along) // n), np.float32)
+            for offset in range(1, n):  # whole arrays at once: numpy's reduceat takes five times as long
+                part = along[offset::n]
+                sums[: len(part)] += part
+                sizes[: len(part)] += 1
+            values_kji = np.moveaxis(sums / sizes[:, None, None], 0, axis)
     return values_kji
 
 
 def any_in_block(mask: Mask, step: Strides) -> Mask:
     """Whether any voxel of a block is True."""
     for axis, n in enumerate(step):
-        mask = np.logical_or.reduceat(mask, np.arange(0, mask.shape[axis], n), axis=axis)
+        along = np.moveaxis(mask, axis, 0)
+        found = along[::n].copy(order="K")
+        for offset in range(1, n):
+            part = along[offset::n]
+            found[: len(part)] |= part
+        mask = np.moveaxis(found, 0, axis)
     return mask
 
 

@@ -3,6 +3,7 @@
 Sizes are in mm3, so that they mean the same at every spacing. Tidying a tidy map changes nothing.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -11,19 +12,34 @@ from numpy.typing import NDArray
 from skimage.segmentation import watershed
 
 from volumetry.config import Tidy
-from volumetry.domain import CtScan, Grid, Side, Tissue, TissueMap
+from volumetry.domain import Box, CtScan, Grid, Side, Tissue, TissueMap
 from volumetry.segment.bodies import (
     Bodies,
-    Box,
     Mask,
     bodies_of,
+    bounding_box,
     distance_to_outside_mm,
     filled_holes,
 )
+from volumetry.segment.domes import plates_on_domes
 from volumetry.segment.no_lung import any_in_block, no_lung, repeated, strides
 
+CAUSES = (
+    "outside_lungs_ml",
+    "lesion_outside_lungs_ml",
+    "holes_filled_ml",
+    "diaphragm_ml",
+    "lesion_on_diaphragm_ml",
+    "lesion_specks_ml",
+    "class_specks_ml",
+)
+"""Why tidying takes away, fills in or renames."""
+SURROUNDINGS_MM = 30.0
+"""How far around what is labelled it is looked at; farther than any distance in the settings."""
 _BODY_HU = -500.0
 """Half-way between air and soft tissue: the outline of the body."""
+_HALF_LUNG_HU = -400.0
+"""Half-way between aerated lung and soft tissue."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,9 +78,32 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     labels = tissue.labels_kji.copy()
     if scan.no_data_kji is not None:
         labels[scan.no_data_kji] = Tissue.OUTSIDE
-    voxel_ml = tissue.grid.voxel_ml
-    dropped: dict[str, float] = {}
+    dropped = dict.fromkeys(CAUSES, 0.0)
+    box = _with_surroundings(labels > 0, scan.grid)
+    if box is not None:
+        dropped = _tidied(labels[box], scan.part(box), settings)
+    side = _sides(labels > 0, scan, settings)
+    return TissueMap(labels, tissue.grid, side, dropped, tissue.doubt)
 
+
+def _with_surroundings(labelled: Mask, grid: Grid) -> Box | None:
+    """The box of what is labelled and what decides about it, on the coarse grid's steps."""
+    step = strides(grid)
+    tight = bounding_box(labelled)
+    if tight is None:
+        return None
+    found = []
+    for part, n, size, spacing in zip(tight, step, labelled.shape, grid.spacing_kji_mm, strict=True):
+        margin = math.ceil(SURROUNDINGS_MM / spacing)
+        low = max(0, part.start - margin) // n * n
+        found.append(slice(low, min(size, part.stop + margin)))
+    return found[0], found[1], found[2]
+
+
+def _tidied(labels: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> dict[str, float]:
+    """Tidy the labels in place; mL by cause."""
+    voxel_ml = scan.grid.voxel_ml
+    dropped: dict[str, float] = {}
     lung = _lungs(labels > 0, no_lung(labels, scan, settings), scan, settings)
     left_out = (labels > 0) & ~lung
     lesion_left_out = left_out & (labels > Tissue.AERATED)
@@ -78,12 +117,18 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     labels[holes] = Tissue.AERATED
     dropped["holes_filled_ml"] = np.count_nonzero(holes) * voxel_ml
 
+    rims = plates_on_domes(labels, scan, settings)
+    muscle = rims & (scan.hu_kji >= _HALF_LUNG_HU)
+    labels[rims] = Tissue.AERATED
+    labels[muscle] = Tissue.OUTSIDE
+    dropped["diaphragm_ml"] = np.count_nonzero(muscle) * voxel_ml
+    dropped["lesion_on_diaphragm_ml"] = np.count_nonzero(rims) * voxel_ml
+
     dropped["lesion_specks_ml"] = voxel_ml * _drop_specks(labels, settings.min_lesion_island_mm3 / 1000 / voxel_ml)
     dropped["class_specks_ml"] = voxel_ml * _merge_class_specks(
         labels, settings.min_component_island_mm3 / 1000 / voxel_ml
     )
-    side = _sides(labels > 0, scan, settings)
-    return TissueMap(labels, tissue.grid, side, {cause: float(ml) for cause, ml in dropped.items()}, tissue.doubt)
+    return {cause: float(ml) for cause, ml in dropped.items()}
 
 
 def with_sides(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
@@ -149,7 +194,7 @@ def _described(found: Bodies, count: int, scan: CtScan) -> Iterator[_Body]:
         )
 
 
-def _within(coarse_kji: NDArray[np.int32], target: Mask, distance_mm: float, grid: Grid) -> set[int]:
+def _within(coarse_kji: NDArray[np.integer], target: Mask, distance_mm: float, grid: Grid) -> set[int]:
     """Labels of which some voxel lies within a distance of a target, on the coarse grid."""
     k, j, i = (s * n for s, n in zip(grid.spacing_kji_mm, strides(grid), strict=True))
     near = distance_to_outside_mm(~target, (k, j, i)) <= distance_mm

@@ -190,8 +190,10 @@ def density(document: Document) -> list[tuple[str, str]]:
     dropped = document.get("dropped_ml") or {}
     names = {
         "outside_lungs_ml": "Left out: outside lungs",
-        "lesion_outside_lungs_ml": "Left out: disease there",
+        "lesion_outside_lungs_ml": "Left out: disease outside lungs",
         "holes_filled_ml": "Holes filled",
+        "diaphragm_ml": "Left out: rim of the diaphragm",
+        "lesion_on_diaphragm_ml": "Left out: flat disease on that rim",
         "lesion_specks_ml": "Left out: specks",
         "class_specks_ml": "Specks reclassed",
     }
@@ -257,7 +259,8 @@ def _where(document: Document) -> str:
     """Which side and which third hold most of it, where that is plain."""
     words = []
     left, right = (_lesion_share(document["sides"][side]) for side in ("left", "right"))
-    if max(left, right) > 1.5 * min(left, right):
+    sides_hold = all(flag["code"] != "SIDE_CONFLICT" for flag in document["flags"])
+    if sides_hold and max(left, right) > 1.5 * min(left, right):
         more, less = ("right", "left") if right > left else ("left", "right")
         words.append(
             f"the {more} lung more ({share(max(left, right))} %) than the {less} ({share(min(left, right))} %)"

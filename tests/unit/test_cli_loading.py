@@ -1,0 +1,46 @@
+"""A segmenter that is still on its way does what it will do, and fails as it will fail."""
+
+import threading
+
+import pytest
+
+from volumetry.cli.loading import Loading
+from volumetry.domain import SegmenterFacts
+from volumetry.errors import ModelError
+
+
+class _Ready:
+    facts = SegmenterFacts("stub", "1")
+
+    def __call__(self, scan):
+        return ("map of", scan)
+
+
+def test_who_asks_waits_until_it_is_there():
+    may_load = threading.Event()
+
+    def load():
+        may_load.wait(30)
+        return _Ready()
+
+    coming = Loading(load)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(coming("scan")))
+    asking.start()
+    asking.join(0.05)
+    assert answers == [], "nothing can be said before the model is there"
+    may_load.set()
+    asking.join(30)
+    assert answers == [("map of", "scan")]
+    assert coming.facts == _Ready.facts
+
+
+def test_what_went_wrong_in_loading_is_raised_where_the_model_is_needed():
+    def load():
+        raise ModelError("sha256 is not the one on its card")
+
+    coming = Loading(load)
+    for ask in (lambda: coming.facts, lambda: coming("scan")):
+        with pytest.raises(ModelError, match="sha256") as stop:
+            ask()
+        assert stop.value.exit_code == 5
