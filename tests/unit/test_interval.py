@@ -134,3 +134,15 @@ def test_what_was_fitted_covers_its_level() -> None:
     assert held["covered"] >= 0.95 * 400
     fresh = coverage(drawn(2000), calibration)["k"]["lesion"]
     assert 0.92 <= fresh["covered"] / 2000 <= 0.98
+
+
+def test_a_floor_is_chosen_where_what_is_missed_moves_nothing() -> None:
+    """Shares a point off though no part moves: without a floor the factor would widen every other interval."""
+    quiet = {"threshold": dict.fromkeys(SHARES, 0.01)}
+    loud = {"threshold": dict.fromkeys(SHARES, 1.0)}
+    missed = [Block("k", str(n), dict.fromkeys(SHARES, 0.0), dict.fromkeys(SHARES, 1.0), quiet) for n in range(20)]
+    seen = [Block("k", str(n), dict.fromkeys(SHARES, 9.0), dict.fromkeys(SHARES, 10.0), loud) for n in range(20)]
+    calibration = fitted(missed + seen, dict.fromkeys(("lung", "lesion", "solid"), 1.0))
+    assert calibration["floor_points"] >= 0.5
+    assert coverage(missed + seen, calibration)["k"]["lesion"]["covered"] == 40
+    assert coverage(seen, calibration)["k"]["lesion"]["median_half_width"] < 4

@@ -110,14 +110,15 @@ def _slices(spec: Slices, root: Path, recipe: InputRecipe) -> Iterator[tuple[Sam
         shape = fitted_shape((picture.shape[0], picture.shape[1]), recipe)
         grey = resize(picture.astype(np.float32), shape) / np.float32(255)
         made = ready_made(grey, recipe)
-        sample = _sample(made, nearest(truth, shape), folder.name, case, name)
+        sample = sample_of(made, nearest(truth, shape), folder.name, case, name)
         yield sample, case in spec.held_out_cases
     missing = set(spec.held_out_cases) - seen
     if missing:
         raise InputError(f"{folder.name}: held-out cases that are not there: {sorted(missing)}")
 
 
-def _sample(pictures: Pictures, truth: NDArray[np.uint8], kind: str, group: str, name: str) -> Sample:
+def sample_of(pictures: Pictures, truth: NDArray[np.uint8], kind: str, group: str, name: str) -> Sample:
+    """Pictures as the bank keeps them, with what is known of them and where they come from."""
     return Sample(_eight_bit(pictures.enhanced_ji), _eight_bit(pictures.window_ji), truth, kind, group, name)
 
 
@@ -145,11 +146,11 @@ def _scan(
     )
     group = Path(spec.folder).name
     clean = [k for k in range(len(hu_kji)) if not infected[k]]
-    judged = [(k // data.held_out_block_slices) % 2 == 1 for k in range(len(hu_kji))]
+    judged = data.held_out(len(hu_kji))
     for k in clean:
         truth = np.where(lungs[k], int(AERATED), 0).astype(np.uint8)
         if judged[k]:
-            yield _sample(pictures_of(hu_kji[k], recipe), truth, "scan", group, f"{k:04d}"), True
+            yield sample_of(pictures_of(hu_kji[k], recipe), truth, "scan", group, f"{k:04d}"), True
             continue
         for style in range(3):
             hu = hu_kji[k] if style == 0 else _dependent_haze(hu_kji[k], lungs[k], rng)
@@ -161,7 +162,7 @@ def _scan(
             name = ("synthetic", group, f"{k:04d} {volume}")
             # The first volume is for judging, the others for learning; their slices never meet.
             if judged[k] and volume == 0 and lungs[k].any():
-                yield _sample(pictures_of(sick[k], recipe), drawn[k], *name), True
+                yield sample_of(pictures_of(sick[k], recipe), drawn[k], *name), True
             elif not judged[k] and volume > 0 and lungs[k].any():
                 yield _varied(sick[k], drawn[k], recipe, rng, name), False
     for n, (k, hu, truth) in enumerate(dense_volumes(hu_kji, lungs, spacing, data.dense_volumes, apart, True)):
@@ -171,7 +172,7 @@ def _scan(
 
 def _painted(sample: Sample, rng: np.random.Generator) -> Sample | None:
     made = painted(sample.pictures, sample.truth_ji, rng)
-    return made and _sample(*made, DENSE, sample.group, sample.name)
+    return made and sample_of(*made, DENSE, sample.group, sample.name)
 
 
 def _dependent_haze(
@@ -212,7 +213,7 @@ def _varied(
         window_low=float(rng.uniform(-1200, -950)),
         window_high=float(rng.uniform(50, 350)),
     )
-    return _sample(pictures_of(hu_ji, style), truth, *identity)
+    return sample_of(pictures_of(hu_ji, style), truth, *identity)
 
 
 def _masked(
@@ -236,7 +237,7 @@ def _masked(
     group = Path(spec.image).name.split("-")[0]
     for k, plane in enumerate(hu_kji):
         truth = np.where(lungs[k], int(SOME_LUNG), 0).astype(np.uint8)
-        yield _sample(pictures_of(plane, recipe), truth, "masked", group, f"{k:04d}")
+        yield sample_of(pictures_of(plane, recipe), truth, "masked", group, f"{k:04d}")
     for n, (k, sick, truth) in enumerate(dense_volumes(hu_kji, lungs, spacing, dense, rng, False)):
         yield _varied(sick, truth, recipe, rng, (DENSE, group, f"{k:04d} {n}"))
 
@@ -244,7 +245,7 @@ def _masked(
 def _phantoms(count: int, recipe: InputRecipe, rng: np.random.Generator) -> Iterator[Sample]:
     for n in range(count):
         hu, truth = drawn_thorax(rng)
-        yield _sample(pictures_of(hu, recipe), truth, "phantom", f"{n:04d}", "0")
+        yield sample_of(pictures_of(hu, recipe), truth, "phantom", f"{n:04d}", "0")
 
 
 def on_network_grid(

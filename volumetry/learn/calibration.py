@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from volumetry.segment.doubt import BASE, Counts, added, class_counts, spread_po
 from volumetry.segment.network import NetworkSegmenter, labelled
 
 LEVEL = 0.95
-FLOOR_POINTS = 0.1
+FLOORS_POINTS = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""What a share may be off by though nothing moves it: a small lesion that is missed altogether."""
 BLOCK = 6
 """Slices of one case that are taken together as a small scan."""
 LONE = "single slices"
@@ -50,17 +52,19 @@ class Block:
     parts: dict[str, dict[str, float]]
 
 
-def for_calibration(samples: Sequence[Sample], config: TrainConfig) -> tuple[list[Sample], list[Sample]]:
+def for_calibration(
+    samples: Sequence[Sample], drawn: Sequence[Sample], config: TrainConfig
+) -> tuple[list[Sample], list[Sample]]:
     """Held-out samples to calibrate on, and those to judge the calibration by.
 
-    Of the labelled slices, the cases that the configuration names; of slices with drawn lesions, those of the
-    first scan. Slices without any disease calibrate nothing and are in neither.
+    Of the labelled slices, the cases that the configuration names; of the drawn scans, every other one.
     """
-    named = {case for spec in config.data.slices for case in spec.calibration_cases}
-    drawn = sorted({sample.group for sample in samples if sample.kind == "synthetic"})
-    chosen = named | set(drawn[:1])
-    useful = [sample for sample in samples if sample.kind != "scan"]
-    return [s for s in useful if s.group in chosen], [s for s in useful if s.group not in chosen]
+    labelled = {Path(spec.folder).name for spec in config.data.slices}
+    useful = [sample for sample in samples if sample.kind in labelled]
+    chosen = {case for spec in config.data.slices for case in spec.calibration_cases}
+    chosen |= set(sorted({sample.group for sample in drawn})[::2])
+    both = [*useful, *drawn]
+    return [s for s in both if s.group in chosen], [s for s in both if s.group not in chosen]
 
 
 def temperatures(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dict[str, float]:
@@ -118,7 +122,7 @@ def _pixels(
 
 
 def blocks(segmenter: NetworkSegmenter, samples: Sequence[Sample], settings: IntervalSettings) -> list[Block]:
-    """Held-out slices as small scans: runs of up to six of one case, or of cases that have but one slice."""
+    """Held-out slices as small scans: up to six from all over one case, or of cases that have but one slice."""
     found = []
     for run in _runs(samples):
         counts: dict[str, Counts] = {}
@@ -154,8 +158,8 @@ def _runs(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
         by_case.setdefault((sample.kind, LONE if alone else sample.group), []).append(sample)
     for case in by_case.values():
         ordered = sorted(case, key=lambda sample: sample.name)
-        for start in range(0, len(ordered), BLOCK):
-            yield ordered[start : start + BLOCK]
+        count = math.ceil(len(ordered) / BLOCK)
+        yield from (ordered[start::count] for start in range(count))
 
 
 def _counts(segmenter: NetworkSegmenter, sample: Sample, step: float) -> dict[str, Counts]:
@@ -185,7 +189,16 @@ def _true_counts(sample: Sample) -> Counts:
 
 
 def fitted(found: Sequence[Block], temperature: dict[str, float]) -> dict[str, Any]:
-    """The card's calibration: the reference part from typical relative errors, then what widens to the level."""
+    """The card's calibration: the reference part from typical relative errors, then what widens to the level.
+
+    Of the floors, the one that makes the intervals narrowest.
+    """
+    ways = [_with_floor(found, floor) for floor in FLOORS_POINTS]
+    best = min(ways, key=lambda way: _mean_width(found, way))
+    return {"temperature": temperature, "level": LEVEL, **best}
+
+
+def _with_floor(found: Sequence[Block], floor_points: float) -> dict[str, Any]:
     reference: dict[str, float] = {}
     widening: dict[str, float] = {}
     for name in SHARES:
@@ -200,22 +213,25 @@ def fitted(found: Sequence[Block], temperature: dict[str, float]) -> dict[str, A
             if block.truth[name] >= REFERENCE_FROM
         ]
         reference[name] = round(float(np.clip(np.median(relative or [REFERENCE_LIMITS[1]]), *REFERENCE_LIMITS)), 3)
-        sums = [_sum_of_parts(block, name, reference[name]) for block in known]
+        sums = [_sum_of_parts(block, name, reference[name], floor_points) for block in known]
         scores = sorted(abs(b.percent[name] - b.truth[name]) / s for b, s in zip(known, sums, strict=True))
         rank = min(len(scores), math.ceil((len(scores) + 1) * LEVEL))
-        widening[name] = round(scores[rank - 1], 3)
-    return {
-        "temperature": temperature,
-        "level": LEVEL,
-        "reference": reference,
-        "floor_points": FLOOR_POINTS,
-        "widening": widening,
-    }
+        widening[name] = math.ceil(1000 * scores[rank - 1]) / 1000  # rounded down, it would not hold its own case
+    return {"reference": reference, "floor_points": floor_points, "widening": widening}
 
 
-def _sum_of_parts(block: Block, name: str, reference: float) -> float:
+def _mean_width(found: Sequence[Block], way: dict[str, Any]) -> float:
+    widths = [
+        way["widening"][name] * _sum_of_parts(block, name, way["reference"][name], way["floor_points"])
+        for block in found
+        for name in block.truth
+    ]
+    return float(np.mean(widths)) if widths else 0.0
+
+
+def _sum_of_parts(block: Block, name: str, reference: float, floor_points: float) -> float:
     points = (part[name] for part in block.parts.values())
-    return math.hypot(FLOOR_POINTS, reference * block.percent[name], *points)
+    return math.hypot(floor_points, reference * block.percent[name], *points)
 
 
 def coverage(found: Sequence[Block], calibration: dict[str, Any]) -> dict[str, Any]:

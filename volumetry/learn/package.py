@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from volumetry.learn.calibration import (
 )
 from volumetry.learn.development import component_rules, development_report
 from volumetry.learn.drawn import drawn_thorax
+from volumetry.learn.drawn_scans import KIND as DRAWN
+from volumetry.learn.drawn_scans import drawn_scans
 from volumetry.learn.recipe import Scan, Slices, TrainConfig
-from volumetry.learn.samples import OUTPUTS
+from volumetry.learn.samples import OUTPUTS, Sample
 from volumetry.segment.network import NetworkSegmenter
 from volumetry.segment.preprocess import network_batch, pictures_of
 from volumetry.segment.weights import CARD, load_model
@@ -67,7 +69,8 @@ def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.M
         "training_cases": {kind: groups for kind, groups in bank.training_cases.items() if kind != "phantom"},
     }
     story = _story(config, weights)
-    calibration = _calibration(folder, card, story, config, bank)
+    drawn = list(drawn_scans(config, root))
+    calibration = _calibration(folder, card, story, for_calibration(bank.held_out, drawn, config))
     if calibration:
         card["calibration"] = calibration
     segmenter = _loaded(folder, card, story)
@@ -89,11 +92,14 @@ def _loaded(folder: Path, card: Mapping[str, Any], story: Mapping[str, Any]) -> 
 
 
 def _calibration(
-    folder: Path, card: Mapping[str, Any], story: dict[str, Any], config: TrainConfig, bank: Bank
+    folder: Path,
+    card: Mapping[str, Any],
+    story: dict[str, Any],
+    samples: tuple[Sequence[Sample], Sequence[Sample]],
 ) -> dict[str, Any] | None:
-    """Fit on the calibration cases; what the other held-out cases say of it goes into the story."""
+    """Fit on the first samples; what the others say of it goes into the story."""
     settings = load_config().interval
-    fit_on, judge_on = for_calibration(bank.held_out, config)
+    fit_on, judge_on = samples
     if not fit_on:
         return None
     plain = _loaded(folder, card, story)
@@ -105,10 +111,13 @@ def _calibration(
     scaled = _loaded(folder, {**card, "calibration": draft}, story)
     calibration = fitted(blocks(scaled, fit_on, settings), temperature)
     story["calibration"] = {
-        "covers": "this model's error on images like its held-out cases, in small scans of up to 6 slices",
+        "covers": "this model's error on images like its held-out cases, in small scans of up to 6 slices from "
+        "all over a case; ground glass and solid rest on lesions drawn into held-out slices of a healthy chest, "
+        "other lesions where fitted and judged but the same lungs, and on a few single slices",
         "does_not_cover": "diseases, scanners and ages outside the data above; a wrong series; a label convention "
         "other than these readers'; breathing; change between visits, where errors partly cancel",
-        "fitted_on": sorted({f"{sample.kind} {sample.group}" for sample in fit_on}),
+        "fitted_on": sorted({f"{s.kind} {s.group}" for s in fit_on if s.kind != DRAWN}),
+        "fitted_on_drawn_scans": len({s.group for s in fit_on if s.kind == DRAWN}),
         "expected_calibration_error_before": before,
         "expected_calibration_error": expected_error(scaled, judge_on),
         "coverage_where_fitted": coverage(blocks(scaled, fit_on, settings), calibration),

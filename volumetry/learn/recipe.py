@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from volumetry.segment.preprocess import InputRecipe
@@ -146,6 +148,11 @@ class Data(_Section):
     scans: tuple[Scan, ...] = ()
     masked: tuple[Masked, ...] = ()
     judged: tuple[Judged, ...] = ()
+
+    def held_out(self, slices: int) -> NDArray[np.bool_]:
+        """Which slices of a scan are kept for judging: every other block, feet first."""
+        judged: NDArray[np.bool_] = (np.arange(slices) // self.held_out_block_slices) % 2 == 1
+        return judged
 
 
 class TrainConfig(_Section):
