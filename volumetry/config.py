@@ -136,9 +136,6 @@ class Tidy(_Section):
     rim_reach_mm: float = Field(gt=0)
     rim_mm: float = Field(gt=0)
     fragment_distance_mm: float = Field(ge=0)
-    dome_height_mm: float = Field(ge=0)
-    dome_flatness: float = Field(ge=1)
-    dome_rest_share: float = Share
     joined_share: float = Share
     side_marker_mm: float = Field(gt=0)
 

@@ -287,7 +287,7 @@ class TissueMap:
 
 @dataclass(frozen=True, slots=True)
 class SegmenterFacts:
-    """Which segmenter made a map, for the record."""
+    """Which segmenter made a map, for the record; the digest is of all that decides its numbers."""
 
     name: str
     version: str

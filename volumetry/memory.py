@@ -11,7 +11,10 @@ _KEPT_BYTES = 192 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library not to give freed memory back below a gigabyte; False where it cannot be told."""
+    """Tell the C library to keep freed blocks below 192 MiB; False where it cannot be told.
+
+    Larger ones are the volumes of long scans: kept in pieces, they would cost more memory than time is saved.
+    """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is None:  # not glibc
         return False

@@ -13,9 +13,9 @@ from volumetry.config import load_config
 from volumetry.domain import CtScan, Grid, SeriesInfo, Tissue
 from volumetry.errors import ModelError
 from volumetry.segment import network as network_module
-from volumetry.segment.network import NetworkSegmenter, chosen_precision, labelled, load_segmenter
+from volumetry.segment.network import OUTPUTS, NetworkSegmenter, chosen_precision, labelled, load_segmenter
 from volumetry.segment.preprocess import InputRecipe, Pictures, pictures_of
-from volumetry.segment.weights import Architecture, Card, CardInput, Model, StoredFile
+from volumetry.segment.weights import Architecture, Card, CardCalibration, CardInput, Model, StoredFile
 
 STORED = StoredFile(file="x", sha256="0" * 64)
 SETTINGS = load_config(overrides={"segment": {"device": "cpu", "batch_slices": 3, "precision": "fp32"}}).segment
@@ -158,9 +158,28 @@ def test_ready_made_slices_come_back_at_their_own_size() -> None:
 
 
 def test_facts_name_weights_device_and_precision() -> None:
-    facts = NetworkSegmenter(stub(BackThirdIsLung(1, 1)), SETTINGS).facts
-    assert (facts.name, facts.version, facts.sha256) == ("stub", "1", "0" * 64)
+    model = stub(BackThirdIsLung(1, 1))
+    facts = NetworkSegmenter(model, SETTINGS).facts
+    assert (facts.name, facts.version, facts.sha256) == ("stub", "1", model.card.sha256)
     assert (facts.device, facts.precision) == ("cpu", "fp32")
+
+
+def test_the_digest_follows_everything_that_decides_a_number_and_nothing_else() -> None:
+    card = stub(BackThirdIsLung(1, 1)).card
+    shares = ("lesion", "ground_glass", "solid")
+    warm = CardCalibration(
+        temperature=dict.fromkeys(OUTPUTS, 2.0), level=0.95, floor_points=0.1,
+        reference=dict.fromkeys(shares, 0.1), widening=dict.fromkeys(shares, 1.0),
+    )  # fmt: skip
+    changes = (
+        {"weights": card.weights.model_copy(update={"sha256": "1" * 64})},
+        {"input": card.input.model_copy(update={"window_high": 150.0})},
+        {"calibration": warm},
+        {"calibration": warm.model_copy(update={"temperature": dict.fromkeys(OUTPUTS, 2.1)})},
+    )
+    digests = {card.sha256, *(card.model_copy(update=change).sha256 for change in changes)}
+    assert len(digests) == 1 + len(changes)
+    assert card.model_copy(update={"story": {"remark": "other words"}}).sha256 == card.sha256
 
 
 def test_bf16_is_chosen_where_the_processor_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:

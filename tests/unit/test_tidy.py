@@ -191,39 +191,3 @@ def test_room_around_the_patient_changes_nothing(config):
     np.testing.assert_array_equal(wide.side_kji, np.pad(small.side_kji, room))
     assert wide.dropped_ml == pytest.approx(small.dropped_ml)
     assert wide.dropped_ml["outside_lungs_ml"] == pytest.approx(18 * AXIAL.voxel_ml)
-
-
-@pytest.mark.parametrize("head_first", [False, True])
-@pytest.mark.parametrize(
-    ("slices", "below_hu", "stays"),
-    [(1, 40, False), (3, 40, True), (1, -850, True)],
-    ids=["a rim on the diaphragm", "a consolidation on the diaphragm", "a flat lesion with lung below"],
-)
-def test_a_flat_rim_on_the_diaphragm_is_no_lesion(config, slices, below_hu, stays, head_first):
-    """Lungs that end on a flat diaphragm, their lowest slices called lesion: half of each a half-filled voxel."""
-    hu, truth = chest()
-    labels = truth.labels_kji.copy()
-    dome = 16
-    lung = labels[dome] > 0
-    if below_hu > 0:
-        hu[:dome][labels[:dome] > 0] = below_hu
-        labels[:dome] = Tissue.OUTSIDE
-    hu[dome : dome + slices, lung] = -200
-    hu[dome, lung & (np.indices(lung.shape)[0] % 2 == 0)] = -500
-    labels[dome : dome + slices, lung] = Tissue.GROUND_GLASS
-    lesion, half = labels == Tissue.GROUND_GLASS, (hu == -200) & (labels > 0)
-    grid = AXIAL
-    if head_first:
-        hu, labels, lesion, half = hu[::-1], labels[::-1].copy(), lesion[::-1], half[::-1]
-        top = AXIAL.lps_mm(np.array([AXIAL.shape_kji[0] - 1.0, 0, 0]))
-        grid = replace(AXIAL, origin_lps_mm=tuple(top), direction_lps=((0, 0, -1), (0, 1, 0), (1, 0, 0)))
-    tidied = tidy(TissueMap(labels, grid), scan_of(hu, grid), config.tidy)
-    if stays:
-        assert np.array_equal(tidied.labels_kji == Tissue.GROUND_GLASS, lesion)
-        assert tidied.dropped_ml["lesion_on_diaphragm_ml"] == 0
-    else:
-        assert not (tidied.labels_kji == Tissue.GROUND_GLASS).any()
-        assert (tidied.labels_kji[half] == Tissue.OUTSIDE).all()
-        assert (tidied.labels_kji[lesion & ~half] == Tissue.AERATED).all()
-        assert tidied.dropped_ml["lesion_on_diaphragm_ml"] == pytest.approx(_ml(lesion))
-        assert tidied.dropped_ml["diaphragm_ml"] == pytest.approx(_ml(half))

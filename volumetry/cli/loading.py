@@ -18,7 +18,8 @@ class Loading:
     """
 
     def __init__(self, load: Callable[[], "Segmenter"]) -> None:
-        # What both threads need is imported before there are two: circular imports can go wrong between threads.
+        # What the main thread needs is imported before there are two: circular imports can fail between threads.
+        import volumetry.deliver.report
         import volumetry.pipeline  # noqa: F401
 
         with_one = ThreadPoolExecutor(1)

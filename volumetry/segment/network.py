@@ -81,7 +81,7 @@ class NetworkSegmenter:
     def facts(self) -> SegmenterFacts:
         """Name, weights, device and precision, for the record."""
         card = self.model.card
-        return SegmenterFacts(card.name, card.version, card.weights.sha256, self.device, self.precision)
+        return SegmenterFacts(card.name, card.version, card.sha256, self.device, self.precision)
 
     @property
     def recipe(self) -> InputRecipe:

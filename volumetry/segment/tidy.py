@@ -3,7 +3,6 @@
 Sizes are in mm3, so that they mean the same at every spacing. Tidying a tidy map changes nothing.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -21,25 +20,18 @@ from volumetry.segment.bodies import (
     distance_to_outside_mm,
     filled_holes,
 )
-from volumetry.segment.domes import plates_on_domes
 from volumetry.segment.no_lung import any_in_block, no_lung, repeated, strides
 
 CAUSES = (
     "outside_lungs_ml",
     "lesion_outside_lungs_ml",
     "holes_filled_ml",
-    "diaphragm_ml",
-    "lesion_on_diaphragm_ml",
     "lesion_specks_ml",
     "class_specks_ml",
 )
 """Why tidying takes away, fills in or renames."""
-SURROUNDINGS_MM = 30.0
-"""How far around what is labelled it is looked at; farther than any distance in the settings."""
 _BODY_HU = -500.0
 """Half-way between air and soft tissue: the outline of the body."""
-_HALF_LUNG_HU = -400.0
-"""Half-way between aerated lung and soft tissue."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,32 +71,20 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     if scan.no_data_kji is not None:
         labels[scan.no_data_kji] = Tissue.OUTSIDE
     dropped = dict.fromkeys(CAUSES, 0.0)
-    box = _with_surroundings(labels > 0, scan.grid)
+    box = bounding_box(labels > 0, margin=1)
     if box is not None:
-        dropped = _tidied(labels[box], scan.part(box), settings)
+        # What surrounds gas decides whether it is lung, and gas may reach far out of the box.
+        excluded = no_lung(labels, scan, settings)
+        dropped = _tidied(labels[box], excluded[box], scan.part(box), settings)
     side = _sides(labels > 0, scan, settings)
     return TissueMap(labels, tissue.grid, side, dropped, tissue.doubt)
 
 
-def _with_surroundings(labelled: Mask, grid: Grid) -> Box | None:
-    """The box of what is labelled and what decides about it, on the coarse grid's steps."""
-    step = strides(grid)
-    tight = bounding_box(labelled)
-    if tight is None:
-        return None
-    found = []
-    for part, n, size, spacing in zip(tight, step, labelled.shape, grid.spacing_kji_mm, strict=True):
-        margin = math.ceil(SURROUNDINGS_MM / spacing)
-        low = max(0, part.start - margin) // n * n
-        found.append(slice(low, min(size, part.stop + margin)))
-    return found[0], found[1], found[2]
-
-
-def _tidied(labels: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> dict[str, float]:
-    """Tidy the labels in place; mL by cause."""
+def _tidied(labels: NDArray[np.uint8], excluded: Mask, scan: CtScan, settings: Tidy) -> dict[str, float]:
+    """Tidy the labels in place, given what can be no lung; mL by cause."""
     voxel_ml = scan.grid.voxel_ml
     dropped: dict[str, float] = {}
-    lung = _lungs(labels > 0, no_lung(labels, scan, settings), scan, settings)
+    lung = _lungs(labels > 0, excluded, scan, settings)
     left_out = (labels > 0) & ~lung
     lesion_left_out = left_out & (labels > Tissue.AERATED)
     dropped["outside_lungs_ml"] = np.count_nonzero(left_out) * voxel_ml
@@ -116,13 +96,6 @@ def _tidied(labels: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> dict[str
         holes &= ~scan.no_data_kji
     labels[holes] = Tissue.AERATED
     dropped["holes_filled_ml"] = np.count_nonzero(holes) * voxel_ml
-
-    rims = plates_on_domes(labels, scan, settings)
-    muscle = rims & (scan.hu_kji >= _HALF_LUNG_HU)
-    labels[rims] = Tissue.AERATED
-    labels[muscle] = Tissue.OUTSIDE
-    dropped["diaphragm_ml"] = np.count_nonzero(muscle) * voxel_ml
-    dropped["lesion_on_diaphragm_ml"] = np.count_nonzero(rims) * voxel_ml
 
     dropped["lesion_specks_ml"] = voxel_ml * _drop_specks(labels, settings.min_lesion_island_mm3 / 1000 / voxel_ml)
     dropped["class_specks_ml"] = voxel_ml * _merge_class_specks(

@@ -5,6 +5,7 @@ name from the list below.
 """
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,12 @@ class Card(BaseModel):
         if self.calibration and set(self.calibration.temperature) != set(self.architecture.outputs):
             raise ValueError("calibration.temperature must name the architecture's outputs")
         return self
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all that decides the model's numbers: the weights' own, how pictures are made, calibration."""
+        parts = self.model_dump(mode="json", include={"architecture", "input", "weights", "calibration"})
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @property
     def temperature(self) -> tuple[float, ...]:

@@ -78,7 +78,7 @@ def footnotes(
         for title, name in (
             ("software", "provenance.software_version"),
             ("model", "provenance.model"),
-            ("weights sha256", "provenance.model_sha256"),
+            ("model sha256", "provenance.model_sha256"),
             ("settings sha256", "provenance.config_sha256"),
         )
         if known[name]

@@ -192,8 +192,6 @@ def density(document: Document) -> list[tuple[str, str]]:
         "outside_lungs_ml": "Left out: outside lungs",
         "lesion_outside_lungs_ml": "Left out: disease outside lungs",
         "holes_filled_ml": "Holes filled",
-        "diaphragm_ml": "Left out: rim of the diaphragm",
-        "lesion_on_diaphragm_ml": "Left out: flat disease on that rim",
         "lesion_specks_ml": "Left out: specks",
         "class_specks_ml": "Specks reclassed",
     }
