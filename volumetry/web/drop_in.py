@@ -78,12 +78,12 @@ def _end_if_at_work(jobs: Jobs, exit_code: str | int | None) -> None:
 def _all_that_is_temporary() -> Iterator[None]:
     """One folder for whatever this process, or a library in it, puts aside of a scan; it goes with the server."""
     before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="volumetry-", ignore_cleanup_errors=True) as folder:
-        tempfile.tempdir = folder
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="volumetry-", ignore_cleanup_errors=True) as folder:
+            tempfile.tempdir = folder
             yield
-        finally:
-            tempfile.tempdir = before
+    finally:  # after the folder is gone: a thread that still works finds no other place
+        tempfile.tempdir = before
 
 
 def drop_in_app(jobs: Jobs) -> FastAPI:
