@@ -5,7 +5,8 @@ Run on a machine that does nothing else:
 
 Cold is the command in a process of its own; warm is the same scan a second time in one process. The floor is a
 plain SimpleITK read and one pass of the U-Net over the slices as it sees them. The peer is lungmask's network
-(``pip install lungmask``) with random weights: its time does not depend on them.
+(``pip install lungmask``) with random weights: its time does not depend on them. With ``--figure FILE.png`` the
+cold times are drawn against the number of slices: a straight line is what is wanted.
 """
 
 import argparse
@@ -85,29 +86,47 @@ def main() -> None:
     options.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     options.add_argument("--precision", nargs="*", default=["fp32", "bf16"])
     options.add_argument("--peer", action="store_true")
+    options.add_argument("--figure", type=Path)
     given = options.parse_args()
     _say(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     _say(f"start-up: {_startup()}")
     with tempfile.TemporaryDirectory() as folder:
         scans = [*given.scan, *(_phantom(Path(folder), count) for count in given.slices)]
         _say("scan | precision | threads | cold wall | read | segment | measure | deliver | warm total | peak MB")
+        cold: dict[str, list[tuple[int, float]]] = {}
         for scan in scans:
             for precision in given.precision:
                 for threads in given.threads:
-                    _say(_row(scan, precision, threads))
+                    row, slices, wall_s = _row(scan, precision, threads)
+                    _say(row)
+                    cold.setdefault(f"{precision}, {threads} threads", []).append((slices, wall_s))
             _say(f"{scan.name} {_run(FLOOR, scan, 2, 'peer' if given.peer else 'none')}")
+    if given.figure:
+        _drawn(cold, given.figure)
 
 
-def _row(scan: Path, precision: str, threads: int) -> str:
+def _drawn(cold: dict[str, list[tuple[int, float]]], target: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for name, points in cold.items():
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
+    axes.set(xlabel="slices of 512 x 512", ylabel="seconds, cold", ylim=(0, None), xlim=(0, None))
+    axes.legend()
+    figure.savefig(target, dpi=120)
+
+
+def _row(scan: Path, precision: str, threads: int) -> tuple[str, int, float]:
     cold = _cold(scan, precision, threads)
     warm = _run(CHILD, scan, precision, threads)
     stages = " | ".join(
         f"{cold['timing_s'].get(name, 0):.1f}" for name in ("read", "segment", "measure", "deliver")
     )
-    return (
+    row = (
         f"{scan.name} ({warm['slices']}) | {precision} | {threads} | {cold['wall']:.1f} | {stages} | "
         f"{warm['warm']['total']:.1f} | {cold['peak_mb']:.0f}"
     )
+    return row, warm["slices"], cold["wall"]
 
 
 def _cold(scan: Path, precision: str, threads: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ ABLATIONS: dict[str, Change] = {
     NO_WINDOW: {"augment": {"only_enhanced": 1.0, "only_window": 0.0}},
     "without drawn lesions": {"data": {"synthetic_share": 0.0, "dense_volumes": 0}},
     "without dense lesions at the walls": {"data": {"dense_volumes": 0}},
-    "without scans free of disease": {"data": {"scan_share": 0.0}},
+    "without undrawn slices of scans": {"data": {"scan_share": 0.0}},
 }
 LEARNING_RATE = 5e-4
 
