@@ -51,10 +51,10 @@ class FileRef:
             now = os.fstat(descriptor)
             if not stat.S_ISREG(now.st_mode) or now.st_ino != self.inode:
                 raise ReplacedError
-            return os.fdopen(descriptor, "rb")
         except BaseException:
             os.close(descriptor)
             raise
+        return os.fdopen(descriptor, "rb")  # from here on the file object closes it, once
 
 
 @dataclass(frozen=True, slots=True)
