@@ -86,7 +86,7 @@ def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> Mask
     k, j, i = (s * n for s, n in zip(scan.grid.spacing_kji_mm, step, strict=True))
     coarse = Coarse(block_mean(scan.hu_kji, step), (k, j, i), scan.grid.voxel_ml * float(np.prod(step)))
     labelled = any_in_block(labels_kji > 0, step)
-    called_aerated = block_mean((labels_kji == Tissue.AERATED).astype(np.float32), step) > 0.5
+    called_aerated = block_mean(labels_kji == Tissue.AERATED, step) > 0.5
 
     gas = coarse.bodies_without_lung_around(coarse.hu < settings.gas_hu, settings.min_gas_ml, settings)
     dense = coarse.opened(called_aerated & (coarse.hu > settings.soft_hu), settings.soft_thick_mm)
@@ -106,12 +106,12 @@ def strides(grid: Grid) -> Strides:
     return k, j, i
 
 
-def block_mean(values_kji: NDArray[np.float32], step: Strides) -> NDArray[np.float32]:
+def block_mean(values_kji: NDArray[Any], step: Strides) -> NDArray[np.float32]:
     """Means over blocks of `step` voxels; the last block of an axis may be smaller."""
     for axis, n in enumerate(step):
         if n > 1:
             along = np.moveaxis(values_kji, axis, 0)
-            sums, sizes = along[::n].copy(order="K"), np.ones(-(-len(along) // n), np.float32)
+            sums, sizes = along[::n].astype(np.float32, order="K"), np.ones(-(-len(along) // n), np.float32)
             for offset in range(1, n):  # whole arrays at once: numpy's reduceat takes five times as long
                 part = along[offset::n]
                 sums[: len(part)] += part

@@ -193,6 +193,6 @@ def _size(shape: tuple[int, ...], down_mm: float, across_mm: float) -> tuple[int
 
 def _picture(pixels: Colours, caption: str, left: str, right: str) -> Picture:
     stream = BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
+    Image.fromarray(pixels).save(stream, "PNG")
     uri = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
     return Picture(uri, caption, left, right, pixels.shape[1], pixels.shape[0])
