@@ -1,7 +1,7 @@
 """Memory that was freed is kept for the next stage.
 
 A scan goes through some hundred arrays of 10 to 100 MB. By default the C library gives each of them back to the
-system when it is freed, and gets it back page by page, zeroed: up to a seventh of a scan's CPU time.
+system when it is freed, and gets it back page by page, zeroed: about a tenth of a scan's CPU time went there.
 """
 
 import ctypes

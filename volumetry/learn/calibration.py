@@ -7,7 +7,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,10 +56,10 @@ def for_calibration(
 ) -> tuple[list[Sample], list[Sample]]:
     """Held-out samples to calibrate on, and those to judge the calibration by.
 
-    Of the labelled slices, the cases that the configuration names; of the drawn scans, every other one.
+    Of the labelled slices, the cases that the configuration names; of the drawn scans, every other one. Slices of
+    the scans themselves, and the one draw into each that training watches, are in neither.
     """
-    labelled = {Path(spec.folder).name for spec in config.data.slices}
-    useful = [sample for sample in samples if sample.kind in labelled]
+    useful = [sample for sample in samples if sample.kind not in ("scan", "synthetic")]
     chosen = {case for spec in config.data.slices for case in spec.calibration_cases}
     chosen |= set(sorted({sample.group for sample in drawn})[::2])
     both = [*useful, *drawn]

@@ -163,8 +163,9 @@ def _story(config: TrainConfig, weights: Mapping[str, torch.Tensor]) -> dict[str
             **{Path(spec.folder).name: f"{spec.source}; {spec.terms}" for spec in sources},
             **{Path(spec.image).name.split("-")[0]: f"{spec.source}; {spec.terms}" for spec in data.masked},
             "synthetic": "lesions drawn by this program into slices of the scans above; exact truth",
-            "dense": "dense lesions at the walls of the lungs: drawn by this program into the scans and volumes "
-            "above, exact truth; and painted into the labelled training slices",
+            "dense": "dense lesions at the walls of the lungs: drawn by this program into the scans (exact truth) "
+            "and the volumes above (exact but where disease was there before), and painted into labelled training "
+            "slices",
             "phantom": "thoraxes drawn by this program; exact truth",
         },
         "split": {

@@ -39,7 +39,8 @@ class Lesions:
     back
         How strongly lesions at the pleura prefer the back; with 0 every wall, the heart and the spine are alike.
     touching
-        Whether dense lesions meet the wall without the line of half-filled voxels that borders a healthy lung.
+        Whether dense lesions meet the wall without the line of half-filled voxels that borders a healthy lung; a
+        dependent part keeps it.
     """
 
     count: tuple[int, int] = (1, 5)
