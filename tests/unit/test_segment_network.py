@@ -115,6 +115,25 @@ def test_voxels_without_data_are_outside() -> None:
     assert labels[:, 50:, 10:].all()
 
 
+def test_the_network_sees_the_body_and_its_answer_comes_back_to_its_place() -> None:
+    """Air around: the same body, the same answer, at its own place; and the air is nothing."""
+    scan = scan_of((4, 60, 72), (2.0, 1.4, 1.4))
+    shapes = []
+
+    class Bright(nn.Module):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            shapes.append(tuple(batch.shape[2:]))
+            return torch.stack([batch[:, -1], batch[:, -1] - 1, batch[:, -1] - 2], dim=1)
+
+    wide = np.pad(scan.hu_kji, ((0, 0), (100, 60), (80, 40)), constant_values=-1024)
+    around = CtScan(wide, Grid(wide.shape, scan.grid.spacing_kji_mm), scan.series)
+    found = NetworkSegmenter(stub(Bright()), SETTINGS)(around).labels_kji
+    assert all(rows <= 80 and columns <= 96 for rows, columns in shapes), shapes
+    inside = found[:, 100:160, 80:152]
+    assert inside.any()
+    assert np.count_nonzero(found) == np.count_nonzero(inside)
+
+
 def test_batches_change_nothing_and_progress_counts_every_slice() -> None:
     scan = scan_of((7, 60, 72), (2.0, 0.7, 0.7))
     seen: list[tuple[int, int]] = []

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volumetry.domain import Grid
-from volumetry.segment.grid import axial_view, box_reaching, native_planes, network_shape, shrink
+from volumetry.segment.grid import axial_view, body_box, box_reaching, native_planes, network_shape, shrink
 from volumetry.segment.preprocess import InputRecipe, resize
 
 RECIPE = InputRecipe()
@@ -137,3 +137,12 @@ def test_a_box_leaves_nothing_out_and_changes_no_value(seed: int) -> None:
     rest[:, :, box[0], box[1]] = 0
     assert rest.max() < 0.5
     assert box_reaching(coarse, 1.1, shape[1:]) is None
+
+
+def test_the_body_box_holds_all_that_is_denser_than_air() -> None:
+    hu = np.full((3, 50, 60), -1000, np.float32)
+    assert body_box(hu) == (slice(0, 50), slice(0, 60)), "nothing there: everything"
+    hu[0, 20, 30], hu[2, 47, 12] = -400, 900
+    rows, columns = body_box(hu)
+    assert (rows.start, rows.stop) == (16, 50)
+    assert (columns.start, columns.stop) == (8, 35)

@@ -1,7 +1,8 @@
 """How far the shares move when the segmentation is made a little differently: what an interval is made of.
 
-Everything is counted on a sample of slices, before tidying. Differences between two ways of making the same slices
-are wanted here, not the shares themselves, and for those a systematic sample does.
+Everything is counted before tidying: moved thresholds on every slice, what needs the network again on a sample of
+them. Differences between two ways of making the same slices are wanted here, not the shares themselves, and for
+those a systematic sample does.
 """
 
 from collections.abc import Mapping
@@ -31,6 +32,9 @@ def class_counts(
 
 def threshold_counts(probabilities: NDArray[np.floating], settings: Segment, step: float) -> dict[str, Counts]:
     """Counts at the thresholds in use, and with the lesion's and the solid's shifted by `step` either way."""
+    low = settings.lesion_probability - step
+    some = (probabilities[0] >= settings.lung_probability) | (probabilities[1] >= low)
+    probabilities = probabilities[:, some].astype(np.float32)  # no class is anywhere else
     return {
         BASE: class_counts(probabilities, settings),
         "lesion low": class_counts(probabilities, settings, lesion_shift=-step),

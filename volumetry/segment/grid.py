@@ -77,6 +77,24 @@ def shrink(volume_kji: NDArray[np.float32], shape_kji: tuple[int, int, int]) -> 
 
 
 Box = tuple[slice, slice]
+"""Rows and columns."""
+BODY_HU = -500.0
+BODY_MARGIN_PX = 4
+
+
+def body_box(volume_kji: NDArray[np.float32]) -> Box:
+    """Rows and columns of an axial volume that hold whatever is denser than air: patient, couch, blankets.
+
+    A network that looks at nothing else spares the air around; all of the plane, if there is nothing else.
+    """
+    dense = (volume_kji > BODY_HU).any(axis=0)
+    if not dense.any():
+        return slice(0, dense.shape[0]), slice(0, dense.shape[1])
+    (top, bottom), (left, right) = ((along.min(), along.max() + 1) for along in np.nonzero(dense))
+    return (
+        slice(max(0, int(top) - BODY_MARGIN_PX), min(dense.shape[0], int(bottom) + BODY_MARGIN_PX)),
+        slice(max(0, int(left) - BODY_MARGIN_PX), min(dense.shape[1], int(right) + BODY_MARGIN_PX)),
+    )
 
 
 def box_reaching(channels_ckji: NDArray[np.floating], level: float, shape_ji: tuple[int, int]) -> Box | None:

@@ -16,8 +16,8 @@ from volumetry.config import Config, IntervalSettings, Segment
 from volumetry.domain import CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
 from volumetry.memory import keep_freed_memory
-from volumetry.segment.doubt import Counts, added, class_counts, spread_points, threshold_counts
-from volumetry.segment.grid import axial_view, box_reaching, native_planes, network_shape, shrink
+from volumetry.segment.doubt import BASE, class_counts, spread_points, threshold_counts
+from volumetry.segment.grid import Box, axial_view, body_box, box_reaching, native_planes, network_shape, shrink
 from volumetry.segment.preprocess import (
     InputRecipe,
     Pictures,
@@ -100,7 +100,8 @@ class NetworkSegmenter:
         spacing = tuple(scan.grid.spacing_kji_mm[axis] for axis in view.axes)
         shape = network_shape(hu.shape, (spacing[0], spacing[1], spacing[2]), self.recipe)
         coarse = shrink(hu, shape)
-        probabilities = self._volume(coarse)
+        body = body_box(coarse)
+        probabilities = self._volume(coarse, body, self.progress)
         level = min(self.settings.lung_probability, self.settings.lesion_probability)
         box = box_reaching(probabilities[:2], level, (hu.shape[1], hu.shape[2]))
         if box:
@@ -109,7 +110,7 @@ class NetworkSegmenter:
                 axial[k][box] = labelled(plane, self.settings)
         if scan.no_data_kji is not None:
             labels_kji[scan.no_data_kji] = Tissue.OUTSIDE
-        return TissueMap(labels_kji, scan.grid, doubt=self._doubt(coarse, probabilities))
+        return TissueMap(labels_kji, scan.grid, doubt=self._doubt(coarse, body, probabilities))
 
     def slices(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         """Tissue of ready-made 8-bit grey slices of any size, each at its own size.
@@ -127,44 +128,46 @@ class NetworkSegmenter:
             labels.append(labelled(np.stack([resize(channel, size) for channel in found]), self.settings))
         return labels
 
-    def _volume(self, hu_kji: NDArray[np.float32]) -> NDArray[np.float16]:
-        """Probabilities on the network's grid, float16 (3, k, j, i): half the memory, steps of 0.0005 at most."""
+    def _volume(
+        self, hu_kji: NDArray[np.float32], body: Box, progress: Progress | None = None, mirrored: bool = False
+    ) -> NDArray[np.float16]:
+        """Probabilities on the network's grid, float16 (3, k, j, i): half the memory, steps of 0.0005 at most.
+
+        The network looks at the box of the body; what lies outside it is neither lung nor lesion.
+        """
         size = self.settings.batch_slices
-        probabilities = np.empty((len(OUTPUTS), *hu_kji.shape), np.float16)
+        probabilities = np.zeros((len(OUTPUTS), *hu_kji.shape), np.float16)
+        inside = probabilities[(slice(None), slice(None), *body)]
         starts = range(0, len(hu_kji), size)
-        rows, columns = hu_kji.shape[1:]
 
         def made(start: int) -> torch.Tensor:
-            return self._batch([pictures_of(plane, self.recipe) for plane in hu_kji[start : start + size]])
+            seen = [pictures_of(plane, self.recipe).part(body) for plane in hu_kji[start : start + size]]
+            return self._batch([pictures.mirrored() for pictures in seen] if mirrored else seen)
 
         for start, batch in zip(starts, _ahead(made, starts), strict=True):
-            found = self._computed(batch)[:, :, :rows, :columns]
-            probabilities[:, start : start + len(found)] = found.transpose(1, 0, 2, 3)
-            if self.progress:
-                self.progress(start + len(found), len(hu_kji))
+            found = self._computed(batch)[:, :, : inside.shape[2], : inside.shape[3]]
+            inside[:, start : start + len(found)] = (found[..., ::-1] if mirrored else found).transpose(1, 0, 2, 3)
+            if progress:
+                progress(start + len(found), len(hu_kji))
         return probabilities
 
-    def _doubt(self, hu_kji: NDArray[np.float32], probabilities: NDArray[np.float16]) -> Doubt | None:
-        """How far the shares move on some slices with lung; see `segment.doubt`."""
+    def _doubt(self, hu_kji: NDArray[np.float32], body: Box, probabilities: NDArray[np.float16]) -> Doubt | None:
+        """How far the shares move; see `segment.doubt`."""
         calibration, moves = self.model.card.calibration, self.interval
         if calibration is None or moves is None or not moves.slices:
             return None
         with_lung = np.flatnonzero((probabilities[0] >= self.settings.lung_probability).any(axis=(1, 2)))
         count = min(moves.slices, len(with_lung))
         sample = with_lung[((np.arange(count) + 0.5) * len(with_lung) / max(count, 1)).astype(int)]
-        counts: dict[str, Counts] = {}
-        for start in range(0, len(sample), self.settings.batch_slices):
-            chosen = sample[start : start + self.settings.batch_slices]
-            counts = added(counts, threshold_counts(probabilities[:, chosen], self.settings, moves.threshold_step))
-            seen = [pictures_of(hu_kji[k], self.recipe) for k in chosen]
-            again = {"mirrored": self.probabilities(seen, mirrored=True)}
-            for name, offset in (("hu low", -moves.hu_offset), ("hu high", moves.hu_offset)):
-                shifted = [pictures_of(hu_kji[k] + np.float32(offset), self.recipe) for k in chosen]
-                again[name] = self.probabilities(shifted)
-            counts = added(
-                counts, {name: class_counts(p.transpose(1, 0, 2, 3), self.settings) for name, p in again.items()}
-            )
-        points = spread_points(counts)
+        seen, offset = hu_kji[sample], np.float32(moves.hu_offset)
+        counts = threshold_counts(probabilities, self.settings, moves.threshold_step)
+        again = {
+            BASE: probabilities[:, sample],
+            "mirrored": self._volume(seen, body, mirrored=True),
+            "hu low": self._volume(seen - offset, body),
+            "hu high": self._volume(seen + offset, body),
+        }
+        points = spread_points(counts | {name: class_counts(p, self.settings) for name, p in again.items()})
         if not points:
             return None
         return Doubt(

@@ -92,6 +92,10 @@ class Pictures:
         """The picture of one kind."""
         return self.enhanced_ji if kind == "enhanced" else self.window_ji
 
+    def part(self, box_ji: tuple[slice, slice]) -> "Pictures":
+        """Some rows and columns of both; each was made of the whole slice."""
+        return Pictures(*(None if grey is None else grey[box_ji] for grey in (self.enhanced_ji, self.window_ji)))
+
     def mirrored(self) -> "Pictures":
         """The patient's left and right exchanged."""
         return Pictures(*(None if grey is None else grey[:, ::-1] for grey in (self.enhanced_ji, self.window_ji)))
