@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from slice_folders import write_dataset
 
 from volumetry.config import load_config
-from volumetry.errors import OutputError
+from volumetry.errors import ConfigError, OutputError
 from volumetry.learn.ablation import ABLATIONS, ablate
 from volumetry.learn.evaluate import evaluate
 from volumetry.learn.train import CHECKPOINT, CURVES, train
@@ -21,13 +21,15 @@ SMALL = {
     "channels = [32, 48, 96, 192, 256]": "channels = [4, 8]",
     "residual_units = 2": "residual_units = 1",
     "steps = 6000": f"steps = {STEPS - 2}",
-    "steps = 3500": "steps = 2",
+    "steps = 3500": "steps = 1",
+    "steps = 4000": "steps = 1",
     "batch = 12": "batch = 2",
     "crop_px = 224": "crop_px = 32",
     "checkpoint_every = 100": "checkpoint_every = 2",
     "validate_every = 1000": "validate_every = 4",
     "warmup_steps = 100": "warmup_steps = 2",
     "phantom_slices = 150": "phantom_slices = 3",
+    ", filled = 0.55": "",
 }
 SLICES = """
 [[data.slices]]
@@ -83,7 +85,7 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(recipe: Path, data: Path, 
     assert resumed is not None
     for name in ("model.safetensors", "card.toml"):
         assert (resumed / name).read_bytes() == (unbroken / name).read_bytes()
-    runs = [folder / "lesion2d-0.3.0-run" for folder in (tmp_path / "unbroken", tmp_path / "killed")]
+    runs = [folder / "lesion2d-0.4.0-run" for folder in (tmp_path / "unbroken", tmp_path / "killed")]
     assert (runs[0] / CHECKPOINT).read_bytes() == (runs[1] / CHECKPOINT).read_bytes()
     assert (runs[0] / CURVES).read_text() == (runs[1] / CURVES).read_text()
     assert (runs[1] / "curves.png").stat().st_size > 1000
@@ -107,6 +109,12 @@ def test_the_model_folder_serves_the_segmenter_and_its_card_tells_the_split(
     assert set(card["calibration"]["temperature"]) == {"lung", "lesion", "solid"}
     first = load_file(folder / "model.safetensors")
     assert all(np.isfinite(tensor.float().numpy()).all() for tensor in first.values())
+
+
+def test_a_share_of_what_is_not_made_is_told(recipe: Path, data: Path, tmp_path: Path) -> None:
+    recipe.write_text(recipe.read_text("utf-8").replace("dense_volumes = 16", "dense_volumes = 0"), "utf-8")
+    with pytest.raises(ConfigError, match="dense"):
+        train(recipe, tmp_path / "out", data)
 
 
 def test_a_checkpoint_of_other_settings_is_not_continued(recipe: Path, data: Path, tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from volumetry.learn.augment import Drawing
 from volumetry.learn.bank import Bank, infected_by_slice, nearest
 from volumetry.learn.dense import DENSE, dense_volumes, painted
 from volumetry.learn.drawn import drawn_thorax
+from volumetry.learn.filled import filled_volumes
 from volumetry.learn.lung_truth import threshold_lungs
 from volumetry.learn.recipe import Round, load_recipe
 from volumetry.learn.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION, SOME_LUNG, Sample, Truth
-from volumetry.learn.synthesis import Lesions, with_lesions
+from volumetry.learn.synthesis import Lesions, rimless, with_lesions
 from volumetry.learn.train import learning_rate, masked_loss
 from volumetry.resources import shipped
 from volumetry.segment.preprocess import Pictures
@@ -172,11 +173,11 @@ def test_the_learning_rate_warms_up_and_ends_at_nothing() -> None:
     assert learning_rate(plan, 1600) == pytest.approx(0)
 
 
-def test_each_round_draws_its_own_share_of_dense_lesions() -> None:
+def test_each_round_draws_from_its_own_piles() -> None:
     base = drawing(0)
     dense = Sample(*(np.full((64, 64), n, np.uint8) for n in (255, 255, int(SOLID))), DENSE, "p", "0")
     bank = replace(base.bank, training=(*base.bank.training, dense))
-    rounds = (Round(steps=2, learning_rate=1), Round(steps=2, learning_rate=1, dense_share=1000.0))
+    rounds = (Round(steps=2, learning_rate=1), Round(steps=2, learning_rate=1, shares={DENSE: 1000.0}))
     both = replace(base, bank=bank, schedule=base.schedule.model_copy(update={"rounds": rounds}))
     for step in range(2):
         for mine, without in zip(both.step(step), base.step(step), strict=True):
@@ -216,6 +217,66 @@ def test_dense_volumes_have_lesions_at_every_wall_and_know_nothing_of_the_rest()
         np.testing.assert_array_equal(sick[far], hu[k][far])
         centres.append(np.argwhere(solid).mean(axis=0)[0])
     assert np.mean(np.array(centres) < 45) == pytest.approx(0.5, abs=0.25), "in front as well as at the back"
+
+
+@pytest.mark.parametrize("healthy_lung", [True, False])
+def test_filled_volumes_say_only_what_is_known(healthy_lung: bool) -> None:
+    hu, lung = healthy()
+    vessel = np.zeros_like(lung)
+    vessel[:, 40:50] = lung[:, 40:50]
+    hu[vessel] = -100
+    found = list(filled_volumes(hu, lung, SPACING, 6, np.random.default_rng(0), healthy_lung))
+    seen = {int(value) for _, _, truth in found for value in np.unique(truth)}
+    if healthy_lung:
+        assert seen == {0, int(AERATED), int(GROUND_GLASS), int(SOLID)}
+    else:
+        assert seen == {0, int(SOME_LUNG), int(GROUND_GLASS), int(SOLID), int(SOME_LESION)}
+        assert all((truth & Truth.LESION).any() for _, _, truth in found)
+    for k, sick, truth in found:
+        apart = np.stack([hu[max(k - 1, 0)], hu[k], hu[min(k + 1, len(hu) - 1)]])
+        far = ~binary_dilation((truth & Truth.LESION) > 0, iterations=4)
+        outside = far & ~lung[max(k - 1, 0) : k + 2].any(axis=0)
+        assert (sick[outside] <= apart.max(axis=0)[outside] + 0.1).all(), "only lungs are filled"
+        assert (sick[outside] >= apart.min(axis=0)[outside] - 0.1).all()
+        # Lung by half: no voxel that most of its neighbours above and below call something else.
+        near = lung[max(k - 1, 0) : k + 2]
+        assert not ((truth & Truth.LUNG) > 0)[~near.any(axis=0)].any()
+        assert ((truth & Truth.LUNG) > 0)[near.all(axis=0)].all()
+    solid = np.concatenate([sick[truth == int(SOLID)] for _, sick, truth in found])
+    assert np.median(solid) > -300
+
+
+def test_a_segment_is_a_part_beyond_a_plane_in_any_direction() -> None:
+    hu, lung = healthy()
+    plan = Lesions(count=(0, 0), solid=1.0, dependent=0.0, segment=1.0)
+    centres, shares = [], []
+    for seed in range(12):
+        _, truth = with_lesions(hu, lung, SPACING, np.random.default_rng(seed), plan)
+        solid = (truth & Truth.SOLID) > 0
+        shares.append(solid.sum() / lung.sum())
+        centres.append(np.argwhere(solid).mean(axis=0))
+    assert max(shares) < 0.2
+    assert min(shares) > 0.005
+    low, high = np.min(centres, axis=0), np.max(centres, axis=0)
+    assert (low < [9, 35, 45]).all(), "feet, front, right"
+    assert (high > [15, 55, 75]).all(), "head, back, left"
+
+
+def test_a_wall_beside_a_lesion_is_filled_and_an_airway_stays_open() -> None:
+    lung = np.zeros((1, 20, 30), bool)
+    lung[:, 5:15, 5:15] = True
+    hu = np.where(lung, -850, 40).astype(np.float32)
+    hu[0, 5:15, 15] = -400
+    hu[0, 4, 5:15] = -960
+    lesion = np.zeros_like(lung)
+    lesion[0, 5:9, 10:15] = True
+    hu[lesion] = 7
+    filled = rimless(hu, lesion, lung, (2.0, 1.4, 1.4))
+    assert (filled[0, 5:9, 15] == 7).all()
+    assert (filled[0, 4, 5:15] == -960).all()
+    assert (filled[0, 12:15, 15] == -400).all(), "not beside it"
+    assert (filled[lung] == hu[lung]).all()
+    assert (filled >= hu).all()
 
 
 @pytest.mark.parametrize("window", [True, False])

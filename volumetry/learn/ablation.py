@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from volumetry.learn.bank import Bank, build_bank
+from volumetry.learn.bank import SCAN, SYNTHETIC, Bank, build_bank
 from volumetry.learn.dense import DENSE
 from volumetry.learn.development import pooled_dice
+from volumetry.learn.filled import FILLED
 from volumetry.learn.package import ABLATIONS_TABLE, as_toml
 from volumetry.learn.recipe import TrainConfig, load_recipe
 from volumetry.learn.samples import Sample
@@ -20,13 +21,16 @@ from volumetry.learn.train import CHECKPOINT, load_checkpoint, new_state, prepar
 
 Change = dict[str, dict[str, Any]]
 NO_WINDOW = "without the lung window"
-ABLATIONS: dict[str, Change] = {
-    "everything": {},
-    NO_WINDOW: {"augment": {"only_enhanced": 1.0, "only_window": 0.0}},
-    "without drawn lesions": {"data": {"synthetic_share": 0.0, "dense_volumes": 0}},
-    "without dense lesions at the walls": {"data": {"dense_volumes": 0}},
-    "without undrawn slices of scans": {"data": {"scan_share": 0.0}},
+ONLY_ENHANCED: Change = {"augment": {"only_enhanced": 1.0, "only_window": 0.0}}
+ABLATIONS: dict[str, frozenset[str]] = {
+    "everything": frozenset(),
+    NO_WINDOW: frozenset(),
+    "without drawn lesions": frozenset({SYNTHETIC, DENSE, FILLED}),
+    "without dense lesions at the walls": frozenset({DENSE}),
+    "without filled parts of lungs": frozenset({FILLED}),
+    "without undrawn slices of scans": frozenset({SCAN}),
 }
+"""The piles that are left out."""
 LEARNING_RATE = 5e-4
 
 
@@ -61,10 +65,11 @@ def ablate(
     prepare(base.schedule)
     bank = build_bank(base, data or Path(config.data.root))
     table: dict[str, Any] = {"steps": run_steps, "learning_rate": LEARNING_RATE}
-    for name, change in ABLATIONS.items():
+    for name, without in ABLATIONS.items():
+        variant = _changed(base, ONLY_ENHANCED) if name == NO_WINDOW else base
         judged = [replace(s, window_ji=None) for s in bank.held_out if s.enhanced_ji is not None]
         samples: Sequence[Sample] = judged if name == NO_WINDOW else bank.held_out
-        table[name] = _run(config, _changed(base, change), run / CHECKPOINT, bank, samples)
+        table[name] = _run(config, variant, run / CHECKPOINT, _left(bank, without), samples)
         report(name, table[name])
         (run / ABLATIONS_TABLE).write_text(as_toml(table), "utf-8")
     return table
@@ -84,15 +89,14 @@ def _run(
     load_checkpoint(checkpoint, trained, config.sha256)
     state.network.load_state_dict(trained.average.state_dict())
     state.average.load_state_dict(trained.average.state_dict())
-    for _ in steps(variant, _mixed(bank, variant), state, "cpu"):
+    for _ in steps(variant, bank, state, "cpu"):
         pass
     found = pooled_dice(state.average, judged, variant.input_recipe, "cpu")
     return {name: round(value, 4) for name, value in found.items()}
 
 
-def _mixed(bank: Bank, config: TrainConfig) -> Bank:
-    """The same samples in this variant's proportions."""
-    wanted = {"scan": config.data.scan_share, "synthetic": config.data.synthetic_share}
-    shares = {kind: wanted.get(kind, share) for kind, share in bank.shares.items()}
-    training = [sample for sample in bank.training if sample.kind != DENSE or config.data.dense_volumes]
-    return Bank(tuple(training), bank.held_out, shares)
+def _left(bank: Bank, without: frozenset[str]) -> Bank:
+    """The bank without some piles; the shares of the others keep their proportions."""
+    training = tuple(sample for sample in bank.training if sample.kind not in without)
+    shares = {kind: share for kind, share in bank.shares.items() if kind not in without}
+    return Bank(training, bank.held_out, shares)

@@ -11,7 +11,6 @@ from skimage.filters import gaussian
 from torch.nn import functional
 
 from volumetry.learn.bank import Bank
-from volumetry.learn.dense import DENSE
 from volumetry.learn.recipe import Augment, Schedule
 from volumetry.learn.samples import Sample, Truth, targets
 from volumetry.segment.preprocess import InputRecipe, PictureKind, Pictures, network_batch
@@ -45,8 +44,8 @@ class Drawing:
 
     def _shares(self, number: int) -> dict[str, float]:
         """How often each kind is drawn in step `number`."""
-        dense = self.schedule.round_of(number)[0].dense_share
-        return self.bank.shares | ({DENSE: dense} if dense and DENSE in self.bank.piles else {})
+        shares = self.bank.shares | self.schedule.round_of(number)[0].shares
+        return {kind: share for kind, share in shares.items() if share and kind in self.bank.piles}
 
     def _drawn(self, shares: Mapping[str, float], rng: np.random.Generator) -> Sample:
         """Kind by its share, a group by the root of its size, then a slice: no long scan outweighs the rest."""

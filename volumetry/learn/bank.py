@@ -10,6 +10,7 @@ from typing import overload
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 from skimage.filters import gaussian
 
 from volumetry.config import load_config
@@ -17,6 +18,7 @@ from volumetry.domain import Grid, Vector
 from volumetry.errors import InputError
 from volumetry.learn.dense import DENSE, dense_volumes, painted
 from volumetry.learn.drawn import drawn_thorax
+from volumetry.learn.filled import FILLED, filled_volumes
 from volumetry.learn.lung_truth import threshold_lungs
 from volumetry.learn.recipe import Data, Masked, Scan, Slices, TrainConfig
 from volumetry.learn.samples import AERATED, SOME_LUNG, Sample, Truth
@@ -26,6 +28,8 @@ from volumetry.scan import read_scan
 from volumetry.segment.grid import axial_view, network_shape, shrink
 from volumetry.segment.preprocess import InputRecipe, Pictures, fitted_shape, pictures_of, ready_made, resize
 
+SCAN, SYNTHETIC = "scan", "synthetic"
+"""Piles of HU scans: as they are, and with lesions drawn in."""
 CLIP_RANGE = (2.0, 12.0)
 """CLAHE strengths that training sees around the card's own."""
 MASK_LEVEL = 127
@@ -82,20 +86,20 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
         for sample, judged in _slices(spec, root, recipe):
             (held_out if judged else training).append(sample)
             shares[sample.kind] = spec.share
-    # Drawn apart, so that nothing else changes with them.
-    apart = np.random.default_rng([config.schedule.seed, 3])
+    # Each pile of a later round is drawn apart, so that nothing else changes with it.
+    apart, further = (np.random.default_rng([config.schedule.seed, pile]) for pile in (3, 5))
     if data.dense_volumes:
         training += [dense for sample in training if (dense := _painted(sample, apart))]
     rng = np.random.default_rng([config.schedule.seed, 1])
     for scan in data.scans:
-        for sample, judged in _scan(scan, root, recipe, data, (rng, apart)):
+        for sample, judged in _scan(scan, root, recipe, data, (rng, apart, further)):
             (held_out if judged else training).append(sample)
     for masked in data.masked:
-        training += _masked(masked, root, recipe, data.dense_volumes, apart)
+        training += _masked(masked, root, recipe, data, (apart, further))
     training += _phantoms(data.phantom_slices, recipe, rng)
-    shares |= {"scan": data.scan_share, "synthetic": data.synthetic_share}
+    shares |= {SCAN: data.scan_share, SYNTHETIC: data.synthetic_share}
     shares |= {"masked": data.masked_share, "phantom": data.phantom_share}
-    present = {sample.kind for sample in training} - {DENSE}  # its share belongs to a round
+    present = {sample.kind for sample in training} - {DENSE, FILLED}  # their shares belong to rounds
     return Bank(
         tuple(training), tuple(held_out), {kind: share for kind, share in shares.items() if kind in present}
     )
@@ -132,10 +136,14 @@ def nearest(labels_ji: NDArray[np.uint8], shape_ji: tuple[int, int]) -> NDArray[
 
 
 def _scan(
-    spec: Scan, root: Path, recipe: InputRecipe, data: Data, rngs: tuple[np.random.Generator, np.random.Generator]
+    spec: Scan,
+    root: Path,
+    recipe: InputRecipe,
+    data: Data,
+    rngs: tuple[np.random.Generator, np.random.Generator, np.random.Generator],
 ) -> Iterator[tuple[Sample, bool]]:
     """Slices without disease: as they are, and with lesions put into them; every other block is held out."""
-    rng, apart = rngs
+    rng, apart, further = rngs
     scan = read_scan(root / spec.folder, load_config())
     hu_kji, spacing = on_network_grid(scan.hu_kji, scan.grid, recipe)
     lungs = threshold_lungs(hu_kji, spacing)
@@ -150,24 +158,40 @@ def _scan(
     for k in clean:
         truth = np.where(lungs[k], int(AERATED), 0).astype(np.uint8)
         if judged[k]:
-            yield sample_of(pictures_of(hu_kji[k], recipe), truth, "scan", group, f"{k:04d}"), True
+            yield sample_of(pictures_of(hu_kji[k], recipe), truth, SCAN, group, f"{k:04d}"), True
             continue
         for style in range(3):
             hu = hu_kji[k] if style == 0 else _dependent_haze(hu_kji[k], lungs[k], rng)
-            yield _varied(hu, truth, recipe, rng, ("scan", group, f"{k:04d} {style}")), False
+            yield _varied(hu, truth, recipe, rng, (SCAN, group, f"{k:04d} {style}")), False
     lungs[infected] = False
     for volume in range(data.synthetic_volumes + 1):
         sick, drawn = with_lesions(hu_kji, lungs, spacing, rng, Lesions(count=(4, 16)))
         for k in clean:
-            name = ("synthetic", group, f"{k:04d} {volume}")
+            name = (SYNTHETIC, group, f"{k:04d} {volume}")
             # The first volume is for judging, the others for learning; their slices never meet.
             if judged[k] and volume == 0 and lungs[k].any():
                 yield sample_of(pictures_of(sick[k], recipe), drawn[k], *name), True
             elif not judged[k] and volume > 0 and lungs[k].any():
                 yield _varied(sick[k], drawn[k], recipe, rng, name), False
-    for n, (k, hu, truth) in enumerate(dense_volumes(hu_kji, lungs, spacing, data.dense_volumes, apart, True)):
-        if not judged[k]:
-            yield _varied(hu, truth, recipe, apart, (DENSE, group, f"{k:04d} {n}")), False
+    beside = binary_dilation(judged | infected)
+    for n, k, hu, truth, kind, own in _in_any_part(hu_kji, lungs, spacing, data, (apart, further), True):
+        if not (judged if kind == DENSE else beside)[k]:
+            yield _varied(hu, truth, recipe, own, (kind, group, f"{k:04d} {n}")), False
+
+
+def _in_any_part(
+    hu_kji: NDArray[np.float32],
+    lungs: NDArray[np.bool_],
+    spacing: Vector,
+    data: Data,
+    rngs: tuple[np.random.Generator, np.random.Generator],
+    healthy: bool,
+) -> Iterator[tuple[int, int, NDArray[np.float32], NDArray[np.uint8], str, np.random.Generator]]:
+    """Piles of later rounds: a running number, the slice's number, its HU and truth, its pile and randomness."""
+    piles = ((DENSE, dense_volumes, data.dense_volumes), (FILLED, filled_volumes, data.filled_volumes))
+    for (kind, make, count), rng in zip(piles, rngs, strict=True):
+        for n, (k, hu, truth) in enumerate(make(hu_kji, lungs, spacing, count, rng, healthy)):
+            yield n, k, hu, truth, kind, rng
 
 
 def _painted(sample: Sample, rng: np.random.Generator) -> Sample | None:
@@ -217,7 +241,11 @@ def _varied(
 
 
 def _masked(
-    spec: Masked, root: Path, recipe: InputRecipe, dense: int, rng: np.random.Generator
+    spec: Masked,
+    root: Path,
+    recipe: InputRecipe,
+    data: Data,
+    rngs: tuple[np.random.Generator, np.random.Generator],
 ) -> Iterator[Sample]:
     """A volume with a given lung mask: its disease is not known, inside the lung or out of it the truth is."""
     try:
@@ -238,8 +266,8 @@ def _masked(
     for k, plane in enumerate(hu_kji):
         truth = np.where(lungs[k], int(SOME_LUNG), 0).astype(np.uint8)
         yield sample_of(pictures_of(plane, recipe), truth, "masked", group, f"{k:04d}")
-    for n, (k, sick, truth) in enumerate(dense_volumes(hu_kji, lungs, spacing, dense, rng, False)):
-        yield _varied(sick, truth, recipe, rng, (DENSE, group, f"{k:04d} {n}"))
+    for n, k, sick, truth, kind, own in _in_any_part(hu_kji, lungs, spacing, data, rngs, False):
+        yield _varied(sick, truth, recipe, own, (kind, group, f"{k:04d} {n}"))
 
 
 def _phantoms(count: int, recipe: InputRecipe, rng: np.random.Generator) -> Iterator[Sample]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_validator
 
 from volumetry.segment.preprocess import InputRecipe
 from volumetry.segment.weights import PictureSettings
@@ -32,11 +32,17 @@ class Model(_Section):
 
 
 class Round(_Section):
-    """Some steps with a learning rate that warms up and falls to nothing."""
+    """Some steps with a learning rate that warms up and falls to nothing.
+
+    Parameters
+    ----------
+    shares
+        Piles that are drawn from in this round only, with their shares.
+    """
 
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
-    dense_share: float = Field(default=0.0, ge=0)
+    shares: dict[str, NonNegativeFloat] = {}
 
 
 class Schedule(_Section):
@@ -143,6 +149,7 @@ class Data(_Section):
     phantom_slices: int = Field(ge=0)
     synthetic_volumes: int = Field(ge=0)
     dense_volumes: int = Field(default=0, ge=0)
+    filled_volumes: int = Field(default=0, ge=0)
     held_out_block_slices: int = Field(gt=0)
     slices: tuple[Slices, ...] = ()
     scans: tuple[Scan, ...] = ()

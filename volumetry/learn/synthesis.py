@@ -20,6 +20,8 @@ from volumetry.learn.samples import AERATED, GROUND_GLASS, SOLID
 MIN_LUNG_VOXELS = 400
 RIM_MM = 2.0
 """How far beyond the lung's mask its blurred edge reaches."""
+OPEN_HU = -700.0
+"""What is darker outside the lung is an airway, no half-filled voxel of its edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,12 @@ class Lesions:
     touching
         Whether dense lesions meet the wall without the line of half-filled voxels that borders a healthy lung; a
         dependent part keeps it.
+    dense_hu, hazy_hu
+        Lowest and highest mean of a dense and of a hazy lesion.
+    edge
+        Sharpest and softest rim of a patch, as a share of its radius.
+    segment
+        Chance that what lies beyond some plane is filled: an apex, a base, a recess.
     """
 
     count: tuple[int, int] = (1, 5)
@@ -49,6 +57,10 @@ class Lesions:
     dependent: float = 0.15
     back: float = 2.0
     touching: bool = False
+    dense_hu: tuple[float, float] = (-80.0, 80.0)
+    hazy_hu: tuple[float, float] = (-700.0, -320.0)
+    edge: tuple[float, float] = (0.05, 0.35)
+    segment: float = 0.0
 
 
 def with_lesions(
@@ -80,17 +92,20 @@ def with_lesions(
         beside = bool(rng.random() < (0.8 if solid else 0.6))
         centre = where[int(rng.choice(len(where), p=likely if beside else None))]
         radius_mm = float(np.exp(rng.uniform(*np.log(plan.radius_mm))))
-        box, share = _patch(lung_kji, centre, radius_mm, spacing_kji_mm, rng)
+        box, share = _patch(lung_kji, centre, radius_mm, spacing_kji_mm, rng, plan.edge)
         if solid and rng.random() < 0.3:
-            wide, halo = _patch(lung_kji, centre, radius_mm * rng.uniform(1.15, 1.6), spacing_kji_mm, rng)
-            _hazy(hu, truth, wide, halo, rng)
-        (_dense if solid else _hazy)(hu, truth, box, share, rng)
+            wide_mm = radius_mm * rng.uniform(1.15, 1.6)
+            _hazy(hu, truth, *_patch(lung_kji, centre, wide_mm, spacing_kji_mm, rng, plan.edge), rng, plan)
+        (_dense if solid else _hazy)(hu, truth, box, share, rng, plan)
         if solid and plan.touching:
             level_hu = float(np.median(hu[box][share >= 0.5])) if (share >= 0.5).any() else 0.0
             hu[box] = without_rim(hu[box], share >= 0.5, lung_kji[box], spacing_kji_mm, level_hu)
     if rng.random() < plan.dependent:
         whole = (slice(None),) * 3
-        _dense(hu, truth, whole, _dependent_part(lung_kji, where, rng), rng)
+        _dense(hu, truth, whole, _dependent_part(lung_kji, where, rng), rng, plan)
+    if plan.segment and rng.random() < plan.segment:
+        box, share = _beyond_a_plane(lung_kji, where, spacing_kji_mm, rng)
+        (_dense if rng.random() < plan.solid else _hazy)(hu, truth, box, share, rng, plan)
     return hu, truth
 
 
@@ -100,10 +115,11 @@ def _hazy(
     box: Box,
     share: NDArray[np.float32],
     rng: np.random.Generator,
+    plan: Lesions,
 ) -> None:
-    """Ground glass: lifts the lung towards -700 to -320 HU; what is denser, as vessels are, shines through."""
+    """Ground glass: lifts the lung towards the plan's HU; what is denser, as vessels are, shines through."""
     opacity = share * np.float32(rng.uniform(0.7, 1.0))
-    mixed = _mixed(hu[box], opacity, float(rng.uniform(-700, -320)), float(rng.uniform(20, 110)), rng)
+    mixed = _mixed(hu[box], opacity, float(rng.uniform(*plan.hazy_hu)), float(rng.uniform(20, 110)), rng)
     dense = truth[box] == int(SOLID)
     hu[box] = np.where(dense, hu[box], np.maximum(hu[box], mixed))
     truth[box] = np.where((share >= 0.5) & ~dense & (truth[box] > 0), int(GROUND_GLASS), truth[box])
@@ -115,9 +131,10 @@ def _dense(
     box: Box,
     share: NDArray[np.float32],
     rng: np.random.Generator,
+    plan: Lesions,
 ) -> None:
     """Consolidation: soft tissue that hides the vessels; now and then with air-filled bronchi in it."""
-    filled = _mixed(hu[box], share, float(rng.uniform(-80, 80)), float(rng.uniform(5, 40)), rng)
+    filled = _mixed(hu[box], share, float(rng.uniform(*plan.dense_hu)), float(rng.uniform(5, 40)), rng)
     if rng.random() < 0.4:
         air = np.clip(_noise(share.shape, 1.3, rng) - 1.6, 0, 1) * np.clip(2 * share - 1, 0, 1)
         filled = filled * (1 - air) - 850 * air
@@ -136,7 +153,7 @@ def dense_patch(
     likely = _at_pleura_and_back(lung_kji, where, spacing_kji_mm, plan.back)
     centre = where[int(rng.choice(len(where), p=likely))]
     radius_mm = float(np.exp(rng.uniform(*np.log(plan.radius_mm))))
-    box, part = _patch(lung_kji, centre, radius_mm, spacing_kji_mm, rng)
+    box, part = _patch(lung_kji, centre, radius_mm, spacing_kji_mm, rng, plan.edge)
     share = np.zeros(lung_kji.shape, np.float32)
     share[box] = part
     return share[0] if (share >= 0.5).any() else None
@@ -158,6 +175,22 @@ def without_rim(
     return np.asarray(np.where(rim, np.maximum(hu, level_hu), hu), np.float32)
 
 
+def rimless(
+    hu_kji: NDArray[np.float32],
+    lesion_kji: NDArray[np.bool_],
+    lung_kji: NDArray[np.bool_],
+    spacing_kji_mm: Vector,
+) -> NDArray[np.float32]:
+    """Half-filled voxels at the lung's wall, filled as the lesion voxel beside them; airways stay open."""
+    if not lesion_kji.any():
+        return hu_kji
+    away_mm, nearest = distance_transform_edt(~lesion_kji, sampling=spacing_kji_mm, return_indices=True)
+    rim = (away_mm <= RIM_MM) & ~lung_kji & (hu_kji > OPEN_HU)
+    filled = hu_kji.copy()
+    filled[rim] = np.maximum(hu_kji[rim], hu_kji[tuple(axis[rim] for axis in nearest)])
+    return filled
+
+
 def _mixed(
     hu: NDArray[np.float32],
     share: NDArray[np.float32],
@@ -176,6 +209,7 @@ def _patch(
     radius_mm: float,
     spacing_kji_mm: Vector,
     rng: np.random.Generator,
+    edge: tuple[float, float],
 ) -> tuple[Box, NDArray[np.float32]]:
     """A soft-edged, ragged ellipsoid inside the lung: the box it lies in and its share of each voxel there."""
     stretch = np.exp(rng.uniform(-0.5, 0.5, 3))
@@ -196,7 +230,7 @@ def _patch(
     distance = np.linalg.norm((offset @ turn.astype(np.float32)) / stretch.astype(np.float32), axis=-1) / radius_mm
     grain_px = max(1.2, radius_mm / rng.uniform(3, 8) / spacing_kji_mm[1])
     ragged = distance + rng.uniform(0.08, 0.4) * _noise(distance.shape, grain_px, rng)
-    softness = float(rng.uniform(0.05, 0.35))
+    softness = float(rng.uniform(*edge))
     return box, np.asarray(np.clip((1 - ragged) / softness + 0.5, 0, 1) * lung_kji[box], np.float32)
 
 
@@ -214,6 +248,22 @@ def _dependent_part(
         middle = np.median(where[:, 2])
         share = share * ((i < middle) if rng.random() < 0.5 else (i >= middle))[None, None]
     return np.asarray(share, np.float32)
+
+
+def _beyond_a_plane(
+    lung_kji: NDArray[np.bool_], where: NDArray[np.int64], spacing_kji_mm: Vector, rng: np.random.Generator
+) -> tuple[Box, NDArray[np.float32]]:
+    """Up to an eighth of the lungs, cut off by a ragged plane of any direction."""
+    low, high = where.min(axis=0), where.max(axis=0) + 1
+    box: Box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
+    direction = rng.standard_normal(3)
+    direction /= np.linalg.norm(direction)
+    step_mm = direction * spacing_kji_mm
+    level_mm = np.quantile(where @ step_mm, 1 - rng.uniform(0.02, 0.125))
+    axes = (np.arange(a, b) * step for a, b, step in zip(low, high, step_mm, strict=True))
+    beyond_mm = sum(np.meshgrid(*axes, indexing="ij", sparse=True)) - level_mm
+    ragged_mm = beyond_mm + rng.uniform(1, 6) * _noise(lung_kji[box].shape, float(rng.uniform(3, 8)), rng)
+    return box, np.asarray(np.clip(ragged_mm / rng.uniform(0.5, 6) + 0.5, 0, 1) * lung_kji[box], np.float32)
 
 
 def _at_pleura_and_back(

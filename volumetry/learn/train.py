@@ -16,7 +16,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 from torch.nn import functional
 
-from volumetry.errors import OutputError
+from volumetry.errors import ConfigError, OutputError
 from volumetry.learn.augment import Drawing
 from volumetry.learn.bank import Bank, build_bank
 from volumetry.learn.curves import draw_curves
@@ -88,6 +88,11 @@ def train(
     prepare(config.schedule)
     root = data or Path(config.data.root)
     bank = build_bank(config, root)
+    if missing := {pile for part in config.schedule.rounds for pile in part.shares} - set(bank.piles):
+        raise ConfigError(
+            f"{config_path.name}: schedule.rounds: shares of piles that the data do not make: {sorted(missing)}",
+            hint="Set data.dense_volumes and data.filled_volumes, or leave the shares out.",
+        )
     state = new_state(config, device)
     if resume and (run / CHECKPOINT).is_file():
         load_checkpoint(run / CHECKPOINT, state, config.sha256)
