@@ -2,6 +2,8 @@
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +172,46 @@ def test_the_next_batch_is_made_while_the_network_is_busy() -> None:
         patch.setattr("volumetry.segment.network.pictures_of", counted)
         NetworkSegmenter(stub(Waits(32, 32)), SETTINGS)(scan)
     assert len(made) == 6
+
+
+def test_to_a_gpu_batches_are_copied_beside_the_network_from_pinned_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No GPU is needed: what would be asked of one is written down, and by which thread."""
+    scan = scan_of((7, 60, 72), (2.0, 0.7, 0.7))
+    asked: list[tuple[str, bool]] = []
+
+    def note(what: str) -> None:
+        asked.append((what, threading.current_thread() is threading.main_thread()))
+
+    class Stream:
+        def synchronize(self) -> None:
+            note("waited for")
+
+    @contextmanager
+    def on(stream: Stream) -> Iterator[None]:
+        note("stream")
+        yield
+        note("copied")
+
+    def pinned(tensor: torch.Tensor) -> torch.Tensor:
+        note("pinned")
+        return tensor
+
+    class Busy(BackThirdIsLung):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            assert threading.current_thread() is threading.main_thread()
+            return super().forward(batch)
+
+    segmenter = NetworkSegmenter(stub(Busy(30, 36)), SETTINGS)
+    without = segmenter(scan).labels_kji
+    assert asked == []
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pinned)
+    segmenter._copying = Stream()
+    np.testing.assert_array_equal(segmenter(scan).labels_kji, without)
+    one_batch = [("stream", False), ("pinned", False), ("copied", False), ("waited for", False)]
+    assert asked == one_batch * 3, "three batches, and the thread of the network waits for none of them"
 
 
 def test_ready_made_slices_come_back_at_their_own_size() -> None:

@@ -104,13 +104,15 @@ class NetworkSegmenter:
         probabilities = self._volume(coarse, body, self.progress)
         level = min(self.settings.lung_probability, self.settings.lesion_probability)
         box = box_reaching(probabilities[:2], level, (hu.shape[1], hu.shape[2]))
-        if box:
-            planes = native_planes(probabilities, (hu.shape[0], hu.shape[1], hu.shape[2]), box)
-            for k, plane in enumerate(planes):
-                axial[k][box] = labelled(plane, self.settings)
-        if scan.no_data_kji is not None:
-            labels_kji[scan.no_data_kji] = Tissue.OUTSIDE
-        return TissueMap(labels_kji, scan.grid, doubt=self._doubt(coarse, body, probabilities))
+        with ThreadPoolExecutor(1) as beside:  # the way back to the scanner's grid leaves a core idle
+            doubt = beside.submit(self._doubt, coarse, body, probabilities)
+            if box:
+                planes = native_planes(probabilities, (hu.shape[0], hu.shape[1], hu.shape[2]), box)
+                for k, plane in enumerate(planes):
+                    axial[k][box] = labelled(plane, self.settings)
+            if scan.no_data_kji is not None:
+                labels_kji[scan.no_data_kji] = Tissue.OUTSIDE
+        return TissueMap(labels_kji, scan.grid, doubt=doubt.result())
 
     def slices(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         """Tissue of ready-made 8-bit grey slices of any size, each at its own size.
