@@ -2,8 +2,6 @@
 
 import ipaddress
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pydicom.errors import InvalidDicomError
 
 from volumetry.archive.extra import require_extra
 from volumetry.deliver.files import prepare_folder
+from volumetry.deliver.unfinished import sweep, unfinished_folder
 from volumetry.errors import ConfigError, InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -190,9 +189,8 @@ def _pull_series(client: "DICOMwebClient", study: str, series: str, out: Path) -
     listed = {_value(one, "00080018") for one in client.search_for_instances(study, series, get_remaining=True)}
     if not listed:
         raise InputError("the archive has no such series", "EMPTY_INPUT", _HINT)
-    partial = out.parent / f".{out.name}.{secrets.token_hex(4)}.part"
-    try:
-        partial.mkdir(mode=0o700)
+    sweep(out.parent)
+    with unfinished_folder(out.parent) as partial:
         got = set()
         for n, ds in enumerate(client.iter_series(study, series, media_types=_AS_STORED), start=1):
             ds.preamble = bytes(128)
@@ -204,8 +202,6 @@ def _pull_series(client: "DICOMwebClient", study: str, series: str, out: Path) -
         if out.exists():
             out.rmdir()
         partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return len(got)
 
 

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from volumetry.deliver.files import prepare_folder, write_whole
+from volumetry.deliver.unfinished import unfinished_file
 from volumetry.errors import OutputError, UsageError
 from volumetry.export.source import Row, results_of
 
@@ -265,14 +266,12 @@ def _write_xpt(path: Path, domain: str, records: list[Record]) -> None:
             for name in columns
         }
     )
-    draft = path.with_name(f".{path.name}.part")
     try:
-        pyreadstat.write_xport(frame, str(draft), table_name=domain.upper(), file_format_version=5)
-        content = draft.read_bytes()
+        with unfinished_file(path) as (draft, _):
+            pyreadstat.write_xport(frame, str(draft), table_name=domain.upper(), file_format_version=5)
+            content = draft.read_bytes()
     except OSError as wrong:
         raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
-    finally:
-        draft.unlink(missing_ok=True)
     write_whole(path, content)
 
 

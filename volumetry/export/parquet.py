@@ -1,11 +1,13 @@
 """results.parquet: results.csv with types. What was not measured is null, never 0 or NaN."""
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from volumetry.deliver.unfinished import sweep, unfinished_file
 from volumetry.errors import OutputError, UsageError
 from volumetry.export.source import Row, results_of, table_schema
 
@@ -52,18 +54,18 @@ def export_parquet(batch: Path, path: Path) -> int:
     kinds = {**table_schema(), **dict.fromkeys(KEYS, "text")}
     arrow = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "text": pa.string()}
     schema = pa.schema([(name, arrow[kind]) for name, kind in kinds.items()])
-    draft = path.with_name(f".{path.name}.part")
     written = 0
     try:
-        with pq.ParquetWriter(draft, schema) as writer:
-            for rows in _groups(results_of(batch)):
-                written += len(rows)
-                writer.write_table(pa.Table.from_pylist([_typed(row, kinds) for row in rows], schema))
-        draft.replace(path)
+        sweep(path.parent)
+        with unfinished_file(path) as (draft, descriptor):
+            with pq.ParquetWriter(draft, schema) as writer:
+                for rows in _groups(results_of(batch)):
+                    written += len(rows)
+                    writer.write_table(pa.Table.from_pylist([_typed(row, kinds) for row in rows], schema))
+            os.fsync(descriptor)
+            os.replace(draft, path)
     except OSError as wrong:
         raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
-    finally:
-        draft.unlink(missing_ok=True)
     return written
 
 

@@ -22,6 +22,7 @@ from typing import Protocol
 from volumetry import __version__
 from volumetry.config import Config
 from volumetry.deliver.files import prepare_folder, write_whole
+from volumetry.deliver.unfinished import unfinished_folder
 from volumetry.domain import Finding
 from volumetry.errors import InputError, OutputError, UsageError
 from volumetry.scan.files import list_files
@@ -145,9 +146,8 @@ def make_reading_package(
     plan = _plan(visits)
     seed = secrets.randbits(48) if seed is None else seed
     words = secret_words(cells[name] for cells in plan.values() for name in ("subject", "visit", "arm"))
-    building = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
-    prepare_folder(building)
-    try:
+    prepare_folder(out.parent)
+    with unfinished_folder(out.parent) as building:
         readings, refused = _copied(_shuffled(sources, seed), building, words, config)
         if not readings:
             reasons = ", ".join(sorted({refusal.code for refusal in refused})) or "no scans were given"
@@ -156,8 +156,6 @@ def make_reading_package(
         sealed = csv_bytes(KEY_COLUMNS, rows)
         _describe(building, {name: digest for name, (_, digest) in readings.items()}, len(refused), sealed)
         _publish(building, out, key, sealed)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return Package(out, key, {name: source.scan_id for name, (source, _) in readings.items()}, tuple(refused))
 
 
