@@ -19,6 +19,9 @@ from volumetry.errors import InputError
 Vector = tuple[float, float, float]
 Box = tuple[slice, slice, slice]
 
+BODY_HU = -500.0
+"""Half-way between air and soft tissue: the outline of the body."""
+
 
 class Tissue(IntEnum):
     """What a voxel is. Labels exclude each other, so volumes add up."""

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from volumetry.config import Config
-from volumetry.domain import CtScan, Finding, Grid, Side, TissueMap
+from volumetry.domain import BODY_HU, CtScan, Finding, Grid, Side, TissueMap
 
-_BODY_HU = -500.0
-"""Half-way between air and soft tissue."""
 _SAMPLE_MM = 2.5
 """Bodies and the middle of the chest are read from every voxel about so far from the last."""
 _WIDEST_JOINT_CM2 = 40.0
@@ -90,7 +88,7 @@ def _across(
 ) -> Iterator[tuple[str, float]]:
     """Lung on the side that its name denies. Without the CT the chest's middle is unknown, and nothing is said."""
     in_slices = side.any(axis=(1, 2))
-    body = hu[in_slices] > _BODY_HU
+    body = hu[in_slices] > BODY_HU
     if not body.any():
         return
     beside_middle_mm = x_lps_mm - float(np.broadcast_to(x_lps_mm, hu.shape)[in_slices][body].mean())

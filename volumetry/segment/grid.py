@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from volumetry.domain import Grid, Vector
+from volumetry.domain import BODY_HU, Grid, Vector
 from volumetry.segment.preprocess import InputRecipe, resize
 
 T = TypeVar("T", bound=np.generic)
@@ -78,7 +78,6 @@ def shrink(volume_kji: NDArray[np.float32], shape_kji: tuple[int, int, int]) -> 
 
 Box = tuple[slice, slice]
 """Rows and columns."""
-BODY_HU = -500.0
 BODY_MARGIN_PX = 4
 
 

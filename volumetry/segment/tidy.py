@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skimage.segmentation import watershed
 
 from volumetry.config import Tidy
-from volumetry.domain import Box, CtScan, Grid, Side, Tissue, TissueMap
+from volumetry.domain import BODY_HU, Box, CtScan, Grid, Side, Tissue, TissueMap
 from volumetry.segment.bodies import (
     Bodies,
     Mask,
@@ -30,8 +30,6 @@ CAUSES = (
     "class_specks_ml",
 )
 """Why tidying takes away, fills in or renames."""
-_BODY_HU = -500.0
-"""Half-way between air and soft tissue: the outline of the body."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -253,7 +251,7 @@ def _cut_at_neck(
 def _midline_mm(scan: CtScan, slices: slice) -> float:
     """LPS x of the middle of the body in the lungs' slices; of the image, where there is no body."""
     step = strides(scan.grid)
-    body = bodies_of(scan.hu_kji[slices][:: step[0], :: step[1], :: step[2]] > _BODY_HU)
+    body = bodies_of(scan.hu_kji[slices][:: step[0], :: step[1], :: step[2]] > BODY_HU)
     index = np.argwhere(body.labels_kji == 1).astype(float)
     if index.size == 0:
         index = np.array([scan.grid.shape_kji]) / 2 / step
