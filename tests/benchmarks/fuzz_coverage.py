@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import sys
-import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from volumetry.codes import CATALOGUE
 from volumetry.config import load_config
 from volumetry.domain import ScanRefusedError
 
-TELL_EVERY = 2000
+TELL_EVERY_S = 5.0
 
 
 class Reader:
@@ -40,7 +40,7 @@ class Reader:
         self.folder, self.counts = folder, counts
         self.config = load_config()
         self.seen: Counter[str] = Counter()
-        self.runs = 0
+        self.runs, self.told = 0, 0.0
         (folder / "whole").write_bytes(whole)
 
     def __call__(self, data: bytes) -> None:
@@ -55,7 +55,8 @@ class Reader:
             raise AssertionError(f"codes that nobody knows: {codes - set(CATALOGUE)}")
         self.seen.update(codes or {"measurable"})
         self.runs += 1
-        if self.runs % TELL_EVERY == 0:
+        if time.monotonic() - self.told > TELL_EVERY_S:
+            self.told = time.monotonic()
             self.counts.write_text(
                 json.dumps({"runs": self.runs, "codes": dict(self.seen.most_common())}, indent=1)
             )
@@ -69,12 +70,11 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
     corpus = given.out / "corpus"
-    corpus.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    bases = write_bases(room / "bases")
+    corpus.mkdir(parents=True)
+    bases = write_bases(given.out / "bases")
     for syntax, folder in bases.items():
         (corpus / syntax).write_bytes((folder / "0031").read_bytes())
-    scan = room / "scan"
+    scan = given.out / "scan"
     scan.mkdir()
     reader = Reader(scan, (next(iter(bases.values())) / "0003").read_bytes(), given.out / "counts.json")
     limits = [f"-max_total_time={given.seconds}", f"-seed={given.seed}", "-timeout=10", "-rss_limit_mb=1024"]

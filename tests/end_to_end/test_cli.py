@@ -229,3 +229,4 @@ def test_every_verb_has_help_with_an_example(run):
         code, said = run(verb, "--help")
         assert code == 0
         assert f"volumetry {verb}" in " ".join(said.split()), verb
+        assert "[]" not in said, f"{verb}: something in brackets was taken for a style"

@@ -20,9 +20,10 @@ STEPS = 6
 SMALL = {
     "channels = [32, 48, 96, 192, 256]": "channels = [4, 8]",
     "residual_units = 2": "residual_units = 1",
-    "steps = 6000": f"steps = {STEPS - 2}",
+    "steps = 6000": f"steps = {STEPS - 3}",
     "steps = 3500": "steps = 1",
     "steps = 4000": "steps = 1",
+    "steps = 800": "steps = 1",
     "batch = 12": "batch = 2",
     "crop_px = 224": "crop_px = 32",
     "checkpoint_every = 100": "checkpoint_every = 2",
@@ -30,6 +31,7 @@ SMALL = {
     "warmup_steps = 100": "warmup_steps = 2",
     "phantom_slices = 150": "phantom_slices = 3",
     ", filled = 0.55": "",
+    "ma20 = 0.7, medseg98 = 0.25, dense = 0.08, filled = 0.25": "tiny = 0.7, dense = 0.08, masked = 0.0",
 }
 SLICES = """
 [[data.slices]]

@@ -10,6 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from volumetry.config import Config
+from volumetry.deliver.unfinished import unfinished_folder
 from volumetry.errors import InputError, OutputError, UsageError
 from volumetry.phantom import PhantomSpec, SeriesSpec, make_phantom
 from volumetry.phantom.series import slice_dataset
@@ -175,6 +176,14 @@ def test_without_a_seed_one_is_drawn_and_told_by_the_key(tmp_path: Path, config:
     drawn = make_reading_package(scans, tmp_path / "a", config)
     seed = read_table(drawn.key, ("seed",)).rows[0].cells["seed"]
     assert make_reading_package(scans, tmp_path / "b", config, seed=int(seed)).readings == drawn.readings
+
+
+def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path, config: Config) -> None:
+    with unfinished_folder(tmp_path) as left:
+        killed = left
+    (killed / "R0001").mkdir(parents=True)
+    package = make_reading_package(_scans(tmp_path, 1), tmp_path / "package", config, seed=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"scans", "package", package.key.parent.name}
 
 
 def test_the_seal(tmp_path: Path, config: Config) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import pytest
@@ -9,6 +10,7 @@ from scenes import chest, scan_of
 
 from volumetry.batch import ScanFolder, decide, run_batch
 from volumetry.codes import Outcome
+from volumetry.deliver.unfinished import unfinished_file
 from volumetry.domain import Finding, ScanRefusedError
 from volumetry.errors import UsageError
 from volumetry.export import export_cdisc, export_parquet, table_schema
@@ -60,6 +62,25 @@ def test_every_column_of_the_table_has_a_type():
     assert set(schema.values()) <= {"number", "integer", "boolean", "text"}
     kinds = {"percent_of_lung.solid": "number", "series.slice_count": "integer", "series.contrast": "boolean"}
     assert {name: schema[name] for name in kinds} == kinds
+
+
+def test_parquet_is_on_the_disk_before_it_has_its_name_and_leftovers_go(batch, tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow.parquet")
+    with unfinished_file(tmp_path / "results.parquet") as (left, _):
+        killed = left.name  # a killed run leaves such a name, and no lock on it
+    (tmp_path / killed).write_bytes(b"half")
+    done = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+
+        def noted(*given, name=name, real=real):
+            done.append(name)
+            return real(*given)
+
+        monkeypatch.setattr(os, name, noted)
+    export_parquet(batch, tmp_path / "results.parquet")
+    assert done == ["fsync", "replace", "fsync"], "the content, the name, the folder"
+    assert [path.name for path in tmp_path.iterdir()] == ["results.parquet"]
 
 
 def test_parquet_holds_the_table_with_types_and_nulls(batch, tmp_path):

@@ -34,6 +34,21 @@ def test_counts_follow_the_thresholds() -> None:
     assert points == pytest.approx({"lesion": 20.0, "ground_glass": 20.0, "solid": 0.0})
 
 
+def test_moved_thresholds_count_what_they_would_count_everywhere() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.random((3, 5, 30, 30)).astype(np.float16)
+    counts = threshold_counts(probabilities, CONFIG.segment, 0.2)
+    whole = probabilities.astype(np.float32)
+    for name, lesion, solid in (
+        ("base", 0, 0),
+        ("lesion low", -0.2, 0),
+        ("lesion high", 0.2, 0),
+        ("solid low", 0, -0.2),
+    ):
+        assert counts[name].tolist() == class_counts(whole, CONFIG.segment, lesion, solid).tolist(), name
+    assert counts["lesion low"][1] > counts["base"][1] > counts["lesion high"][1]
+
+
 def test_parts_are_differences_in_points() -> None:
     base = np.array([200, 20, 12, 8])
     counts = dict.fromkeys(("base", "lesion low", "lesion high", "solid low", "solid high"), base)

@@ -10,18 +10,21 @@ import torch
 from monai.losses import DiceLoss
 from scipy.ndimage import binary_dilation
 
+from volumetry.config import load_config
 from volumetry.errors import ConfigError, InputError
+from volumetry.learn.ablation import ABLATIONS, left_of
 from volumetry.learn.augment import Drawing
-from volumetry.learn.bank import Bank, infected_by_slice, nearest
+from volumetry.learn.bank import Bank, _scan, infected_by_slice, nearest, on_network_grid
 from volumetry.learn.dense import DENSE, dense_volumes, painted
 from volumetry.learn.drawn import drawn_thorax
-from volumetry.learn.filled import filled_volumes
+from volumetry.learn.filled import FILLED, _cut_anew, filled_volumes
 from volumetry.learn.lung_truth import threshold_lungs
-from volumetry.learn.recipe import Round, load_recipe
+from volumetry.learn.recipe import Round, Scan, load_recipe
 from volumetry.learn.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION, SOME_LUNG, Sample, Truth
-from volumetry.learn.synthesis import Lesions, rimless, with_lesions
+from volumetry.learn.synthesis import Lesions, rim_filled_as_beside, with_lesions
 from volumetry.learn.train import learning_rate, masked_loss
 from volumetry.resources import shipped
+from volumetry.scan import read_scan
 from volumetry.segment.preprocess import Pictures
 
 RECIPE = load_recipe(shipped("configs") / "train-lesion2d.toml")
@@ -246,6 +249,89 @@ def test_filled_volumes_say_only_what_is_known(healthy_lung: bool) -> None:
     assert np.median(solid) > -300
 
 
+def test_a_filled_lesion_meets_its_wall_without_a_dark_line() -> None:
+    hu, lung = healthy()
+    edge = binary_dilation(lung) & ~lung
+    hu[edge] = -400
+    inside = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
+    dark = []
+    for k, sick, truth in filled_volumes(hu, lung, SPACING, 6, np.random.default_rng(0), True):
+        solid = (truth & Truth.SOLID) > 0
+        own = edge[k] & (edge[max(k - 1, 0)] | lung[max(k - 1, 0)]) & (edge[min(k + 1, 23)] | lung[min(k + 1, 23)])
+        beside = own & binary_dilation(solid, inside) & ~binary_dilation(lung[k] & ~solid, iterations=2)
+        dark += (sick[beside] < -300).tolist()
+    assert len(dark) > 200
+    assert np.mean(dark) < 0.15
+
+
+def test_slices_cut_anew_are_thicker_or_lie_between() -> None:
+    """One slice of 1 among zeros shows what each new slice is a mean of."""
+    one = np.zeros((9, 2, 2), np.float32)
+    one[4] = 1
+    kinds = set()
+    for seed in range(12):
+        hu, lung = _cut_anew(one, one > 0, np.random.default_rng(seed))
+        above, own, below = hu[3, 0, 0], hu[4, 0, 0], hu[5, 0, 0]
+        assert above + own + below == pytest.approx(1)
+        assert 0 < above <= 0.5
+        assert not hu[[0, 1, 2, 6, 7, 8]].any()
+        np.testing.assert_array_equal(lung, hu >= 0.5)
+        assert below in (0, above)
+        kinds.add(bool(below))
+    assert kinds == {True, False}
+
+
+def test_no_slice_that_judges_a_scan_is_learned_from(tmp_path: Path) -> None:
+    """Nor one beside it, where slices are means with their neighbours; nor one that a reader called infected."""
+    (tmp_path / "scan").symlink_to(shipped("data-sample") / "phantom-001")
+    recipe = replace(RECIPE.input_recipe, inputs=("window",))
+    scan = read_scan(tmp_path / "scan", load_config())
+    count = len(on_network_grid(scan.hu_kji, scan.grid, recipe)[0])
+    sick = range(80, 84)
+    rows = "".join(f"{count - 1 - k},{int(k in sick)}\n" for k in range(count))
+    (tmp_path / "flags.csv").write_text("slice_from_top,infected\n" + rows)
+    few = {"synthetic_volumes": 1, "dense_volumes": 2, "filled_volumes": 1}
+    data = RECIPE.data.model_copy(update=few)
+    spec = Scan(folder="scan", infected_csv="flags.csv", source="drawn", terms="none")
+    rngs = tuple(np.random.default_rng(n) for n in range(3))
+    found = list(_scan(spec, tmp_path, recipe, data, rngs))
+    judging = data.held_out(count)
+    seen = {(sample.kind, judged) for sample, judged in found}
+    assert seen == {
+        ("scan", True),
+        ("scan", False),
+        ("synthetic", True),
+        ("synthetic", False),
+        (DENSE, False),
+        (FILLED, False),
+    }
+    for sample, judged in found:
+        k = int(sample.name.split()[0])
+        assert k not in sick
+        assert judging[k] == judged
+        if sample.kind == FILLED:
+            assert not judging[max(0, k - 1) : k + 2].any()
+            assert not {k - 1, k + 1} & set(sick)
+
+
+def test_what_an_ablation_leaves_out_is_not_there() -> None:
+    flat = np.zeros((4, 4), np.uint8)
+    lesion = np.full((4, 4), int(SOLID), np.uint8)
+    samples = [
+        Sample(flat, flat, truth, kind, "p", "0")
+        for kind in ("ma20", "scan", DENSE, FILLED)
+        for truth in (flat, lesion)
+    ]
+    bank = Bank(tuple(samples), (), {"ma20": 0.4, "scan": 0.1})
+    left = left_of(bank, frozenset({"scan", DENSE}))
+    assert {sample.kind for sample in left.training} == {"ma20", FILLED}
+    assert left.shares == {"ma20": 0.4}
+    no_undrawn = left_of(bank, ABLATIONS["without undrawn slices of scans"])
+    assert {(s.kind, bool(s.truth_ji.any())) for s in no_undrawn.training} == {
+        ("ma20", False), ("ma20", True), (DENSE, True), (FILLED, True),
+    }  # fmt: skip
+
+
 def test_a_segment_is_a_part_beyond_a_plane_in_any_direction() -> None:
     hu, lung = healthy()
     plan = Lesions(count=(0, 0), solid=1.0, dependent=0.0, segment=1.0)
@@ -271,7 +357,7 @@ def test_a_wall_beside_a_lesion_is_filled_and_an_airway_stays_open() -> None:
     lesion = np.zeros_like(lung)
     lesion[0, 5:9, 10:15] = True
     hu[lesion] = 7
-    filled = rimless(hu, lesion, lung, (2.0, 1.4, 1.4))
+    filled = rim_filled_as_beside(hu, lesion, lung, (2.0, 1.4, 1.4))
     assert (filled[0, 5:9, 15] == 7).all()
     assert (filled[0, 4, 5:15] == -960).all()
     assert (filled[0, 12:15, 15] == -400).all(), "not beside it"

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from volumetry.config import load_config
-from volumetry.domain import CtScan, Grid, SeriesInfo, Tissue
+from volumetry.domain import SHARES, CtScan, Grid, SeriesInfo, Tissue
 from volumetry.errors import ModelError
 from volumetry.learn.drawn import drawn_thorax
 from volumetry.learn.samples import Truth
 from volumetry.learn.synthesis import Lesions, with_lesions
 from volumetry.segment import network as network_module
+from volumetry.segment.doubt import class_counts, spread_points, threshold_counts
 from volumetry.segment.network import OUTPUTS, NetworkSegmenter, chosen_precision, labelled, load_segmenter
 from volumetry.segment.preprocess import InputRecipe, Pictures, pictures_of
 from volumetry.segment.weights import Architecture, Card, CardCalibration, CardInput, Model, StoredFile
@@ -117,23 +118,89 @@ def test_voxels_without_data_are_outside() -> None:
     assert labels[:, 50:, 10:].all()
 
 
-def test_the_network_sees_the_body_and_its_answer_comes_back_to_its_place() -> None:
-    """Air around: the same body, the same answer, at its own place; and the air is nothing."""
-    scan = scan_of((4, 60, 72), (2.0, 1.4, 1.4))
+def test_the_network_sees_the_body_and_says_of_it_what_it_says_of_the_plane(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A network that strides, and air around: fewer pixels, the same labels at their own place."""
+    hu = scan_of((4, 60, 72), (2.0, 1.4, 1.4)).hu_kji
+    wide = np.pad(hu, ((0, 0), (100, 60), (81, 47)), constant_values=-1024)
+    around = CtScan(wide, Grid(wide.shape, (2.0, 1.4, 1.4)), SeriesInfo("1", 4, (2.0, 1.4, 1.4)))
     shapes = []
 
-    class Bright(nn.Module):
+    class Coarse(nn.Module):
+        """Says one thing of each block of 16 pixels: on another phase there are other blocks."""
+
         def forward(self, batch: torch.Tensor) -> torch.Tensor:
             shapes.append(tuple(batch.shape[2:]))
-            return torch.stack([batch[:, -1], batch[:, -1] - 1, batch[:, -1] - 2], dim=1)
+            found = nn.functional.interpolate(nn.functional.avg_pool2d(batch[:, -1:], 16), scale_factor=16)[:, 0]
+            return torch.stack([found + 0.5, found, found - 9], dim=1)
 
-    wide = np.pad(scan.hu_kji, ((0, 0), (100, 60), (80, 40)), constant_values=-1024)
-    around = CtScan(wide, Grid(wide.shape, scan.grid.spacing_kji_mm), scan.series)
-    found = NetworkSegmenter(stub(Bright()), SETTINGS)(around).labels_kji
-    assert all(rows <= 80 and columns <= 96 for rows, columns in shapes), shapes
-    inside = found[:, 100:160, 80:152]
-    assert inside.any()
-    assert np.count_nonzero(found) == np.count_nonzero(inside)
+    segmenter = NetworkSegmenter(stub(Coarse()), SETTINGS)
+    boxed = segmenter(around).labels_kji
+    assert all(rows <= 96 and columns <= 112 for rows, columns in shapes), shapes
+    monkeypatch.setattr(network_module, "body_box", lambda hu, step: (slice(0, 220), slice(0, 200)))
+    whole = segmenter(around).labels_kji
+    assert len(np.unique(whole[:, 100:160, 81:153])) > 1
+    np.testing.assert_array_equal(boxed[:, 100:160, 81:153], whole[:, 100:160, 81:153])
+    assert not boxed[:, :90].any()
+    assert not boxed[:, :, 165:].any()
+
+
+class Uneven(nn.Module):
+    """Grey and column decide: a mirror, and another HU, give other answers."""
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        grey = batch[:, -1]
+        across = torch.linspace(-1.5, 1.5, batch.shape[3]).expand_as(grey)
+        return torch.stack([grey + 2.5, grey + across - 0.3, grey - across - 0.5], dim=1)
+
+
+def test_doubt_is_what_moves_when_the_slices_are_seen_otherwise() -> None:
+    """Written out once more from whole planes: thresholds on every slice, a mirror and HU on a sample of three."""
+    moves = load_config().interval.model_copy(update={"slices": 3, "hu_offset": 60.0})
+    calibration = CardCalibration(
+        temperature=dict.fromkeys(OUTPUTS, 1.0),
+        level=0.95,
+        reference=dict.fromkeys(SHARES, 0.1),
+        floor_points=0.0,
+        widening=dict.fromkeys(SHARES, 2.0),
+    )
+    made = stub(Uneven())
+    both = made.card.input.model_copy(update={"inputs": ("enhanced", "window")})
+    card = made.card.model_copy(update={"calibration": calibration, "input": both})
+    segmenter = NetworkSegmenter(Model(made.network, card, made.folder), SETTINGS, interval=moves)
+    scan = scan_of((40, 64, 80), (2.0, 1.4, 1.4))
+    scan.hu_kji[...] += np.linspace(-200, 200, 80, dtype=np.float32)
+    doubt = segmenter(scan).doubt
+
+    def seen(numbers: Iterable[int], offset: float = 0.0, mirrored: bool = False) -> np.ndarray:
+        pictures = [pictures_of(scan.hu_kji[k] + np.float32(offset), segmenter.recipe) for k in numbers]
+        return segmenter.probabilities(pictures, mirrored).transpose(1, 0, 2, 3)
+
+    sample = (6, 20, 33)  # the middles of three thirds of forty slices
+    counts = threshold_counts(seen(range(40)), SETTINGS, moves.threshold_step)
+    for name, again in (
+        ("base", seen(sample)),
+        ("mirrored", seen(sample, mirrored=True)),
+        ("hu low", seen(sample, -60.0)),
+        ("hu high", seen(sample, 60.0)),
+    ):
+        counts[name] = class_counts(again, SETTINGS)
+    expected = spread_points(counts)
+    assert doubt is not None
+    assert doubt.widening == calibration.widening
+    for part, points in expected.items():
+        assert doubt.points[part] == pytest.approx(points, abs=0.05), part
+        assert max(points.values()) > 0.5, f"{part}: nothing moves, nothing is tested"
+
+
+def test_what_goes_wrong_in_the_interval_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: NetworkSegmenter, *_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(NetworkSegmenter, "_doubt", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        NetworkSegmenter(stub(BackThirdIsLung(30, 36)), SETTINGS)(scan_of((4, 60, 72), (2.0, 0.7, 0.7)))
 
 
 def test_batches_change_nothing_and_progress_counts_every_slice() -> None:

@@ -141,8 +141,18 @@ def test_a_box_leaves_nothing_out_and_changes_no_value(seed: int) -> None:
 
 def test_the_body_box_holds_all_that_is_denser_than_air() -> None:
     hu = np.full((3, 50, 60), -1000, np.float32)
-    assert body_box(hu) == (slice(0, 50), slice(0, 60)), "nothing there: everything"
-    hu[0, 20, 30], hu[2, 47, 12] = -400, 900
-    rows, columns = body_box(hu)
-    assert (rows.start, rows.stop) == (16, 50)
+    assert body_box(hu, 8) == (slice(0, 50), slice(0, 60)), "nothing there: everything"
+    hu[0, 22, 30], hu[2, 47, 12] = -400, 900
+    rows, columns = body_box(hu, 1)
+    assert (rows.start, rows.stop) == (18, 50)
     assert (columns.start, columns.stop) == (8, 35)
+
+
+@pytest.mark.parametrize("row", range(20, 40, 3))
+def test_the_body_box_keeps_the_phase_of_the_strides(row: int) -> None:
+    hu = np.full((1, 50, 60), -1000, np.float32)
+    hu[0, row, 35] = 40
+    rows, columns = body_box(hu, 16)
+    assert (rows.start % 16, columns.start % 16) == (0, 0)
+    assert rows.start <= row - 4 < rows.start + 16
+    assert columns.start == 16

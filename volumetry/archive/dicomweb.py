@@ -15,7 +15,7 @@ from pydicom.errors import InvalidDicomError
 
 from volumetry.archive.extra import require_extra
 from volumetry.deliver.files import prepare_folder
-from volumetry.deliver.unfinished import sweep, unfinished_folder
+from volumetry.deliver.unfinished import unfinished_folder
 from volumetry.errors import ConfigError, InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _pull_series(client: "DICOMwebClient", study: str, series: str, out: Path) -
     listed = {_value(one, "00080018") for one in client.search_for_instances(study, series, get_remaining=True)}
     if not listed:
         raise InputError("the archive has no such series", "EMPTY_INPUT", _HINT)
-    sweep(out.parent)
+    prepare_folder(out.parent)
     with unfinished_folder(out.parent) as partial:
         got = set()
         for n, ds in enumerate(client.iter_series(study, series, media_types=_AS_STORED), start=1):

@@ -63,8 +63,9 @@ def evaluate(
 ) -> None:
     """Dice and lesion share of the model on labelled 8-bit slices, or its errors on whole chest CTs in HU.
 
-    A list of scans holds, per [[scan]]: path, and infected_csv (a reader's flag per slice), normal = true (lesions
-    of known volume are put into it) or lung_mask; and [planted] volumes_ml, levels_hu, places, realistic, seed.
+    A list of scans holds a table "scan" for each: path, and infected_csv (a reader's flag per slice), normal =
+    true (lesions of known volume are put into it) or lung_mask; and one table "planted": volumes_ml, levels_hu,
+    places, realistic, seed. README has more on it.
 
     Example: volumetry evaluate ../slices --json scores.json
 

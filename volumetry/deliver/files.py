@@ -33,7 +33,7 @@ def write_whole(path: Path, content: bytes) -> str:
             os.replace(temporary, path)
     except OSError as wrong:
         raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -67,11 +67,12 @@ def set_aside(folder: Path, names: tuple[str, ...]) -> None:
             os.replace(folder / name, aside / name)
     except OSError as wrong:
         raise OutputError(f"cannot move the earlier result aside: {wrong.strerror}") from wrong
-    _sync_folder(aside)
-    _sync_folder(folder)
+    sync_folder(aside)
+    sync_folder(folder)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Put a folder's names on the disk, as far as its file system can."""
     # An error here leaves a valid file under its final name, so it is no failure of the write.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from volumetry.deliver.unfinished import sweep, unfinished_file
+from volumetry.deliver.files import prepare_folder, sync_folder
+from volumetry.deliver.unfinished import unfinished_file
 from volumetry.errors import OutputError, UsageError
 from volumetry.export.source import Row, results_of, table_schema
 
@@ -55,8 +56,8 @@ def export_parquet(batch: Path, path: Path) -> int:
     arrow = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "text": pa.string()}
     schema = pa.schema([(name, arrow[kind]) for name, kind in kinds.items()])
     written = 0
+    prepare_folder(path.parent)
     try:
-        sweep(path.parent)
         with unfinished_file(path) as (draft, descriptor):
             with pq.ParquetWriter(draft, schema) as writer:
                 for rows in _groups(results_of(batch)):
@@ -64,6 +65,7 @@ def export_parquet(batch: Path, path: Path) -> int:
                     writer.write_table(pa.Table.from_pylist([_typed(row, kinds) for row in rows], schema))
             os.fsync(descriptor)
             os.replace(draft, path)
+        sync_folder(path.parent)
     except OSError as wrong:
         raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
     return written

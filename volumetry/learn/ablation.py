@@ -16,16 +16,17 @@ from volumetry.learn.development import pooled_dice
 from volumetry.learn.filled import FILLED
 from volumetry.learn.package import ABLATIONS_TABLE, as_toml
 from volumetry.learn.recipe import TrainConfig, load_recipe
-from volumetry.learn.samples import Sample
+from volumetry.learn.samples import Sample, Truth
 from volumetry.learn.train import CHECKPOINT, load_checkpoint, new_state, prepare, steps
 
 Change = dict[str, dict[str, Any]]
 NO_WINDOW = "without the lung window"
 ONLY_ENHANCED: Change = {"augment": {"only_enhanced": 1.0, "only_window": 0.0}}
+DRAWN = frozenset({SYNTHETIC, DENSE, FILLED})
 ABLATIONS: dict[str, frozenset[str]] = {
     "everything": frozenset(),
     NO_WINDOW: frozenset(),
-    "without drawn lesions": frozenset({SYNTHETIC, DENSE, FILLED}),
+    "without drawn lesions": DRAWN,
     "without dense lesions at the walls": frozenset({DENSE}),
     "without filled parts of lungs": frozenset({FILLED}),
     "without undrawn slices of scans": frozenset({SCAN}),
@@ -69,7 +70,7 @@ def ablate(
         variant = _changed(base, ONLY_ENHANCED) if name == NO_WINDOW else base
         judged = [replace(s, window_ji=None) for s in bank.held_out if s.enhanced_ji is not None]
         samples: Sequence[Sample] = judged if name == NO_WINDOW else bank.held_out
-        table[name] = _run(config, variant, run / CHECKPOINT, _left(bank, without), samples)
+        table[name] = _run(config, variant, run / CHECKPOINT, left_of(bank, without), samples)
         report(name, table[name])
         (run / ABLATIONS_TABLE).write_text(as_toml(table), "utf-8")
     return table
@@ -95,8 +96,16 @@ def _run(
     return {name: round(value, 4) for name, value in found.items()}
 
 
-def _left(bank: Bank, without: frozenset[str]) -> Bank:
-    """The bank without some piles; the shares of the others keep their proportions."""
-    training = tuple(sample for sample in bank.training if sample.kind not in without)
+def left_of(bank: Bank, without: frozenset[str]) -> Bank:
+    """The bank without some piles; the shares of the others keep their proportions.
+
+    Without undrawn slices of scans, those that happened to get no lesion go from the other piles as well.
+    """
+    training = tuple(
+        sample
+        for sample in bank.training
+        if sample.kind not in without
+        and not (SCAN in without and sample.kind in DRAWN and not (sample.truth_ji & Truth.LESION).any())
+    )
     shares = {kind: share for kind, share in bank.shares.items() if kind not in without}
     return Bank(training, bank.held_out, shares)

@@ -14,7 +14,7 @@ from scipy.ndimage import binary_dilation
 
 from volumetry.domain import Vector
 from volumetry.learn.samples import AERATED, SOLID, SOME_LUNG, Truth
-from volumetry.learn.synthesis import Lesions, dense_patch, with_lesions, without_rim
+from volumetry.learn.synthesis import Lesions, dense_patch, rim_filled_to, with_lesions
 from volumetry.segment.preprocess import Pictures
 
 DENSE = "dense"
@@ -69,7 +69,7 @@ def painted(
         if grey is None:
             return None
         level = (np.median(grey[wall]) + texture).astype(np.float32)
-        closed = without_rim(grey[None], lesion[None], lung[None], UNKNOWN_SPACING_MM, level[None])[0]
+        closed = rim_filled_to(grey[None], lesion[None], lung[None], UNKNOWN_SPACING_MM, level[None])[0]
         return np.asarray(np.clip(closed * (1 - share) + level * share, 0, 1), np.float32)
 
     truth = np.where(lesion, int(SOLID), truth_ji).astype(np.uint8)

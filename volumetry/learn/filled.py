@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from volumetry.domain import Vector
 from volumetry.learn.samples import AERATED, GROUND_GLASS, SOME_LESION, SOME_LUNG, Truth
-from volumetry.learn.synthesis import Lesions, rimless, with_lesions
+from volumetry.learn.synthesis import Lesions, rim_filled_as_beside, with_lesions
 
 FILLED = "filled"
 """The pile's name."""
@@ -47,12 +47,13 @@ def filled_volumes(
 
     Notes
     -----
-    A slice is a mean of itself and its neighbours, so one beside a held-out slice shares voxels with it.
+    A slice is a mean of itself and its neighbours, so one beside a held-out slice shares voxels with it. What a
+    lesion's wall is filled with may come from the lesion one slice further.
     """
     for _ in range(count):
         hu, lung = _cut_anew(hu_kji, lung_kji, rng)
         sick, truth = with_lesions(hu, lung, spacing_kji_mm, rng, AT_ANY_PLACE)
-        sick = rimless(sick, (truth & Truth.SOLID) > 0, lung, spacing_kji_mm)
+        sick = rim_filled_as_beside(sick, (truth & Truth.SOLID) > 0, lung, spacing_kji_mm)
         if not healthy:
             hidden = (truth == int(GROUND_GLASS)) & (hu > DENSE_BEFORE_HU)
             truth[hidden] = int(SOME_LESION)

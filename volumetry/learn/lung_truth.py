@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from volumetry.domain import Vector
 
-BODY_HU = -300
+CHEST_WALL_HU = -300
 AERATED_HU = -500
 AIRWAY_HU = -930
 MIN_LUNG_ML = 300.0
@@ -54,7 +54,7 @@ def _body(hu_kji: NDArray[np.float32], spacing_kji_mm: Vector) -> NDArray[np.boo
 
     Opening cuts blankets and the table off; closing first mends a chest wall that is thinner than that opening.
     """
-    dense = sitk.BinaryMorphologicalClosing(_image(hu_kji > BODY_HU), _disc(6.0, spacing_kji_mm))
+    dense = sitk.BinaryMorphologicalClosing(_image(hu_kji > CHEST_WALL_HU), _disc(6.0, spacing_kji_mm))
     opened = sitk.BinaryMorphologicalOpening(dense, _disc(3.0, spacing_kji_mm))
     largest = _mask(sitk.RelabelComponent(sitk.ConnectedComponent(opened)) == 1)
     filled = np.empty(hu_kji.shape, bool)

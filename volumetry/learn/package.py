@@ -166,6 +166,8 @@ def _story(config: TrainConfig, weights: Mapping[str, torch.Tensor]) -> dict[str
             "dense": "dense lesions at the walls of the lungs: drawn by this program into the scans (exact truth) "
             "and the volumes above (exact but where disease was there before), and painted into labelled training "
             "slices",
+            "filled": "parts of lungs filled by this program with anything from haze to soft tissue, in slices of "
+            "the scans and the volumes above cut anew; exact truth, but in the volumes only of what is drawn",
             "phantom": "thoraxes drawn by this program; exact truth",
         },
         "split": {

@@ -13,7 +13,7 @@ from scipy import ndimage
 from volumetry.domain import Vector
 from volumetry.errors import InputError
 from volumetry.learn.samples import AERATED, GROUND_GLASS, SOLID
-from volumetry.learn.synthesis import without_rim
+from volumetry.learn.synthesis import rim_filled_to
 
 RAGGED = 0.2
 """How far the outline leaves a ball, as a share of its radius."""
@@ -81,7 +81,7 @@ def with_planted_lesion(
     hu, truth = hu_kji.copy(), np.where(lung_kji, int(AERATED), 0).astype(np.uint8)
     mixed = hu[box] * (1 - share) + level * share
     hu[box] = mixed if plan.solid else np.maximum(hu[box], mixed)
-    hu[box] = without_rim(hu[box], lesion, lung_kji[box], spacing_kji_mm, level.astype(np.float32))
+    hu[box] = rim_filled_to(hu[box], lesion, lung_kji[box], spacing_kji_mm, level.astype(np.float32))
     truth[box][lesion] = int(SOLID if plan.solid else GROUND_GLASS)
     return hu, truth
 

@@ -37,7 +37,7 @@ class Round(_Section):
     Parameters
     ----------
     shares
-        Piles that are drawn from in this round only, with their shares.
+        Of piles that other rounds do not draw from, or in this round instead of the data's own.
     """
 
     steps: int = Field(gt=0)

@@ -99,7 +99,7 @@ def with_lesions(
         (_dense if solid else _hazy)(hu, truth, box, share, rng, plan)
         if solid and plan.touching:
             level_hu = float(np.median(hu[box][share >= 0.5])) if (share >= 0.5).any() else 0.0
-            hu[box] = without_rim(hu[box], share >= 0.5, lung_kji[box], spacing_kji_mm, level_hu)
+            hu[box] = rim_filled_to(hu[box], share >= 0.5, lung_kji[box], spacing_kji_mm, level_hu)
     if rng.random() < plan.dependent:
         whole = (slice(None),) * 3
         _dense(hu, truth, whole, _dependent_part(lung_kji, where, rng), rng, plan)
@@ -159,7 +159,7 @@ def dense_patch(
     return share[0] if (share >= 0.5).any() else None
 
 
-def without_rim(
+def rim_filled_to(
     hu: NDArray[np.float32],
     lesion: NDArray[np.bool_],
     lung: NDArray[np.bool_],
@@ -175,7 +175,7 @@ def without_rim(
     return np.asarray(np.where(rim, np.maximum(hu, level_hu), hu), np.float32)
 
 
-def rimless(
+def rim_filled_as_beside(
     hu_kji: NDArray[np.float32],
     lesion_kji: NDArray[np.bool_],
     lung_kji: NDArray[np.bool_],

@@ -88,10 +88,11 @@ def train(
     prepare(config.schedule)
     root = data or Path(config.data.root)
     bank = build_bank(config, root)
-    if missing := {pile for part in config.schedule.rounds for pile in part.shares} - set(bank.piles):
+    drawn = {pile for part in config.schedule.rounds for pile, share in part.shares.items() if share}
+    if missing := drawn - set(bank.piles):
         raise ConfigError(
-            f"{config_path.name}: schedule.rounds: shares of piles that the data do not make: {sorted(missing)}",
-            hint="Set data.dense_volumes and data.filled_volumes, or leave the shares out.",
+            f"{config_path.name}: schedule.rounds draws from what is not there: {', '.join(sorted(missing))}",
+            hint=f"The data make {', '.join(sorted(bank.piles))}; see data.dense_volumes and data.filled_volumes.",
         )
     state = new_state(config, device)
     if resume and (run / CHECKPOINT).is_file():

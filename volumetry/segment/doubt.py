@@ -58,7 +58,8 @@ def spread_points(counts: Mapping[str, Counts]) -> dict[str, dict[str, float]]:
     Parameters
     ----------
     counts
-        Of `threshold_counts`, and where they were made ``mirrored``, ``hu low`` and ``hu high``.
+        Of `threshold_counts`, and where they were made ``mirrored``, ``hu low`` and ``hu high``. The base must be
+        counted on the same slices as these; moved thresholds are compared with each other alone.
 
     Returns
     -------

@@ -76,27 +76,34 @@ def shrink(volume_kji: NDArray[np.float32], shape_kji: tuple[int, int, int]) -> 
     return slabs
 
 
-Box = tuple[slice, slice]
+PlaneBox = tuple[slice, slice]
 """Rows and columns."""
 BODY_MARGIN_PX = 4
 
 
-def body_box(volume_kji: NDArray[np.float32]) -> Box:
+def body_box(volume_kji: NDArray[np.float32], step_px: int) -> PlaneBox:
     """Rows and columns of an axial volume that hold whatever is denser than air: patient, couch, blankets.
 
     A network that looks at nothing else spares the air around; all of the plane, if there is nothing else.
+
+    Parameters
+    ----------
+    step_px
+        The box begins at a multiple of it. A network that strides gives the same pixels other answers on another
+        phase of its strides, so without this a blanket in one slice would move the outlines in all.
     """
     dense = (volume_kji > BODY_HU).any(axis=0)
     if not dense.any():
         return slice(0, dense.shape[0]), slice(0, dense.shape[1])
     (top, bottom), (left, right) = ((along.min(), along.max() + 1) for along in np.nonzero(dense))
+    first_row, first_column = (max(0, int(low) - BODY_MARGIN_PX) // step_px * step_px for low in (top, left))
     return (
-        slice(max(0, int(top) - BODY_MARGIN_PX), min(dense.shape[0], int(bottom) + BODY_MARGIN_PX)),
-        slice(max(0, int(left) - BODY_MARGIN_PX), min(dense.shape[1], int(right) + BODY_MARGIN_PX)),
+        slice(first_row, min(dense.shape[0], int(bottom) + BODY_MARGIN_PX)),
+        slice(first_column, min(dense.shape[1], int(right) + BODY_MARGIN_PX)),
     )
 
 
-def box_reaching(channels_ckji: NDArray[np.floating], level: float, shape_ji: tuple[int, int]) -> Box | None:
+def box_reaching(channels_ckji: NDArray[np.floating], level: float, shape_ji: tuple[int, int]) -> PlaneBox | None:
     """Rows and columns of the native grid outside which no channel can reach `level`, whatever the slice.
 
     Between the network's voxels the channels are linear, so they reach it only next to a voxel that does. None if
@@ -113,7 +120,7 @@ def box_reaching(channels_ckji: NDArray[np.floating], level: float, shape_ji: tu
 
 
 def native_planes(
-    channels_ckji: NDArray[np.floating], shape_kji: tuple[int, int, int], box: Box | None = None
+    channels_ckji: NDArray[np.floating], shape_kji: tuple[int, int, int], box: PlaneBox | None = None
 ) -> Iterator[NDArray[np.float32]]:
     """Plane after plane of `shape_kji`, float32 (c, j, i), linear between the network's voxels.
 

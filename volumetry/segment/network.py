@@ -17,7 +17,15 @@ from volumetry.domain import CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
 from volumetry.memory import keep_freed_memory
 from volumetry.segment.doubt import BASE, class_counts, spread_points, threshold_counts
-from volumetry.segment.grid import Box, axial_view, body_box, box_reaching, native_planes, network_shape, shrink
+from volumetry.segment.grid import (
+    PlaneBox,
+    axial_view,
+    body_box,
+    box_reaching,
+    native_planes,
+    network_shape,
+    shrink,
+)
 from volumetry.segment.preprocess import (
     InputRecipe,
     Pictures,
@@ -100,7 +108,7 @@ class NetworkSegmenter:
         spacing = tuple(scan.grid.spacing_kji_mm[axis] for axis in view.axes)
         shape = network_shape(hu.shape, (spacing[0], spacing[1], spacing[2]), self.recipe)
         coarse = shrink(hu, shape)
-        body = body_box(coarse)
+        body = body_box(coarse, self.recipe.pad_multiple)
         probabilities = self._volume(coarse, body, self.progress)
         level = min(self.settings.lung_probability, self.settings.lesion_probability)
         box = box_reaching(probabilities[:2], level, (hu.shape[1], hu.shape[2]))
@@ -131,7 +139,7 @@ class NetworkSegmenter:
         return labels
 
     def _volume(
-        self, hu_kji: NDArray[np.float32], body: Box, progress: Progress | None = None, mirrored: bool = False
+        self, hu_kji: NDArray[np.float32], body: PlaneBox, progress: Progress | None = None, mirrored: bool = False
     ) -> NDArray[np.float16]:
         """Probabilities on the network's grid, float16 (3, k, j, i): half the memory, steps of 0.0005 at most.
 
@@ -153,7 +161,9 @@ class NetworkSegmenter:
                 progress(start + len(found), len(hu_kji))
         return probabilities
 
-    def _doubt(self, hu_kji: NDArray[np.float32], body: Box, probabilities: NDArray[np.float16]) -> Doubt | None:
+    def _doubt(
+        self, hu_kji: NDArray[np.float32], body: PlaneBox, probabilities: NDArray[np.float16]
+    ) -> Doubt | None:
         """How far the shares move; see `segment.doubt`."""
         calibration, moves = self.model.card.calibration, self.interval
         if calibration is None or moves is None or not moves.slices:
