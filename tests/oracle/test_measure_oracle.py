@@ -13,7 +13,8 @@ from skimage import measure as skimage_measure
 from volumetry.config import load_config
 from volumetry.domain import Grid, Side, Tissue, TissueMap
 from volumetry.measure import by_component_rule, check_identities, measure
-from volumetry.segment.bodies import bodies_of, distance_to_outside_mm, filled_holes
+from volumetry.segment.bodies import bodies_of, distance_to_outside_mm, filled_holes, within_mm
+from volumetry.segment.no_lung import Coarse, block_mean
 
 CONFIG = load_config()
 SHAPE = (6, 7, 8)
@@ -61,6 +62,39 @@ def test_bodies_equal_scikit_image_components(mask, corners):
 def test_distances_equal_the_exact_euclidean_transform(mask):
     expected = np.inf if mask.all() else ndimage.distance_transform_edt(mask, SPACING)
     assert np.allclose(distance_to_outside_mm(mask, SPACING), expected, atol=1e-4)
+
+
+# Most of these masks fill a corner of their array, so that what is computed on a box of it is put to the test.
+placed = st.tuples(hnp.arrays(bool, (3, 3, 4), elements=st.booleans()), st.tuples(*[st.integers(0, 6)] * 3)).map(
+    lambda drawn: np.pad(drawn[0], [(at, 6 - at) for at in drawn[1]])
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(placed)
+def test_a_distance_does_not_depend_on_how_much_lies_around(mask):
+    expected = ndimage.distance_transform_edt(mask, SPACING)
+    assert np.allclose(distance_to_outside_mm(mask, SPACING), expected, atol=1e-4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(placed, hnp.arrays(bool, (9, 9, 10), elements=st.booleans()), st.sampled_from([0.5, 2.6, 3.3, 7.8]))
+def test_what_lies_within_a_distance_equals_the_exact_euclidean_transform(target, mask, reach_mm):
+    expected = (ndimage.distance_transform_edt(~target, SPACING) <= reach_mm) & target.any()
+    assert np.array_equal(within_mm(target, reach_mm, SPACING), expected)
+    coarse = Coarse(np.zeros(mask.shape, np.float32), SPACING, 1.0)
+    assert np.array_equal(coarse.near(mask, target, reach_mm), mask & expected)
+    assert np.array_equal(coarse.near(target, mask, reach_mm), target & within_mm(mask, reach_mm, SPACING))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    hnp.arrays(np.float32, (5, 7, 8), elements=st.floats(-1100, 500, width=32)),
+    st.tuples(*[st.integers(1, 4)] * 3),
+)
+def test_block_means_equal_scikit_image_block_reduction(hu, step):
+    expected = skimage_measure.block_reduce(hu.astype(float), step, np.nanmean, cval=np.nan)
+    assert block_mean(hu, step) == pytest.approx(expected, abs=1e-3)
 
 
 @settings(max_examples=50, deadline=None)

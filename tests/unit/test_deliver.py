@@ -17,7 +17,7 @@ from volumetry.codes import Outcome
 from volumetry.config import load_config
 from volumetry.deliver import as_document, columns, deliver, deliver_failure, result_schema, row_of
 from volumetry.deliver.files import prepare_folder, write_whole
-from volumetry.deliver.nifti import mask_bytes
+from volumetry.deliver.nifti import labels_bytes, mask_bytes
 from volumetry.domain import (
     Finding,
     Grid,
@@ -154,6 +154,14 @@ def test_the_mask_holds_a_tilted_affine_exactly_and_the_same_bytes_every_time():
     assert image.affine == pytest.approx(grid.affine_ras, abs=1e-5)
     assert image.header["qform_code"] == 0
     assert np.array_equal(np.asarray(image.dataobj), labels.T)
+
+
+@pytest.mark.parametrize("view", [np.s_[:, ::-1], np.s_[::2], np.s_[:, :, 1:4]])
+def test_the_mask_file_does_not_depend_on_how_labels_lie_in_memory(view):
+    labels = (np.arange(120).reshape(4, 5, 6).astype(np.uint8) % 4)[view]
+    grid = Grid(labels.shape, (2.0, 0.7, 0.8))
+    for stored in (labels, np.asfortranarray(labels)):
+        assert labels_bytes(stored, grid) == labels_bytes(np.ascontiguousarray(labels), grid)
 
 
 @pytest.mark.parametrize("kernel", ["=cmd()", "+1", "-B70", "@x", "\tB"])

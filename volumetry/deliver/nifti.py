@@ -19,7 +19,8 @@ def labels_bytes(labels_kji: NDArray[np.uint8], grid: Grid) -> bytes:
 
     The sform always holds the exact affine; the qform only where it can, since it cannot express a tilted stack.
     """
-    image = nib.Nifti1Image(np.ascontiguousarray(labels_kji.T), grid.affine_ras, dtype=np.uint8)
+    # NIfTI is stored i first: turned as a view, the voxels are written in the order in which they lie in memory.
+    image = nib.Nifti1Image(labels_kji.T, grid.affine_ras, dtype=np.uint8)
     image.header.set_xyzt_units("mm")
     image.set_sform(grid.affine_ras, code="scanner")
     axes = np.asarray(grid.direction_lps)

@@ -70,10 +70,9 @@ def _counts(tissue: TissueMap) -> NDArray[np.int64]:
     if height_mm is None or tissue.side_kji is None:
         return counts
     for k, (labels, side) in enumerate(zip(tissue.labels_kji, tissue.side_kji, strict=True)):
-        zone = zone_of(plane_z_mm(tissue.grid, k), height_mm)
-        key = (side.astype(np.intp) * len(ZONES) + zone) * len(Tissue) + labels
-        counts += np.bincount(key.ravel(), minlength=counts.size).reshape(counts.shape)
-    counts[:, :, Tissue.OUTSIDE] = 0
+        zone = zone_of(plane_z_mm(tissue.grid, k), height_mm).astype(np.uint8)
+        key = (side * np.uint8(len(ZONES)) + zone) * np.uint8(len(Tissue)) + labels
+        counts += np.bincount(key[labels > 0], minlength=counts.size).reshape(counts.shape)
     return counts
 
 

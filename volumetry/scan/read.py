@@ -1,5 +1,6 @@
 """A folder -> one CT series in Hounsfield units, or every reason why not."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from volumetry.config import Config
@@ -33,14 +34,16 @@ def read_scan(folder: Path, config: Config) -> CtScan:
     """
     contents = contents_of(folder, config)
     stack, findings = choose(contents, config)
-    stored = decoded(stack, findings, config)
-    volume = hu_of(stack, stored, config)
-    findings = (*findings, *volume.findings, *_changes(contents.listing, folder, config))
     if stack.geometry is None or stack.series is None:
         raise AssertionError("the gate lets no stack pass without a grid")
+    stored = decoded(stack, findings, config)
+    with ThreadPoolExecutor(1) as beside:
+        digests = beside.submit(input_digests, stored, stack.slices, stack.geometry.grid)
+        volume = hu_of(stack, stored, config)
+    findings = (*findings, *volume.findings, *_changes(contents.listing, folder, config))
     if refuses(findings):
         raise ScanRefusedError(findings, stack.series)
-    input_sha256, pixels_sha256 = input_digests(stored, stack.slices, stack.geometry.grid)
+    input_sha256, pixels_sha256 = digests.result()
     return CtScan(
         hu_kji=volume.hu_kji,
         grid=stack.geometry.grid,

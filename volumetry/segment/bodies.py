@@ -1,5 +1,6 @@
 """Connected bodies of a mask, by SimpleITK, on as small a box as possible."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -38,10 +39,11 @@ class Bodies:
         return iter(range(1, len(self.sizes) + 1))
 
 
-def bounding_box(mask_kji: Mask, margin: int = 0) -> Box | None:
-    """The smallest box around the True voxels, or None if there are none."""
+def bounding_box(mask_kji: Mask, margin: int | tuple[int, int, int] = 0) -> Box | None:
+    """The smallest box around the True voxels, with a margin (one, or one per axis); None if there are none."""
+    margins = (margin,) * 3 if isinstance(margin, int) else margin
     box = []
-    for axis in range(3):
+    for axis, margin in enumerate(margins):
         others = tuple(a for a in range(3) if a != axis)
         hit = np.flatnonzero(mask_kji.any(axis=others))
         if hit.size == 0:
@@ -92,15 +94,36 @@ def distance_to_outside_mm(mask_kji: Mask, spacing_kji_mm: tuple[float, float, f
     What lies beyond the array counts as neither; with nothing outside the distance is infinite. The filter
     is given the inverted mask, because inside a mask it would measure to the mask's own border voxels.
     """
-    if mask_kji.all():
-        return np.full(mask_kji.shape, np.inf, np.float32)
-    image = sitk.GetImageFromArray((~mask_kji).astype(np.uint8))
+    found = np.zeros(mask_kji.shape, np.float32)
+    box = bounding_box(mask_kji, margin=1)  # of all that lies outside, a voxel in this margin is the nearest
+    if box is None:
+        return found
+    inside = mask_kji[box]
+    if inside.all():
+        found[box] = np.inf
+        return found
+    image = sitk.GetImageFromArray((~inside).astype(np.uint8))
     image.SetSpacing(tuple(spacing_kji_mm[::-1]))
     distance = sitk.SignedMaurerDistanceMap(
         image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
     )
-    found: NDArray[np.float32] = np.where(mask_kji, sitk.GetArrayViewFromImage(distance), np.float32(0))
+    found[box] = np.where(inside, sitk.GetArrayViewFromImage(distance), np.float32(0))
     return found
+
+
+def box_within(mask_kji: Mask, reach_mm: float, spacing_kji_mm: tuple[float, float, float]) -> Box | None:
+    """The box that holds all voxels within a distance of a mask; None if the mask is empty."""
+    k, j, i = (math.ceil(reach_mm / step) for step in spacing_kji_mm)
+    return bounding_box(mask_kji, margin=(k, j, i))
+
+
+def within_mm(mask_kji: Mask, reach_mm: float, spacing_kji_mm: tuple[float, float, float]) -> Mask:
+    """What lies within a distance of a mask, the mask included."""
+    near = np.zeros_like(mask_kji)
+    box = box_within(mask_kji, reach_mm, spacing_kji_mm)
+    if box is not None:
+        near[box] = distance_to_outside_mm(~mask_kji[box], spacing_kji_mm) <= reach_mm
+    return near
 
 
 def filled_holes(mask_kji: Mask, max_voxels: float) -> Mask:

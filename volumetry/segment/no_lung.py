@@ -5,6 +5,7 @@ a contrast-enhanced picture. Both are told from lung by their surroundings: emph
 consolidation lie in aerated lung, the others in soft tissue.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from scipy import ndimage
 
 from volumetry.config import Tidy
 from volumetry.domain import CtScan, Grid, Tissue
-from volumetry.segment.bodies import Mask, bodies_of, distance_to_outside_mm
+from volumetry.segment.bodies import Mask, bodies_of, box_within, distance_to_outside_mm, within_mm
 
 Strides = tuple[int, int, int]
 
@@ -41,8 +42,12 @@ class Coarse:
         count = found.at_least(min_ml / self.voxel_ml)
         if count == 0:
             return np.zeros_like(mask)
-        body = np.zeros(mask.shape, np.int32)
-        body[found.box] = np.where(found.labels_kji <= count, found.labels_kji, 0)
+        every = np.zeros(mask.shape, np.int32)
+        every[found.box] = np.where(found.labels_kji <= count, found.labels_kji, 0)
+        box = box_within(every > 0, settings.edge_mm + settings.wall_mm, self.spacing_kji_mm)
+        if box is None:
+            raise AssertionError("a body has voxels")
+        body, hu = every[box], self.hu[box]
         distance_mm, nearest = ndimage.distance_transform_edt(
             body == 0, sampling=self.spacing_kji_mm, return_indices=True
         )
@@ -50,23 +55,27 @@ class Coarse:
         with_edge = np.where(distance_mm <= settings.edge_mm, owner, 0)
         around = np.where(distance_mm <= settings.edge_mm + settings.wall_mm, owner, 0)
         around[with_edge > 0] = 0
-        aerated = (self.hu >= settings.gas_hu) & (self.hu < _AERATED_BELOW_HU)
+        aerated = (hu >= settings.gas_hu) & (hu < _AERATED_BELOW_HU)
         shell = np.bincount(around.ravel(), minlength=count + 1)
         lung_like = np.bincount(around.ravel(), aerated.ravel(), count + 1)
         no_lung = lung_like < settings.in_lung_share * np.maximum(shell, 1)
         no_lung[0] = False
-        surrounded: NDArray[np.bool_] = no_lung[with_edge]
+        surrounded = np.zeros_like(mask)
+        surrounded[box] = no_lung[with_edge]
         return surrounded
 
     def opened(self, mask: Mask, radius_mm: float) -> Mask:
         """What remains of a mask without what is thinner than twice the radius."""
         core = distance_to_outside_mm(mask, self.spacing_kji_mm) > radius_mm
-        return self.within(core, radius_mm)
+        return within_mm(core, radius_mm, self.spacing_kji_mm)
 
-    def within(self, mask: Mask, reach_mm: float) -> Mask:
-        """What lies within a distance of a mask."""
-        near: NDArray[np.bool_] = distance_to_outside_mm(~mask, self.spacing_kji_mm) <= reach_mm
-        return near & bool(mask.any())
+    def near(self, mask: Mask, target: Mask, reach_mm: float) -> Mask:
+        """What of a mask lies within a distance of a target."""
+        found = np.zeros_like(mask)
+        box = box_within(mask, reach_mm, self.spacing_kji_mm)
+        if box is not None:
+            found[box] = mask[box] & within_mm(target[box], reach_mm, self.spacing_kji_mm)
+        return found
 
 
 def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> Mask:
@@ -84,19 +93,22 @@ def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> Mask
     """
     step = strides(scan.grid)
     k, j, i = (s * n for s, n in zip(scan.grid.spacing_kji_mm, step, strict=True))
-    coarse = Coarse(block_mean(scan.hu_kji, step), (k, j, i), scan.grid.voxel_ml * float(np.prod(step)))
-    labelled = any_in_block(labels_kji > 0, step)
-    called_aerated = block_mean(labels_kji == Tissue.AERATED, step) > 0.5
-
-    gas = coarse.bodies_without_lung_around(coarse.hu < settings.gas_hu, settings.min_gas_ml, settings)
-    dense = coarse.opened(called_aerated & (coarse.hu > settings.soft_hu), settings.soft_thick_mm)
-    soft = coarse.bodies_without_lung_around(dense, settings.min_soft_ml, settings)
-
-    # A bowel's blurred wall would tie the bowel to the lung; beside soft tissue only what is no air itself goes.
+    with ThreadPoolExecutor(1) as beside:
+        means = beside.submit(block_mean, scan.hu_kji, step)
+        labelled = any_in_block(labels_kji > 0, step)
+        called_aerated = block_mean(labels_kji == Tissue.AERATED, step) > 0.5
+        coarse = Coarse(means.result(), (k, j, i), scan.grid.voxel_ml * float(np.prod(step)))
+        of_gas = beside.submit(
+            coarse.bodies_without_lung_around, coarse.hu < settings.gas_hu, settings.min_gas_ml, settings
+        )
+        dense = coarse.opened(called_aerated & (coarse.hu > settings.soft_hu), settings.soft_thick_mm)
+        soft = coarse.bodies_without_lung_around(dense, settings.min_soft_ml, settings)
+        # Beside soft tissue only what is no air goes: a bowel's blurred wall would tie the bowel to the lung.
+        rim = coarse.near(called_aerated & (coarse.hu > _EDGE_HU), soft, settings.rim_reach_mm)
+        gas = of_gas.result()
     rest = labelled & ~gas
     thin = rest & ~coarse.opened(rest, settings.rim_mm)
-    rim = thin & coarse.within(gas, settings.rim_reach_mm)
-    rim |= called_aerated & (coarse.hu > _EDGE_HU) & coarse.within(soft, settings.rim_reach_mm)
+    rim |= coarse.near(thin, gas, settings.rim_reach_mm)
     return repeated(gas | soft | rim, step, labels_kji.shape)
 
 
@@ -108,6 +120,12 @@ def strides(grid: Grid) -> Strides:
 
 def block_mean(values_kji: NDArray[Any], step: Strides) -> NDArray[np.float32]:
     """Means over blocks of `step` voxels; the last block of an axis may be smaller."""
+    # One layer of blocks after the other: a layer stays in the processor's cache.
+    first = range(0, len(values_kji), step[0])
+    return np.concatenate([_layer_mean(values_kji[k : k + step[0]], step) for k in first])
+
+
+def _layer_mean(values_kji: NDArray[Any], step: Strides) -> NDArray[np.float32]:
     for axis, n in enumerate(step):
         if n > 1:
             along = np.moveaxis(values_kji, axis, 0)

@@ -4,6 +4,7 @@ Sizes are in mm3, so that they mean the same at every spacing. Tidying a tidy ma
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from volumetry.segment.bodies import (
     bounding_box,
     distance_to_outside_mm,
     filled_holes,
+    within_mm,
 )
 from volumetry.segment.no_lung import any_in_block, no_lung, repeated, strides
 
@@ -73,33 +75,40 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     if box is not None:
         # What surrounds gas decides whether it is lung, and gas may reach far out of the box.
         excluded = no_lung(labels, scan, settings)
-        dropped = _tidied(labels[box], excluded[box], scan.part(box), settings)
-    side = _sides(labels > 0, scan, settings)
-    return TissueMap(labels, tissue.grid, side, dropped, tissue.doubt)
+        dropped |= _lungs_alone(labels[box], excluded[box], scan.part(box), settings)
+    with ThreadPoolExecutor(1) as beside:  # what lesion it is decides nothing about the side
+        side = beside.submit(_sides, labels > 0, scan, settings)
+        if box is not None:
+            dropped |= _without_specks(labels[box], tissue.grid.voxel_ml, settings)
+    return TissueMap(labels, tissue.grid, side.result(), dropped, tissue.doubt)
 
 
-def _tidied(labels: NDArray[np.uint8], excluded: Mask, scan: CtScan, settings: Tidy) -> dict[str, float]:
-    """Tidy the labels in place, given what can be no lung; mL by cause."""
+def _lungs_alone(labels: NDArray[np.uint8], excluded: Mask, scan: CtScan, settings: Tidy) -> dict[str, float]:
+    """Keep the lungs and fill their holes in place, given what can be no lung; mL by cause."""
     voxel_ml = scan.grid.voxel_ml
-    dropped: dict[str, float] = {}
-    lung = _lungs(labels > 0, excluded, scan, settings)
-    left_out = (labels > 0) & ~lung
+    labelled = labels > 0
+    lung = _lungs(labelled, excluded, scan, settings)
+    left_out = labelled & ~lung
     lesion_left_out = left_out & (labels > Tissue.AERATED)
-    dropped["outside_lungs_ml"] = np.count_nonzero(left_out) * voxel_ml
-    dropped["lesion_outside_lungs_ml"] = np.count_nonzero(lesion_left_out) * voxel_ml
     labels[left_out] = Tissue.OUTSIDE
 
     holes = filled_holes(lung, settings.max_lung_hole_mm3 / 1000 / voxel_ml)
     if scan.no_data_kji is not None:
         holes &= ~scan.no_data_kji
     labels[holes] = Tissue.AERATED
-    dropped["holes_filled_ml"] = np.count_nonzero(holes) * voxel_ml
+    return {
+        "outside_lungs_ml": float(np.count_nonzero(left_out) * voxel_ml),
+        "lesion_outside_lungs_ml": float(np.count_nonzero(lesion_left_out) * voxel_ml),
+        "holes_filled_ml": float(np.count_nonzero(holes) * voxel_ml),
+    }
 
-    dropped["lesion_specks_ml"] = voxel_ml * _drop_specks(labels, settings.min_lesion_island_mm3 / 1000 / voxel_ml)
-    dropped["class_specks_ml"] = voxel_ml * _merge_class_specks(
-        labels, settings.min_component_island_mm3 / 1000 / voxel_ml
-    )
-    return {cause: float(ml) for cause, ml in dropped.items()}
+
+def _without_specks(labels: NDArray[np.uint8], voxel_ml: float, settings: Tidy) -> dict[str, float]:
+    """Drop lesions that are specks and rename specks of one class, in place; mL by cause."""
+    lesions = bodies_of(labels > Tissue.AERATED)
+    dropped = _drop_specks(labels, lesions, settings.min_lesion_island_mm3 / 1000 / voxel_ml)
+    renamed = _merge_class_specks(labels, lesions, settings.min_component_island_mm3 / 1000 / voxel_ml)
+    return {"lesion_specks_ml": float(voxel_ml * dropped), "class_specks_ml": float(voxel_ml * renamed)}
 
 
 def with_sides(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
@@ -129,12 +138,13 @@ def _lungs(labelled: Mask, excluded: Mask, scan: CtScan, settings: Tidy) -> Mask
     fragments = [b for b in bodies if b not in lungs and low <= b.centre_lps_mm[2] <= high]
     kept = np.zeros(len(found.sizes) + 1, bool)
     kept[[b.label for b in lungs]] = True
-    step = strides(scan.grid)
-    coarse = found.labels_kji[:: step[0], :: step[1], :: step[2]]
-    near = _within(coarse, np.isin(coarse, [b.label for b in lungs]), settings.fragment_distance_mm, scan.grid)
-    dropped = (excluded & labelled)[found.box][:: step[0], :: step[1], :: step[2]]
-    walls = _within(coarse, dropped, settings.wall_mm, scan.grid)
-    kept[[b.label for b in fragments if b.label in near - walls]] = True
+    if fragments:
+        step = strides(scan.grid)
+        coarse = found.labels_kji[:: step[0], :: step[1], :: step[2]]
+        near = _within(coarse, np.isin(coarse, [b.label for b in lungs]), settings.fragment_distance_mm, scan.grid)
+        dropped = (excluded & labelled)[found.box][:: step[0], :: step[1], :: step[2]]
+        walls = _within(coarse, dropped, settings.wall_mm, scan.grid)
+        kept[[b.label for b in fragments if b.label in near - walls]] = True
     lung[found.box] = kept[found.labels_kji]
     return lung
 
@@ -168,22 +178,19 @@ def _described(found: Bodies, count: int, scan: CtScan) -> Iterator[_Body]:
 def _within(coarse_kji: NDArray[np.integer], target: Mask, distance_mm: float, grid: Grid) -> set[int]:
     """Labels of which some voxel lies within a distance of a target, on the coarse grid."""
     k, j, i = (s * n for s, n in zip(grid.spacing_kji_mm, strides(grid), strict=True))
-    near = distance_to_outside_mm(~target, (k, j, i)) <= distance_mm
-    return set(np.unique(coarse_kji[near]).tolist())
+    return set(np.unique(coarse_kji[within_mm(target, distance_mm, (k, j, i))]).tolist())
 
 
-def _drop_specks(labels: NDArray[np.uint8], min_voxels: float) -> int:
+def _drop_specks(labels: NDArray[np.uint8], lesions: Bodies, min_voxels: float) -> int:
     """Lesion islands below a size become aerated lung; returns the voxels changed."""
-    found = bodies_of(labels > Tissue.AERATED)
-    small = found.labels_kji > found.at_least(min_voxels)
-    view = labels[found.box]
+    small = lesions.labels_kji > lesions.at_least(min_voxels)
+    view = labels[lesions.box]
     view[small] = Tissue.AERATED
     return int(np.count_nonzero(small))
 
 
-def _merge_class_specks(labels: NDArray[np.uint8], min_voxels: float) -> int:
+def _merge_class_specks(labels: NDArray[np.uint8], lesions: Bodies, min_voxels: float) -> int:
     """Islands of one lesion class take the other's class, unless they are a lesion of their own."""
-    lesions = bodies_of(labels > Tissue.AERATED)
     view = labels[lesions.box]
     changed = 0
     for mine, other in ((Tissue.SOLID, Tissue.GROUND_GLASS), (Tissue.GROUND_GLASS, Tissue.SOLID)):

@@ -38,7 +38,7 @@ def lung_histogram(scan: CtScan, tissue: TissueMap, cuts_hu: tuple[float, float,
     edges = np.arange(LOW_HU, HIGH_HU + STEP_HU, STEP_HU)
     counts = np.zeros(edges.size - 1, np.int64)
     for labels, hu in zip(tissue.labels_kji, scan.hu_kji, strict=True):
-        counts += np.histogram(np.clip(hu[labels > 0], LOW_HU, HIGH_HU), edges)[0]
+        counts += np.histogram(np.clip(hu[labels > 0], LOW_HU, HIGH_HU), counts.size, (LOW_HU, HIGH_HU))[0]
     ml = counts * tissue.grid.voxel_ml
     top = float(ml.max())
     scale = HEIGHT / top if top > 0 else 0.0

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,10 @@ def report_page(
     measured = "volumes_ml" in document
     cuts = config.measure.hu_cuts
     chest = chest_of(scan, tissue) if tissue is not None and measured else None
+    with ThreadPoolExecutor(1) as beside:  # drawn at the same time as the slices
+        masks = beside.submit(projections, chest) if chest else None
+        slices = key_slices(chest) if chest else []
+        histogram = lung_histogram(scan, tissue, cuts) if chest and scan and tissue else None
     flags = document["flags"]
     context: dict[str, Any] = {
         "document": document,
@@ -68,9 +73,9 @@ def report_page(
         "review": [flag for flag in flags if flag["severity"] in ("review", "refuse")],
         "notes": [flag for flag in flags if flag["severity"] == "look"],
         "measured": measured,
-        "slices": key_slices(chest) if chest else [],
-        "projections": projections(chest) if chest else [],
-        "histogram": lung_histogram(scan, tissue, cuts) if chest and scan and tissue else None,
+        "slices": slices,
+        "projections": masks.result() if masks else [],
+        "histogram": histogram,
         "cuts": cuts,
     }
     return _template().render(context).encode("utf-8")
