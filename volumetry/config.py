@@ -103,8 +103,15 @@ class Segment(_Section):
     precision: Literal["auto", "fp32", "bf16"]
     batch_slices: int = Field(gt=0)
     lung_probability: float = Share
-    lesion_probability: float = Share
+    lesion_probability: Literal["model"] | float
     solid_probability: float = Share
+
+    @field_validator("lesion_probability", mode="before")
+    @classmethod
+    def _the_models_or_a_probability(cls, value: object) -> object:
+        if value != "model" and not (isinstance(value, float) and 0 < value < 1):
+            raise ValueError(f'{value!r} is neither "model" nor a probability between 0 and 1')
+        return value
 
 
 class IntervalSettings(_Section):

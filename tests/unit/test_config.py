@@ -19,6 +19,8 @@ from volumetry.resources import shipped
         ("[outcomes]\nMISSING_SLICES = 'flag'", "cannot be made flag"),
         ("[outcomes]\nNO_SUCH = 'flag'", "no code of the catalogue"),
         ("[select]\nrule = 'kernel'", "needs kernel_preference"),
+        ("[segment]\nlesion_probability = 1.5", 'segment.lesion_probability: 1.5 is neither "model" nor'),
+        ("[segment]\nlesion_probability = 'card'", "segment.lesion_probability: 'card' is neither"),
         ("profile = ", "not valid TOML"),
         ("[geometry]\nmin_coverage_mm = nan", "geometry.min_coverage_mm"),
     ],

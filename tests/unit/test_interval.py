@@ -11,10 +11,12 @@ from volumetry.domain import SHARES, CtScan, Doubt, Grid, SeriesInfo, Tissue, Ti
 from volumetry.learn.calibration import Block, coverage, fitted
 from volumetry.measure import measure
 from volumetry.measure.interval import boundary_points, interval_of
+from volumetry.segment.cuts import Cuts
 from volumetry.segment.doubt import added, class_counts, spread_points, threshold_counts
 from volumetry.segment.tidy import with_sides
 
 CONFIG = load_config()
+EVEN_CUTS = Cuts(0.5, 0.5, 0.5)
 NOTHING = dict.fromkeys(SHARES, 0.0)
 SURE = Doubt({}, NOTHING, 0.0, dict.fromkeys(SHARES, 1.0), 0.95)
 
@@ -23,8 +25,8 @@ def test_counts_follow_the_thresholds() -> None:
     """Ten pixels of sure lung; lesion probabilities 0.05, 0.15 ... 0.95; the upper half of them surely solid."""
     lesion = np.arange(0.05, 1, 0.1)
     probabilities = np.stack([np.ones(10), lesion, (lesion > 0.7) * 1.0])
-    assert class_counts(probabilities, CONFIG.segment).tolist() == [10, 5, 2, 3]
-    counts = threshold_counts(probabilities, CONFIG.segment, 0.2)
+    assert class_counts(probabilities, EVEN_CUTS).tolist() == [10, 5, 2, 3]
+    counts = threshold_counts(probabilities, EVEN_CUTS, 0.2)
     assert counts["lesion low"].tolist() == [10, 7, 4, 3]
     assert counts["lesion high"].tolist() == [10, 3, 0, 3]
     assert counts["solid low"].tolist() == counts["solid high"].tolist() == [10, 5, 2, 3]
@@ -37,7 +39,7 @@ def test_counts_follow_the_thresholds() -> None:
 def test_moved_thresholds_count_what_they_would_count_everywhere() -> None:
     rng = np.random.default_rng(0)
     probabilities = rng.random((3, 5, 30, 30)).astype(np.float16)
-    counts = threshold_counts(probabilities, CONFIG.segment, 0.2)
+    counts = threshold_counts(probabilities, EVEN_CUTS, 0.2)
     whole = probabilities.astype(np.float32)
     for name, lesion, solid in (
         ("base", 0, 0),
@@ -45,7 +47,7 @@ def test_moved_thresholds_count_what_they_would_count_everywhere() -> None:
         ("lesion high", 0.2, 0),
         ("solid low", 0, -0.2),
     ):
-        assert counts[name].tolist() == class_counts(whole, CONFIG.segment, lesion, solid).tolist(), name
+        assert counts[name].tolist() == class_counts(whole, EVEN_CUTS, lesion, solid).tolist(), name
     assert counts["lesion low"][1] > counts["base"][1] > counts["lesion high"][1]
 
 
@@ -144,7 +146,7 @@ def test_what_was_fitted_covers_its_level() -> None:
     blocks = drawn(400)
     for block in blocks:
         block.truth.update({"ground_glass": 0.0, "solid": 0.0})
-    calibration = fitted(blocks, dict.fromkeys(("lung", "lesion", "solid"), 1.0))
+    calibration = fitted(blocks)
     held = coverage(blocks, calibration)["k"]["lesion"]
     assert held["covered"] >= 0.95 * 400
     fresh = coverage(drawn(2000), calibration)["k"]["lesion"]
@@ -157,7 +159,7 @@ def test_a_floor_is_chosen_where_what_is_missed_moves_nothing() -> None:
     loud = {"threshold": dict.fromkeys(SHARES, 1.0)}
     missed = [Block("k", str(n), dict.fromkeys(SHARES, 0.0), dict.fromkeys(SHARES, 1.0), quiet) for n in range(20)]
     seen = [Block("k", str(n), dict.fromkeys(SHARES, 9.0), dict.fromkeys(SHARES, 10.0), loud) for n in range(20)]
-    calibration = fitted(missed + seen, dict.fromkeys(("lung", "lesion", "solid"), 1.0))
+    calibration = fitted(missed + seen)
     assert calibration["floor_points"] >= 0.5
     assert coverage(missed + seen, calibration)["k"]["lesion"]["covered"] == 40
     assert coverage(seen, calibration)["k"]["lesion"]["median_half_width"] < 4

@@ -4,6 +4,7 @@ import math
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from volumetry.learn.drawn import drawn_thorax
 from volumetry.learn.samples import Truth
 from volumetry.learn.synthesis import Lesions, with_lesions
 from volumetry.segment import network as network_module
+from volumetry.segment.cuts import Cuts, labelled
 from volumetry.segment.doubt import class_counts, spread_points, threshold_counts
-from volumetry.segment.network import OUTPUTS, NetworkSegmenter, chosen_precision, labelled, load_segmenter
+from volumetry.segment.network import OUTPUTS, NetworkSegmenter, chosen_precision, load_segmenter
 from volumetry.segment.preprocess import InputRecipe, Pictures, pictures_of
 from volumetry.segment.weights import Architecture, Card, CardCalibration, CardInput, Model, StoredFile
 
@@ -103,10 +105,50 @@ def test_labels_follow_the_thresholds() -> None:
     lesion = [0.1, 0.1, 0.9, 0.9, 0.9, 0.1, 0.49, 0.5]
     solid = [0.9, 0.1, 0.1, 0.1, 0.9, 0.9, 0.5, 0.5]
     expected = [0, 1, 2, 2, 3, 1, 1, 3]
-    found = labelled(np.array([[lung], [lesion], [solid]], np.float32), SETTINGS)
+    found = labelled(np.array([[lung], [lesion], [solid]], np.float32), Cuts(0.5, 0.5, 0.5))
     np.testing.assert_array_equal(found, [expected])
-    stricter = SETTINGS.model_copy(update={"lesion_probability": 0.95})
+    stricter = Cuts(0.5, 0.95, 0.5)
     assert labelled(np.array([[lung], [lesion], [solid]], np.float32), stricter).max() == Tissue.AERATED
+
+
+class AllAlike(nn.Module):
+    """Sure of lung everywhere, with one lesion probability."""
+
+    def __init__(self, lesion: float) -> None:
+        super().__init__()
+        self.logit = math.log(lesion / (1 - lesion))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        lesion = torch.full((len(x), 1, *x.shape[2:]), self.logit)
+        return torch.cat([torch.full_like(lesion, 9), lesion, torch.full_like(lesion, -9)], 1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "in_scan", "in_slice"),
+    [
+        ("model", Tissue.AERATED, Tissue.GROUND_GLASS),
+        (0.57, *[Tissue.GROUND_GLASS] * 2),
+        (0.63, *[Tissue.AERATED] * 2),
+    ],
+)
+def test_a_lesion_begins_where_the_card_says_for_what_is_looked_at_or_where_the_user_says(
+    setting: str | float, in_scan: Tissue, in_slice: Tissue
+) -> None:
+    """A probability of 0.6 is a lesion in slices, which the card cuts at 0.55, and none in scans, cut at 0.65."""
+    model = stub(AllAlike(0.6))
+    calibration = CardCalibration(
+        temperature=dict.fromkeys(OUTPUTS, 1.0), lesion_probability={"scans": 0.65, "slices": 0.55}, level=0.95,
+        floor_points=0.0, reference=dict.fromkeys(SHARES, 0.0), widening=dict.fromkeys(SHARES, 1.0),
+    )  # fmt: skip
+    model = replace(model, card=model.card.model_copy(update={"calibration": calibration}))
+    segmenter = NetworkSegmenter(model, SETTINGS.model_copy(update={"lesion_probability": setting}))
+    assert np.unique(segmenter(scan_of((3, 60, 72), (2.0, 0.7, 0.7))).labels_kji) == [in_scan]
+    assert np.unique(segmenter.slices([np.zeros((64, 64), np.uint8)])[0]) == [in_slice]
+
+
+def test_a_card_that_fitted_no_cut_has_an_even_one() -> None:
+    segmenter = NetworkSegmenter(stub(AllAlike(0.6)), SETTINGS)
+    assert set(segmenter.cuts.values()) == {Cuts(0.5, 0.5, 0.5)}
 
 
 def test_voxels_without_data_are_outside() -> None:
@@ -178,14 +220,14 @@ def test_doubt_is_what_moves_when_the_slices_are_seen_otherwise() -> None:
         return segmenter.probabilities(pictures, mirrored).transpose(1, 0, 2, 3)
 
     sample = (6, 20, 33)  # the middles of three thirds of forty slices
-    counts = threshold_counts(seen(range(40)), SETTINGS, moves.threshold_step)
+    counts = threshold_counts(seen(range(40)), Cuts(0.5, 0.5, 0.5), moves.threshold_step)
     for name, again in (
         ("base", seen(sample)),
         ("mirrored", seen(sample, mirrored=True)),
         ("hu low", seen(sample, -60.0)),
         ("hu high", seen(sample, 60.0)),
     ):
-        counts[name] = class_counts(again, SETTINGS)
+        counts[name] = class_counts(again, Cuts(0.5, 0.5, 0.5))
     expected = spread_points(counts)
     assert doubt is not None
     assert doubt.widening == calibration.widening
@@ -307,6 +349,7 @@ def test_the_digest_follows_everything_that_decides_a_number_and_nothing_else() 
         {"input": card.input.model_copy(update={"window_high": 150.0})},
         {"calibration": warm},
         {"calibration": warm.model_copy(update={"temperature": dict.fromkeys(OUTPUTS, 2.1)})},
+        {"calibration": warm.model_copy(update={"lesion_probability": {"scans": 0.6}})},
     )
     digests = {card.sha256, *(card.model_copy(update=change).sha256 for change in changes)}
     assert len(digests) == 1 + len(changes)

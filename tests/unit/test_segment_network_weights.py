@@ -186,3 +186,22 @@ widening = {{ lesion = 1.0, ground_glass = 1.0, solid = 1.0 }}
         load_model(folder)
     (folder / "card.toml").write_text(card, "utf-8")
     assert load_model(folder).card.temperature == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("cut", ["{ scans = 1.5 }", "{ scans = 0.0 }", "{ xray = 0.5 }"])
+def test_a_card_cuts_only_what_there_is_and_at_a_probability(tmp_path: Path, cut: str) -> None:
+    folder = make_model(tmp_path / "m")
+    told = """
+[calibration]
+level = 0.95
+floor_points = 0.1
+temperature = { lung = 1.0, lesion = 2.0, solid = 1.0 }
+reference = { lesion = 0.1, ground_glass = 0.2, solid = 0.2 }
+widening = { lesion = 1.0, ground_glass = 1.0, solid = 1.0 }
+"""
+    card = (folder / "card.toml").read_text("utf-8") + told
+    (folder / "card.toml").write_text(card + "lesion_probability = { scans = 0.6, slices = 0.4 }", "utf-8")
+    assert load_model(folder).card.lesion_probability == {"scans": 0.6, "slices": 0.4}
+    (folder / "card.toml").write_text(card + f"lesion_probability = {cut}", "utf-8")
+    with pytest.raises(ModelError, match=r"calibration\.lesion_probability"):
+        load_model(folder)

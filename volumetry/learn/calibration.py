@@ -20,8 +20,9 @@ from volumetry.domain import SHARES, Doubt, Grid, TissueMap
 from volumetry.learn.recipe import TrainConfig
 from volumetry.learn.samples import OUTPUTS, Sample, Truth, targets
 from volumetry.measure.interval import boundary_points, interval_of
+from volumetry.segment.cuts import EVEN, SCANS, SLICES, Cuts, labelled
 from volumetry.segment.doubt import BASE, Counts, added, class_counts, spread_points, threshold_counts
-from volumetry.segment.network import NetworkSegmenter, labelled
+from volumetry.segment.network import NetworkSegmenter
 
 LEVEL = 0.95
 FLOORS_POINTS = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -31,6 +32,10 @@ BLOCK = 6
 LONE = "single slices"
 REFERENCE_FROM = 2.0
 """Percent of lung below which a relative error says little."""
+CUT_LIMITS = (0.25, 0.75)
+"""A lesion's cut leaves the middle only so far, whatever the cases say."""
+ENOUGH_BLOCKS = 8
+"""Of fewer blocks the middle one says nothing of the next case."""
 REFERENCE_LIMITS = (0.05, 0.75)
 
 
@@ -120,6 +125,26 @@ def _pixels(
     return {name: (np.concatenate(logits[name]), np.concatenate(truths[name])) for name in OUTPUTS}
 
 
+def unbiased_cuts(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dict[str, float]:
+    """For scans and for slices the lesion's cut at which as many blocks come out too large as too small.
+
+    Each block has a cut of its own at which its lesions have their true area; the cut is the median of these, so
+    that a lesion missed or a case misread does not move the outlines of all others. Too few blocks: even.
+    """
+    own: dict[str, list[float]] = {SCANS: [], SLICES: []}
+    for run in _runs(samples):
+        found = [segmenter.probabilities([sample.pictures])[0] for sample in run]
+        lesion = np.concatenate([channels[1].ravel() for channels in found])
+        lung = sum(int(class_counts(channels, _cuts(segmenter, run[0]))[0]) for channels in found)
+        true = sum(int(_true_counts(sample)[1]) for sample in run)
+        if lung and 100 * true / lung >= REFERENCE_FROM:
+            own[_looked_at(run[0])].append(float(np.partition(lesion, -true)[-true]))
+    return {
+        looked_at: round(float(np.clip(np.median(cuts), *CUT_LIMITS)), 3) if len(cuts) >= ENOUGH_BLOCKS else EVEN
+        for looked_at, cuts in own.items()
+    }
+
+
 def blocks(segmenter: NetworkSegmenter, samples: Sequence[Sample], settings: IntervalSettings) -> list[Block]:
     """Held-out slices as small scans: up to six from all over one case, or of cases that have but one slice."""
     found = []
@@ -162,17 +187,25 @@ def _runs(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
 
 
 def _counts(segmenter: NetworkSegmenter, sample: Sample, step: float) -> dict[str, Counts]:
-    pictures = [sample.pictures]
-    found = threshold_counts(segmenter.probabilities(pictures)[0], segmenter.settings, step)
-    found["mirrored"] = class_counts(segmenter.probabilities(pictures, mirrored=True)[0], segmenter.settings)
+    pictures, cuts = [sample.pictures], _cuts(segmenter, sample)
+    found = threshold_counts(segmenter.probabilities(pictures)[0], cuts, step)
+    found["mirrored"] = class_counts(segmenter.probabilities(pictures, mirrored=True)[0], cuts)
     return found
+
+
+def _cuts(segmenter: NetworkSegmenter, sample: Sample) -> Cuts:
+    return segmenter.cuts[_looked_at(sample)]
+
+
+def _looked_at(sample: Sample) -> str:
+    return SLICES if sample.window_ji is None else SCANS
 
 
 def _with_edges(
     edges: dict[str, float], segmenter: NetworkSegmenter, sample: Sample, shift_mm: float
 ) -> dict[str, float]:
     """Boundary points of a slice times its pixels of lung, so that slices add up; pixels are the network's."""
-    labels = labelled(segmenter.probabilities([sample.pictures])[0], segmenter.settings)[None]
+    labels = labelled(segmenter.probabilities([sample.pictures])[0], _cuts(segmenter, sample))[None]
     recipe = segmenter.recipe
     grid = Grid(labels.shape, (recipe.slab_mm, recipe.spacing_mm, recipe.spacing_mm))
     points = boundary_points(TissueMap(labels, grid), grid.voxel_ml, shift_mm)
@@ -187,14 +220,14 @@ def _true_counts(sample: Sample) -> Counts:
     return np.array([lung.sum(), lesion.sum(), (lesion & ~solid).sum(), solid.sum()], np.int64)
 
 
-def fitted(found: Sequence[Block], temperature: dict[str, float]) -> dict[str, Any]:
-    """The card's calibration: the reference part from typical relative errors, then what widens to the level.
+def fitted(found: Sequence[Block]) -> dict[str, Any]:
+    """What makes the interval: the reference part from typical relative errors, then what widens to the level.
 
     Of the floors, the one that makes the intervals narrowest.
     """
     ways = [_with_floor(found, floor) for floor in FLOORS_POINTS]
     best = min(ways, key=lambda way: _mean_width(found, way))
-    return {"temperature": temperature, "level": LEVEL, **best}
+    return {"level": LEVEL, **best}
 
 
 def _with_floor(found: Sequence[Block], floor_points: float) -> dict[str, Any]:

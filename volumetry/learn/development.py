@@ -18,8 +18,9 @@ from volumetry.learn.recipe import TrainConfig
 from volumetry.learn.samples import OUTPUTS, Sample, Truth, targets
 from volumetry.measure.components import hu_bin
 from volumetry.scan import read_scan
+from volumetry.segment.cuts import SCANS, labelled
 from volumetry.segment.grid import axial_view, network_shape
-from volumetry.segment.network import NetworkSegmenter, labelled
+from volumetry.segment.network import NetworkSegmenter
 from volumetry.segment.preprocess import InputRecipe, network_batch
 
 
@@ -105,7 +106,7 @@ def component_rules(segmenter: NetworkSegmenter, samples: Sequence[Sample], sett
     for sample in samples:
         if sample.kind != "synthetic" or sample.window_ji is None:
             continue
-        labels = labelled(segmenter.probabilities([sample.pictures])[0], segmenter.settings)
+        labels = labelled(segmenter.probabilities([sample.pictures])[0], segmenter.cuts[SCANS])
         grey = sample.window_ji / np.float32(255)
         hu = (grey * (recipe.window_high - recipe.window_low) + recipe.window_low).astype(np.float32)
         lesion, cut = labels > Tissue.AERATED, hu_bin(hu, settings.hu_cuts)

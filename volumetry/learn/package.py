@@ -23,6 +23,7 @@ from volumetry.learn.calibration import (
     fitted,
     for_calibration,
     temperatures,
+    unbiased_cuts,
 )
 from volumetry.learn.development import component_rules, development_report
 from volumetry.learn.drawn import drawn_thorax
@@ -104,12 +105,12 @@ def _calibration(
         return None
     plain = _loaded(folder, card, story)
     before = expected_error(plain, judge_on)
-    temperature = temperatures(plain, fit_on)
-    # With factors of one until the blocks, which need the calibrated probabilities, have been counted.
+    # What is fitted next needs what was fitted before it, so until then the rest moves nothing.
     draft = {"level": LEVEL, "floor_points": 0.0, "reference": dict.fromkeys(SHARES, 0.0)}
-    draft |= {"temperature": temperature, "widening": dict.fromkeys(SHARES, 1.0)}
+    draft |= {"temperature": temperatures(plain, fit_on), "widening": dict.fromkeys(SHARES, 1.0)}
+    draft["lesion_probability"] = unbiased_cuts(_loaded(folder, {**card, "calibration": draft}, story), fit_on)
     scaled = _loaded(folder, {**card, "calibration": draft}, story)
-    calibration = fitted(blocks(scaled, fit_on, settings), temperature)
+    calibration = draft | fitted(blocks(scaled, fit_on, settings))
     story["calibration"] = {
         "covers": "this model's error on images like its held-out cases, in small scans of up to 6 slices from "
         "all over a case; ground glass and solid rest on lesions drawn into held-out slices of a healthy chest, "

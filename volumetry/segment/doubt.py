@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetry.config import Segment
 from volumetry.domain import SHARES
+from volumetry.segment.cuts import Cuts
 
 Counts = NDArray[np.int64]
 """Voxels of lung, lesion, ground glass and solid."""
@@ -19,28 +19,28 @@ BASE = "base"
 
 
 def class_counts(
-    probabilities: NDArray[np.floating], settings: Segment, lesion_shift: float = 0.0, solid_shift: float = 0.0
+    probabilities: NDArray[np.floating], cuts: Cuts, lesion_shift: float = 0.0, solid_shift: float = 0.0
 ) -> Counts:
-    """Voxels of each class, from probabilities (3, ...) of lung, lesion and solid, at shifted thresholds."""
+    """Voxels of each class, from probabilities (3, ...) of lung, lesion and solid, at shifted cuts."""
     lung, lesion, solid = probabilities
-    diseased = lesion >= settings.lesion_probability + lesion_shift
-    dense = diseased & (solid >= settings.solid_probability + solid_shift)
-    whole = diseased | (lung >= settings.lung_probability)
+    diseased = lesion >= cuts.lesion + lesion_shift
+    dense = diseased & (solid >= cuts.solid + solid_shift)
+    whole = diseased | (lung >= cuts.lung)
     lesions, solids = int(np.count_nonzero(diseased)), int(np.count_nonzero(dense))
     return np.array([np.count_nonzero(whole), lesions, lesions - solids, solids], np.int64)
 
 
-def threshold_counts(probabilities: NDArray[np.floating], settings: Segment, step: float) -> dict[str, Counts]:
+def threshold_counts(probabilities: NDArray[np.floating], cuts: Cuts, step: float) -> dict[str, Counts]:
     """Counts at the thresholds in use, and with the lesion's and the solid's shifted by `step` either way."""
-    low = settings.lesion_probability - step
-    some = (probabilities[0] >= settings.lung_probability) | (probabilities[1] >= low)
+    low = cuts.lesion - step
+    some = (probabilities[0] >= cuts.lung) | (probabilities[1] >= low)
     probabilities = probabilities[:, some].astype(np.float32)  # no class is anywhere else
     return {
-        BASE: class_counts(probabilities, settings),
-        "lesion low": class_counts(probabilities, settings, lesion_shift=-step),
-        "lesion high": class_counts(probabilities, settings, lesion_shift=step),
-        "solid low": class_counts(probabilities, settings, solid_shift=-step),
-        "solid high": class_counts(probabilities, settings, solid_shift=step),
+        BASE: class_counts(probabilities, cuts),
+        "lesion low": class_counts(probabilities, cuts, lesion_shift=-step),
+        "lesion high": class_counts(probabilities, cuts, lesion_shift=step),
+        "solid low": class_counts(probabilities, cuts, solid_shift=-step),
+        "solid high": class_counts(probabilities, cuts, solid_shift=step),
     }
 
 

@@ -16,6 +16,7 @@ from volumetry.config import Config, IntervalSettings, Segment
 from volumetry.domain import CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
 from volumetry.memory import keep_freed_memory
+from volumetry.segment.cuts import SCANS, SLICES, cuts_of, labelled
 from volumetry.segment.doubt import BASE, class_counts, spread_points, threshold_counts
 from volumetry.segment.grid import (
     PlaneBox,
@@ -50,7 +51,7 @@ class NetworkSegmenter:
     model
         Weights and card.
     settings
-        Device, precision, batch size and the three thresholds.
+        Device, precision, batch size and the cuts of the three probabilities.
     progress
         Called with slices done and slices in all, after each batch.
     interval
@@ -83,6 +84,8 @@ class NetworkSegmenter:
             _deterministic()
         verify_probe(model, self.device)
         self._network = channels_last(model.network, self.device)
+        fitted = model.card.lesion_probability
+        self.cuts = {looked_at: cuts_of(settings, fitted, looked_at) for looked_at in (SCANS, SLICES)}
         self._temperature = torch.tensor(model.card.temperature, device=self.device)[None, :, None, None]
 
     @property
@@ -110,14 +113,15 @@ class NetworkSegmenter:
         coarse = shrink(hu, shape)
         body = body_box(coarse, self.recipe.pad_multiple)
         probabilities = self._volume(coarse, body, self.progress)
-        level = min(self.settings.lung_probability, self.settings.lesion_probability)
+        cuts = self.cuts[SCANS]
+        level = min(cuts.lung, cuts.lesion)
         box = box_reaching(probabilities[:2], level, (hu.shape[1], hu.shape[2]))
         with ThreadPoolExecutor(1) as beside:  # the way back to the scanner's grid leaves a core idle
             doubt = beside.submit(self._doubt, coarse, body, probabilities)
             if box:
                 planes = native_planes(probabilities, (hu.shape[0], hu.shape[1], hu.shape[2]), box)
                 for k, plane in enumerate(planes):
-                    axial[k][box] = labelled(plane, self.settings)
+                    axial[k][box] = labelled(plane, cuts)
             if scan.no_data_kji is not None:
                 labels_kji[scan.no_data_kji] = Tissue.OUTSIDE
         return TissueMap(labels_kji, scan.grid, doubt=doubt.result())
@@ -135,7 +139,7 @@ class NetworkSegmenter:
             size = (picture.shape[0], picture.shape[1])
             grey = resize(picture.astype(np.float32), fitted_shape(size, self.recipe)) / np.float32(255)
             found = self.probabilities([ready_made(grey, self.recipe)])[0]
-            labels.append(labelled(np.stack([resize(channel, size) for channel in found]), self.settings))
+            labels.append(labelled(np.stack([resize(channel, size) for channel in found]), self.cuts[SLICES]))
         return labels
 
     def _volume(
@@ -168,18 +172,19 @@ class NetworkSegmenter:
         calibration, moves = self.model.card.calibration, self.interval
         if calibration is None or moves is None or not moves.slices:
             return None
-        with_lung = np.flatnonzero((probabilities[0] >= self.settings.lung_probability).any(axis=(1, 2)))
+        cuts = self.cuts[SCANS]
+        with_lung = np.flatnonzero((probabilities[0] >= cuts.lung).any(axis=(1, 2)))
         count = min(moves.slices, len(with_lung))
         sample = with_lung[((np.arange(count) + 0.5) * len(with_lung) / max(count, 1)).astype(int)]
         seen, offset = hu_kji[sample], np.float32(moves.hu_offset)
-        counts = threshold_counts(probabilities, self.settings, moves.threshold_step)
+        counts = threshold_counts(probabilities, cuts, moves.threshold_step)
         again = {
             BASE: probabilities[:, sample],
             "mirrored": self._volume(seen, body, mirrored=True),
             "hu low": self._volume(seen - offset, body),
             "hu high": self._volume(seen + offset, body),
         }
-        points = spread_points(counts | {name: class_counts(p, self.settings) for name, p in again.items()})
+        points = spread_points(counts | {name: class_counts(p, cuts) for name, p in again.items()})
         if not points:
             return None
         return Doubt(
@@ -238,16 +243,6 @@ def load_segmenter(config: Config, progress: Progress | None = None) -> NetworkS
     return NetworkSegmenter(
         load_model(find_model(config.segment.model)), config.segment, progress, config.interval
     )
-
-
-def labelled(probabilities: NDArray[np.float32], settings: Segment) -> NDArray[np.uint8]:
-    """Exclusive labels (j, i) from the probabilities (3, j, i) of lung, lesion and solid."""
-    lung, lesion, solid = probabilities
-    diseased = lesion >= settings.lesion_probability
-    labels = np.where(lung >= settings.lung_probability, Tissue.AERATED, Tissue.OUTSIDE)
-    labels = np.where(diseased, Tissue.GROUND_GLASS, labels)
-    labels = np.where(diseased & (solid >= settings.solid_probability), Tissue.SOLID, labels)
-    return labels.astype(np.uint8)
 
 
 def chosen_device(wanted: str) -> str:

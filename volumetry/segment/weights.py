@@ -6,9 +6,10 @@ name from the list below.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from monai.networks.blocks import Convolution
@@ -93,10 +94,12 @@ class StoredFile(_Part):
 class CardCalibration(_Part):
     """What held-out cases say of this model's probabilities and shares.
 
-    `temperature` divides each output's logit (Guo et al. 2017). The rest makes the interval; see `domain.Doubt`.
+    `temperature` divides each output's logit (Guo et al. 2017). `lesion_probability` is where a lesion begins, by
+    what is looked at (`segment.cuts`). The rest makes the interval; see `domain.Doubt`.
     """
 
     temperature: dict[str, float]
+    lesion_probability: dict[Literal["scans", "slices"], Annotated[float, Field(gt=0, lt=1)]] = {}
     level: float = Field(gt=0, lt=1)
     reference: dict[str, float]
     floor_points: float = Field(ge=0)
@@ -144,6 +147,12 @@ class Card(BaseModel):
         """What each output's logit is divided by."""
         found = self.calibration.temperature if self.calibration else {}
         return tuple(found.get(name, 1.0) for name in self.architecture.outputs)
+
+    @property
+    def lesion_probability(self) -> Mapping[str, float]:
+        """From which probability on a voxel is lesion, by what is looked at; empty if nobody fitted it."""
+        fitted = self.calibration.lesion_probability if self.calibration else {}
+        return {str(looked_at): cut for looked_at, cut in fitted.items()}
 
     @property
     def recipe(self) -> InputRecipe:
