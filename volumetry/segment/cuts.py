@@ -42,8 +42,8 @@ def cuts_of(settings: Segment, fitted: Mapping[str, float], looked_at: str) -> C
 def labelled(probabilities: NDArray[np.float32], cuts: Cuts) -> NDArray[np.uint8]:
     """Exclusive labels (j, i) from the probabilities (3, j, i) of lung, lesion and solid."""
     lung, lesion, solid = probabilities
+    labels = np.where(lung >= cuts.lung, np.uint8(Tissue.AERATED), np.uint8(Tissue.OUTSIDE))
     diseased = lesion >= cuts.lesion
-    labels = np.where(lung >= cuts.lung, Tissue.AERATED, Tissue.OUTSIDE)
-    labels = np.where(diseased, Tissue.GROUND_GLASS, labels)
-    labels = np.where(diseased & (solid >= cuts.solid), Tissue.SOLID, labels)
-    return labels.astype(np.uint8)
+    labels[diseased] = Tissue.GROUND_GLASS
+    labels[diseased & (solid >= cuts.solid)] = Tissue.SOLID
+    return labels

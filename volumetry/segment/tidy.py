@@ -4,7 +4,6 @@ Sizes are in mm3, so that they mean the same at every spacing. Tidying a tidy ma
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,11 +75,10 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
         # What surrounds gas decides whether it is lung, and gas may reach far out of the box.
         excluded = no_lung(labels, scan, settings)
         dropped |= _lungs_alone(labels[box], excluded[box], scan.part(box), settings)
-    with ThreadPoolExecutor(1) as beside:  # what lesion it is decides nothing about the side
-        side = beside.submit(_sides, labels > 0, scan, settings)
-        if box is not None:
-            dropped |= _without_specks(labels[box], tissue.grid.voxel_ml, settings)
-    return TissueMap(labels, tissue.grid, side.result(), dropped, tissue.doubt)
+        dropped |= _without_specks(labels[box], tissue.grid.voxel_ml, settings)
+    # Not beside the specks, though it could be: the labels of both at once are 300 MB of a long scan's peak.
+    side = _sides(labels > 0, scan, settings)
+    return TissueMap(labels, tissue.grid, side, dropped, tissue.doubt)
 
 
 def _lungs_alone(labels: NDArray[np.uint8], excluded: Mask, scan: CtScan, settings: Tidy) -> dict[str, float]:
