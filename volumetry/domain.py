@@ -297,6 +297,7 @@ class SegmenterFacts:
     sha256: str | None = None
     device: str = "cpu"
     precision: str = "fp32"
+    lesion_probability: float | None = None
 
 
 class Segmenter(Protocol):
@@ -379,7 +380,13 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Which program, weights and settings made a number from which input."""
+    """Which program, weights and settings made a number from which input.
+
+    Parameters
+    ----------
+    lesion_probability
+        From which probability on the network's lesion was lesion; None where no network said so.
+    """
 
     software_version: str
     model: str
@@ -392,6 +399,7 @@ class Provenance:
     precision: str
     packages: Mapping[str, str]
     created: str
+    lesion_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

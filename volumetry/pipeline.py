@@ -124,6 +124,7 @@ def _provenance(scan: CtScan, segmenter: Segmenter, config: Config, delivered: T
         mask_sha256=hashlib.sha256(delivered.labels_kji.tobytes()).hexdigest(),
         device=facts.device,
         precision=facts.precision,
+        lesion_probability=facts.lesion_probability,
         packages={name: version(name) for name in PACKAGES},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

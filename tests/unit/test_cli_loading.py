@@ -11,6 +11,15 @@ from volumetry.domain import SegmenterFacts
 from volumetry.errors import ModelError
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running_or_frozen():
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(30)
+    gc.unfreeze()
+
+
 class _Ready:
     facts = SegmenterFacts("stub", "1")
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from volumetry.learn.calibration import ENOUGH_BLOCKS, unbiased_cuts
+from volumetry.learn.calibration import ENOUGH_BLOCKS, Block, balance, unbiased_cuts
+from volumetry.learn.drawn_scans import KIND as DRAWN
 from volumetry.learn.samples import AERATED, SOME_LESION, Sample
 from volumetry.segment.cuts import SCANS, SLICES, Cuts
 
@@ -25,12 +26,12 @@ class Copyist:
 
 
 def cases(begins: float, count: int, scan: bool, seen: bool = True, rows: int = SIDE) -> list[Sample]:
-    """Cases of two slices: grey from 0 to 1, lesion above `begins` in some rows; or a blank picture."""
+    """Cases of two slices: grey from 0 to 1, lesion above `begins` in some rows; or blank. Both pictures."""
     truth = np.full(RAMP.shape, int(AERATED), np.uint8)
     truth[:rows][RAMP[:rows] >= 255 * begins] = int(SOME_LESION)
     grey = RAMP if seen else np.zeros_like(RAMP)
     return [
-        Sample(grey, grey if scan else None, truth, "kind", f"{scan} {begins} {seen} {n}", str(k))
+        Sample(grey, grey, truth, DRAWN if scan else "prints", f"{scan} {begins} {seen} {n}", str(k))
         for n in range(count)
         for k in range(2)
     ]
@@ -54,3 +55,10 @@ def test_lesions_too_small_for_a_relative_error_are_left_out() -> None:
     small = cases(0.65, ENOUGH_BLOCKS, scan=True, rows=2)
     assert 0 < np.mean(small[0].truth_ji == int(SOME_LESION)) < 0.02
     assert unbiased_cuts(Copyist(), small)[SCANS] == 0.5
+
+
+def test_blocks_that_came_out_too_large_are_counted_by_kind() -> None:
+    """Of three lesions of 10 % one is too large; one of 1 % says too little to be counted."""
+    shares = [("a", 11.0, 10.0), ("a", 9.0, 10.0), ("a", 5.0, 1.0), ("b", 9.0, 10.0)]
+    blocks = [Block(kind, "", {"lesion": found}, {"lesion": true}, {}) for kind, found, true in shares]
+    assert balance(blocks) == {"a": {"blocks": 2, "too_large": 1}, "b": {"blocks": 1, "too_large": 0}}

@@ -43,5 +43,5 @@ class Loading:
 
 
 def _collect_again(_: Future["Segmenter"]) -> None:
-    gc.freeze()  # what is there by now stays to the end: it need never be looked through, not even at the exit
+    gc.freeze()  # the process measures one scan: what is there by now may stay to its end
     gc.enable()

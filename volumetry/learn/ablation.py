@@ -44,7 +44,7 @@ def ablate(
 ) -> dict[str, Any]:
     """Go on from a run's checkpoint with each variant and write pooled Dice on held-out slices.
 
-    The table goes beside the checkpoint, from where packaging takes it onto the card.
+    All draw what the last round draws. The table goes beside the checkpoint; packaging takes it onto the card.
 
     Parameters
     ----------
@@ -66,7 +66,10 @@ def ablate(
     prepare(base.schedule)
     bank = build_bank(base, data or Path(config.data.root))
     table: dict[str, Any] = {"steps": run_steps, "learning_rate": LEARNING_RATE}
+    drawn = {pile for pile, share in (bank.shares | last["shares"]).items() if share}
     for name, without in ABLATIONS.items():
+        if without and not without & drawn:
+            continue  # the last round does without it anyway
         variant = _changed(base, ONLY_ENHANCED) if name == NO_WINDOW else base
         judged = [replace(s, window_ji=None) for s in bank.held_out if s.enhanced_ji is not None]
         samples: Sequence[Sample] = judged if name == NO_WINDOW else bank.held_out

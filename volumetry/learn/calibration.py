@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from volumetry.config import IntervalSettings
 from volumetry.domain import SHARES, Doubt, Grid, TissueMap
+from volumetry.learn.drawn_scans import KIND as DRAWN
 from volumetry.learn.recipe import TrainConfig
 from volumetry.learn.samples import OUTPUTS, Sample, Truth, targets
 from volumetry.measure.interval import boundary_points, interval_of
@@ -35,7 +36,7 @@ REFERENCE_FROM = 2.0
 CUT_LIMITS = (0.25, 0.75)
 """A lesion's cut leaves the middle only so far, whatever the cases say."""
 ENOUGH_BLOCKS = 8
-"""Of fewer blocks the middle one says nothing of the next case."""
+"""Of fewer blocks the middle one says too little of the next."""
 REFERENCE_LIMITS = (0.05, 0.75)
 
 
@@ -198,7 +199,8 @@ def _cuts(segmenter: NetworkSegmenter, sample: Sample) -> Cuts:
 
 
 def _looked_at(sample: Sample) -> str:
-    return SLICES if sample.window_ji is None else SCANS
+    """By where it comes from: some ready-made slices are prints of a lung window, and give both pictures too."""
+    return SCANS if sample.kind == DRAWN else SLICES
 
 
 def _with_edges(
@@ -264,6 +266,17 @@ def _mean_width(found: Sequence[Block], way: dict[str, Any]) -> float:
 def _sum_of_parts(block: Block, name: str, reference: float, floor_points: float) -> float:
     points = (part[name] for part in block.parts.values())
     return math.hypot(floor_points, reference * block.percent[name], *points)
+
+
+def balance(found: Sequence[Block]) -> dict[str, dict[str, int]]:
+    """By kind, of the blocks with enough lesion for a relative error, how many came out too large."""
+    report: dict[str, dict[str, int]] = {}
+    for block in found:
+        if block.truth["lesion"] >= REFERENCE_FROM:
+            of_kind = report.setdefault(block.kind, {"blocks": 0, "too_large": 0})
+            of_kind["blocks"] += 1
+            of_kind["too_large"] += block.percent["lesion"] > block.truth["lesion"]
+    return report
 
 
 def coverage(found: Sequence[Block], calibration: dict[str, Any]) -> dict[str, Any]:

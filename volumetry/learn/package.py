@@ -17,6 +17,7 @@ from volumetry.domain import SHARES
 from volumetry.learn.bank import Bank
 from volumetry.learn.calibration import (
     LEVEL,
+    balance,
     blocks,
     coverage,
     expected_error,
@@ -110,19 +111,23 @@ def _calibration(
     draft |= {"temperature": temperatures(plain, fit_on), "widening": dict.fromkeys(SHARES, 1.0)}
     draft["lesion_probability"] = unbiased_cuts(_loaded(folder, {**card, "calibration": draft}, story), fit_on)
     scaled = _loaded(folder, {**card, "calibration": draft}, story)
-    calibration = draft | fitted(blocks(scaled, fit_on, settings))
+    where_fitted, elsewhere = (blocks(scaled, part, settings) for part in samples)
+    calibration = draft | fitted(where_fitted)
     story["calibration"] = {
         "covers": "this model's error on images like its held-out cases, in small scans of up to 6 slices from "
         "all over a case; ground glass and solid rest on lesions drawn into held-out slices of a healthy chest, "
-        "other lesions where fitted and judged but the same lungs, and on a few single slices",
+        "other lesions where fitted and judged but the same lungs, and on a few single slices; so does where a "
+        "lesion begins in a scan, and where it begins in ready-made slices rests on few cases",
         "does_not_cover": "diseases, scanners and ages outside the data above; a wrong series; a label convention "
         "other than these readers'; breathing; change between visits, where errors partly cancel",
         "fitted_on": sorted({f"{s.kind} {s.group}" for s in fit_on if s.kind != DRAWN}),
         "fitted_on_drawn_scans": len({s.group for s in fit_on if s.kind == DRAWN}),
         "expected_calibration_error_before": before,
         "expected_calibration_error": expected_error(scaled, judge_on),
-        "coverage_where_fitted": coverage(blocks(scaled, fit_on, settings), calibration),
-        "coverage_elsewhere": coverage(blocks(scaled, judge_on, settings), calibration),
+        "coverage_where_fitted": coverage(where_fitted, calibration),
+        "coverage_elsewhere": coverage(elsewhere, calibration),
+        "lesions_too_large_where_fitted": balance(where_fitted),
+        "lesions_too_large_elsewhere": balance(elsewhere),
     }
     return calibration
 

@@ -12,6 +12,9 @@ from volumetry.domain import Box
 
 Mask = NDArray[np.bool_]
 
+TIE_MM = 1e-3
+"""Distances come in 32 bits, rounded otherwise at another place of an array: so little further is as close."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bodies:
@@ -66,8 +69,7 @@ def bodies_of(mask_kji: Mask, *, corners: bool = True) -> Bodies:
     if box is None:
         nowhere = (slice(0, 0),) * 3
         return Bodies(np.zeros((0, 0, 0), np.uint8), np.zeros(0, np.int64), nowhere)
-    image = sitk.GetImageFromArray(mask_kji[box].astype(np.uint8))
-    components = sitk.ConnectedComponent(image, corners)
+    components = sitk.ConnectedComponent(sitk.GetImageFromArray(mask_kji[box].view(np.uint8)), corners)
     found = sitk.GetArrayViewFromImage(components)  # 32 bits a voxel, which a long scan has not room for twice
     sizes = slicewise_bincount(found)[1:]
     order = np.argsort(-sizes, kind="stable")
@@ -122,7 +124,7 @@ def within_mm(mask_kji: Mask, reach_mm: float, spacing_kji_mm: tuple[float, floa
     near = np.zeros_like(mask_kji)
     box = box_within(mask_kji, reach_mm, spacing_kji_mm)
     if box is not None:
-        near[box] = distance_to_outside_mm(~mask_kji[box], spacing_kji_mm) <= reach_mm
+        near[box] = distance_to_outside_mm(~mask_kji[box], spacing_kji_mm) <= reach_mm + TIE_MM
     return near
 
 

@@ -10,7 +10,7 @@ from volumetry.config import Segment
 from volumetry.domain import Tissue
 
 SCANS, SLICES = "scans", "slices"
-"""What a model looks at: scans in HU, which give it two pictures, and ready-made slices, which give it one."""
+"""What a model looks at: scans in HU, and ready-made 8-bit slices."""
 EVEN = 0.5
 """A lesion's cut where neither settings nor card name one."""
 

@@ -90,9 +90,10 @@ class NetworkSegmenter:
 
     @property
     def facts(self) -> SegmenterFacts:
-        """Name, weights, device and precision, for the record."""
+        """Name, weights, device, precision and where a lesion begins in a scan, for the record."""
         card = self.model.card
-        return SegmenterFacts(card.name, card.version, card.sha256, self.device, self.precision)
+        cut = self.cuts[SCANS].lesion
+        return SegmenterFacts(card.name, card.version, card.sha256, self.device, self.precision, cut)
 
     @property
     def recipe(self) -> InputRecipe:

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from volumetry.config import Tidy
 from volumetry.domain import CtScan, Grid, Tissue
-from volumetry.segment.bodies import Mask, bodies_of, box_within, distance_to_outside_mm, within_mm
+from volumetry.segment.bodies import TIE_MM, Mask, bodies_of, box_within, distance_to_outside_mm, within_mm
 
 Strides = tuple[int, int, int]
 
@@ -66,7 +66,7 @@ class Coarse:
 
     def opened(self, mask: Mask, radius_mm: float) -> Mask:
         """What remains of a mask without what is thinner than twice the radius."""
-        core = distance_to_outside_mm(mask, self.spacing_kji_mm) > radius_mm
+        core = distance_to_outside_mm(mask, self.spacing_kji_mm) > radius_mm + TIE_MM
         return within_mm(core, radius_mm, self.spacing_kji_mm)
 
     def near(self, mask: Mask, target: Mask, reach_mm: float) -> Mask:

@@ -73,8 +73,7 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     box = bounding_box(labels > 0, margin=1)
     if box is not None:
         # What surrounds gas decides whether it is lung, and gas may reach far out of the box.
-        excluded = no_lung(labels, scan, settings)
-        dropped |= _lungs_alone(labels[box], excluded[box], scan.part(box), settings)
+        dropped |= _lungs_alone(labels[box], no_lung(labels, scan, settings)[box], scan.part(box), settings)
         dropped |= _without_specks(labels[box], tissue.grid.voxel_ml, settings)
     # Not beside the specks, though it could be: the labels of both at once are 300 MB of a long scan's peak.
     side = _sides(labels > 0, scan, settings)

@@ -206,6 +206,7 @@ def provenance(document: Document) -> list[tuple[str, str]]:
         ("Program", _text(facts.get("software_version") and f"volumetry {facts['software_version']}")),
         ("Model", _text(facts.get("model"))),
         ("Device", " ".join(filter(None, (facts.get("device"), facts.get("precision"))))),
+        ("Lesion from probability", _text(facts.get("lesion_probability"))),
         ("Made", _text(facts.get("created"))),
         ("Model sha256", _text(facts.get("model_sha256"))),
         ("Settings sha256", _text(facts.get("config_sha256"))),
