@@ -5,12 +5,16 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from volumetry.config import Limits
-from volumetry.scan.codestream import codestream_size, ends_complete
+from volumetry.scan.codestream import codestream_size, end_of_image
 from volumetry.scan.syntaxes import BIG_ENDIAN, DECODERS, JPEG_BASELINE, LOSSY, NATIVE, RLE, uid_name
 
 UNDEFINED = 0xFFFFFFFF
 _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 _MAX_FRAGMENTS = 10_000
+_FILLING_BYTES = 512
+"""Archives fill uncompressed pixel data up to a block of so many bytes; more is not filling."""
+_TAIL_BYTES = 2**16
+Fragments = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,10 @@ class PixelSource:
     bits_stored: int
     high_bit: int
     signed: bool
-    fragments: tuple[tuple[int, int], ...] = ()
+    fragments: Fragments = ()
     deflated_at: int | None = None
+    reversible: bool | None = None
+    """Whether the codestream gives back every value, where its syntax alone leaves that open."""
 
     @property
     def encapsulated(self) -> bool:
@@ -51,8 +57,8 @@ class PixelSource:
 
 
 def locate_pixels(
-    stream: BinaryIO, size: int, source: PixelSource, samples: int, limits: Limits
-) -> tuple[PixelSource, tuple[Fault, ...]]:
+    stream: BinaryIO, size: int, source: PixelSource, samples: int, limits: Limits, frame_count: int = 1
+) -> tuple[tuple[PixelSource, ...], tuple[Fault, ...]]:
     """Find the pixel data and check every length against every other, without decoding.
 
     Parameters
@@ -65,19 +71,22 @@ def locate_pixels(
         What the header says; comes back with its fragments.
     samples
         SamplesPerPixel; the size of anything but one sample is not checked, since the gate refuses it.
+    frame_count
+        NumberOfFrames, 1 for a classic image.
 
     Returns
     -------
-    source, faults
-        The faults are empty if the slice can be given to a decoder.
+    sources, faults
+        A source per frame. The faults are empty if the frames can be given to a decoder.
     """
+    nowhere = (source,) * frame_count
     fault = _bad_shape(source, limits) or _unread_syntax(source)
     if fault:
-        return source, (fault,)
+        return nowhere, (fault,)
     start = stream.read(12)
     order = ">" if source.syntax == BIG_ENDIAN else "<"
     if len(start) < 8 or struct.unpack_from(f"{order}HH", start) != (0x7FE0, 0x0010):
-        return source, (Fault("NO_PIXEL_DATA", "PixelData (7FE0,0010) is absent"),)
+        return nowhere, (Fault("NO_PIXEL_DATA", "PixelData (7FE0,0010) is absent"),)
     if start[4:6] in (b"OB", b"OW", b"UN"):
         length = struct.unpack_from(f"{order}L", start, 8)[0] if len(start) == 12 else 0
     else:
@@ -85,13 +94,12 @@ def locate_pixels(
         stream.seek(-4, 1)
     try:
         if source.encapsulated:
-            fragments = _fragments(stream, size, length)
-            _check_codestream(stream, source, fragments, limits)
-        else:
-            fragments = _native(stream, size, length, source, samples)
+            frames = _by_frame(stream, _fragments(stream, size, length), frame_count)
+            return tuple(_checked(stream, replace(source, fragments=frame), limits) for frame in frames), ()
+        frames = _native(stream, size, length, source, samples * frame_count)
     except _FaultError as bad:
-        return source, (bad.fault,)
-    return replace(source, fragments=fragments), ()
+        return nowhere, (bad.fault,)
+    return tuple(replace(source, fragments=frame) for frame in frames[:: max(1, samples)]), ()
 
 
 class _FaultError(Exception):
@@ -122,23 +130,23 @@ def _unread_syntax(source: PixelSource) -> Fault | None:
     return None
 
 
-def _native(
-    stream: BinaryIO, size: int, length: int, source: PixelSource, samples: int
-) -> tuple[tuple[int, int], ...]:
+def _native(stream: BinaryIO, size: int, length: int, source: PixelSource, planes: int) -> list[Fragments]:
     if length == UNDEFINED:
         raise _FaultError("MALFORMED", "the transfer syntax says uncompressed, the pixel data are in fragments")
     at = stream.tell()
     if at + length > size:
         there = 100 * max(0, size - at) / length
         raise _FaultError("TRUNCATED_FILE", f"the file holds {there:.0f} % of its declared pixel data")
-    expected = source.native_bytes * samples
-    if not expected <= length <= expected + expected % 2:
+    plane = source.native_bytes
+    expected = plane * planes
+    filling = max(expected % 2, min(_FILLING_BYTES, source.columns * source.bits_allocated // 8 - 1))
+    if not expected <= length <= expected + filling:
         raise _FaultError("PIXEL_LENGTH", f"{length} bytes of pixel data where {expected} are expected")
-    return ((at, source.native_bytes),)
+    return [((at + n * plane, plane),) for n in range(planes)]
 
 
-def _fragments(stream: BinaryIO, size: int, length: int) -> tuple[tuple[int, int], ...]:
-    """Items of encapsulated pixel data after the offset table (PS3.5 annex A.4)."""
+def _fragments(stream: BinaryIO, size: int, length: int) -> tuple[bytes, Fragments]:
+    """Offset table and items of encapsulated pixel data (PS3.5 annex A.4)."""
     if length != UNDEFINED:
         raise _FaultError("MALFORMED", "the transfer syntax says compressed, the pixel data are not in fragments")
     items: list[tuple[int, int]] = []
@@ -157,25 +165,53 @@ def _fragments(stream: BinaryIO, size: int, length: int) -> tuple[tuple[int, int
             raise _FaultError("TRUNCATED_FILE", "the file ends inside a fragment of its compressed pixel data")
         items.append((at, item_length))
         stream.seek(item_length, 1)
-    if items and items[0][1] > 4:
-        raise _FaultError("PIXEL_LENGTH", "the offset table lists more than one frame")
     fragments = tuple(item for item in items[1:] if item[1])
     if not fragments:
         raise _FaultError("NO_PIXEL_DATA", "the compressed pixel data hold no fragment")
-    return fragments
+    return _read(stream, items[0], 4 * _MAX_FRAGMENTS), fragments
 
 
-def _check_codestream(
-    stream: BinaryIO, source: PixelSource, fragments: tuple[tuple[int, int], ...], limits: Limits
-) -> None:
-    start = _read(stream, fragments[0], 2**16)
-    if source.syntax == RLE:
-        segments = struct.unpack_from("<L", start)[0] if len(start) >= 64 else 0
-        if segments != source.bits_allocated // 8:
-            raise _FaultError(
-                "PIXEL_LENGTH", f"{segments} RLE segments where {source.bits_allocated // 8} are needed"
-            )
-        return
+def _by_frame(stream: BinaryIO, found: tuple[bytes, Fragments], frame_count: int) -> list[Fragments]:
+    """Fragments of each frame: one each, as the offset table says, or begun by a codestream's first bytes."""
+    table, fragments = found
+    if len(table) > 4 * frame_count:
+        raise _FaultError("PIXEL_LENGTH", f"the offset table lists more than {frame_count} frames")
+    if frame_count == 1:
+        return [fragments]
+    if len(fragments) == frame_count:
+        return [(fragment,) for fragment in fragments]
+    if len(table) == 4 * frame_count:
+        first = fragments[0][0] - 8
+        starts = {first + offset for offset in struct.unpack(f"<{frame_count}L", table)}
+        begins = [at - 8 in starts for at, _ in fragments]
+    else:
+        begins = [_read(stream, fragment, 4)[:3] in _CODESTREAM_STARTS for fragment in fragments]
+    frames: list[list[tuple[int, int]]] = []
+    for fragment, begin in zip(fragments, begins, strict=True):
+        if begin or not frames:
+            frames.append([])
+        frames[-1].append(fragment)
+    if len(frames) != frame_count:
+        message = f"the compressed pixel data hold {len(frames)} images where {frame_count} frames are declared"
+        raise _FaultError("PIXEL_LENGTH", message)
+    return [tuple(frame) for frame in frames]
+
+
+_CODESTREAM_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff")
+
+
+def _checked(stream: BinaryIO, source: PixelSource, limits: Limits) -> PixelSource:
+    """The source of one compressed frame, ended where its image ends."""
+    start = _read(stream, source.fragments[0], 2**16)
+    if source.syntax != RLE:
+        return _checked_codestream(stream, source, start, limits)
+    segments = struct.unpack_from("<L", start)[0] if len(start) >= 64 else 0
+    if segments != source.bits_allocated // 8:
+        raise _FaultError("PIXEL_LENGTH", f"{segments} RLE segments where {source.bits_allocated // 8} are needed")
+    return source
+
+
+def _checked_codestream(stream: BinaryIO, source: PixelSource, start: bytes, limits: Limits) -> PixelSource:
     stated = codestream_size(start)
     if stated is None:
         raise _FaultError("MALFORMED", "the compressed pixel data do not start as their transfer syntax demands")
@@ -190,20 +226,23 @@ def _check_codestream(
         raise _FaultError("PIXEL_LENGTH", f"the codestream has {stated.precision} bits, more than BitsAllocated")
     if stated.precision <= 8 and source.syntax in LOSSY:
         raise _FaultError("LOSSY_8BIT", "8-bit lossy pixel data")
-    if any(_read(stream, fragment, 4)[:4] == start[:4] for fragment in fragments[1:]):
+    if any(_read(stream, fragment, 4)[:4] == start[:4] for fragment in source.fragments[1:]):
         raise _FaultError("PIXEL_LENGTH", "the pixel data hold more than one image")
-    if not ends_complete(_tail(stream, fragments[-1])):
-        raise _FaultError(
-            "PIXEL_LENGTH", "the codestream ends without its end marker: part of the slice is missing"
-        )
+    return replace(source, fragments=_ended(stream, source.fragments), reversible=stated.reversible)
+
+
+def _ended(stream: BinaryIO, fragments: Fragments) -> Fragments:
+    """Fragments up to the end marker: what an encoder or an archive put behind it is filling."""
+    for count in range(len(fragments), 0, -1):
+        at, length = fragments[count - 1]
+        for most in (64, max(_TAIL_BYTES, length // 2)):
+            skip = max(0, length - most)
+            end = end_of_image(_read(stream, (at + skip, length - skip), most))
+            if end is not None:
+                return (*fragments[: count - 1], (at, skip + end))
+    raise _FaultError("PIXEL_LENGTH", "the codestream ends without its end marker: part of the slice is missing")
 
 
 def _read(stream: BinaryIO, fragment: tuple[int, int], most: int) -> bytes:
     stream.seek(fragment[0])
     return stream.read(min(most, fragment[1]))
-
-
-def _tail(stream: BinaryIO, fragment: tuple[int, int]) -> bytes:
-    offset, length = fragment
-    skip = max(0, length - 64)
-    return _read(stream, (offset + skip, length - skip), 64)
