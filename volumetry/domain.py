@@ -136,12 +136,15 @@ class Finding:
         What, where (tag, slice, mm) and why it matters; nothing that identifies a patient.
     value
         The number behind it, if there is one.
+    advice
+        What to do in this very case, where the catalogue's hint for the code is too general.
     """
 
     code: str
     outcome: Outcome
     message: str
     value: float | int | str | None = None
+    advice: str | None = None
 
     def __post_init__(self) -> None:
         if self.code not in CATALOGUE:
@@ -150,7 +153,7 @@ class Finding:
     @property
     def hint(self) -> str:
         """What to do about it."""
-        return CATALOGUE[self.code].hint
+        return self.advice or CATALOGUE[self.code].hint
 
 
 def most_severe_first(findings: tuple[Finding, ...] | list[Finding]) -> tuple[Finding, ...]:

@@ -202,10 +202,21 @@ def test_ten_thousand_private_elements_are_too_many(tmp_path: Path, config: Conf
     assert header.code == "MALFORMED"
 
 
-@pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID", "Rows", "Columns"])
+@pytest.mark.parametrize("keyword", ["Rows", "Columns"])
 def test_header_without_a_core_tag_is_malformed(keyword: str, tmp_path: Path, config: Config) -> None:
     ds = series()[0]
     delattr(ds, keyword)
+    path = tmp_path / "one"
+    ds.save_as(path, enforce_file_format=False)
+    header = _header(path, config)
+    assert isinstance(header, NotSlice)
+    assert header.code == "MALFORMED"
+
+
+def test_header_without_a_class_anywhere_is_malformed(tmp_path: Path, config: Config) -> None:
+    ds = series()[0]
+    del ds.SOPClassUID
+    del ds.file_meta.MediaStorageSOPClassUID
     path = tmp_path / "one"
     ds.save_as(path, enforce_file_format=False)
     header = _header(path, config)

@@ -74,7 +74,7 @@ REFUSED = {
     "NONUNIFORM_SPACING": moved(lambda k: (0, 0, 2.0 * max(0, k - 30))),
     "SAMPLED_HRCT": every(SliceThickness=0.6),
     "NO_RESCALE": without("RescaleSlope", only=9),
-    "NOT_CT_NUMBERS": every(RescaleType="US"),
+    "NOT_CT_NUMBERS": every(RescaleType="Z_EFF"),
     "NOT_CT": every(Modality="MR"),
     "MIXED_PATIENTS": one(PatientID="ZZPHIZZ2"),
     "MIXED_STUDIES": one(StudyDate="20260103"),
@@ -161,7 +161,7 @@ def test_clean_series_has_nothing_to_say(tmp_path: Path, config: Config) -> None
 
 def test_all_codes_are_listed_the_most_severe_first(tmp_path: Path, config: Config) -> None:
     def edit(ds: Dataset, k: int) -> None:
-        every(RescaleType="US", ContrastBolusAgent="x", SliceThickness=0.6)(ds, k)
+        every(RescaleType="MGML", ContrastBolusAgent="x", SliceThickness=0.6)(ds, k)
 
     (stack,) = inspect_folder(write(tmp_path / "s", series(), edit), config).stacks
     assert [f.code for f in stack.findings] == ["SAMPLED_HRCT", "NOT_CT_NUMBERS", "CONTRAST"]

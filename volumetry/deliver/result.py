@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
-from volumetry.codes import CATALOGUE, Outcome
+from volumetry.codes import Outcome
 from volumetry.domain import Finding, Measurement, Outcomes, ScanResult, SeriesInfo, Volumes
 
 SCHEMA = 1
@@ -63,7 +63,7 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "severity": severity,
         "outcome": finding.outcome.value,
         "message": finding.message,
-        "hint": CATALOGUE[finding.code].hint,
+        "hint": finding.hint,
         "value": finding.value,
     }
 

@@ -11,6 +11,7 @@ from volumetry.phantom import (
     damages_hounsfield,
     damages_pixels,
     legal,
+    legal_identity,
     legal_pixels,
 )
 from volumetry.phantom.kinds import Damage
@@ -37,5 +38,5 @@ DAMAGES: dict[str, Damage] = _by_name(
 )
 """By name."""
 
-LEGAL: dict[str, Damage] = _by_name([*legal.rows(), *legal_pixels.rows()])
+LEGAL: dict[str, Damage] = _by_name([*legal.rows(), *legal_identity.rows(), *legal_pixels.rows()])
 """By name."""

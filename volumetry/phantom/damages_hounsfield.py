@@ -110,6 +110,12 @@ def _flags() -> list[Damage]:
         flags("air_drift", "HU_DRIFT", "calibration off by 35 HU", every(RescaleIntercept="-1059"), same_hu=False),
         flags("contrast_agent", "CONTRAST", "a contrast agent was given", every(ContrastBolusAgent="Iohexol")),
         flags("metal", "METAL", "a metal clip in the chest", every(_metal), same_hu=False),
+        flags(
+            "called_localizer",
+            "CALLED_LOCALIZER",
+            "a whole axial stack whose ImageType says LOCALIZER",
+            every(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
+        ),
         flags("derived", "DERIVED_IMAGE", "an axial reformat", every(ImageType=["DERIVED", "PRIMARY", "AXIAL"])),
         flags("burned_in", "BURNED_IN", "the header admits burnt-in annotation", every(BurnedInAnnotation="YES")),
     ]

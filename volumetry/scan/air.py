@@ -39,6 +39,17 @@ class AirEvidence:
     """The rim is one dense, even thing, and much of what it surrounds is as light as air: a negative."""
 
 
+def block_medians(hu_kji: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Medians of the same blocks: what noise cut off at the lowest value leaves where it is, unlike a mean."""
+    block = max(1, min(_BLOCK, min(hu_kji.shape[1:]) // 16))
+    rows, columns = (n // block for n in hu_kji.shape[1:])
+    medians = np.empty((len(hu_kji), rows, columns), np.float32)
+    for k, plane in enumerate(hu_kji):
+        blocks = plane[: rows * block, : columns * block].reshape(rows, block, columns, block)
+        medians[k] = np.median(blocks.transpose(0, 2, 1, 3).reshape(rows, columns, -1), axis=-1)
+    return medians
+
+
 def block_means(hu_kji: NDArray[np.float32] | Mask) -> NDArray[np.float32]:
     """Means of small in-plane blocks; rows and columns that fill no block are left out."""
     block = max(1, min(_BLOCK, min(hu_kji.shape[1:]) // 16))
@@ -56,7 +67,7 @@ def air_evidence(means: NDArray[np.float32], no_data_kji: Mask | None) -> AirEvi
     Parameters
     ----------
     means
-        From `block_means`.
+        From `block_means`, or `block_medians` where the noise of air is cut off.
     """
     valid = np.ones(means.shape, bool) if no_data_kji is None else block_means(no_data_kji) == 0
     rim = valid & ~_shrunk(valid)

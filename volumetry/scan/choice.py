@@ -8,9 +8,6 @@ from volumetry.scan.contents import Contents
 from volumetry.scan.findings import found, plural, refuses
 from volumetry.scan.gate import GatedStack
 
-_NO_VOLUME = frozenset({"TOO_FEW_SLICES", "NOT_CT_NUMBERS", "NOT_CT"})
-"""A stack refused for one of these was never the chest volume, whatever else is wrong with it."""
-
 
 def choose(contents: Contents, config: Config) -> tuple[GatedStack, tuple[Finding, ...]]:
     """Take the one stack to measure.
@@ -54,7 +51,7 @@ def _may_be_volume(stack: GatedStack, stacks: Sequence[GatedStack]) -> bool:
     """Whether leaving it out needs a rule; what was split off a series may be the missing part of it."""
     series = [other.slices[0].series_uid for other in stacks]
     split_off = series.count(stack.slices[0].series_uid) > 1
-    return split_off or not any(finding.code in _NO_VOLUME for finding in stack.findings)
+    return split_off or stack.may_be_volume
 
 
 def _by_rule(measurable: Sequence[GatedStack], config: Config) -> GatedStack | None:

@@ -47,13 +47,18 @@ def stacks_of(headers: Sequence[SliceHeader], config: Config) -> tuple[Stack, ..
     for header in headers:
         by_series[header.series_uid].append(header)
     stacks = [stack for series in by_series.values() for stack in _stacks_of_series(series, config)]
-    return tuple(sorted(stacks, key=lambda s: (-len(s.slices), min(h.sop_uid for h in s.slices))))
+    return tuple(sorted(stacks, key=lambda s: (-len(s.slices), min(h.instance for h in s.slices))))
 
 
 def drop_localizers(headers: Sequence[SliceHeader], config: Config) -> tuple[list[SliceHeader], list[Finding]]:
-    """Drop scouts: by ImageType, or because they lie across their series and are too few for a volume."""
-    by_type = [h for h in headers if "LOCALIZER" in h.image_type]
-    rest = [h for h in headers if "LOCALIZER" not in h.image_type]
+    """Drop scouts: by ImageType, or because they lie across their series and are too few for a volume.
+
+    A whole stack of parallel slices is no scout, whatever it calls itself: attenuation scans of PET and SPECT and
+    cone-beam CT say LOCALIZER, and the gate flags that.
+    """
+    stacked = _stacks_called_localizer(headers, config)
+    by_type = [h for h in headers if h.is_localizer and h.key not in stacked]
+    rest = [h for h in headers if not h.is_localizer or h.key in stacked]
     across: list[SliceHeader] = []
     for series in {h.series_uid for h in rest}:
         mine = [h for h in rest if h.series_uid == series]
@@ -64,9 +69,25 @@ def drop_localizers(headers: Sequence[SliceHeader], config: Config) -> tuple[lis
     dropped = len(by_type) + len(across)
     if not dropped:
         return list(headers), []
-    gone = {h.sop_uid for h in across}
+    gone = {h.key for h in across}
     message = f"{plural(dropped, 'scout image')} dropped: no part of the volume"
-    return [h for h in rest if h.sop_uid not in gone], [found(config, "LOCALIZER_DROPPED", message, dropped)]
+    return [h for h in rest if h.key not in gone], [found(config, "LOCALIZER_DROPPED", message, dropped)]
+
+
+def _stacks_called_localizer(headers: Sequence[SliceHeader], config: Config) -> set[Hashable]:
+    """Keys of images called scouts that are enough, parallel, and each at a place of its own."""
+    by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
+    for header in headers:
+        if header.is_localizer:
+            by_series[header.series_uid].append(header)
+    keys: set[Hashable] = set()
+    for mine in by_series.values():
+        most = orientation_of_most(mine)
+        parallel = [h for h in mine if most is not None and not _lies_across(h, most)]
+        places = {round(place, 2) for place in along_normal_mm(parallel, most)} if most is not None else set()
+        if len(places) >= config.geometry.min_slices:
+            keys |= {h.key for h in parallel}
+    return keys
 
 
 def _lies_across(header: SliceHeader, most: np.ndarray) -> bool:
@@ -89,6 +110,7 @@ def _by_reconstruction(stack: Stack, config: Config) -> list[Stack]:
         ("ConvolutionKernel", lambda h: h.kernel),
         ("KVP", lambda h: h.kvp),
         ("ImageType", lambda h: h.image_type[2:] or None),
+        ("StackID", lambda h: h.stack_id),
         ("TemporalPositionIdentifier", lambda h: h.temporal_position),
         ("NominalPercentageOfCardiacPhase", lambda h: h.cardiac_phase),
     )

@@ -11,7 +11,7 @@ from volumetry.scan.composition import drop_localizers, stacks_of
 from volumetry.scan.files import Listing, list_files
 from volumetry.scan.findings import found, plural
 from volumetry.scan.gate import GatedStack, gate
-from volumetry.scan.headers import read_header
+from volumetry.scan.headers import read_headers
 from volumetry.scan.identity import identity_findings, without_duplicates
 from volumetry.scan.manifest import manifest_findings
 from volumetry.scan.slice_header import NotSlice, SliceHeader
@@ -43,19 +43,25 @@ def contents_of(folder: Path, config: Config) -> Contents:
     findings = list(listing.findings(config))
     if listing.too_many or listing.too_deep:
         return Contents(listing, (), most_severe_first(findings))
-    read = [read_header(file, config.limits) for file in listing.files]
-    headers = [header for header in read if isinstance(header, SliceHeader)]
+    read = [read_headers(file, config.limits) for file in listing.files]
+    headers = [header for frames in read if not isinstance(frames, NotSlice) for header in frames]
     findings += _passed_over([file for file in read if isinstance(file, NotSlice)], bool(headers), config)
-    findings += identity_findings(headers, config)
     findings += manifest_findings(listing, folder, headers, config)
     headers, more = without_duplicates(headers, config)
     findings += more
     headers, more = drop_localizers(headers, config)
     findings += more
     stacks = tuple(gate(stack, config) for stack in stacks_of(headers, config))
+    findings += identity_findings(_of_volumes(stacks, headers), config)
     if not stacks and not any(f.code in _SAYS_WHY for f in findings):
         findings.append(_nothing(findings, config))
     return Contents(listing, stacks, most_severe_first(findings))
+
+
+def _of_volumes(stacks: Sequence[GatedStack], headers: Sequence[SliceHeader]) -> list[SliceHeader]:
+    """Images of every series that may hold the volume to measure: whose they are is judged on these."""
+    series = {stack.slices[0].series_uid for stack in stacks if stack.may_be_volume}
+    return [header for header in headers if header.series_uid in series] or list(headers)
 
 
 _SAYS_WHY = frozenset(
@@ -90,7 +96,12 @@ def _passed_over(files: Sequence[NotSlice], any_slice: bool, config: Config) -> 
 
 
 def _code(file: NotSlice, files: Sequence[NotSlice], any_slice: bool) -> str:
-    """An archive beside a scan is junk; alone in the folder it is what the user wanted to give."""
+    """An archive beside a scan is junk, and a multi-frame object without positions beside one is another series.
+
+    Alone in the folder each is what the user wanted to give.
+    """
+    if file.code == "ENHANCED_MULTIFRAME" and any_slice:
+        return "OTHER_SERIES_IGNORED"
     if file.code != "ZIP_REJECTED":
         return file.code
     other_dicom = any(other.code not in ("ZIP_REJECTED", "JUNK_FILES_SKIPPED") for other in files)

@@ -144,10 +144,16 @@ def _read(slice_: dict[str, Any], max_bytes: int) -> bytes:
                 stream.seek(offset)
                 parts.append(stream.read(length))
             return b"".join(parts)
-        stream.seek(slice_["deflated_at"])
-        body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(), max_bytes)
         ((offset, length),) = slice_["fragments"]
-        return body[offset : offset + length]
+        if path not in _INFLATED:
+            stream.seek(slice_["deflated_at"])
+            _INFLATED.clear()
+            _INFLATED[path] = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(), max_bytes)
+        return _INFLATED[path][offset : offset + length]
+
+
+_INFLATED: dict[str, bytes] = {}
+"""The last deflated file, by its path: the frames of one object follow each other."""
 
 
 def _native(data: bytes, slice_: dict[str, Any]) -> Any:  # noqa: ANN401  numpy is imported late

@@ -17,7 +17,8 @@ def input_digests(stored_kji: Stored, slices: Sequence[SliceHeader], grid: Grid)
     Returns
     -------
     input_sha256
-        Instances sorted by SOPInstanceUID: UID, stored numbers, rescale pair, position, orientation, pixel size.
+        Instances sorted by SOPInstanceUID and frame, by position where there is none: UID, stored numbers, rescale
+        pair, position, orientation, pixel size.
     pixels_sha256
         Slices in order of position: stored numbers and rescale pair; and the grid. The same scan under a new
         identity has the same one.
@@ -26,10 +27,11 @@ def input_digests(stored_kji: Stored, slices: Sequence[SliceHeader], grid: Grid)
     of_pixels = [hashlib.sha256(np.ascontiguousarray(plane, little).data).digest() for plane in stored_kji]
     rescale = [_packed(h.slope or 0.0, h.intercept or 0.0) for h in slices]
     by_uid = hashlib.sha256(stored_kji.dtype.name.encode())
-    for k in sorted(range(len(slices)), key=lambda k: slices[k].sop_uid):
+    for k in sorted(range(len(slices)), key=lambda k: (*slices[k].instance, k)):
         header = slices[k]
         place = (*(header.position_lps_mm or ()), *(header.orientation or ()), *(header.pixel_spacing_mm or ()))
-        by_uid.update(header.sop_uid.encode() + b"\n" + of_pixels[k] + rescale[k] + _packed(*place))
+        name = header.sop_uid if header.frame_count == 1 else f"{header.sop_uid}#{header.frame}"
+        by_uid.update(name.encode() + b"\n" + of_pixels[k] + rescale[k] + _packed(*place))
     by_place = hashlib.sha256(stored_kji.dtype.name.encode())
     for digest, pair in zip(of_pixels, rescale, strict=True):
         by_place.update(digest + pair)

@@ -49,11 +49,19 @@ def kind_of(start: bytes) -> FileKind:
         return FileKind.PART10
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return FileKind.ZIP
-    if (start[:2] == b"\x02\x00" and start[4:6] == b"UL") or provable_syntax(start):
+    if _is_meta_group(start) or provable_syntax(start):
         return FileKind.BARE
     if start.startswith(_JUNK_STARTS) or _is_text(start):
         return FileKind.JUNK
     return FileKind.UNKNOWN
+
+
+def _is_meta_group(start: bytes) -> bool:
+    """A meta group without preamble, in Explicit VR as DICOM asks, or in Implicit VR as some archives write."""
+    if start[:2] != b"\x02\x00" or len(start) < 16:
+        return False
+    element, length = struct.unpack_from("<HL", start, 2)
+    return start[4:6] == b"UL" or (element <= 0x0102 and length <= 64)
 
 
 def provable_syntax(start: bytes) -> str | None:

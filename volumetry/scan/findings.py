@@ -9,9 +9,11 @@ from volumetry.config import Config
 from volumetry.domain import Finding
 
 
-def found(config: Config, code: str, message: str, value: float | int | str | None = None) -> Finding:
-    """State a code with the outcome that these settings give it."""
-    return Finding(code, config.outcome_of(code), message, value)
+def found(
+    config: Config, code: str, message: str, value: float | int | str | None = None, advice: str | None = None
+) -> Finding:
+    """State a code with the outcome that these settings give it; `advice` replaces the catalogue's hint."""
+    return Finding(code, config.outcome_of(code), message, value, advice)
 
 
 def found_mildly(config: Config, code: str, mild: Outcome, message: str, value: float | None = None) -> Finding:

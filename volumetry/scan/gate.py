@@ -1,6 +1,6 @@
 """Every check on the headers of one stack; all of them run, so that a row lists every code."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +14,14 @@ from volumetry.scan.numbering import numbering_findings
 from volumetry.scan.pixel_attributes import pixel_findings
 from volumetry.scan.slice_header import SliceHeader
 from volumetry.scan.syntaxes import DECODERS
+from volumetry.scan.uids import uid_findings
 
 _ROUNDING_MM = 0.01
 _BYTES_PER_VOXEL = 12
 """Peak need of the whole line per voxel: stored 2, HU 4, masks and labels 3, working copies 3."""
+
+
+_NO_VOLUME = frozenset({"TOO_FEW_SLICES", "NOT_CT_NUMBERS", "NOT_CT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,11 @@ class GatedStack:
         return self.geometry is not None and not refuses(self.findings)
 
     @property
+    def may_be_volume(self) -> bool:
+        """Whether this can be the chest volume; a stack refused for one of three codes never was."""
+        return not any(finding.code in _NO_VOLUME for finding in self.findings)
+
+    @property
     def verdict(self) -> str:
         """``measurable``, or the code that refuses."""
         return "measurable" if self.measurable else self.findings[0].code
@@ -47,6 +56,8 @@ def gate(stack: Stack, config: Config) -> GatedStack:
     findings += _coverage(stack.slices, geometry, config)
     findings += _size(stack.slices, config)
     findings += pixel_findings(stack.slices, config)
+    findings += uid_findings(stack.slices, config)
+    findings += _object(stack, config)
     findings += numbering_findings(stack, geometry, config)
     findings += _patient(stack.slices, config)
     if geometry is not None:
@@ -66,6 +77,28 @@ def _coverage(slices: Sequence[SliceHeader], geometry: StackGeometry | None, con
             f"{len(slices)} slices cover {covered:.0f} mm; a chest volume covers {least.min_coverage_mm:.0f} mm"
         )
         yield found(config, "TOO_FEW_SLICES", message, covered)
+
+
+def _object(stack: Stack, config: Config) -> Iterator[Finding]:
+    """What the images call themselves, and whether all parts of an object that was split for transfer are here."""
+    called = sum(h.is_localizer for h in stack.slices)
+    if called:
+        message = f"{named('ImageType')} says LOCALIZER in {called} of {len(stack.slices)} parallel slices"
+        yield found(config, "CALLED_LOCALIZER", f"{message}: a whole stack is no scout", called)
+    parts: dict[str, set[int]] = defaultdict(set)
+    totals: dict[str, int] = {}
+    for header in stack.series:
+        if header.concatenation is not None:
+            whole, part, total = header.concatenation
+            parts[whole].add(part)
+            totals[whole] = max(total, totals.get(whole, 0))
+    lost = sum(max(0, max(total, *parts[whole]) - len(parts[whole])) for whole, total in totals.items())
+    if lost:
+        tag = named("InConcatenationTotalNumber")
+        message = (
+            f"{plural(lost, 'part')} of a multi-frame object that was split for transfer are not here ({tag})"
+        )
+        yield found(config, "MANIFEST_MISMATCH", message, lost)
 
 
 def _size(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from volumetry.config import Config
 from volumetry.config import Geometry as Tolerances
 from volumetry.domain import Finding, Grid
 from volumetry.scan.findings import found, named, plural
+from volumetry.scan.needed import advice_on, one_per_slice, wanting
 from volumetry.scan.positions import Array, angle_deg, is_orthonormal, orientation_of_most, orthonormal
 from volumetry.scan.slice_header import SliceHeader
 
@@ -82,8 +83,8 @@ def _plane_findings(slices: Sequence[SliceHeader], config: Config) -> Iterator[F
     spacings = [h.pixel_spacing_mm for h in slices]
     missing = sum(1 for s in spacings if s is None or min(s) <= 0)
     if missing:
-        message = f"{named('PixelSpacing')} is missing or not positive in {missing} of {len(slices)} slices"
-        yield found(config, "NO_PIXEL_SPACING", f"{message}: no pixel has a known size", missing)
+        what = wanting(slices, "PixelSpacing", missing, "missing or not positive")
+        yield found(config, "NO_PIXEL_SPACING", f"{what}: no pixel has a known size", missing, advice_on(slices))
     else:
         values = np.asarray(spacings, float)
         apart = float(np.max(np.ptp(values, axis=0) / values.min(axis=0)))
@@ -92,11 +93,9 @@ def _plane_findings(slices: Sequence[SliceHeader], config: Config) -> Iterator[F
                 f"{named('PixelSpacing')} differs by {100 * apart:.3g} % between slices: no one volume fits them"
             )
             yield found(config, "MIXED_PIXEL_SPACING", message, apart)
-    frames = {h.frame_of_reference for h in slices}
-    if len(frames) > 1:
-        message = (
-            f"{named('FrameOfReferenceUID')} takes {len(frames)} values (or is absent): positions do not compare"
-        )
+    frames = {h.frame_of_reference for h in slices} - {None}
+    if len(frames) > 1 and not one_per_slice([h.frame_of_reference for h in slices]):
+        message = f"{named('FrameOfReferenceUID')} takes {len(frames)} values: positions do not compare"
         yield found(config, "MIXED_FRAME_OF_REFERENCE", message, len(frames))
 
 
@@ -107,8 +106,9 @@ def _axes(slices: Sequence[SliceHeader], config: Config, findings: list[Finding]
     usable = [h.orientation for h in slices if h.orientation is not None]
     bad = len(slices) - sum(is_orthonormal(o, geometry.orthonormal_tolerance) for o in usable)
     if bad:
-        message = f"{name} is missing or not orthonormal in {bad} of {len(slices)} slices: no normal, no spacing"
-        findings.append(found(config, "BAD_ORIENTATION", message, bad))
+        what = wanting(slices, "ImageOrientationPatient", bad, "missing or not orthonormal")
+        message = f"{what}: no normal, no spacing"
+        findings.append(found(config, "BAD_ORIENTATION", message, bad, advice_on(slices)))
         return None
     most = orientation_of_most(slices)
     if most is None:
@@ -129,8 +129,9 @@ def _axes(slices: Sequence[SliceHeader], config: Config, findings: list[Finding]
 def _positions_mm(slices: Sequence[SliceHeader], config: Config, findings: list[Finding]) -> Array | None:
     missing = sum(1 for h in slices if h.position_lps_mm is None)
     if missing:
-        message = f"{named('ImagePositionPatient')} is missing in {missing} of {len(slices)} slices"
-        findings.append(found(config, "BAD_POSITIONS", f"{message}; no other tag is taken for it", missing))
+        what = wanting(slices, "ImagePositionPatient", missing, "missing")
+        message = f"{what}; no other tag is taken for it"
+        findings.append(found(config, "BAD_POSITIONS", message, missing, advice_on(slices)))
         return None
     positions = np.asarray([h.position_lps_mm for h in slices], float)
     if len(slices) > 1 and np.ptp(positions, axis=0).max() < _SAME_PLACE_MM:

@@ -5,22 +5,23 @@ Whatever a file does to the parser ends here, as a code.
 """
 
 import errno
-import math
 import zlib
-from dataclasses import replace
-from datetime import date
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import BinaryIO
 
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from volumetry.config import Limits
 from volumetry.scan.file_kinds import FileKind, kind_of, provable_syntax
 from volumetry.scan.files import FileRef, ReplacedError
+from volumetry.scan.multiframe import frames_of
 from volumetry.scan.nesting import nested_deeper_than
 from volumetry.scan.pixel_source import UNDEFINED, Fault, PixelSource, locate_pixels
-from volumetry.scan.slice_header import IDENTITY, NotSlice, SliceHeader
+from volumetry.scan.slice_fields import slice_header
+from volumetry.scan.slice_header import BadHeaderError, NotSlice, SliceHeader
 from volumetry.scan.syntaxes import BIG_ENDIAN, DEFLATED, IMPLICIT
 from volumetry.scan.values import Values, quiet_pydicom
 
@@ -43,7 +44,10 @@ _KEYWORDS = (
     "ImagePositionPatient ImageOrientationPatient FrameOfReferenceUID TemporalPositionIdentifier "
     "ImagesInAcquisition SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing "
     "BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit "
-    "BurnedInAnnotation RescaleIntercept RescaleSlope RescaleType LossyImageCompression "
+    "BurnedInAnnotation RescaleIntercept RescaleSlope RescaleType LossyImageCompression ModalityLUTSequence "
+    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence ConcatenationUID InConcatenationNumber "
+    "InConcatenationTotalNumber ConcatenationFrameOffsetNumber VolumeBasedCalculationTechnique "
+    "ContrastBolusAgentSequence "
 )
 _TAGS = [tag for tag in map(tag_for_keyword, _KEYWORDS.split()) if tag is not None]
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
@@ -53,21 +57,28 @@ _PARSERS_OWN = (None, errno.EINVAL)
 """Of an OSError: pydicom raises it without a number where a sequence ends early, a seek to nowhere is EINVAL."""
 
 
-class _BadHeaderError(Exception):
-    """A fault that ends the reading of one header; becomes a `NotSlice`."""
+@dataclass(frozen=True, slots=True)
+class _Meta:
+    """What the file meta group says of the rest."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
+    syntax: str
+    sop_class: str | None = None
 
 
 def read_header(file: FileRef, limits: Limits) -> SliceHeader | NotSlice:
-    """Read the header of one file, whatever the file is."""
+    """Read the header of one classic CT image, whatever the file is; a multi-frame object is no slice."""
+    read = read_headers(file, limits)
+    if isinstance(read, NotSlice):
+        return read
+    return read[0] if len(read) == 1 else NotSlice(file, "ENHANCED_MULTIFRAME", "a multi-frame CT object")
+
+
+def read_headers(file: FileRef, limits: Limits) -> tuple[SliceHeader, ...] | NotSlice:
+    """Read what one file says of its slice, or of each of its frames, whatever the file is."""
     try:
         with file.open() as stream, quiet_pydicom():
             return _parsed(file, stream, limits)
-    except _BadHeaderError as bad:
+    except BadHeaderError as bad:
         return NotSlice(file, bad.code, bad.message)
     except ReplacedError:
         return NotSlice(file, "INPUT_CHANGED", "a file vanished or was replaced while the folder was read")
@@ -77,7 +88,7 @@ def read_header(file: FileRef, limits: Limits) -> SliceHeader | NotSlice:
         return NotSlice(file, "MALFORMED", f"a header cannot be parsed ({type(bad).__name__})")
 
 
-def _parsed(file: FileRef, stream: BinaryIO, limits: Limits) -> SliceHeader | NotSlice:
+def _parsed(file: FileRef, stream: BinaryIO, limits: Limits) -> tuple[SliceHeader, ...] | NotSlice:
     start = stream.read(4096)
     kind = kind_of(start)
     if kind is FileKind.JUNK:
@@ -89,72 +100,105 @@ def _parsed(file: FileRef, stream: BinaryIO, limits: Limits) -> SliceHeader | No
         return NotSlice(file, "UNREADABLE_FILES", what)
     if kind is FileKind.PART10:
         stream.seek(132)
-        syntax = _meta_syntax(stream, file.size)
+        meta = _meta_group(stream, file.size)
     else:
         stream.seek(0)
-        syntax = _meta_syntax(stream, file.size) if start[:2] == b"\x02\x00" else None
-    if syntax is None:
+        meta = _meta_group(stream, file.size) if start[:2] == b"\x02\x00" else None
+    if meta is None:
         return _bare(file, stream, start, limits)
-    header = _dataset(file, stream, syntax, limits)
+    headers = _dataset(file, stream, meta, limits)
     odd = kind is FileKind.PART10 and start[:4] not in _HARMLESS_PREAMBLES
-    return replace(header, odd_preamble=odd, repaired=kind is not FileKind.PART10)
+    return tuple(replace(h, odd_preamble=odd, repaired=kind is not FileKind.PART10) for h in headers)
 
 
-def _meta_syntax(stream: BinaryIO, size: int) -> str | None:
-    """Transfer syntax of the meta group, leaving `stream` behind it; None if there is no meta group."""
+def _meta_group(stream: BinaryIO, size: int) -> _Meta | None:
+    """The meta group, leaving `stream` behind it; None if there is none.
+
+    Some archives write it in Implicit VR (DICOM asks for Explicit): the first element then has no letters.
+    """
     at = stream.tell()
-    meta = read_dataset(stream, False, True, stop_when=_StopAtPixels(stream, size, after_group=0x0002))
+    implicit = not stream.read(6)[4:].isalpha()
+    stream.seek(at)
+    meta = read_dataset(stream, implicit, True, stop_when=_StopAtPixels(stream, size, after_group=0x0002))
     if not len(meta):
         stream.seek(at)
         return None
     values = Values(meta, little_endian=True)
     if values.text("MediaStorageSOPClassUID") == DIRECTORY:
-        raise _BadHeaderError("DICOMDIR_IGNORED", "a DICOMDIR")
+        raise BadHeaderError("DICOMDIR_IGNORED", "a DICOMDIR")
     syntax = values.text("TransferSyntaxUID")
     if syntax is None:
-        raise _BadHeaderError("MALFORMED", "TransferSyntaxUID (0002,0010) is missing: the rest cannot be read")
-    return syntax
+        raise BadHeaderError("MALFORMED", "TransferSyntaxUID (0002,0010) is missing: the rest cannot be read")
+    return _Meta(syntax, values.text("MediaStorageSOPClassUID"))
 
 
-def _bare(file: FileRef, stream: BinaryIO, start: bytes, limits: Limits) -> SliceHeader | NotSlice:
+def _bare(file: FileRef, stream: BinaryIO, start: bytes, limits: Limits) -> tuple[SliceHeader, ...] | NotSlice:
     """A dataset without its meta group: readable only if the bytes prove VR and byte order."""
     syntax = provable_syntax(start[stream.tell() :])
-    header = _dataset(file, stream, syntax, limits) if syntax else None
-    if header is not None and not header.faults:
-        return replace(header, repaired=True)
+    headers = _dataset(file, stream, _Meta(syntax), limits) if syntax else ()
+    if headers and not headers[0].faults:
+        return tuple(replace(header, repaired=True) for header in headers)
     return NotSlice(
         file, "NOT_PART10", "a dataset without meta group whose encoding cannot be proved: it may be a slice"
     )
 
 
-def _dataset(file: FileRef, stream: BinaryIO, syntax: str, limits: Limits) -> SliceHeader:
-    size, deflated_at = file.size, None
+def _dataset(file: FileRef, stream: BinaryIO, meta: _Meta, limits: Limits) -> tuple[SliceHeader, ...]:
+    syntax, size, deflated_at = meta.syntax, file.size, None
     if syntax == DEFLATED:
         deflated_at = stream.tell()
         body = _inflated(stream, file.size, limits)
         stream, size = BytesIO(body), len(body)
     little = syntax != BIG_ENDIAN
+    begin = stream.tell()
+    try:
+        header, largest_private = _elements(stream, size, syntax)
+    except BadHeaderError:
+        _drop_if_no_ct(stream, begin, size, meta)  # what is no CT image needs no sound header
+        raise
+    values = Values(header, little)
+    multiframe = _require_ct(values, meta)
+    rows, columns = values.word("Rows"), values.word("Columns")
+    if rows is None or columns is None:
+        missing = "Rows (0028,0010) or Columns (0028,0011)"
+        raise BadHeaderError("MALFORMED", f"{missing} is missing after a read without error")
+    claims = _pixel_claims(values, syntax, rows, columns, deflated_at)
+    frame_values = frames_of(header, values, little) if multiframe else (values,)
+    samples = values.word("SamplesPerPixel")
+    samples = 1 if samples is None else samples
+    pixels, faults = locate_pixels(stream, size, claims, samples, limits, len(frame_values))
+    if deflated_at is not None and not faults and not _ends_well(stream, pixels[-1]):
+        raise BadHeaderError("MALFORMED", "the deflated data are corrupt")
+    if faults and faults[0].code == "NO_PIXEL_DATA" and largest_private[1] > _VENDOR_BLOCK_BYTES:
+        group, length = largest_private
+        block = f"; private group {group:04X} holds {length} bytes: a vendor's own compression"
+        faults = (Fault("NO_PIXEL_DATA", faults[0].message + block),)
+    return tuple(
+        slice_header(file, of_frame, source, faults) for of_frame, source in zip(frame_values, pixels, strict=True)
+    )
+
+
+def _elements(stream: BinaryIO, size: int, syntax: str) -> tuple[Dataset, tuple[int, int]]:
+    """The needed elements up to the pixel data, and group and length of the largest private one."""
+    little = syntax != BIG_ENDIAN
     seen = _StopAtPixels(stream, size, little_endian=little)
     header = read_dataset(stream, syntax == IMPLICIT, little, stop_when=seen, specific_tags=[*_TAGS])
     if seen.cut_off:
-        raise _BadHeaderError("TRUNCATED_FILE", "the file ends inside its header")
-    values = Values(header, little)
-    _require_ct(values)
-    rows, columns = values.word("Rows"), values.word("Columns")
-    sop_uid = values.text("SOPInstanceUID")
-    if rows is None or columns is None or sop_uid is None:
-        missing = "SOPInstanceUID (0008,0018), Rows (0028,0010) or Columns (0028,0011)"
-        raise _BadHeaderError("MALFORMED", f"{missing} is missing after a read without error")
-    claims = _pixel_claims(values, syntax, rows, columns, deflated_at)
-    samples = values.word("SamplesPerPixel")
-    pixels, faults = locate_pixels(stream, size, claims, 1 if samples is None else samples, limits)
-    if deflated_at is not None and not faults and not _ends_well(stream, pixels):
-        raise _BadHeaderError("MALFORMED", "the deflated data are corrupt")
-    if faults and faults[0].code == "NO_PIXEL_DATA" and seen.largest_private[1] > _VENDOR_BLOCK_BYTES:
-        group, length = seen.largest_private
-        block = f"; private group {group:04X} holds {length} bytes: a vendor's own compression"
-        faults = (Fault("NO_PIXEL_DATA", faults[0].message + block),)
-    return _slice_header(file, values, pixels, faults)
+        raise BadHeaderError("TRUNCATED_FILE", "the file ends inside its header")
+    return header, seen.largest_private
+
+
+def _drop_if_no_ct(stream: BinaryIO, begin: int, size: int, meta: _Meta) -> None:
+    """Raise for an object of another class, told by its first group alone, however large or odd its rest is."""
+    stream.seek(begin)
+    seen = _StopAtPixels(stream, size, after_group=0x0008, little_endian=meta.syntax != BIG_ENDIAN)
+    try:
+        first = read_dataset(stream, meta.syntax == IMPLICIT, meta.syntax != BIG_ENDIAN, stop_when=seen)
+    except BadHeaderError:
+        return
+    sop_class = Values(first, meta.syntax != BIG_ENDIAN).text("SOPClassUID") or meta.sop_class
+    if sop_class is not None and sop_class != CT_IMAGE and sop_class not in MULTIFRAME_CT:
+        raise BadHeaderError("NON_CT_OBJECT_DROPPED", sop_class)
 
 
 def _ends_well(stream: BinaryIO, pixels: PixelSource) -> bool:
@@ -188,18 +232,18 @@ def _inflated(stream: BinaryIO, file_size: int, limits: Limits) -> bytes:
     """Body of a deflated file, never more than the limits allow: a bomb stops here, not in memory."""
     most = int(limits.max_file_mb * 2**20)
     if file_size > most:
-        raise _BadHeaderError("LIMIT_EXCEEDED", f"a deflated file of more than {limits.max_file_mb:g} MB")
+        raise BadHeaderError("LIMIT_EXCEEDED", f"a deflated file of more than {limits.max_file_mb:g} MB")
     ratio_bound = max(16 * 2**20, int(limits.max_inflation_ratio * file_size))
     bound = min(most, ratio_bound)
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         body = inflate.decompress(stream.read(), bound + 1)
     except zlib.error:
-        raise _BadHeaderError("MALFORMED", "the deflated data are corrupt") from None
+        raise BadHeaderError("MALFORMED", "the deflated data are corrupt") from None
     if len(body) > bound:
-        raise _BadHeaderError("LIMIT_EXCEEDED", f"inflates to more than {bound // 2**20} MB")
+        raise BadHeaderError("LIMIT_EXCEEDED", f"inflates to more than {bound // 2**20} MB")
     if not inflate.eof:
-        raise _BadHeaderError("TRUNCATED_FILE", "the deflated data end early")
+        raise BadHeaderError("TRUNCATED_FILE", "the deflated data end early")
     return body
 
 
@@ -229,100 +273,33 @@ class _StopAtPixels:
         at = self._stream.tell()
         end = at if length == UNDEFINED else at + length
         if nested_deeper_than(self._stream, MAX_NESTING, self._little_endian):
-            raise _BadHeaderError("MALFORMED", f"sequences nested deeper than {MAX_NESTING}")
+            raise BadHeaderError("MALFORMED", f"sequences nested deeper than {MAX_NESTING}")
         if end > self._size:
-            raise _BadHeaderError("TRUNCATED_FILE", f"the file ends inside ({group:04X},{tag & 0xFFFF:04X})")
+            raise BadHeaderError("TRUNCATED_FILE", f"the file ends inside ({group:04X},{tag & 0xFFFF:04X})")
         if self._count > MAX_ELEMENTS or end > MAX_HEADER_BYTES:  # before a value is read into memory
-            raise _BadHeaderError("MALFORMED", "more header than any CT has")
+            raise BadHeaderError("MALFORMED", "more header than any CT has")
         self._end = end if length != UNDEFINED else 0
         if group % 2 and self.largest_private[1] < length != UNDEFINED:
             self.largest_private = (group, length)
         return False
 
 
-def _require_ct(values: Values) -> None:
-    sop_class = values.text("SOPClassUID")
+def _require_ct(values: Values, meta: _Meta) -> bool:
+    """Whether this is a multi-frame object; raises where it is no CT image. Either group may name the class."""
+    sop_class = values.text("SOPClassUID") or meta.sop_class
     if sop_class is None:
-        raise _BadHeaderError("MALFORMED", "SOPClassUID (0008,0016) is missing after a read without error")
-    if sop_class in MULTIFRAME_CT:
-        raise _BadHeaderError("ENHANCED_MULTIFRAME", "an Enhanced or Legacy Converted CT object")
-    if sop_class != CT_IMAGE:
-        raise _BadHeaderError("NON_CT_OBJECT_DROPPED", sop_class)
+        message = (
+            "SOPClassUID (0008,0016) is missing, and the meta group names no class: nothing says that it is CT"
+        )
+        raise BadHeaderError("MALFORMED", message)
     frames = values.integer("NumberOfFrames")
-    if frames is not None and frames > 1:
-        raise _BadHeaderError("ENHANCED_MULTIFRAME", f"a CT image with {frames} frames in one file")
+    if sop_class == CT_IMAGE:
+        if frames is not None and frames > 1:
+            raise BadHeaderError("ENHANCED_MULTIFRAME", f"a classic CT image with {frames} frames: {_NO_GROUPS}")
+        return False
+    if sop_class not in MULTIFRAME_CT:
+        raise BadHeaderError("NON_CT_OBJECT_DROPPED", sop_class)
+    return True
 
 
-def _slice_header(file: FileRef, values: Values, pixels: PixelSource, faults: tuple[Fault, ...]) -> SliceHeader:
-    padding = (values.word("PixelPaddingValue"), values.word("PixelPaddingRangeLimit"))
-    samples = values.word("SamplesPerPixel")
-    return SliceHeader(
-        file=file,
-        sop_uid=values.text("SOPInstanceUID") or "",
-        rows=pixels.rows,
-        columns=pixels.columns,
-        pixels=pixels,
-        faults=faults,
-        series_uid=values.text("SeriesInstanceUID"),
-        study_uid=values.text("StudyInstanceUID"),
-        study_date=values.text("StudyDate"),
-        identity=tuple(values.digest(keyword) for keyword in IDENTITY),
-        age_years=_age_years(values),
-        modality=values.text("Modality"),
-        image_type=tuple(part.upper() for part in values.texts("ImageType")),
-        manufacturer=values.text("Manufacturer"),
-        model_name=values.text("ManufacturerModelName"),
-        kernel=values.text("ConvolutionKernel"),
-        kvp=values.number("KVP"),
-        contrast=values.text("ContrastBolusAgent") is not None,
-        contrast_known=values.raw("ContrastBolusAgent") is not None,
-        acquisition_date=values.text("AcquisitionDate") or values.text("StudyDate"),
-        acquisition_time=values.text("AcquisitionTime"),
-        acquisition_number=values.integer("AcquisitionNumber"),
-        instance_number=values.integer("InstanceNumber"),
-        temporal_position=values.text("TemporalPositionIdentifier"),
-        cardiac_phase=values.text("NominalPercentageOfCardiacPhase"),
-        images_in_acquisition=values.integer("ImagesInAcquisition"),
-        frame_of_reference=values.text("FrameOfReferenceUID"),
-        patient_position=values.text("PatientPosition"),
-        position_lps_mm=values.numbers("ImagePositionPatient", 3),
-        orientation=values.numbers("ImageOrientationPatient", 6),
-        pixel_spacing_mm=values.numbers("PixelSpacing", 2),
-        thickness_mm=values.number("SliceThickness"),
-        spacing_tag_mm=values.number("SpacingBetweenSlices"),
-        samples=1 if samples is None else samples,
-        photometric=values.text("PhotometricInterpretation"),
-        bits_stored=pixels.bits_stored,
-        signed=pixels.signed,
-        padding=tuple(_as_stored(word, pixels) for word in padding if word is not None),
-        slope=values.number("RescaleSlope"),
-        intercept=values.number("RescaleIntercept"),
-        rescale_type=values.text("RescaleType"),
-        lossy_tag=values.text("LossyImageCompression") == "01",
-        burned_in=(values.text("BurnedInAnnotation") or "").upper() == "YES",
-        odd_preamble=False,
-        repaired=False,
-    )
-
-
-def _as_stored(word: int, pixels: PixelSource) -> int:
-    """A padding tag in the domain of the stored numbers: re-read with the sign of PixelRepresentation."""
-    return word - 2**16 if pixels.signed and word >= 2**15 else word
-
-
-def _age_years(values: Values) -> float | None:
-    text = values.text("PatientAge") or ""
-    per_year = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
-    if len(text) == 4 and text[:3].isdigit() and text[3] in per_year:
-        return int(text[:3]) / per_year[text[3]]
-    born, seen = _day(values.text("PatientBirthDate")), _day(values.text("StudyDate"))
-    age = (seen - born).days / 365.25 if born and seen else math.nan
-    return age if age >= 0 else None
-
-
-def _day(text: str | None) -> date | None:
-    digits = (text or "").replace(".", "")
-    try:
-        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])) if len(digits) == 8 else None
-    except ValueError:
-        return None
+_NO_GROUPS = "without functional groups no frame has a position"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from volumetry.config import Config
 from volumetry.domain import Finding
-from volumetry.scan.air import air_evidence, block_means
+from volumetry.scan.air import air_evidence, block_means, block_medians
 from volumetry.scan.decode import Stored
 from volumetry.scan.findings import found, plural
 from volumetry.scan.padding import Mask, padding_mask
@@ -71,10 +71,10 @@ def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], voxel_ml: floa
         findings.append(found(config, "PADDING_MASKED", message, share))
     histograms = np.stack([_histogram(hu[k], None if no_data is None else ~no_data[k]) for k in range(len(hu))])
     means = block_means(hu)
-    air_hu, more = _judge_air(means, no_data, config)
+    air_hu, more = _judge_air(*_unclipped(hu, means, no_data, histograms), config)
     findings += more
     findings += _odd_slice_findings(means, config)
-    findings += _range_findings(histograms, max(h.slope or 1.0 for h in slices), config)
+    findings += _range_findings(histograms, means, max(h.slope or 1.0 for h in slices), config)
     findings += _tissue_findings(histograms, config)
     findings += _wrap_findings(hu, slices, config)
     findings += _metal_findings(hu, voxel_ml, config)
@@ -94,6 +94,26 @@ def _between(histograms: NDArray[np.int64], low: float, high: float) -> NDArray[
     first, last = (int(np.clip(round(x), _LOWEST_HU, _HIGHEST_HU)) - _LOWEST_HU for x in (low, high))
     counts: NDArray[np.int64] = histograms[..., first : last + 1].sum(axis=-1)
     return counts
+
+
+def _unclipped(
+    hu: NDArray[np.float32], means: NDArray[np.float32], no_data: Mask | None, histograms: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], Mask | None]:
+    """Block values that show where air lies, and their no-data mask.
+
+    Numbers that cannot go below -1024 HU cut the noise of air off there (sharp kernels, thin slices): its mean
+    then lies far above air, its median does not.
+    """
+    whole = histograms.sum(axis=0)
+    lowest = int(whole.argmax() if not whole.any() else np.flatnonzero(whole)[0])
+    at_floor = float(whole[lowest]) / max(1, int(_between(whole, _LOWEST_HU, _LIGHT_HU)))
+    if at_floor < _CLIPPED_SHARE:
+        return means, no_data
+    every = max(1, len(hu) // _MEDIAN_SLICES)
+    return block_medians(hu[::every]), None if no_data is None else no_data[::every]
+
+
+_LIGHT_HU, _CLIPPED_SHARE, _MEDIAN_SLICES = -600.0, 0.02, 40
 
 
 def _judge_air(
@@ -166,7 +186,9 @@ _JUMP_HU = 150.0
 """Median change of a place from one slice to the next. Air stays air and tissue tissue over most of the image."""
 
 
-def _range_findings(histograms: NDArray[np.int64], slope: float, config: Config) -> Iterator[Finding]:
+def _range_findings(
+    histograms: NDArray[np.int64], means: NDArray[np.float32], slope: float, config: Config
+) -> Iterator[Finding]:
     """Too few different values in the volume, or a slice that holds one value only."""
     distinct = int((histograms.sum(axis=0) > 0).sum())
     least = config.hounsfield.min_distinct_values
@@ -174,10 +196,9 @@ def _range_findings(histograms: NDArray[np.int64], slope: float, config: Config)
         message = f"{distinct} different values in the whole volume; a CT has at least {least}"
         yield found(config, "HU_IMPLAUSIBLE", f"{message}: a window was burnt in, or 8 bit", distinct)
         return
-    total = max(1, int(histograms.sum()))
-    below = float(_between(histograms.sum(axis=0), _LOWEST_HU, _FAR_BELOW_AIR_HU)) / total
+    below = float(np.mean(means < _FAR_BELOW_AIR_HU))
     if below > _LEAST_BELOW:
-        message = f"{100 * below:.1f} % of the values lie below {_FAR_BELOW_AIR_HU:g} HU and are no padding"
+        message = f"{100 * below:.1f} % of the image lies below {_FAR_BELOW_AIR_HU:g} HU and is no padding"
         yield found(config, "HU_IMPLAUSIBLE", f"{message}: nothing is lighter than air", below)
     flat = np.flatnonzero((histograms > 0).sum(axis=1) <= 1)
     if flat.size:

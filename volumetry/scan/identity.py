@@ -1,8 +1,8 @@
 """One patient, one study, one file per instance."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
@@ -10,15 +10,19 @@ from volumetry.config import Config
 from volumetry.domain import Finding
 from volumetry.scan.decode import DecoderDiedError, decode
 from volumetry.scan.findings import found, named, plural
+from volumetry.scan.needed import one_per_slice
 from volumetry.scan.slice_header import IDENTITY, SliceHeader
 
 
 def identity_findings(headers: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
-    """Codes of mixed patients and studies; compares hashes and never prints a value."""
+    """Codes of mixed patients and studies among the images that are, or may be, measured.
+
+    Compares hashes and never prints a value. An issuer that only some images name is no other patient.
+    """
     for number, keyword in enumerate(IDENTITY):
-        groups: dict[str | None, int] = defaultdict(int)
-        for header in headers:
-            groups[header.identity[number]] += 1
+        groups = Counter(header.identity[number] for header in headers)
+        if keyword == "IssuerOfPatientID":
+            groups.pop(None, None)
         if len(groups) > 1:
             odd = len(headers) - max(groups.values())
             message = f"{named(keyword)} differs, or is absent, in {odd} of {len(headers)} images"
@@ -26,6 +30,8 @@ def identity_findings(headers: Sequence[SliceHeader], config: Config) -> Iterato
                 config, "MIXED_PATIENTS", f"{message}: slices of two people must not become one volume", odd
             )
     studies = {header.study_uid for header in headers}
+    if one_per_slice([header.study_uid for header in headers]):
+        studies = set()
     dates = {header.study_date for header in headers} - {None}
     for keyword, count in (("StudyInstanceUID", len(studies)), ("StudyDate", len(dates))):
         if count > 1:
@@ -36,25 +42,94 @@ def identity_findings(headers: Sequence[SliceHeader], config: Config) -> Iterato
 def without_duplicates(headers: Sequence[SliceHeader], config: Config) -> tuple[list[SliceHeader], list[Finding]]:
     """Keep one of the files that hold the same instance; two that differ are a conflict.
 
+    An instance is told by its SOPInstanceUID and frame. Where a series has none, or an anonymiser gave the same
+    one to many slices, it is told by its content: its place, and then its pixels.
+
     Returns
     -------
     kept, findings
         The first file of every instance, in the given order.
     """
-    by_uid: dict[str, list[SliceHeader]] = defaultdict(list)
+    by_content = _told_by_content(headers)
+    groups: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in headers:
-        by_uid[header.sop_uid].append(header)
-    twice = [same for same in by_uid.values() if len(same) > 1]
-    conflicts = sum(1 for same in twice if not _all_equal(same, config))
-    dropped = sum(len(same) - 1 for same in twice)
-    findings = []
+        groups[_place(header) if header.series_uid in by_content else header.instance].append(header)
+    kept: list[SliceHeader] = []
+    conflicts: list[list[SliceHeader]] = []
+    dropped = 0
+    for same in groups.values():
+        if len(same) > 1 and _all_equal(same, config):
+            dropped += len(same) - 1
+            kept.append(same[0])
+        elif len(same) > 1 and same[0].series_uid not in by_content:
+            conflicts.append(same)
+            kept.append(same[0])
+        else:
+            kept += same
+    findings = [*_missing_uids(headers, config)]
     if conflicts:
-        message = f"{plural(conflicts, 'instance')} with one SOPInstanceUID (0008,0018) and different content"
-        findings.append(found(config, "UID_CONFLICT", f"{message}: nobody can say which is right", conflicts))
-    if dropped and not conflicts:
+        findings.append(_conflict(conflicts, headers, config))
+    elif dropped:
         message = f"{plural(dropped, 'file')} held an instance a second time; one copy was kept"
         findings.append(found(config, "DUPLICATE_FILE", message, dropped))
-    return [same[0] for same in by_uid.values()], findings
+    return kept, findings
+
+
+def _told_by_content(headers: Sequence[SliceHeader]) -> set[str | None]:
+    """Series whose SOPInstanceUIDs tell no slice from another: all empty, or shared by slices at other places.
+
+    A single UID that two different files claim is a conflict, and one UID for all images says that they are one
+    image; neither is put right here.
+    """
+    by_series: dict[str | None, list[SliceHeader]] = defaultdict(list)
+    for header in headers:
+        by_series[header.series_uid].append(header)
+    return {series for series, mine in by_series.items() if _uids_are_worthless(mine)}
+
+
+def _uids_are_worthless(mine: Sequence[SliceHeader]) -> bool:
+    if not any(h.sop_uid for h in mine):
+        return True
+    places: dict[tuple[str, int], set[Hashable]] = defaultdict(set)
+    for header in mine:
+        places[header.instance].add(_place(header))
+    shared = sum(1 for at in places.values() if len(at) > 1)
+    return len(places) > 1 and 2 * shared >= len(places) and shared > 1
+
+
+def _place(header: SliceHeader) -> Hashable:
+    """Where a slice lies, for telling slices apart that no UID tells apart."""
+    where = (header.position_lps_mm, header.orientation, header.temporal_position, header.acquisition_number)
+    return header.series_uid, where, header.kernel, header.image_type, header.frame
+
+
+def _missing_uids(headers: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
+    """An element that some slices of a series have and others lost: such a header cannot be trusted."""
+    by_series: dict[str | None, list[SliceHeader]] = defaultdict(list)
+    for header in headers:
+        by_series[header.series_uid].append(header)
+    for mine in by_series.values():
+        for keyword, there in (
+            ("SOPInstanceUID", [bool(h.sop_uid) for h in mine]),
+            ("SOPClassUID", [h.class_in_dataset for h in mine]),
+        ):
+            if any(there) and not all(there):
+                lost = there.count(False)
+                message = f"{named(keyword)} is missing in {lost} of {len(mine)} images of a series that has it"
+                yield found(config, "MALFORMED", f"{message}: their headers are damaged", lost)
+
+
+def _conflict(
+    conflicts: Sequence[Sequence[SliceHeader]], headers: Sequence[SliceHeader], config: Config
+) -> Finding:
+    tag = named("SOPInstanceUID")
+    if len(conflicts) == 1 and len(conflicts[0]) == len(headers):
+        message = f"one {tag} stands in all {len(headers)} images: it says that they are one image"
+        advice = "Map UIDs one to one when anonymising: each image needs its own SOPInstanceUID, or an empty one."
+        return found(config, "UID_CONFLICT", message, len(headers), advice)
+    count = len(conflicts)
+    message = f"{plural(count, 'instance')} with one {tag} and different content: nobody can say which is right"
+    return found(config, "UID_CONFLICT", message, count)
 
 
 def _all_equal(same: Sequence[SliceHeader], config: Config) -> bool:

@@ -62,7 +62,7 @@ def _by_instance(rows: list[dict[str, str]], headers: Sequence[SliceHeader], con
 
 
 def _by_series(rows: list[dict[str, str]], headers: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
-    here = Counter(header.series_uid for header in {h.sop_uid: h for h in headers}.values())
+    here = Counter(header.series_uid for header in {h.sop_uid or h.key: h for h in headers}.values())
     wrong = [row for row in rows if row[_SERIES] in here and row[_COUNT] != str(here[row[_SERIES]])]
     if wrong:
         said, count = wrong[0][_COUNT], here[wrong[0][_SERIES]]

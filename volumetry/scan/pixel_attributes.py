@@ -7,75 +7,16 @@ from collections.abc import Iterator, Sequence
 from volumetry.config import Config
 from volumetry.domain import Finding
 from volumetry.scan.findings import found, named, plural
+from volumetry.scan.image_type import names_another_unit, words_that_are_no_hu
+from volumetry.scan.needed import advice_on
 from volumetry.scan.slice_header import SliceHeader
 from volumetry.scan.syntaxes import LOSSY, uid_name
 
-_NOT_HU = frozenset(
-    {
-        "MIP",
-        "MINIP",
-        "MAXIP",
-        "MIN",
-        "MAX",
-        "MINIMUM",
-        "MAXIMUM",
-        "PROJECTION",
-        "AVERAGE",
-        "AVG",
-        "AVE",
-        "MEAN",
-        "MEDIAN",
-        "IODINE",
-        "IOD",
-        "MONO",
-        "MONOE",
-        "MONOENERGETIC",
-        "MONOCHROMATIC",
-        "VMI",
-        "VMR",
-        "VNC",
-        "VNCA",
-        "VUE",
-        "EFFECTIVE",
-        "ZEFF",
-        "EFFZ",
-        "RHO",
-        "RHOZ",
-        "DENSITY",
-        "PERFUSION",
-        "SUBTRACTION",
-        "SUBTRACTED",
-        "SUB",
-        "ADDITION",
-        "MULTIPLICATION",
-        "DIVISION",
-        "MASKED",
-        "QUANTITY",
-        "STD",
-        "CALCIUM",
-        "FATMAP",
-        "WATER",
-        "MATERIAL",
-        "BASIS",
-        "COLOR",
-        "COLOUR",
-        "VRT",
-        "SSD",
-        "VOLREN",
-        "RENDERED",
-        "SCREEN",
-        "OVERLAY",
-        "FUSED",
-        "FUSION",
-        "MAP",
-        "CBF",
-        "CBV",
-        "MTT",
-        "TTP",
-        "PET",
-    }
+_MONO_ENERGETIC = re.compile(r"VMI|VMR|MONO\w*|ME\d+KEV|\d+KEV|KEV")
+_ASK_FOR_POLYENERGETIC = (
+    "A virtual mono-energetic image has other HU at every keV. Ask for the polyenergetic reconstruction of the"
+    " same scan: T3D (Siemens photon counting), the mixed image (dual energy), conventional HU (Philips)."
 )
-"""Words of ImageType values 3 and later that name something other than HU of one slab (PS3.3 C.8.2.1, C.8.16)."""
 
 
 def pixel_findings(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
@@ -97,18 +38,20 @@ def _faults(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
 
 def _meaning(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
     wrong: list[str] = []
-    other = sum(1 for h in slices if h.rescale_type not in (None, "HU"))
-    if other:
-        wrong.append(f"{named('RescaleType')} is not HU in {plural(other, 'slice')}")
+    units = [h.rescale_type for h in slices if h.rescale_type is not None and names_another_unit(h.rescale_type)]
+    if units:
+        wrong.append(f"{named('RescaleType')} names another unit than HU in {plural(len(units), 'slice')}")
     if any(h.samples != 1 for h in slices):
         wrong.append(f"{named('SamplesPerPixel')} is not 1")
     if any((h.photometric or "MONOCHROME2") not in ("MONOCHROME1", "MONOCHROME2") for h in slices):
         wrong.append(f"{named('PhotometricInterpretation')} is not monochrome")
-    words = sorted({word for h in slices for word in _type_words(h) if word in _NOT_HU})
+    words = sorted({word for h in slices for word in words_that_are_no_hu(h.image_type, h.manufacturer)})
     if words:
         wrong.append(f"{named('ImageType')} names {', '.join(words)}")
     if wrong:
-        yield found(config, "NOT_CT_NUMBERS", f"{'; '.join(wrong)}: the values are not HU of single slices")
+        mono = any(_MONO_ENERGETIC.fullmatch(word) for word in words)
+        message = f"{'; '.join(wrong)}: the values are not HU of single slices"
+        yield found(config, "NOT_CT_NUMBERS", message, advice=_ASK_FOR_POLYENERGETIC if mono else None)
     other = sum(1 for h in slices if (h.modality or "CT").upper() != "CT")
     if other:
         yield found(config, "NOT_CT", f"{named('Modality')} is not CT in {other} of {len(slices)} slices", other)
@@ -119,18 +62,10 @@ def _meaning(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]
         yield found(config, "HU_IMPLAUSIBLE", message)
 
 
-def _type_words(header: SliceHeader) -> list[str]:
-    return [word for value in header.image_type[2:] for word in re.split(r"[^A-Z0-9]+", value)]
-
-
 def _rescale(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
-    missing = sum(1 for h in slices if h.slope is None or h.intercept is None or h.slope <= 0)
+    missing = [h for h in slices if h.slope is None or h.intercept is None or h.slope <= 0]
     if missing:
-        tags = f"{named('RescaleSlope')} or {named('RescaleIntercept')}"
-        message = (
-            f"{tags} is missing or not usable in {missing} of {len(slices)} slices: no HU, and none is guessed"
-        )
-        yield found(config, "NO_RESCALE", message, missing)
+        yield _no_rescale(missing, len(slices), config)
         return
     pairs = {(h.slope, h.intercept) for h in slices}
     if len(pairs) > 1:
@@ -138,8 +73,28 @@ def _rescale(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]
         yield found(config, "VARYING_RESCALE", message, len(pairs))
 
 
+def _no_rescale(missing: Sequence[SliceHeader], count: int, config: Config) -> Finding:
+    """Tell what stands where the linear rescale belongs."""
+    of_slices = f"in {len(missing)} of {count} slices"
+    if all(h.modality_lut for h in missing):
+        message = f"a Modality LUT (0028,3000) stands in place of {named('RescaleSlope')} {of_slices}"
+        advice = (
+            "Export again with RescaleSlope and RescaleIntercept: this program reads the linear rescale alone."
+        )
+        return found(
+            config, "NO_RESCALE", f"{message}: it is not read, and no HU are guessed", len(missing), advice
+        )
+    tags = f"{named('RescaleSlope')} or {named('RescaleIntercept')}"
+    reasons = [reason for h in missing for key, reason in h.unreadable if key.startswith("Rescale")]
+    what = reasons[0] if reasons else "is missing" if any(h.slope is None for h in missing) else "is not positive"
+    if not reasons and any(h.intercept is None for h in missing):
+        what = "is missing"
+    message = f"{tags} {what} {of_slices}: no HU, and none is guessed"
+    return found(config, "NO_RESCALE", message, len(missing), advice_on(missing))
+
+
 def _losses(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
-    by_syntax = sorted({h.pixels.syntax for h in slices} & LOSSY)
+    by_syntax = sorted({h.pixels.syntax for h in slices if h.pixels.syntax in LOSSY and not h.pixels.reversible})
     by_tag = sum(1 for h in slices if h.lossy_tag)
     if any(h.bits_stored <= 8 for h in slices) and (by_syntax or by_tag):
         yield found(config, "LOSSY_8BIT", "lossy compression of 8-bit values: errors reach 64 HU")

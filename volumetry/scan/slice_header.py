@@ -1,5 +1,6 @@
 """The noun of this room: what the header of one CT image says."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from volumetry.scan.files import FileRef
@@ -14,6 +15,9 @@ class SliceHeader:
 
     `faults` are codes with their message that this file has earned before anything is decoded.
     `identity` holds hashes, one per keyword of `IDENTITY`.
+    `sop_uid` is empty where the file has none, and may be no legal UID, or another slice's too.
+    `frame` counts the frames of a multi-frame object from 0; it is 0 for a classic image.
+    `unreadable` says of a keyword whose value is None that the element is there, and why it cannot be read.
     """
 
     file: FileRef
@@ -40,7 +44,7 @@ class SliceHeader:
     acquisition_number: int | None
     instance_number: int | None
     temporal_position: str | None
-    cardiac_phase: str | None
+    cardiac_phase: float | None
     images_in_acquisition: int | None
     frame_of_reference: str | None
     patient_position: str | None
@@ -61,6 +65,39 @@ class SliceHeader:
     burned_in: bool
     odd_preamble: bool
     repaired: bool
+    frame: int = 0
+    frame_count: int = 1
+    stack_id: str | None = None
+    concatenation: tuple[str, int, int] | None = None
+    """UID of the whole, number of this part and count of parts, of an object that was split for transfer."""
+    class_in_dataset: bool = True
+    """False where only the file's meta group names the SOP class."""
+    modality_lut: bool = False
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key(self) -> Hashable:
+        """What tells this slice from every other one of a folder, whatever its UIDs are worth."""
+        return self.file.path, self.frame
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether ImageType calls this a scout."""
+        return "LOCALIZER" in self.image_type
+
+    @property
+    def instance(self) -> tuple[str, int]:
+        """What names this slice in DICOM; worth nothing where `sop_uid` is empty or not its own."""
+        return self.sop_uid, self.frame
+
+
+class BadHeaderError(Exception):
+    """A fault that ends the reading of one header; becomes a `NotSlice`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Acquisitions that no tag tells apart: the numbering or the clock runs over the same place more than once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def repeated_sweeps(slices: Sequence[SliceHeader]) -> Iterator[tuple[str, list[l
     placed = [h for h in slices if h.position_lps_mm is not None]
     if most is None or len(placed) < 6:
         return
-    place = dict(zip((h.sop_uid for h in placed), along_normal_mm(placed, most), strict=True))
+    place = dict(zip((h.key for h in placed), along_normal_mm(placed, most), strict=True))
     numbered = [h for h in placed if h.instance_number is not None]
     if len(numbered) == len(placed):
         yield from _named("InstanceNumber", _by_repeats(numbered, place))
@@ -42,10 +42,10 @@ def _time(header: SliceHeader) -> str:
     return header.acquisition_time or ""
 
 
-def _by_repeats(slices: list[SliceHeader], place: dict[str, float]) -> list[list[SliceHeader]]:
+def _by_repeats(slices: list[SliceHeader], place: dict[Hashable, float]) -> list[list[SliceHeader]]:
     """Groups if every number occurs equally often, twice or more."""
     by_number: dict[int, list[SliceHeader]] = {}
-    for header in sorted(slices, key=lambda h: place[h.sop_uid]):
+    for header in sorted(slices, key=lambda h: place[h.key]):
         by_number.setdefault(_number(header), []).append(header)
     times = {len(same) for same in by_number.values()}
     if len(times) != 1 or not 1 < min(times) <= _MOST_SWEEPS:
@@ -53,9 +53,9 @@ def _by_repeats(slices: list[SliceHeader], place: dict[str, float]) -> list[list
     return [[same[n] for same in by_number.values()] for n in range(min(times))]
 
 
-def _by_turns(ordered: list[SliceHeader], place: dict[str, float]) -> list[list[SliceHeader]]:
+def _by_turns(ordered: list[SliceHeader], place: dict[Hashable, float]) -> list[list[SliceHeader]]:
     """Runs between the jumps back, if there are few and each is long."""
-    steps = np.diff([place[h.sop_uid] for h in ordered])
+    steps = np.diff([place[h.key] for h in ordered])
     direction = np.sign(np.median(np.sign(steps)))
     back = np.flatnonzero(np.sign(steps) != direction) + 1
     if direction == 0 or not 0 < len(back) < _MOST_SWEEPS:

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 
@@ -58,5 +59,5 @@ def uid_name(uid: str) -> str:
     >>> uid_name("1.2.840.10008.1.2.5"), uid_name("1.2.3")
     ('RLE Lossless', 'one that is private or unknown')
     """
-    name = UID(uid).name
+    name = UID(uid, validation_mode=IGNORE).name  # a warning would print the value
     return "one that is private or unknown" if name == uid else str(name)
