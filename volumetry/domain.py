@@ -183,6 +183,17 @@ class SeriesInfo:
     columns: int | None = None
     tilt_deg: float | None = None
 
+    @property
+    def kernel_names(self) -> tuple[str, ...]:
+        """What ConvolutionKernel may be called: the whole of it, and its first value.
+
+        Siemens writes the strength of iterative reconstruction as a second value.
+        """
+        if self.kernel is None:
+            return ()
+        first = self.kernel.split("\\")[0]
+        return (self.kernel,) if first == self.kernel else (self.kernel, first)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CtScan:

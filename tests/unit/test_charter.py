@@ -52,6 +52,7 @@ def test_a_scan_as_the_charter_wants_it_earns_nothing():
         ("kernel", "B70f", "KERNEL"),
         ("kernel", "B30fx", "KERNEL"),
         ("kernel", None, "KERNEL"),
+        ("kernel", "B70f\\3", "KERNEL"),
         ("kvp", 80.0, "KVP"),
         ("kvp", None, "KVP"),
         ("contrast", True, "CONTRAST"),

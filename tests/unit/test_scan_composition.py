@@ -179,3 +179,20 @@ def test_same_place_under_another_uid_is_refused(tmp_path: Path, config: Config)
     folder = write(tmp_path / "s", series())
     write(folder, [twin], prefix="J")
     assert inspect_folder(folder, config).verdict == "DUPLICATE_POSITION"
+
+
+def test_kernel_preference_takes_the_first_value_of_a_kernel_with_strength(tmp_path: Path) -> None:
+    """Siemens writes the strength of iterative reconstruction as a second value."""
+    sharp = load_config(overrides={"select": {"rule": "kernel", "kernel_preference": ["Br59d"]}})
+    for number, kernel in ((1, "Br40d"), (2, "Br59d")):
+        write(
+            tmp_path / "s",
+            series(number=number),
+            lambda ds, k, kernel=kernel: setattr(ds, "ConvolutionKernel", [kernel, "3"]),
+            prefix=f"N{number}",
+        )
+    seen = inspect_folder(tmp_path / "s", sharp)
+    assert seen.verdict == MEASURABLE
+    chosen = next(stack for stack in seen.stacks if stack.chosen)
+    assert chosen.series is not None
+    assert chosen.series.kernel == "Br59d\\3"

@@ -27,7 +27,7 @@ def charter_findings(series: SeriesInfo, config: Config) -> list[Finding]:
         *_range("THICKNESS", "SliceThickness (0018,0050)", series.thickness_mm, charter.thickness_mm, "mm"),
         *_range("SPACING", "spacing of the slices", series.spacing_kji_mm[0], charter.spacing_mm, "mm"),
         *_range("KVP", "KVP (0018,0060)", series.kvp, charter.kvp, "kV"),
-        *_patterns("KERNEL", "ConvolutionKernel (0018,1210)", series.kernel, charter.kernels),
+        *_patterns("KERNEL", "ConvolutionKernel (0018,1210)", series.kernel_names, charter.kernels),
         *_patterns("SCANNER", "Manufacturer (0008,0070)", _scanner(series), charter.scanners),
         *_contrast(series, charter),
         *_coverage(series, charter),
@@ -54,21 +54,21 @@ def _range(rule: str, what: str, value: float | None, allowed: tuple[float, ...]
         yield f"CHARTER_{rule}", message, value
 
 
-def _patterns(rule: str, what: str, text: str | None, patterns: tuple[str, ...]) -> Iterator[_Found]:
-    """A deviation unless one pattern fits the whole text, case aside."""
+def _patterns(rule: str, what: str, names: tuple[str, ...], patterns: tuple[str, ...]) -> Iterator[_Found]:
+    """A deviation unless one pattern fits the whole of one name, case aside."""
     if not patterns:
         return
     allowed = ", ".join(patterns)
-    if not text:
+    if not names:
         yield f"CHARTER_{rule}", f"{what} is missing; the charter allows {allowed}", None
-    elif not any(fnmatchcase(text.casefold(), pattern.casefold()) for pattern in patterns):
+    elif not any(fnmatchcase(name.casefold(), pattern.casefold()) for name in names for pattern in patterns):
         yield f"CHARTER_{rule}", f"{what} is none that the charter allows: {allowed}", None
 
 
-def _scanner(series: SeriesInfo) -> str | None:
+def _scanner(series: SeriesInfo) -> tuple[str, ...]:
     if series.manufacturer is None:
-        return None
-    return f"{series.manufacturer} {series.model_name or ''}".strip()
+        return ()
+    return (f"{series.manufacturer} {series.model_name or ''}".strip(),)
 
 
 def _contrast(series: SeriesInfo, charter: Charter) -> Iterator[_Found]:

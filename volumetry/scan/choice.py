@@ -61,17 +61,16 @@ def _by_rule(measurable: Sequence[GatedStack], config: Config) -> GatedStack | N
     if rule == "none":
         return None
     if rule.startswith("kernel"):
-        kernels = [_kernel(stack) for stack in left]
-        best = next((kernel for kernel in wanted if kernel in kernels), None)
-        left = [stack for stack in left if best is not None and _kernel(stack) == best]
+        best = next((kernel for kernel in wanted if any(kernel in _kernels(stack) for stack in left)), None)
+        left = [stack for stack in left if best in _kernels(stack)]
     if rule.endswith("thinnest") and left:
         thinnest = min(map(_thickness_mm, left))
         left = [stack for stack in left if _thickness_mm(stack) == thinnest]
     return left[0] if len(left) == 1 else None
 
 
-def _kernel(stack: GatedStack) -> str | None:
-    return stack.series.kernel if stack.series else None
+def _kernels(stack: GatedStack) -> tuple[str, ...]:
+    return stack.series.kernel_names if stack.series else ()
 
 
 def _thickness_mm(stack: GatedStack) -> float:
