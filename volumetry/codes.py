@@ -105,6 +105,12 @@ _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
     ("LUNG_TRUNCATED_APEX", _F, _R, "Ask for a reconstruction that covers the whole lung."),
     ("LUNG_TRUNCATED_BASE", _F, _R, "Ask for a reconstruction that covers the whole lung."),
     ("LUNG_TRUNCATED_FOV", _F, _R, "Ask for a reconstruction whose field of view holds both lungs."),
+    (
+        "PIXEL_SPACING_CONFLICT",
+        _F,
+        _R,
+        "Compare the size of the body with the original in the PACS: a changed matrix needs a new PixelSpacing.",
+    ),
     ("GANTRY_TILT", _F, _R, _PROTOCOL),
     ("NON_AXIAL", _F, _R, "Measure the axial reconstruction; the model was trained on axial slices."),
     ("INCOMPLETE_INSTANCE_NUMBERS", _F, _R, "Compare the instance count with the PACS: slices may be lost."),

@@ -12,6 +12,7 @@ import numpy as np
 from volumetry.config import Config
 from volumetry.domain import Finding
 from volumetry.scan.findings import found, named, plural
+from volumetry.scan.needed import one_per_slice
 from volumetry.scan.positions import along_normal_mm, angle_deg, is_orthonormal, orientation_of_most
 from volumetry.scan.slice_header import SliceHeader
 from volumetry.scan.sweeps import repeated_sweeps
@@ -31,7 +32,7 @@ class Stack:
     slices
         In no particular order.
     series
-        All images of the series they came from, duplicates apart: the numbering is judged on these.
+        All images of the series they came from, scouts included: the numbering is judged on these.
     findings
         What the composition has shown.
     """
@@ -41,13 +42,47 @@ class Stack:
     findings: tuple[Finding, ...] = ()
 
 
-def stacks_of(headers: Sequence[SliceHeader], config: Config) -> tuple[Stack, ...]:
-    """Split the images of a folder into stacks, the largest first."""
+def stacks_of(headers: Sequence[SliceHeader], dropped: Sequence[SliceHeader], config: Config) -> tuple[Stack, ...]:
+    """Split the images of a folder into stacks, the largest first.
+
+    Parameters
+    ----------
+    dropped
+        Scouts and pictures: no part of a stack, but the numbering of their series counts them.
+    """
+    by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
+    own = one_per_slice([header.series_uid for header in headers])  # a converter's habit: then one series
+    for header in headers:
+        by_series[None if own else header.series_uid].append(header)
+    beside: dict[Hashable, list[SliceHeader]] = defaultdict(list)
+    for header in dropped:
+        beside[header.series_uid].append(header)
+    stacks = [s for uid, mine in by_series.items() for s in _stacks_of_series(mine, beside[uid], config)]
+    return tuple(sorted(stacks, key=lambda s: (-len(s.slices), min(h.instance for h in s.slices))))
+
+
+def drop_pictures(headers: Sequence[SliceHeader], config: Config) -> tuple[list[SliceHeader], list[Finding]]:
+    """Drop pictures that were saved as CT images: secondary, without a place, in a series of originals."""
     by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in headers:
         by_series[header.series_uid].append(header)
-    stacks = [stack for series in by_series.values() for stack in _stacks_of_series(series, config)]
-    return tuple(sorted(stacks, key=lambda s: (-len(s.slices), min(h.instance for h in s.slices))))
+    pictures: set[Hashable] = set()
+    for mine in by_series.values():
+        nowhere = [h for h in mine if _is_picture(h)]
+        if len(nowhere) < len(mine) - len(nowhere):
+            pictures |= {h.key for h in nowhere}
+    if not pictures:
+        return list(headers), []
+    message = (
+        f"{plural(len(pictures), 'picture')} dropped: {named('ImageType')} is SECONDARY and no place is given"
+    )
+    kept = [header for header in headers if header.key not in pictures]
+    return kept, [found(config, "NON_CT_OBJECT_DROPPED", message, len(pictures))]
+
+
+def _is_picture(header: SliceHeader) -> bool:
+    nowhere = header.position_lps_mm is None and header.orientation is None
+    return nowhere and not header.unreadable and "SECONDARY" in header.image_type[:2]
 
 
 def drop_localizers(headers: Sequence[SliceHeader], config: Config) -> tuple[list[SliceHeader], list[Finding]]:
@@ -96,8 +131,10 @@ def _lies_across(header: SliceHeader, most: np.ndarray) -> bool:
     return angle_deg(header.orientation, most) > _ORTHOGONAL_DEG
 
 
-def _stacks_of_series(series: Sequence[SliceHeader], config: Config) -> Iterable[Stack]:
-    whole = Stack(tuple(series), tuple(series))
+def _stacks_of_series(
+    series: Sequence[SliceHeader], beside: Sequence[SliceHeader], config: Config
+) -> Iterable[Stack]:
+    whole = Stack(tuple(series), (*series, *beside))
     parts = [whole]
     for split in (_by_reconstruction, _by_acquisition, _by_frame):
         parts = [smaller for part in parts for smaller in split(part, config)]
@@ -109,15 +146,24 @@ def _by_reconstruction(stack: Stack, config: Config) -> list[Stack]:
     keys: tuple[tuple[str, Key], ...] = (
         ("ConvolutionKernel", lambda h: h.kernel),
         ("KVP", lambda h: h.kvp),
-        ("ImageType", lambda h: h.image_type[2:] or None),
         ("StackID", lambda h: h.stack_id),
         ("TemporalPositionIdentifier", lambda h: h.temporal_position),
         ("NominalPercentageOfCardiacPhase", lambda h: h.cardiac_phase),
     )
-    parts = [stack]
+    parts = _by_image_type(stack, config)
     for keyword, key in keys:
         parts = [smaller for part in parts for smaller in _split(part, keyword, _groups(part.slices, key), config)]
     return parts
+
+
+def _by_image_type(stack: Stack, config: Config) -> list[Stack]:
+    """Split by the values of ImageType from the third on, where they went over the same place.
+
+    Some exporters add a value to some slices of one volume; what the words say is judged by the gate.
+    """
+    groups = _groups(stack.slices, lambda h: h.image_type[2:] or None)
+    enough = sum(len(group) >= config.geometry.min_slices for group in groups) >= 2
+    return _split(stack, "ImageType", groups, config) if enough or _cover_common_range(groups) else [stack]
 
 
 def _by_acquisition(stack: Stack, config: Config) -> list[Stack]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from volumetry.config import Config
 from volumetry.domain import Finding, most_severe_first
-from volumetry.scan.composition import drop_localizers, stacks_of
+from volumetry.scan.composition import drop_localizers, drop_pictures, stacks_of
 from volumetry.scan.files import Listing, list_files
 from volumetry.scan.findings import found, plural
 from volumetry.scan.gate import GatedStack, gate
@@ -49,10 +49,14 @@ def contents_of(folder: Path, config: Config) -> Contents:
     findings += manifest_findings(listing, folder, headers, config)
     headers, more = without_duplicates(headers, config)
     findings += more
-    headers, more = drop_localizers(headers, config)
-    findings += more
-    stacks = tuple(gate(stack, config) for stack in stacks_of(headers, config))
-    findings += identity_findings(_of_volumes(stacks, headers), config)
+    kept = headers
+    for drop in (drop_pictures, drop_localizers):
+        kept, more = drop(kept, config)
+        findings += more
+    keys = {header.key for header in kept}
+    dropped = [header for header in headers if header.key not in keys]
+    stacks = tuple(gate(stack, config) for stack in stacks_of(kept, dropped, config))
+    findings += identity_findings(_of_volumes(stacks, kept), config)
     if not stacks and not any(f.code in _SAYS_WHY for f in findings):
         findings.append(_nothing(findings, config))
     return Contents(listing, stacks, most_severe_first(findings))
@@ -60,7 +64,7 @@ def contents_of(folder: Path, config: Config) -> Contents:
 
 def _of_volumes(stacks: Sequence[GatedStack], headers: Sequence[SliceHeader]) -> list[SliceHeader]:
     """Images of every series that may hold the volume to measure: whose they are is judged on these."""
-    series = {stack.slices[0].series_uid for stack in stacks if stack.may_be_volume}
+    series = {header.series_uid for stack in stacks if stack.may_be_volume for header in stack.slices}
     return [header for header in headers if header.series_uid in series] or list(headers)
 
 

@@ -133,9 +133,34 @@ def _spacing(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
     if min(pixel) < limits.pixel_spacing_min_mm or max(pixel) > limits.pixel_spacing_max_mm:
         message = f"{named('PixelSpacing')} is {pixel[0]:.3f} x {pixel[1]:.3f} mm"
         yield found(config, "PIXEL_SPACING_RANGE", f"{message}: unusual for a chest CT", max(pixel))
+    yield from _against_field(geometry, config)
     if max(pixel) > limits.large_fov_pixel_mm:
         message = f"pixels of {max(pixel):.2f} mm: a large field of view, the lung is small in it"
         yield found(config, "LARGE_FOV", message, max(pixel))
+
+
+def _against_field(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
+    """Pixel size against the reconstructed field: who shrinks a matrix may forget PixelSpacing.
+
+    A crop that keeps its pixels gives a ratio above 1 too, so this asks a reader and does not refuse by default.
+    """
+    stated = {h.reconstruction_mm for h in geometry.slices if h.reconstruction_mm is not None}
+    if len(stated) != 1 or min(stated) <= 0:
+        return
+    (_, rows, columns), (_, row_mm, column_mm) = geometry.grid.shape_kji, geometry.grid.spacing_kji_mm
+    field_mm, diameter_mm = max(rows * row_mm, columns * column_mm), min(stated)
+    ratio = diameter_mm / field_mm
+    if abs(ratio - 1) > _FIELD_TOLERANCE:
+        message = (
+            f"{named('ReconstructionDiameter')} says {diameter_mm:g} mm, rows and columns times "
+            f"{named('PixelSpacing')} give {field_mm:.1f} mm: the image was cropped, or its matrix changed and "
+            f"PixelSpacing was not, and then every volume is wrong by a factor of {ratio**2:.2g}"
+        )
+        yield found(config, "PIXEL_SPACING_CONFLICT", message, round(ratio, 3))
+
+
+_FIELD_TOLERANCE = 0.02
+"""Ten scanners' headers agree within 0.3 %."""
 
 
 def _against_thickness(spacing: float, thinnest: float, thickest: float, config: Config) -> Iterator[Finding]:

@@ -61,7 +61,7 @@ def stack_geometry(slices: Sequence[SliceHeader], config: Config) -> tuple[Stack
     order = np.argsort(positions @ axes[2], kind="stable")
     ordered = tuple(slices[n] for n in order)
     in_axes = positions[order] @ axes.T  # row, column, normal coordinate of every slice
-    problems = [*_place_findings(in_axes, config)]
+    problems = [*_place_findings(in_axes, [h.instance_number for h in ordered], config)]
     findings += problems
     spacing_yx = ordered[0].pixel_spacing_mm
     if len(ordered) < 2 or any(f.code not in ("POSITION_JITTER",) for f in problems) or spacing_yx is None:
@@ -143,7 +143,7 @@ def _positions_mm(slices: Sequence[SliceHeader], config: Config, findings: list[
     return positions
 
 
-def _place_findings(in_axes: Array, config: Config) -> Iterator[Finding]:
+def _place_findings(in_axes: Array, numbers: Sequence[int | None], config: Config) -> Iterator[Finding]:
     """Gaps and in-plane shifts of slices ordered along the normal."""
     along_mm = in_axes[:, 2]
     gaps_mm = np.diff(along_mm)
@@ -165,11 +165,11 @@ def _place_findings(in_axes: Array, config: Config) -> Iterator[Finding]:
             config, "DUPLICATE_POSITION", f"{message}: nobody can say which belongs to the volume", same.size
         )
         kept = np.concatenate([[True], gaps_mm >= tolerances.duplicate_share * usual_mm])
-        along_mm = along_mm[kept]
+        along_mm, numbers = along_mm[kept], [n for n, keep in zip(numbers, kept, strict=True) if keep]
     residual_mm = _residual_mm(along_mm)
     passes, flags = _jitter_limits_mm(usual_mm, tolerances)
     if residual_mm > flags:
-        yield _uneven(np.diff(along_mm), usual_mm, config)
+        yield _uneven(np.diff(along_mm), usual_mm, _numbered_gaps(numbers), config)
     yield from _in_plane(in_axes, usual_mm, config)
     if passes < residual_mm <= flags:
         message = f"slice positions are up to {residual_mm:.3f} mm off even spacing of {usual_mm:.3f} mm"
@@ -187,10 +187,17 @@ def _residual_mm(along_mm: Array) -> float:
     return float(np.abs(along_mm - np.polyval(np.polyfit(k, along_mm, 1), k)).max()) if len(k) > 2 else 0.0
 
 
-def _uneven(gaps_mm: Array, usual_mm: float, config: Config) -> Finding:
+def _numbered_gaps(numbers: Sequence[int | None]) -> Array:
+    """How many slices each gap is by InstanceNumber; NaN where the numbers do not tell."""
+    return np.abs(np.diff([math.nan if number is None else float(number) for number in numbers]))
+
+
+def _uneven(gaps_mm: Array, usual_mm: float, numbered: Array, config: Config) -> Finding:
     """Name the cause of uneven gaps: a slice put far off, slices lost, or a spacing that changes."""
     ends_mm = (gaps_mm[0], gaps_mm[-1])
-    if len(gaps_mm) > 2 and max(ends_mm) > _FAR_OFF * usual_mm:
+    end = 0 if gaps_mm[0] >= gaps_mm[-1] else -1
+    as_numbered = abs(numbered[end] * usual_mm - gaps_mm[end]) < _NEAR_INTEGER * usual_mm
+    if len(gaps_mm) > 2 and max(ends_mm) > _FAR_OFF * usual_mm and not as_numbered:
         message = f"an end slice lies {max(ends_mm):.1f} mm from its neighbour; the usual gap is {usual_mm:.2f} mm"
         return found(
             config, "BAD_POSITIONS", f"{message}: its {named('ImagePositionPatient')} is wrong", max(ends_mm)

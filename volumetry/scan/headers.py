@@ -39,15 +39,15 @@ MAX_NESTING = 64
 _KEYWORDS = (
     "ImageType SOPClassUID SOPInstanceUID StudyDate AcquisitionDate AcquisitionTime Modality Manufacturer "
     "ManufacturerModelName PatientID IssuerOfPatientID PatientBirthDate PatientSex PatientAge "
-    "ContrastBolusAgent SliceThickness KVP SpacingBetweenSlices ConvolutionKernel PatientPosition "
-    "NominalPercentageOfCardiacPhase StudyInstanceUID SeriesInstanceUID AcquisitionNumber InstanceNumber "
-    "ImagePositionPatient ImageOrientationPatient FrameOfReferenceUID TemporalPositionIdentifier "
-    "ImagesInAcquisition SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing "
-    "BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit "
-    "BurnedInAnnotation RescaleIntercept RescaleSlope RescaleType LossyImageCompression ModalityLUTSequence "
-    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence ConcatenationUID InConcatenationNumber "
-    "InConcatenationTotalNumber ConcatenationFrameOffsetNumber VolumeBasedCalculationTechnique "
-    "ContrastBolusAgentSequence "
+    "ContrastBolusAgent ContrastBolusRoute ReconstructionDiameter SliceThickness KVP SpacingBetweenSlices "
+    "ConvolutionKernel PatientPosition NominalPercentageOfCardiacPhase StudyInstanceUID SeriesInstanceUID "
+    "AcquisitionNumber InstanceNumber ImagePositionPatient ImageOrientationPatient FrameOfReferenceUID "
+    "TemporalPositionIdentifier ImagesInAcquisition SamplesPerPixel PhotometricInterpretation "
+    "NumberOfFrames Rows Columns PixelSpacing BitsAllocated BitsStored HighBit PixelRepresentation "
+    "PixelPaddingValue PixelPaddingRangeLimit BurnedInAnnotation RescaleIntercept RescaleSlope "
+    "RescaleType LossyImageCompression ModalityLUTSequence SharedFunctionalGroupsSequence "
+    "PerFrameFunctionalGroupsSequence ConcatenationUID InConcatenationNumber InConcatenationTotalNumber "
+    "ConcatenationFrameOffsetNumber VolumeBasedCalculationTechnique ContrastBolusAgentSequence "
 )
 _TAGS = [tag for tag in map(tag_for_keyword, _KEYWORDS.split()) if tag is not None]
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)

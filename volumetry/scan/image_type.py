@@ -24,6 +24,7 @@ _PICTURES = {
 }
 _NOT_HU = frozenset(_PROJECTIONS | _AVERAGES | _ENERGIES | _MATERIALS | _ARITHMETIC | _PICTURES)
 _ENERGY = re.compile(r"(ME|MONO)?\d+KEV")
+# A de-identified header may lack Manufacturer; CT_SOM... in ImageType is the name of Siemens' own software.
 _HARMLESS_OF_VENDOR = {"SIEMENS": frozenset({"STD"})}
 """Words that mean something else with one vendor: of Siemens, STD is the standard reconstruction."""
 
@@ -41,7 +42,7 @@ def words_that_are_no_hu(image_type: Sequence[str], manufacturer: str | None) ->
     >>> list(words_that_are_no_hu(siemens, "SIEMENS")), list(words_that_are_no_hu(siemens, None))
     ([], ['STD'])
     """
-    vendor = (manufacturer or "").upper()
+    vendor = " ".join([(manufacturer or "").upper(), *("SIEMENS" for value in image_type if "CT_SOM" in value)])
     harmless = {word for name, words in _HARMLESS_OF_VENDOR.items() if name in vendor for word in words}
     for value in image_type[2:]:
         for word in re.split(r"[^A-Z0-9]+", value):

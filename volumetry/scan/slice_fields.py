@@ -32,7 +32,7 @@ def slice_header(file: FileRef, values: Values, pixels: PixelSource, faults: tup
         faults=faults,
         series_uid=values.text("SeriesInstanceUID"),
         study_uid=values.text("StudyInstanceUID"),
-        study_date=values.text("StudyDate"),
+        study_date=_digits(values.text("StudyDate")) or None,
         identity=tuple(_identity(values, keyword) for keyword in IDENTITY),
         age_years=_age_years(values),
         modality=values.text("Modality"),
@@ -41,7 +41,7 @@ def slice_header(file: FileRef, values: Values, pixels: PixelSource, faults: tup
         model_name=values.text("ManufacturerModelName"),
         kernel=values.text("ConvolutionKernel"),
         kvp=values.number("KVP"),
-        contrast=values.text("ContrastBolusAgent") is not None or values.filled("ContrastBolusAgentSequence"),
+        contrast=_contrast(values),
         contrast_known=values.present("ContrastBolusAgent") or values.present("ContrastBolusAgentSequence"),
         acquisition_date=values.text("AcquisitionDate") or values.text("StudyDate"),
         acquisition_time=values.text("AcquisitionTime"),
@@ -57,6 +57,7 @@ def slice_header(file: FileRef, values: Values, pixels: PixelSource, faults: tup
         pixel_spacing_mm=values.numbers("PixelSpacing", 2),
         thickness_mm=values.number("SliceThickness"),
         spacing_tag_mm=values.number("SpacingBetweenSlices"),
+        reconstruction_mm=values.number("ReconstructionDiameter"),
         samples=1 if samples is None else samples,
         photometric=values.text("PhotometricInterpretation"),
         bits_stored=pixels.bits_stored,
@@ -100,6 +101,20 @@ def _as_stored(word: int, pixels: PixelSource) -> int:
     return word - 2**16 if pixels.signed and word >= 2**15 else word
 
 
+def _contrast(values: Values) -> bool:
+    """Whether a contrast agent was given into the blood: some write that there was none, or one that was drunk."""
+    agent = (values.text("ContrastBolusAgent") or "").upper()
+    route = (values.text("ContrastBolusRoute") or "").upper()
+    if agent in _NO_AGENT or ("ORAL" in route and "IV" not in route):
+        return False
+    return bool(agent) or values.filled("ContrastBolusAgentSequence")
+
+
+_NO_AGENT = frozenset(
+    {"NONE", "NO", "N", "NO CONTRAST", "WITHOUT", "WITHOUT CONTRAST", "W/O", "WO", "NATIVE", "0"}
+)
+
+
 def _age_years(values: Values) -> float | None:
     """Age from PatientAge, or from the dates; None where they say nothing, as where an anonymiser wrote zeros.
 
@@ -120,8 +135,13 @@ _OLDEST_YEARS = 120
 
 
 def _day(text: str | None) -> date | None:
-    digits = re.sub(r"[.\-/ ]", "", text or "")
+    digits = _digits(text)
     try:
         return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])) if len(digits) == 8 else None
     except ValueError:
         return None
+
+
+def _digits(text: str | None) -> str:
+    """A date as DICOM writes it today; older systems put dots, dashes or slashes between its parts."""
+    return re.sub(r"[.\-/ ]", "", text or "")

@@ -53,6 +53,7 @@ class SliceHeader:
     pixel_spacing_mm: tuple[float, ...] | None
     thickness_mm: float | None
     spacing_tag_mm: float | None
+    reconstruction_mm: float | None
     samples: int
     photometric: str | None
     bits_stored: int

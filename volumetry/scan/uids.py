@@ -25,7 +25,7 @@ def uid_findings(slices: Sequence[SliceHeader], config: Config) -> Iterator[Find
         faults.append(f"{named('SOPInstanceUID')} is shared by slices at different places")
     faults += [
         f"{named(keyword)} is new with every slice"
-        for keyword in ("StudyInstanceUID", "FrameOfReferenceUID")
+        for keyword in ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
         if one_per_slice(by_keyword[keyword])
     ]
     if faults:
