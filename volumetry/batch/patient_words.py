@@ -21,7 +21,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -172,7 +172,7 @@ def _texts(header: Dataset, keyword: str) -> list[str]:
     raw = header.get_item(keyword)
     if raw is None:
         return []
-    texts = []
+    texts: list[str] = []
     if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes) and not raw.value.isascii():
         encodings = _UNDECLARED if _declares_latin(header) else ()
         texts = [_decoded(raw.value, encoding) for encoding in encodings]
@@ -231,7 +231,7 @@ def _heads_in_zip(stream: BinaryIO) -> Iterator[Dataset]:
         return
 
 
-def _beginning(stream: io.BufferedIOBase | gzip.GzipFile | zipfile.ZipExtFile) -> BinaryIO:
+def _beginning(stream: IO[bytes] | gzip.GzipFile) -> BinaryIO:
     """What the first bytes unpack to: the patient stands early in a header, and an archive may be a bomb."""
     try:
         return io.BytesIO(stream.read(_HEAD_BYTES))

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="volumetry",
     help="CT lung-lesion volumetry: a scan folder in, the share of the lungs that is ground glass and solid out.",
+    epilog=(
+        "Exit codes: 0 done, 1 unexpected, 2 usage, 3 input refused, 4 configuration, 5 model, 6 segmentation, "
+        "7 output, 8 batch finished with scans not measured, 9 our own failure (time or memory limit, decoder), "
+        "75 another run holds the folder, 130 and 143 interrupted."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

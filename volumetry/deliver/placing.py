@@ -129,7 +129,14 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _keep_replaced(replaced: Path, folder: Path) -> None:
-    """Move what was replaced to ``earlier/<n>/``, below what had been replaced before it."""
+    """Move what was replaced to ``earlier/<n>/``, below what had been replaced before it.
+
+    A kill right before the exchange leaves the new result beside an old one, and this keeps it among the earlier
+    ones: it was never seen. Where there was no old one it takes its place.
+    """
+    with contextlib.suppress(OSError):  # takes the place of an empty folder alone
+        os.rename(replaced, folder)
+        return
     history = replaced / EARLIER
     if history.is_dir():
         (folder / EARLIER).mkdir(mode=0o700, exist_ok=True)
