@@ -111,7 +111,8 @@ def failure_of(stop: VolumetryError, scan_id: str) -> ScanFailure:
     findings = stop.findings if isinstance(stop, ScanRefusedError) else ()
     series = stop.series if isinstance(stop, ScanRefusedError) else None
     status = Status.REFUSED if refused else Status.FAILED
-    return ScanFailure(scan_id, status, stop.code, stop.message, stop.hint, findings, series)
+    hint = stop.hint or (CATALOGUE[stop.code].hint if stop.code in CATALOGUE else "")
+    return ScanFailure(scan_id, status, stop.code, stop.message, hint, findings, series)
 
 
 def failure_of_bug(bug: Exception, scan_id: str) -> ScanFailure:
