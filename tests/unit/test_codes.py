@@ -14,10 +14,30 @@ from volumetry.domain import ScanFailure, ScanRefusedError, Status
 from volumetry.errors import InputError, VolumetryError
 from volumetry.pipeline import failure_of
 
-OURS = ["SEGMENTATION", "IDENTITY", "MODEL", "CONFIG", "OUTPUT", "USAGE", "BUSY", "VOLUMETRY"]
-OURS += ["CLUSTER_LOST", "ARCHIVE", "EXTRA_MISSING", "VIEWER_MISSING"]
-OF_THE_INPUT = ["INPUT", "EDITED_MASK", "NO_MASK", "RESULT_MISMATCH", "REGISTRATION_POOR", "TABLE"]
-OF_THE_INPUT += ["NOTHING_TO_READ", "KEY_MISMATCH"]
+OURS = [
+    "SEGMENTATION",
+    "IDENTITY",
+    "MODEL",
+    "CONFIG",
+    "OUTPUT",
+    "USAGE",
+    "BUSY",
+    "VOLUMETRY",
+    "CLUSTER_LOST",
+    "ARCHIVE",
+    "EXTRA_MISSING",
+    "VIEWER_MISSING",
+]
+OF_THE_INPUT = [
+    "INPUT",
+    "EDITED_MASK",
+    "NO_MASK",
+    "RESULT_MISMATCH",
+    "REGISTRATION_POOR",
+    "TABLE",
+    "NOTHING_TO_READ",
+    "KEY_MISMATCH",
+]
 
 
 def _kinds(of: type[VolumetryError]) -> set[type[VolumetryError]]:
