@@ -185,15 +185,41 @@ _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
     ("HU_NOT_MEASURED", _N, _N, "Give the scan's folder by --scan to have them."),
 )
 
+_OF_OTHER_INPUT: tuple[tuple[str, str], ...] = (
+    ("INPUT", "Run `volumetry inspect` on the folder to see every series and what is wrong with it."),
+    ("EDITED_MASK", "Export the mask on the scan's own grid, with the labels 0 to 4."),
+    ("NO_MASK", "Measure this scan again with `volumetry check` and use the new result."),
+    ("RESULT_MISMATCH", "Measure this scan again with `volumetry check` and use the new result."),
+    ("REGISTRATION_POOR", "Compare the two visits side by side: these scans cannot be laid over each other."),
+    ("TABLE", "Correct the table at the row and column that the message names."),
+    ("NOTHING_TO_READ", "Give a batch with at least one measured scan."),
+    ("KEY_MISMATCH", "Give the key that was written together with this reading package."),
+)
+"""Of what a command was given beside a scan: an edited mask, an earlier result, a table."""
+
 _OUR_FAILURES: tuple[tuple[str, str], ...] = (
     ("WORKER_DIED", _OURS),
     ("TIMEOUT", "Raise the time limit under [limits], or run the scan alone on a faster machine."),
     ("MEMORY_LIMIT", "Raise the memory limit under [limits], or run the scan on a larger machine."),
     ("INTERNAL_ERROR", _OURS),
+    ("IDENTITY", "Report this with the scan's run record; the fault is ours, not the scan's."),
+    ("SEGMENTATION", "Report this with the scan's run record; the fault is ours, not the scan's."),
+    ("MODEL", "Reinstall volumetry, or point --config at a model folder whose card matches its weights."),
+    ("OUTPUT", "Check that the output folder exists, is writable and has space, and run again."),
+    # stops of a command: a row holds one only where the command was given the wrong thing for every scan
+    ("CONFIG", "Compare the settings with configs/default.toml, which holds each with its unit and reason."),
+    ("USAGE", "Run the command with --help."),
+    ("BUSY", "Wait for the other run to end, or give this one its own folder."),
+    ("CLUSTER_LOST", "Run again: finished scans are kept."),
+    ("ARCHIVE", "Check the archive's address, its certificate and what it allows us."),
+    ("EXTRA_MISSING", "Install volumetry with the extra that the message names."),
+    ("VIEWER_MISSING", "Install volumetry where npm is, or use the report instead."),
+    ("VOLUMETRY", _OURS),
 )
 
 CATALOGUE: dict[str, Code] = {
     **{name: Code(name, _R, _R, hint, ours=True) for name, hint in _OUR_FAILURES},
+    **{name: Code(name, _R, _R, hint) for name, hint in _OF_OTHER_INPUT},
     **{name: Code(name, outcome, trial, hint) for name, outcome, trial, hint in _ROWS},
 }
 """Every code by name, most severe first."""

@@ -418,7 +418,13 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """A scan that was measured, with everything needed to believe it."""
+    """A scan that was measured, with everything needed to believe it.
+
+    Parameters
+    ----------
+    peak_memory_mb
+        The most that this scan held at once; None where the system does not tell.
+    """
 
     scan_id: str
     status: Status
@@ -428,7 +434,7 @@ class ScanResult:
     provenance: Provenance
     dropped_ml: Mapping[str, float]
     timing_s: Mapping[str, float]
-    peak_memory_mb: float
+    peak_memory_mb: float | None
 
 
 @dataclass(frozen=True, slots=True)

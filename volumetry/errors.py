@@ -5,7 +5,7 @@
     VolumetryError            code, message, hint, exit_code
       InputError              3   the scan cannot be measured as it was given
         ScanRefusedError               ... for the reasons (findings) it carries
-      ScanFailedError         3   the scan was not measured, and the failure is ours
+      ScanFailedError         9   the scan was not measured, and the failure is ours
       ConfigError             4   a setting is wrong
       ModelError              5   the weights are not what their card says
       SegmentationError       6   no lungs, or an answer that contradicts itself
@@ -71,7 +71,7 @@ class ScanFailedError(VolumetryError):
 
     code = "INTERNAL_ERROR"
     hint = "This failure is ours, not the scan's: run it again alone, and report it if it comes back."
-    exit_code = 3
+    exit_code = 9
 
 
 class ConfigError(VolumetryError):

@@ -1,11 +1,18 @@
-"""Memory that was freed is kept for the next stage.
+"""Memory that was freed is kept for the next stage, and the most that one scan held at once.
 
 A scan goes through some hundred arrays of 10 to 100 MB. By default the C library gives each of them back to the
 system when it is freed, and gets it back page by page, zeroed: about a tenth of a scan's CPU time went there.
 """
 
+import contextlib
 import ctypes
+import re
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
 
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 192 << 20
 
@@ -19,3 +26,67 @@ def keep_freed_memory() -> bool:
     if set_option is None:  # not glibc
         return False
     return bool(set_option(_M_MMAP_THRESHOLD, _KEPT_BYTES) and set_option(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+
+
+class PeakMemory:
+    """The most memory that one piece of work held at once, in this process or in a child that worked for it."""
+
+    def __init__(self) -> None:
+        self._reset = _reset_peak()
+        self._before_kb = _peak_kb()
+        self._children_kb: list[int | None] = []
+
+    def add_child(self, kb: int | None) -> None:
+        """Count a child in; None if it could not tell."""
+        self._children_kb.append(kb)
+
+    @property
+    def mb(self) -> float | None:
+        """The peak so far; None where this system does not tell it, or only that of earlier work too."""
+        own_kb = _peak_kb()
+        peaks = [own_kb, *self._children_kb]
+        known = [kb for kb in peaks if kb is not None]
+        if len(known) < len(peaks) or not (self._reset or (own_kb or 0) > (self._before_kb or 0)):
+            return None
+        return max(known) / 1024
+
+
+_CURRENT: ContextVar[PeakMemory | None] = ContextVar("peak_memory", default=None)
+
+
+@contextlib.contextmanager
+def peak_memory() -> Iterator[PeakMemory]:
+    """Watch the memory of what is done inside; what the process needed before does not count."""
+    peak = PeakMemory()
+    token = _CURRENT.set(peak)
+    try:
+        yield peak
+    finally:
+        _CURRENT.reset(token)
+
+
+def note_child(kb: int | None) -> None:
+    """Tell the work that is being watched, if any is, how much a child of it held at most."""
+    peak = _CURRENT.get()
+    if peak is not None:
+        peak.add_child(kb)
+
+
+def _reset_peak() -> bool:
+    """Let the kernel forget the peak so far, once what earlier work freed is given back; False where it cannot."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    try:
+        _CLEAR.write_text(_RESET_PEAK, "ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _peak_kb() -> int | None:
+    try:
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text("ascii", "replace"), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) if found else None

@@ -1,7 +1,7 @@
 """The straight line: a scan folder in, a result out. Nothing else decides a number."""
 
 import hashlib
-import resource
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from volumetry.domain import (
 )
 from volumetry.errors import InputError, VolumetryError
 from volumetry.measure import by_component_rule, check_identities, measure
+from volumetry.memory import PeakMemory, peak_memory
 from volumetry.quality import charter_findings, lung_findings
 from volumetry.scan import read_scan
 from volumetry.segment.tidy import tidy
@@ -70,7 +71,13 @@ def analyse_scan(
     SegmentationError
         If the numbers do not add up.
     """
-    clock = _Clock(on_stage)
+    with peak_memory() as memory:
+        return _analysed(folder, segmenter, config, scan_id, _Clock(on_stage), memory)
+
+
+def _analysed(
+    folder: Path, segmenter: Segmenter, config: Config, scan_id: str, clock: "_Clock", memory: PeakMemory
+) -> Analysis:
     clock.begin("read")
     scan = read_scan(folder, config)
     charter = charter_findings(scan.series, config)
@@ -93,7 +100,7 @@ def analyse_scan(
         provenance=_provenance(scan, segmenter, config, delivered),
         dropped_ml=tissue.dropped_ml,
         timing_s=clock.seconds,
-        peak_memory_mb=_peak_memory_mb(),
+        peak_memory_mb=memory.mb,
     )
     return Analysis(result, delivered, scan)
 
@@ -104,7 +111,22 @@ def failure_of(stop: VolumetryError, scan_id: str) -> ScanFailure:
     findings = stop.findings if isinstance(stop, ScanRefusedError) else ()
     series = stop.series if isinstance(stop, ScanRefusedError) else None
     status = Status.REFUSED if refused else Status.FAILED
-    return ScanFailure(scan_id, status, stop.code, stop.message, stop.hint, findings, series)
+    hint = stop.hint or (CATALOGUE[stop.code].hint if stop.code in CATALOGUE else "")
+    return ScanFailure(scan_id, status, stop.code, stop.message, hint, findings, series)
+
+
+def failure_of_bug(bug: Exception, scan_id: str) -> ScanFailure:
+    """What no one foresaw as the row of its scan: out of memory, or a fault of this program."""
+    code = CATALOGUE["MEMORY_LIMIT" if isinstance(bug, MemoryError) else "INTERNAL_ERROR"]
+    text = f"{type(bug).__name__} in {_where(bug)}"
+    return ScanFailure(scan_id, Status.FAILED, code.name, text, code.hint)
+
+
+def _where(bug: Exception) -> str:
+    """Module and line of the last frame of ours; the exception's own text may hold values of the header."""
+    frames = [f for f in traceback.extract_tb(bug.__traceback__) if "volumetry" in Path(f.filename).parts]
+    last = frames[-1] if frames else traceback.extract_tb(bug.__traceback__)[-1]
+    return f"{Path(last.filename).name}:{last.lineno} ({last.name})"
 
 
 def _stop_if_refused(findings: tuple[Finding, ...], scan: CtScan) -> None:
@@ -128,12 +150,6 @@ def _provenance(scan: CtScan, segmenter: Segmenter, config: Config, delivered: T
         packages={name: version(name) for name in PACKAGES},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _peak_memory_mb() -> float:
-    """Largest resident size so far of this process or of a decoding child (ru_maxrss is in kB on Linux)."""
-    peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return max(peaks) / 1024
 
 
 class _Clock:

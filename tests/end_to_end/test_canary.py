@@ -1,6 +1,7 @@
 """A planted identity appears in no output, log, file name or process argument, however it may be coded."""
 
 import base64
+import csv
 import gzip
 import json
 import os
@@ -132,7 +133,9 @@ def test_inspect_batch_and_what_is_made_of_a_batch(run, scan, tmp_path):
     assert run("replay", out, "--scans", scan.parent) == 0
     assert run("export", "cdisc", out, "--out", tmp_path / "sdtm", "--study", "S") == 0
     assert not holds_canary(scan_id.encode())
-    assert traces(out) == []
+    assert traces(out) == ["scans.csv"]  # the site's own key from ids to folders, which is not to be passed on
+    (row,) = csv.DictReader((out / "scans.csv").read_text("utf-8").splitlines())
+    assert row == {"scan_id": scan_id, "subject": "", "visit": "", "site": "", "folder": scan.name}
     assert traces(tmp_path / "sdtm") == []
     assert not holds_canary((tmp_path / "found.json").read_bytes())
 

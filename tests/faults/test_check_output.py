@@ -98,7 +98,7 @@ def test_file_size_limit(start, small_scan, tmp_path):
 
     out = tmp_path / "out"
     code, _, said = finished(start("check", small_scan, "--out", out, preexec_fn=limit))
-    assert code == 3, said
+    assert code == 9, said
     assert "[MEMORY_LIMIT]" in said
     assert "Traceback" not in said
     none_is_half(out)

@@ -92,9 +92,9 @@ def pull(url: str, study: str, series: str | None, out: Path, access: Access | N
     ConfigError
         If a token would travel unencrypted.
     """
-    if out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out.name} is not empty; pull overwrites nothing")
     prepare_folder(out)
+    if any(out.iterdir()):
+        raise UsageError(f"{out.name} is not empty; pull overwrites nothing")
     with _client(url, access or Access()) as client:
         if series is not None:
             return _pull_series(client, study, series, out)

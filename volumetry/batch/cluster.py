@@ -32,7 +32,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def run_on_cluster(  # noqa: PLR0913  as `run_batch`, and where
     """
     require_ids(scans)
     out = out.absolute()
-    found = [ScanFolder(scan.scan_id, scan.path.absolute(), scan.subject, scan.visit, scan.site) for scan in scans]
+    found = [replace(scan, path=scan.path.absolute()) for scan in scans]
     with held(out) as ledger, _client(cluster, config) as client:
         if client.dashboard_link and (cluster.dashboard or cluster.scheduler):
             on_dashboard(client.dashboard_link)

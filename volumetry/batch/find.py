@@ -1,17 +1,16 @@
 """Which folders of a tree are scans, and what they may be called."""
 
-import hashlib
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pydicom
+from volumetry.batch.ids import safe_scan_id, scan_ids, text_of
 
-_IDENTITY = ("PatientID", "PatientName", "AccessionNumber", "OtherPatientNames")
-_SHORTEST_IDENTITY = 3
-"""Shorter values (``1``, ``M``) would be found in almost any folder name."""
+__all__ = ["ScanFolder", "find_scans", "safe_scan_id"]
+
+_MOST_DEPTH = 32
+"""Folders below each other; what lies deeper is left to the reader of the scan, which has a limit of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,8 @@ class ScanFolder:
         Where the files are; never written into a result.
     subject, visit, site
         The study's own keys, if a manifest gives them.
+    folder
+        The same place as the user names it, relative to the tree or as in the manifest; only scans.csv has it.
     """
 
     scan_id: str
@@ -33,49 +34,47 @@ class ScanFolder:
     subject: str = ""
     visit: str = ""
     site: str = ""
+    folder: str = ""
 
 
 def find_scans(root: Path) -> list[ScanFolder]:
     """Every scan below a folder, in the order of their paths.
 
     A folder that directly holds a DICOM file is one scan, whatever lies below it. A folder without sub-folders is
-    one scan too, even if it is empty: it is owed a row. Other folders are only looked into.
+    one scan too, even if it is empty: it is owed a row. So is one that cannot be listed, or that lies too deep to
+    be looked into. Other folders are only looked into; links are not followed.
     """
-    scans: list[ScanFolder] = []
-    used: set[str] = set()
-    for path in _scan_paths(root, is_root=True):
-        scan_id = safe_scan_id(path, path.relative_to(root) if path != root else Path(path.name))
-        if scan_id.casefold() in used:
-            scan_id = f"{scan_id}-{_digest(path.relative_to(root))}"
-        used.add(scan_id.casefold())
-        scans.append(ScanFolder(scan_id, path))
-    return scans
+    paths = list(_scan_paths(root))
+    names = [path.relative_to(root) if path != root else Path(root.resolve().name) for path in paths]
+    ids = scan_ids(list(zip(paths, names, strict=True)))
+    return [
+        ScanFolder(scan_id, path, folder=text_of(path.relative_to(root)))
+        for scan_id, path in zip(ids, paths, strict=True)
+    ]
 
 
-def safe_scan_id(folder: Path, name: Path | None = None) -> str:
-    """The folder's name as a scan id, unless it holds what the headers call the patient: then a digest of it.
+def _scan_paths(root: Path) -> Iterator[Path]:
+    waiting = [(root, 0)]
+    while waiting:
+        folder, depth = waiting.pop()
+        try:
+            files, below = _listed(folder)
+        except OSError:
+            yield folder
+            continue
+        is_one = any(_is_part10(path) for path in files) or (not below and (files or folder != root))
+        if is_one or depth == _MOST_DEPTH:
+            yield folder
+        else:
+            waiting += [(path, depth + 1) for path in reversed(below)]
 
-    Folders of a study are usually named by subject key and visit, and a batch's rows must be found again by them;
-    folders that come straight from an archive may be named after the patient, and no result may carry that on.
-    """
-    relative = name if name is not None else Path(folder.resolve().name)
-    text = os.fsencode(relative).decode("utf-8", "backslashreplace")
-    scan_id = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")[:120]
-    plain = _plain(text)
-    if not scan_id or any(identity in plain for identity in _identities(folder)):
-        return f"scan-{_digest(relative)}"
-    return scan_id
 
-
-def _scan_paths(folder: Path, *, is_root: bool = False) -> Iterator[Path]:
-    entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
+def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Files and folders directly in a folder, by the bytes of their names."""
+    with os.scandir(folder) as listing:
+        entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
     files = [Path(e.path) for e in entries if e.is_file(follow_symlinks=False)]
-    below = [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]
-    if any(_is_part10(path) for path in files) or (not below and (files or not is_root)):
-        yield folder
-        return
-    for path in below:
-        yield from _scan_paths(path)
+    return files, [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]
 
 
 def _is_part10(path: Path) -> bool:
@@ -84,29 +83,3 @@ def _is_part10(path: Path) -> bool:
             return stream.read(132)[128:] == b"DICM"
     except OSError:
         return False
-
-
-def _identities(folder: Path) -> set[str]:
-    """What the first readable header says of the patient, reduced to letters and digits."""
-    for parent, below, names in os.walk(folder):
-        below.sort()
-        for name in sorted(names, key=os.fsencode):
-            path = Path(parent, name)
-            if path.is_symlink() or not path.is_file() or not _is_part10(path):
-                continue
-            try:
-                header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_IDENTITY))
-                values = [str(header.get(tag, "")) for tag in _IDENTITY]
-            except Exception:  # noqa: BLE001, S112  a damaged header raises anything; the gate will say so later
-                continue
-            parts = {_plain(part) for value in values for part in [value, *re.split(r"[\^=]", value)]}
-            return {part for part in parts if len(part) >= _SHORTEST_IDENTITY}
-    return set()
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text).casefold()
-
-
-def _digest(name: Path) -> str:
-    return hashlib.sha256(os.fsencode(name)).hexdigest()[:12]

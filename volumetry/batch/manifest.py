@@ -1,16 +1,16 @@
 """The scan list: a folder tree, or a CSV that names scans, their folders and the study's own keys."""
 
 import csv
-import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from volumetry.batch.find import ScanFolder, find_scans
+from volumetry.batch.ids import MOST_BYTES, readable_id
 from volumetry.errors import UsageError
 
 COLUMNS = ("scan_id", "path", "subject", "visit", "site")
 REQUIRED = ("scan_id", "path")
-_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
 def list_scans(source: Path) -> list[ScanFolder]:
@@ -64,8 +64,8 @@ def _scans(table: "csv.DictReader[str]", path: Path) -> Iterator[ScanFolder]:
         if None in row or None in row.values():
             raise UsageError(f"{path.name} line {line}: not as many cells as columns")
         cells = {name: row[name].strip() for name in names}
-        scan_id = cells["scan_id"]
-        if not _SAFE.fullmatch(scan_id):
+        scan_id = unicodedata.normalize("NFC", cells["scan_id"])
+        if not _is_safe(scan_id):
             raise UsageError(f"{path.name} line {line}: scan_id must be letters, digits, dot, dash, underline")
         if not cells["path"]:
             raise UsageError(f"{path.name} line {line}: path is empty")
@@ -73,4 +73,10 @@ def _scans(table: "csv.DictReader[str]", path: Path) -> Iterator[ScanFolder]:
             raise UsageError(f"{path.name} line {line}: the scan_id of line {used[scan_id.casefold()]} again")
         used[scan_id.casefold()] = line
         more = {name: cells.get(name, "") for name in ("subject", "visit", "site")}
-        yield ScanFolder(scan_id, path.parent / cells["path"], **more)
+        yield ScanFolder(scan_id, path.parent / cells["path"], **more, folder=cells["path"])
+
+
+def _is_safe(scan_id: str) -> bool:
+    """Whether an id is a name of a file everywhere; that of a folder would be the same."""
+    readable = readable_id(scan_id)
+    return bool(readable) and readable == scan_id.rstrip("._-") and len(scan_id.encode()) <= MOST_BYTES

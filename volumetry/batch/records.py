@@ -14,6 +14,7 @@ from typing import Any, Literal
 from volumetry import __version__
 from volumetry.batch.audit import digest
 from volumetry.batch.find import ScanFolder
+from volumetry.batch.walk import walk
 from volumetry.config import Config
 from volumetry.deliver.files import write_whole
 from volumetry.domain import SegmenterFacts
@@ -55,7 +56,8 @@ def listing_of(scan: ScanFolder) -> str:
     for name, path in _files_of(scan.path):
         try:
             status = path.lstat()
-        except FileNotFoundError:  # gone since the folder was listed: the reader will find out
+        except OSError:  # gone since it was listed, denied, or too deep for a path: the reader will find out
+            listing.update(repr((name.hex(), "unseen")).encode())
             continue
         entry = (name.hex(), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         listing.update(repr(entry).encode())
@@ -77,11 +79,8 @@ def content_of(scan: ScanFolder) -> str | None:
 
 def _files_of(folder: Path) -> Iterator[tuple[bytes, Path]]:
     """Relative name and path of whatever is no folder, in a fixed order."""
-    for parent, below, names in os.walk(folder):
-        below.sort()
-        for name in sorted(names, key=os.fsencode):
-            path = Path(parent, name)
-            yield os.fsencode(path.relative_to(folder)), path
+    for path in walk(folder):
+        yield os.fsencode(path.relative_to(folder)), path
 
 
 def write_record(

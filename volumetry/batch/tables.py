@@ -18,7 +18,9 @@ from volumetry.errors import OutputError
 
 Document = Mapping[str, Any]
 
-SCANS = ("scan_id", "subject", "visit", "site")
+SCANS = ("scan_id", "subject", "visit", "site", "folder")
+"""``folder`` may name the patient, where the id is a digest for that very reason: scans.csv is the key between ids
+and folders, stays where the scans are, and goes into no export."""
 DECISIONS = ("scan_id", "decision", "name", "time", "reason", "record_sha256")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -133,7 +135,7 @@ def _result_lines(rows: Rows, *, whole: bool) -> Iterator[bytes]:
 def _scan_lines(scans: Sequence[ScanFolder]) -> Iterator[bytes]:
     yield _csv_line(SCANS)
     for scan in scans:
-        yield _csv_line((scan.scan_id, *map(plain_text, (scan.subject, scan.visit, scan.site))))
+        yield _csv_line((scan.scan_id, *map(plain_text, (scan.subject, scan.visit, scan.site, scan.folder))))
 
 
 def _query_lines(rows: Rows) -> Iterator[bytes]:

@@ -8,7 +8,6 @@ import contextlib
 import os
 import shutil
 import tempfile
-import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from volumetry.deliver import deliver, deliver_failure
 from volumetry.deliver.files import write_whole
 from volumetry.domain import ScanFailure, Segmenter, Status
 from volumetry.errors import OutputError, VolumetryError
-from volumetry.pipeline import analyse_scan, failure_of
+from volumetry.pipeline import analyse_scan, failure_of, failure_of_bug
 
 KEY_SLICE = "key_slice.png"
 
@@ -85,7 +84,7 @@ def carry_out(order: Order, segmenter: Segmenter, config: Config) -> Brief:
         except VolumetryError as stop:
             document, figures = deliver_failure(failure_of(stop, order.scan.scan_id), config, folder), {}
         except Exception as bug:  # noqa: BLE001  a bug costs its own scan, never the batch
-            document, figures = deliver_failure(_failure_of_bug(bug, order.scan.scan_id), config, folder), {}
+            document, figures = deliver_failure(failure_of_bug(bug, order.scan.scan_id), config, folder), {}
         return _seal(order, folder, document, figures, content)
 
 
@@ -142,19 +141,6 @@ def _seal(
         raise OutputError(f"cannot move the result of a scan into place: {wrong.strerror}") from wrong
     sync_folder(order.final.parent)
     return brief_of(record)
-
-
-def _failure_of_bug(bug: Exception, scan_id: str) -> ScanFailure:
-    code = CATALOGUE["MEMORY_LIMIT" if isinstance(bug, MemoryError) else "INTERNAL_ERROR"]
-    text = f"{type(bug).__name__} in {_where(bug)}"
-    return ScanFailure(scan_id, Status.FAILED, code.name, text, code.hint)
-
-
-def _where(bug: Exception) -> str:
-    """Module and line of the last frame of ours; the exception's own text may hold values of the header."""
-    frames = [f for f in traceback.extract_tb(bug.__traceback__) if "volumetry" in Path(f.filename).parts]
-    last = frames[-1] if frames else traceback.extract_tb(bug.__traceback__)[-1]
-    return f"{Path(last.filename).name}:{last.lineno} ({last.name})"
 
 
 def sync_folder(folder: Path) -> None:

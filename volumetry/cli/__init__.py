@@ -15,9 +15,15 @@ from volumetry.cli import one_scan, around, many_scans, trial, models
 
 # isort: on
 from volumetry.cli.common import app
-from volumetry.errors import VolumetryError
+from volumetry.errors import ScanFailedError, VolumetryError
 
 __all__ = ["app", "around", "main", "many_scans", "models", "one_scan", "trial"]
+
+
+_A_BUG = (
+    "volumetry: this is a bug; please report it with the lines above.\n"
+    "  Read them first: they must name no patient."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         app(args=list(argv) if argv is not None else None, prog_name="volumetry")
     except VolumetryError as stop:
+        if isinstance(stop, ScanFailedError) and not isinstance(stop.__cause__, VolumetryError | None):
+            traceback.print_exception(stop.__cause__)
+            typer.echo(_A_BUG, err=True)
         typer.echo(f"volumetry: {stop.message} [{stop.code}]", err=True)
         if stop.hint:
             typer.echo(f"  {stop.hint}", err=True)
@@ -37,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(130) from stop
     except Exception as bug:
         traceback.print_exc()
-        typer.echo("volumetry: this is a bug; please report it with the lines above.", err=True)
-        typer.echo("  Read them first: they must name no patient.", err=True)
+        typer.echo(_A_BUG, err=True)
         raise SystemExit(1) from bug
 
 

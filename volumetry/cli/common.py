@@ -12,13 +12,19 @@ from volumetry.config import Config, load_config
 
 if TYPE_CHECKING:
     from volumetry.deliver.dicom import DicomOptions
-    from volumetry.domain import Segmenter
+    from volumetry.domain import ScanFailure, Segmenter
+    from volumetry.errors import ScanFailedError
     from volumetry.pipeline import Analysis
     from volumetry.segment.network import NetworkSegmenter
 
 app = typer.Typer(
     name="volumetry",
     help="CT lung-lesion volumetry: a scan folder in, the share of the lungs that is ground glass and solid out.",
+    epilog=(
+        "Exit codes: 0 done, 1 unexpected, 2 usage, 3 input refused, 4 configuration, 5 model, 6 segmentation, "
+        "7 output, 8 batch finished with scans not measured, 9 our own failure (time or memory limit, decoder), "
+        "75 another run holds the folder, 130 and 143 interrupted."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -71,22 +77,58 @@ def measured_folder(
     settings: Config,
     on_stage: Callable[[str], None] = lambda _: None,
 ) -> "tuple[Analysis, dict[str, Any]]":
-    """Measure one scan into a folder: result, row, mask, record, report; a refused one leaves no mask."""
-    from volumetry.deliver import deliver, deliver_failure
+    """Measure one scan into a folder: result, row, mask, record, report.
+
+    A scan that gives no number, be it refused or failed by a fault of ours, leaves the same but for the mask.
+    What is wrong with the installation (model, settings, output folder) is no result of a scan and leaves none.
+
+    Raises
+    ------
+    VolumetryError
+        As `analyse_scan`; ScanFailedError for whatever nobody foresaw.
+    """
+    from volumetry.deliver import NAMES, fill, new_result
     from volumetry.deliver.report import write_report
-    from volumetry.errors import InputError, SegmentationError
-    from volumetry.pipeline import analyse_scan, failure_of
+    from volumetry.errors import ConfigError, ModelError, OutputError, ScanFailedError, VolumetryError
+    from volumetry.pipeline import analyse_scan, failure_of, failure_of_bug
 
     try:
         analysis = analyse_scan(scan, segmenter, settings, scan_id, on_stage)
-    except (InputError, SegmentationError) as stop:
-        document = deliver_failure(failure_of(stop, scan_id), settings, out)
-        write_report(document, out, settings)
+        on_stage("deliver")
+        with new_result(out, NAMES) as making:
+            document = fill(analysis.result, analysis.tissue, settings, making)
+            write_report(document, making, settings, analysis.tissue, analysis.scan)
+        return analysis, document
+    except (ConfigError, ModelError, OutputError):
         raise
-    on_stage("deliver")
-    document = deliver(analysis.result, analysis.tissue, settings, out)
-    write_report(document, out, settings, analysis.tissue, analysis.scan)
-    return analysis, document
+    except ScanFailedError as stop:
+        raise _left(failure_of(stop, scan_id), out, settings) from stop
+    except VolumetryError as stop:
+        _leave(failure_of(stop, scan_id), out, settings)
+        raise
+    except Exception as bug:
+        raise _left(failure_of_bug(bug, scan_id), out, settings) from bug
+
+
+def _left(failure: "ScanFailure", out: Path, settings: Config) -> "ScanFailedError":
+    """Leave the result of our own failure; what led to it is said even where nothing can be written either."""
+    from volumetry.errors import OutputError, ScanFailedError
+
+    message = failure.message
+    try:
+        _leave(failure, out, settings)
+    except OutputError as unwritten:
+        message = f"{message}; and no result could be left: {unwritten.message}"
+    return ScanFailedError(message, failure.code, failure.hint)
+
+
+def _leave(failure: "ScanFailure", out: Path, settings: Config) -> None:
+    """Write the result of a scan that gives no number."""
+    from volumetry.deliver import NAMES, fill_failure, new_result
+    from volumetry.deliver.report import write_report
+
+    with new_result(out, NAMES) as making:
+        write_report(fill_failure(failure, settings, making), making, settings)
 
 
 def dicom_objects(

@@ -19,10 +19,12 @@ def phantom(
 
     Example: volumetry phantom phantoms --seed 7
     """
+    from volumetry.deliver.files import prepare_folder
     from volumetry.errors import OutputError
     from volumetry.phantom import write_phantoms
 
-    if out.exists() and any(out.iterdir()):
+    prepare_folder(out)
+    if any(out.iterdir()):
         raise OutputError(f"{out.name} is not empty; phantoms overwrite nothing")
     write_phantoms(out, seed)
     if not quiet:

@@ -10,8 +10,9 @@ from typing import Any
 
 from volumetry import __version__
 from volumetry.config import Config
-from volumetry.deliver.files import prepare_folder, set_aside, write_whole
+from volumetry.deliver.files import write_whole
 from volumetry.deliver.nifti import mask_bytes
+from volumetry.deliver.placing import new_result
 from volumetry.deliver.result import as_document, as_json
 from volumetry.deliver.row import table_bytes
 from volumetry.domain import ScanFailure, ScanResult, TissueMap
@@ -52,24 +53,32 @@ def deliver(result: ScanResult, tissue: TissueMap, config: Config, folder: Path)
     Raises
     ------
     OutputError
-        If anything cannot be written. A folder without ``run.json`` was not finished.
+        If anything cannot be written; then what was there before is still there.
     """
-    started = perf_counter()
-    prepare_folder(folder)
-    set_aside(folder, NAMES)
-    files = {"mask.nii.gz": write_whole(folder / "mask.nii.gz", mask_bytes(tissue))}
-    deliver_s = perf_counter() - started
-    timing = {**result.timing_s, "deliver": deliver_s}
-    timing["total"] = sum(s for name, s in timing.items() if name != "total")
-    document = as_document(replace(result, timing_s=timing))
-    return _finish(document, files, config, folder)
+    with new_result(folder, NAMES) as making:
+        return fill(result, tissue, config, making)
 
 
 def deliver_failure(failure: ScanFailure, config: Config, folder: Path) -> dict[str, Any]:
     """Write the files of a scan that gives no number: result, row and run record, no mask."""
-    prepare_folder(folder)
-    set_aside(folder, NAMES)
-    return _finish(as_document(failure), {}, config, folder)
+    with new_result(folder, NAMES) as making:
+        return fill_failure(failure, config, making)
+
+
+def fill(result: ScanResult, tissue: TissueMap, config: Config, making: Path) -> dict[str, Any]:
+    """Write a measured scan's files into the hidden folder of a `new_result`, for who adds more to it."""
+    started = perf_counter()
+    files = {"mask.nii.gz": write_whole(making / "mask.nii.gz", mask_bytes(tissue))}
+    deliver_s = perf_counter() - started
+    timing = {**result.timing_s, "deliver": deliver_s}
+    timing["total"] = sum(s for name, s in timing.items() if name != "total")
+    document = as_document(replace(result, timing_s=timing))
+    return _finish(document, files, config, making)
+
+
+def fill_failure(failure: ScanFailure, config: Config, making: Path) -> dict[str, Any]:
+    """The same for a scan that gives no number."""
+    return _finish(as_document(failure), {}, config, making)
 
 
 def _finish(document: dict[str, Any], files: dict[str, str], config: Config, folder: Path) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def prepare_folder(folder: Path) -> None:
     OutputError
         If it cannot be made or written.
     """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder.name} is a file, and a folder is needed", hint="Give the name of a folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with unfinished_file(folder / "probe"):

@@ -36,7 +36,8 @@ def as_document(outcome: Outcomes) -> dict[str, Any]:
         document["dropped_ml"] = dict(outcome.dropped_ml)
         document["provenance"] = asdict(outcome.provenance)
         document["timing_s"] = {name: round(s, 3) for name, s in outcome.timing_s.items()}
-        document["peak_memory_mb"] = round(outcome.peak_memory_mb, 1)
+        if outcome.peak_memory_mb is not None:
+            document["peak_memory_mb"] = round(outcome.peak_memory_mb, 1)
     return document
 
 

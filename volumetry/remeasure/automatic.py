@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from volumetry.codes import Outcome
 from volumetry.config import Config
+from volumetry.deliver import settle
 from volumetry.domain import Finding, Grid, SeriesInfo, Vector
 from volumetry.errors import InputError
 
@@ -96,6 +97,7 @@ def read_automatic(folder: Path) -> Automatic:
         If there is no finished result with a number, or its mask was changed.
     """
     try:
+        settle(folder)
         document = json.loads((folder / "result.json").read_text("utf-8"))
         run = json.loads((folder / "run.json").read_text("utf-8"))
         mask_sha256 = sha256_of(folder / "mask.nii.gz")

@@ -179,7 +179,7 @@ def _measured(
         provenance=provenance,
         dropped_ml={"no_data_ml": lost_ml} if lost_ml else {},
         timing_s={},
-        peak_memory_mb=0.0,
+        peak_memory_mb=None,
     )
     return result, delivered
 

@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volumetry.codes import CATALOGUE
 from volumetry.config import Limits
 from volumetry.errors import ScanFailedError
+from volumetry.memory import note_child
 from volumetry.scan.slice_header import SliceHeader
 from volumetry.scan.syntaxes import BIG_ENDIAN, DECODERS
 
@@ -85,9 +87,7 @@ def decode(slices: Sequence[SliceHeader], limits: Limits) -> tuple[Stored, tuple
     try:
         memory = _shared_memory(size)
     except OSError as wrong:
-        raise ScanFailedError(
-            f"{size // 2**20 + 1} MB of shared memory cannot be had", code="MEMORY_LIMIT"
-        ) from wrong
+        raise _failed("MEMORY_LIMIT", f"{size // 2**20 + 1} MB of shared memory cannot be had") from wrong
     try:
         request = _request(slices, dtype, shape, memory, limits)
         faults = _answers(_run(request, memory, limits), len(slices))
@@ -164,11 +164,11 @@ def _run(request: bytes, memory: int, limits: Limits) -> bytes:
         if code == 0:
             return answers
         if -code == signal.SIGXCPU:
-            raise ScanFailedError(f"decoding used more than {limits.decode_timeout_s:g} s", code="TIMEOUT")
+            raise _failed("TIMEOUT", f"decoding used more than {limits.decode_timeout_s:g} s")
         if code < 0 and attempt == _TRIES:
             raise DecoderDiedError(-code)
         if code > 0:
-            raise ScanFailedError(f"the decoding process ended with {code} before it began", code="INTERNAL_ERROR")
+            raise _failed("INTERNAL_ERROR", f"the decoding process ended with {code} before it began")
     raise AssertionError("the last try returns or raises")
 
 
@@ -188,7 +188,7 @@ def _one_child(request: bytes, memory: int, timeout_s: float) -> tuple[int, byte
         try:
             answers, _ = child.communicate(request, timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            raise ScanFailedError(f"decoding took longer than {timeout_s:g} s", code="TIMEOUT") from None
+            raise _failed("TIMEOUT", f"decoding took longer than {timeout_s:g} s") from None
         finally:
             _end_group(child)
     return child.returncode, answers
@@ -203,16 +203,25 @@ def _end_group(child: subprocess.Popen[bytes]) -> None:
     child.communicate()
 
 
+def _failed(code: str, message: str) -> ScanFailedError:
+    """A failure of ours, with the catalogue's words on what to do."""
+    return ScanFailedError(message, code, CATALOGUE[code].hint)
+
+
 def _answers(answers: bytes, count: int) -> tuple[SliceFault, ...]:
     """Faults among the child's answers; every slice must have been answered exactly once."""
     try:
-        rows = [json.loads(line) for line in answers.splitlines()]
+        lines = [json.loads(line) for line in answers.splitlines()]
+        rows = [line for line in lines if "peak_kb" not in line]
+        peaks = [None if line["peak_kb"] is None else int(line["peak_kb"]) for line in lines if "peak_kb" in line]
         answered = sorted(int(row["index"]) for row in rows)
         faults = [SliceFault(row["index"], row["fault"], row.get("detail", "")) for row in rows if "fault" in row]
     except (ValueError, KeyError, TypeError):
-        raise ScanFailedError("the decoding process gave no readable answer", code="INTERNAL_ERROR") from None
+        raise _failed("INTERNAL_ERROR", "the decoding process gave no readable answer") from None
     if answered != list(range(count)):
-        raise ScanFailedError("the decoding process did not answer for every slice", code="INTERNAL_ERROR")
+        raise _failed("INTERNAL_ERROR", "the decoding process did not answer for every slice")
     if any(fault.code == "MEMORY_LIMIT" for fault in faults):
-        raise ScanFailedError("decoding needs more memory than it is allowed", code="MEMORY_LIMIT")
+        raise _failed("MEMORY_LIMIT", "decoding needs more memory than it is allowed")
+    for peak in peaks or [None]:
+        note_child(peak)
     return tuple(sorted(faults, key=lambda fault: fault.index))

@@ -1,8 +1,9 @@
 """The decoding child: runs alone, knows no other module of this program, and may die.
 
 Started as ``python -I decode_child.py`` with one JSON request on standard input. Writes the stored numbers of
-every slice into the shared memory it inherits, and one JSON line per slice to standard output. What a decoder
-raises is reported by the name of its class alone, since its text may carry header values.
+every slice into the shared memory it inherits, one JSON line per slice to standard output, and one per process on
+its memory. What a decoder raises is reported by the name of its class alone, since its text may carry header
+values.
 """
 
 import contextlib
@@ -95,6 +96,16 @@ def _decode_all(request: dict[str, Any], slices: list[dict[str, Any]]) -> None:
         except BaseException as wrong:  # noqa: BLE001  a decoder raises anything; a Rust panic is no Exception
             answer |= {"fault": "MALFORMED", "detail": type(wrong).__name__}
         os.write(1, (json.dumps(answer) + "\n").encode())
+    os.write(1, (json.dumps({"peak_kb": _peak_kb()}) + "\n").encode())
+
+
+def _peak_kb() -> int | None:
+    """The most that this process held; what `getrusage` says would hold that of the parent, too."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return next((int(line.split()[1]) for line in status if line.startswith("VmHWM:")), None)
+    except OSError:
+        return None
 
 
 class _ChangedError(Exception):

@@ -12,7 +12,8 @@ import numpy as np
 
 from volumetry import __version__
 from volumetry.config import Config
-from volumetry.deliver.files import prepare_folder, set_aside, write_whole
+from volumetry.deliver import new_result, settle
+from volumetry.deliver.files import prepare_folder, write_whole
 from volumetry.deliver.nifti import labels_bytes
 from volumetry.domain import CtScan, Grid, TissueMap
 from volumetry.errors import InputError
@@ -76,11 +77,11 @@ def write_change_map(
         "transitions.csv": table_bytes(result),
         "change_map.png": picture_bytes(baseline[0], result),
     }
-    set_aside(out, FILES)
-    document["files_sha256"] = {name: write_whole(out / name, data) for name, data in content.items()}
-    text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False)
-    write_whole(out / "change_map.json", f"{text}\n".encode())
-    return document
+    with new_result(out, FILES) as making:
+        document["files_sha256"] = {name: write_whole(making / name, data) for name, data in content.items()}
+        text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False)
+        write_whole(making / "change_map.json", f"{text}\n".encode())
+        return document
 
 
 def as_document(result: ChangeMap) -> dict[str, Any]:
@@ -150,6 +151,7 @@ def _read(
 
 def _facts(folder: Path, which: str) -> dict[str, Any]:
     try:
+        settle(folder)
         document = json.loads((folder / "result.json").read_text("utf-8"))
         provenance = document.get("provenance", {})
         return {

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from volumetry import __version__
-from volumetry.deliver.files import prepare_folder, set_aside, write_whole
+from volumetry.deliver import new_result
+from volumetry.deliver.files import prepare_folder, write_whole
 from volumetry.trial import change, compare, layout, missing, mixed, outcomes, wording
 from volumetry.trial.change import Change, changes_of
 from volumetry.trial.compare import Comparison, Contrast, contrasts_of
@@ -200,19 +201,19 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
 def _write(
     files: Mapping[str, bytes], out: Path, config: TrialConfig, sources: Mapping[str, str], warnings: Sequence[str]
 ) -> dict[str, str]:
-    set_aside(out, NAMES)
-    prepare_folder(out / "figures")
-    written = {name: write_whole(out / name, content) for name, content in files.items()}
-    record = {
-        "software_version": __version__,
-        "inputs_sha256": dict(sources),
-        "config": config.model_dump(mode="json"),
-        "config_sha256": config.sha256,
-        "warnings": list(warnings),
-        "files_sha256": written,
-    }
-    content = (json.dumps(record, indent=2, sort_keys=True) + "\n").encode("utf-8")
-    return written | {"trial.json": write_whole(out / "trial.json", content)}
+    with new_result(out, NAMES) as making:
+        prepare_folder(making / "figures")
+        written = {name: write_whole(making / name, content) for name, content in files.items()}
+        record = {
+            "software_version": __version__,
+            "inputs_sha256": dict(sources),
+            "config": config.model_dump(mode="json"),
+            "config_sha256": config.sha256,
+            "warnings": list(warnings),
+            "files_sha256": written,
+        }
+        content = (json.dumps(record, indent=2, sort_keys=True) + "\n").encode("utf-8")
+        return written | {"trial.json": write_whole(making / "trial.json", content)}
 
 
 def _sha256(path: Path) -> str:

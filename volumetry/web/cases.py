@@ -18,7 +18,7 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from volumetry.config import Config
-from volumetry.deliver import as_document
+from volumetry.deliver import as_document, settle
 from volumetry.deliver.report.views import COLOURS as LESION_COLOURS
 from volumetry.domain import Tissue
 from volumetry.errors import InputError, UsageError
@@ -179,6 +179,7 @@ def lung_box_ras_mm(labels_kji: NDArray[np.uint8], affine_ras: Affine) -> list[l
 
 def _document(result: Path) -> dict[str, Any]:
     try:
+        settle(result)
         document: dict[str, Any] = json.loads((result / "result.json").read_text("utf-8"))
     except (OSError, ValueError) as wrong:
         raise UsageError("there is no readable result.json in this folder", hint=_RESULT_HINT) from wrong

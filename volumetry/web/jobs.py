@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from volumetry.codes import CATALOGUE
 from volumetry.config import Config
 from volumetry.deliver import as_document, deliver
 from volumetry.deliver.files import prepare_folder
 from volumetry.deliver.unfinished import unfinished_folder
 from volumetry.domain import Segmenter
 from volumetry.errors import UsageError, VolumetryError
-from volumetry.pipeline import STAGES, Analysis, analyse_scan, failure_of
+from volumetry.pipeline import STAGES, Analysis, analyse_scan, failure_of, failure_of_bug
 from volumetry.web.cases import ViewCase, case_of
 from volumetry.web.uploads import Upload, UploadLimits
 from volumetry.web.viewer import new_id
@@ -185,13 +184,9 @@ class Jobs:
             job.document = as_document(failure_of(stop, SCAN_ID))
             job.stop, job.state = _as_stop(stop), "stopped"
         except Exception as bug:  # noqa: BLE001  a bug costs its own scan, never the server
-            code = CATALOGUE["MEMORY_LIMIT" if isinstance(bug, MemoryError) else "INTERNAL_ERROR"]
-            # The exception's own text may hold values of a header.
-            job.stop = {
-                "code": code.name,
-                "message": f"the program failed: {type(bug).__name__}",
-                "hint": code.hint,
-            }
+            failure = failure_of_bug(bug, SCAN_ID)
+            job.document = as_document(failure)
+            job.stop = {"code": failure.code, "message": failure.message, "hint": failure.hint}
             job.state = "stopped"
         finally:
             job.upload.remove()

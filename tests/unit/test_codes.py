@@ -1,0 +1,94 @@
+"""Every code that a stop can carry is in the catalogue, with the words on what to do."""
+
+import ast
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import volumetry
+from volumetry import errors
+from volumetry.codes import CATALOGUE, severity_rank
+from volumetry.domain import ScanFailure, ScanRefusedError, Status
+from volumetry.errors import InputError, VolumetryError
+from volumetry.pipeline import failure_of
+
+OURS = [
+    "SEGMENTATION",
+    "IDENTITY",
+    "MODEL",
+    "CONFIG",
+    "OUTPUT",
+    "USAGE",
+    "BUSY",
+    "VOLUMETRY",
+    "CLUSTER_LOST",
+    "ARCHIVE",
+    "EXTRA_MISSING",
+    "VIEWER_MISSING",
+]
+OF_THE_INPUT = [
+    "INPUT",
+    "EDITED_MASK",
+    "NO_MASK",
+    "RESULT_MISMATCH",
+    "REGISTRATION_POOR",
+    "TABLE",
+    "NOTHING_TO_READ",
+    "KEY_MISMATCH",
+]
+
+
+def _kinds(of: type[VolumetryError]) -> set[type[VolumetryError]]:
+    return {of}.union(*map(_kinds, of.__subclasses__()))
+
+
+@pytest.fixture(scope="module")
+def kinds() -> set[type[VolumetryError]]:
+    """Every kind of stop in the package."""
+    for module in pkgutil.walk_packages(volumetry.__path__, "volumetry."):
+        if not module.name.endswith(("__main__", "decode_child")):
+            importlib.import_module(module.name)
+    return {kind for kind in _kinds(VolumetryError) if kind.__module__.startswith("volumetry.")}
+
+
+def _codes_in(call: ast.Call, makers: set[str]) -> set[str]:
+    """The codes that a call gives to a stop, to a finding or to a row, as far as they are written there."""
+    name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+    given = [word.value for word in call.keywords if word.arg == "code"] if name in makers else []
+    given += call.args[1:2] if name in makers else []
+    texts = [value.value for value in given if isinstance(value, ast.Constant)]
+    return {text for text in texts if isinstance(text, str)}
+
+
+def test_every_kind_of_stop_and_every_code_given_to_one_is_in_the_catalogue(kinds):
+    makers = {kind.__name__ for kind in kinds} - {"ScanRefusedError", "DecoderDiedError"}
+    makers |= {"found", "found_mildly", "NotSlice", "give_up", "SliceFault"}
+    codes = {kind.code for kind in kinds}
+    for path in Path(volumetry.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call):
+                codes |= _codes_in(node, makers)
+    assert len(codes) > 60
+    assert codes - set(CATALOGUE) == set()
+    assert {"IDENTITY", "ARCHIVE", "NO_RESCALE"} <= codes  # both ways of giving one are seen
+
+
+@pytest.mark.parametrize("code", [*OURS, *OF_THE_INPUT])
+def test_a_row_may_hold_each(code):
+    assert CATALOGUE[code].ours is (code in OURS)
+    assert severity_rank(code) >= 0
+
+
+def test_a_row_says_whose_fault_it_is(kinds):
+    for kind in kinds - {ScanRefusedError}:
+        row: ScanFailure = failure_of(kind("words"), "S1")
+        assert row.code in CATALOGUE
+        assert row.status is (Status.REFUSED if issubclass(kind, InputError) else Status.FAILED)
+        assert row.hint
+
+
+def test_refused_input_and_our_own_failure_end_differently():
+    assert errors.InputError("x").exit_code == 3
+    assert errors.ScanFailedError("x", "TIMEOUT").exit_code == 9
