@@ -193,7 +193,7 @@ def _lose_a_frame_inside(ds: Dataset) -> None:
         (_drop_groups, "ENHANCED_MULTIFRAME"),
         (_one_group_less, "MALFORMED"),
         (_one_frame_less, "PIXEL_LENGTH"),
-        (_one_frame_is_a_projection, "AMBIGUOUS_VOLUMES"),
+        (_one_frame_is_a_projection, "NOT_CT_NUMBERS"),
         (_all_are_projections, "NOT_CT_NUMBERS"),
         (_frame_put_elsewhere, "BAD_POSITIONS"),
         (_lose_a_frame_inside, "MISSING_SLICES"),

@@ -189,7 +189,9 @@ def _residual_mm(along_mm: Array) -> float:
 
 def _numbered_gaps(numbers: Sequence[int | None]) -> Array:
     """How many slices each gap is by InstanceNumber; NaN where the numbers do not tell."""
-    return np.abs(np.diff([math.nan if number is None else float(number) for number in numbers]))
+    known = np.array([math.nan if number is None else float(number) for number in numbers])
+    steps: Array = np.abs(np.diff(known))
+    return steps
 
 
 def _uneven(gaps_mm: Array, usual_mm: float, numbered: Array, config: Config) -> Finding:
