@@ -165,7 +165,7 @@ def put_over_sample(source: Path, folder: Path) -> None:
     """Write the sample series with the header of `source`: its elements, private ones too, over our pixels.
 
     Of the sample stay what the pixels need (matrix, places, spacing) and the number of images. Values are stored
-    in the source's own bits, sign and rescale. What the source left empty or absent stays so.
+    in the source's own bits, sign and rescale, where those can hold HU. What it left empty or absent stays so.
     """
     theirs = pydicom.dcmread(source)
     for number, (ours, hu) in enumerate(_sample_in_hu(), 1):
@@ -176,7 +176,7 @@ def put_over_sample(source: Path, folder: Path) -> None:
                 image[keyword] = ours[keyword]
         for keyword in ("SmallestImagePixelValue", "LargestImagePixelValue"):
             image.pop(keyword, None)
-        _store(image, hu)
+        _store(image, ours, hu)
         if theirs.get("SOPInstanceUID"):
             image.SOPInstanceUID = generate_uid(entropy_srcs=[source.name, str(number)])
         if theirs.get("InstanceNumber") is not None:
@@ -194,13 +194,23 @@ def _sample_in_hu() -> list[tuple[pydicom.Dataset, np.ndarray]]:
     return [(i, i.pixel_array * float(i.RescaleSlope) + float(i.RescaleIntercept)) for i in images]
 
 
-def _store(image: pydicom.Dataset, hu: np.ndarray) -> None:
-    """HU of the sample in the bits, sign and rescale of `image`."""
+def _store(image: pydicom.Dataset, ours: pydicom.Dataset, hu: np.ndarray) -> None:
+    """HU of the sample in the bits, sign and rescale of `image`; in the sample's, where those cannot hold air."""
+    if _stored_range(image)[0] * float(image.RescaleSlope) + float(image.RescaleIntercept) > _AIR_HU:
+        for keyword in _VALUE_FORM:
+            image[keyword] = ours[keyword]
     stored = np.rint((hu - float(image.RescaleIntercept)) / float(image.RescaleSlope))
-    bits, signed = int(image.BitsStored), int(image.PixelRepresentation) == 1
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    stored = np.clip(stored, low, high).astype(np.int16 if signed else np.uint16)
-    image.add_new("PixelData", "OW", stored.tobytes())
+    kind = np.int16 if image.PixelRepresentation else np.uint16
+    image.add_new("PixelData", "OW", np.clip(stored, *_stored_range(image)).astype(kind).tobytes())
+
+
+_AIR_HU = -1000.0
+_VALUE_FORM = ("BitsStored", "HighBit", "PixelRepresentation", "RescaleIntercept", "RescaleSlope")
+
+
+def _stored_range(image: pydicom.Dataset) -> tuple[int, int]:
+    values = 2 ** int(image.BitsStored)
+    return (-values // 2, values // 2 - 1) if image.PixelRepresentation else (0, values - 1)
 
 
 def measuring_faults(chest: Chest, root: Path, segmenter: Segmenter) -> list[str]:
