@@ -14,12 +14,9 @@ from volumetry.errors import UsageError
 from volumetry.segment.threshold import ThresholdSegmenter
 from volumetry.web.drop_in import drop_in_app
 from volumetry.web.jobs import Jobs
-from volumetry.web.unpack import ZipLimits
 from volumetry.web.uploads import UploadLimits
 
-LIMITS = UploadLimits(
-    max_files=60, max_file_bytes=3_000_000, max_total_bytes=3_000_000, zip=ZipLimits(max_members=60)
-)
+LIMITS = UploadLimits(max_files=60, max_file_bytes=3_000_000, max_total_bytes=3_000_000)
 
 
 @pytest.fixture(scope="module")

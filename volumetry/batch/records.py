@@ -17,6 +17,7 @@ from volumetry.batch.find import ScanFolder
 from volumetry.config import Config
 from volumetry.deliver.files import write_whole
 from volumetry.domain import SegmenterFacts
+from volumetry.scan import files_of_input
 
 NAME = "record.json"
 
@@ -76,7 +77,11 @@ def content_of(scan: ScanFolder) -> str | None:
 
 
 def _files_of(folder: Path) -> Iterator[tuple[bytes, Path]]:
-    """Relative name and path of whatever is no folder, in a fixed order."""
+    """Relative name and path of whatever is no folder, in a fixed order; of a scan that is one file, its own."""
+    if folder.is_file():
+        for path in files_of_input(folder):
+            yield os.fsencode(path.name), path
+        return
     for parent, below, names in os.walk(folder):
         below.sort()
         for name in sorted(names, key=os.fsencode):

@@ -13,7 +13,12 @@ Labelmap = Annotated[bool, typer.Option("--labelmap", help="The SEG as LABELMAP:
 
 @app.command(rich_help_panel=ONE_SCAN)
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Folder of DICOM files.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of DICOM files, a zip, one file of a series, or a NIfTI, NRRD or MetaImage volume."
+        ),
+    ],
     json_file: Json = None,
     pixels: Annotated[
         bool, typer.Option(help="Also decode, and test that the values are Hounsfield units.")
@@ -29,7 +34,7 @@ def inspect(
     from volumetry.deliver.files import write_whole
     from volumetry.scan import inspect_folder
 
-    common.must_be_folder(path)
+    common.must_be_there(path)
     found = show.inspection_document(inspect_folder(path, common.settings_of(config), pixels=pixels))
     if json_file:
         write_whole(json_file, common.json_bytes(found))
@@ -41,7 +46,12 @@ def inspect(
 
 @app.command(rich_help_panel=ONE_SCAN)
 def check(
-    scan: Annotated[Path, typer.Argument(help="Folder of one CT scan.")],
+    scan: Annotated[
+        Path,
+        typer.Argument(
+            help="One CT scan: folder, zip, one file of a series, or a NIfTI, NRRD or MetaImage volume."
+        ),
+    ],
     out: Annotated[
         Path, typer.Option(help="Folder for result.json, mask.nii.gz, report.html and the run record.")
     ],
@@ -68,7 +78,7 @@ def check(
     from volumetry.deliver.files import prepare_folder, write_whole
 
     settings = common.settings_of(config, device)
-    common.must_be_folder(scan)
+    common.must_be_there(scan)
     prepare_folder(out)
     with show.stages(quiet) as stages:
         segmenter = Loading(lambda: common.segmenter_of(settings))

@@ -80,7 +80,7 @@ def read_header(file: FileRef, limits: Limits) -> SliceHeader | NotSlice:
 def _parsed(file: FileRef, stream: BinaryIO, limits: Limits) -> SliceHeader | NotSlice:
     start = stream.read(4096)
     kind = kind_of(start)
-    if kind is FileKind.JUNK:
+    if kind in (FileKind.JUNK, FileKind.VOLUME):
         return NotSlice(file, "JUNK_FILES_SKIPPED", "clearly no DICOM")
     if kind is FileKind.ZIP:
         return NotSlice(file, "ZIP_REJECTED", "a ZIP archive")
@@ -136,10 +136,12 @@ def _dataset(file: FileRef, stream: BinaryIO, syntax: str, limits: Limits) -> Sl
     little = syntax != BIG_ENDIAN
     seen = _StopAtPixels(stream, size, little_endian=little)
     header = read_dataset(stream, syntax == IMPLICIT, little, stop_when=seen, specific_tags=[*_TAGS])
-    if seen.cut_off:
+    if seen.cut_off and not seen.too_much:
         raise _BadHeaderError("TRUNCATED_FILE", "the file ends inside its header")
     values = Values(header, little)
     _require_ct(values)
+    if seen.too_much:
+        raise _BadHeaderError("MALFORMED", "more header than any CT has")
     rows, columns = values.word("Rows"), values.word("Columns")
     sop_uid = values.text("SOPInstanceUID")
     if rows is None or columns is None or sop_uid is None:
@@ -215,6 +217,8 @@ class _StopAtPixels:
         self._end = stream.tell()
         self.largest_private = (0, 0)
         """Group and length of the largest private element."""
+        self.too_much = False
+        """Whether the reading stopped at more header than any CT has: other objects may well have it."""
 
     @property
     def cut_off(self) -> bool:
@@ -233,7 +237,8 @@ class _StopAtPixels:
         if end > self._size:
             raise _BadHeaderError("TRUNCATED_FILE", f"the file ends inside ({group:04X},{tag & 0xFFFF:04X})")
         if self._count > MAX_ELEMENTS or end > MAX_HEADER_BYTES:  # before a value is read into memory
-            raise _BadHeaderError("MALFORMED", "more header than any CT has")
+            self.too_much = True
+            return True
         self._end = end if length != UNDEFINED else 0
         if group % 2 and self.largest_private[1] < length != UNDEFINED:
             self.largest_private = (group, length)
