@@ -1,4 +1,4 @@
-"""The same series as a folder, a ZIP, gzipped files or one of its files: one digest; hostile siblings are refused."""
+"""One series as a folder, a ZIP, gzipped files or one of its files: one digest; hostile siblings are refused."""
 
 import gzip
 import io
@@ -189,7 +189,9 @@ def test_gzip_bombs_and_damage_are_refused(folder, tmp_path, private):
     path = folder / "I0030"
     data = path.read_bytes()
     squeezed = zlib.compressobj(9, zlib.DEFLATED, 31)
-    bomb = squeezed.compress(data) + b"".join(squeezed.compress(bytes(2**20)) for _ in range(64)) + squeezed.flush()
+    bomb = (
+        squeezed.compress(data) + b"".join(squeezed.compress(bytes(2**20)) for _ in range(64)) + squeezed.flush()
+    )
     cases = {
         "LIMIT_EXCEEDED": bomb,
         "TRUNCATED_FILE": gzip.compress(data)[:-200],
@@ -200,7 +202,9 @@ def test_gzip_bombs_and_damage_are_refused(folder, tmp_path, private):
         assert code in refusal(folder, small), code
 
 
-@pytest.mark.parametrize("content", [b"\x1f\x8b", b"\x1f\x8b\x08\x00" + bytes(40), gzip.compress(gzip.compress(b"x"))])
+@pytest.mark.parametrize(
+    "content", [b"\x1f\x8b", b"\x1f\x8b\x08\x00" + bytes(40), gzip.compress(gzip.compress(b"x"))]
+)
 def test_gzip_that_cannot_be_looked_into_may_be_a_slice(content, folder, config):
     (folder / "extra.gz").write_bytes(content)
     assert findings_of(folder, config)["UNREADABLE_FILES"].value == 1
@@ -257,7 +261,9 @@ def test_a_viewer_beside_the_images_is_no_slice(folder, config):
 
 
 @pytest.mark.parametrize("content", [b"", bytes(5000), bytes([200, 3, 17, 5]) * 900])
-@pytest.mark.parametrize(("name", "flagged"), [("IMAGES/x.bin", True), ("B/I0100", True), ("B/1.2.3.77", True), ("B/x.bin", False)])
+@pytest.mark.parametrize(
+    ("name", "flagged"), [("IMAGES/x.bin", True), ("B/I0100", True), ("B/1.2.3.77", True), ("B/x.bin", False)]
+)
 def test_what_may_be_a_lost_slice_is_told_by_place_and_name(name, flagged, content, folder, config):
     cd = folder.parent / "cd"
     (cd / "B").mkdir(parents=True)

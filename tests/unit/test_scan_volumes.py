@@ -1,4 +1,4 @@
-"""NIfTI, NRRD and MetaImage: as another library reads them, or refused with the reason; nothing followed, no bomb."""
+"""NIfTI, NRRD and MetaImage: as another library reads them, or refused with the reason; no path is followed."""
 
 import gzip
 import itertools
@@ -131,7 +131,9 @@ def test_units_are_scaled_as_itk_scales_them(unit, per_mm, tmp_path, config):
     scan = read_scan(path, config)
     np.testing.assert_allclose(scan.grid.spacing_kji_mm, SPACING_KJI_MM, rtol=1e-6)
     if unit:
-        np.testing.assert_allclose(scan.grid.spacing_kji_mm[::-1], sitk.ReadImage(str(path)).GetSpacing(), rtol=1e-6)
+        np.testing.assert_allclose(
+            scan.grid.spacing_kji_mm[::-1], sitk.ReadImage(str(path)).GetSpacing(), rtol=1e-6
+        )
     else:
         assert "no unit" in scan.findings[-1].message
 
@@ -292,7 +294,9 @@ def test_lying_dimensions_are_refused_before_memory_is_taken(dims, code, suffix,
 def test_a_bomb_of_zeros_is_inflated_no_further_than_its_header_announces(tmp_path, config):
     head = nifti(tmp_path / "ct.nii").read_bytes()[:352]
     squeezed = zlib.compressobj(9, zlib.DEFLATED, 31)
-    packed = squeezed.compress(head) + b"".join(squeezed.compress(bytes(2**24)) for _ in range(16)) + squeezed.flush()
+    packed = (
+        squeezed.compress(head) + b"".join(squeezed.compress(bytes(2**24)) for _ in range(16)) + squeezed.flush()
+    )
     (tmp_path / "bomb.nii.gz").write_bytes(packed)
     assert "more slices" in refusal(tmp_path / "bomb.nii.gz", config, "BAD_VOLUME")
 
@@ -306,7 +310,9 @@ def test_a_file_cut_short_is_refused(name, share, tmp_path, config):
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(ScanRefusedError) as stop:
         read_scan(path, config)
-    assert {"BAD_VOLUME", "TRUNCATED_FILE", "EMPTY_INPUT", "MALFORMED", "UNREADABLE_FILES"} & set(codes_of(stop.value))
+    assert {"BAD_VOLUME", "TRUNCATED_FILE", "EMPTY_INPUT", "MALFORMED", "UNREADABLE_FILES"} & set(
+        codes_of(stop.value)
+    )
 
 
 def test_damaged_compressed_numbers_are_refused(tmp_path, config):

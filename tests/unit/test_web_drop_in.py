@@ -36,7 +36,7 @@ class Page:
 
     def deliver_more(self, document, analysis, scan, result):
         assert document == json.loads((result / "result.json").read_text("utf-8"))
-        self.delivered.append((analysis, len(list(scan.iterdir()))))
+        self.delivered.append((analysis, len(list(scan.iterdir())) if scan.is_dir() else 1))
         (result / "report.html").write_text("<p>report")
 
     def new(self):

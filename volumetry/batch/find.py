@@ -76,6 +76,9 @@ def safe_scan_id(folder: Path, name: Path | None = None) -> str:
 
 
 def _scan_paths(folder: Path, *, is_root: bool = False) -> Iterator[Path]:
+    if folder.is_file():
+        yield folder
+        return
     entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
     files = [Path(e.path) for e in entries if e.is_file(follow_symlinks=False)]
     below = [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]

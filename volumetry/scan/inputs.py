@@ -28,6 +28,7 @@ from volumetry.scan.volume_headers import VolumeError, volume_header
 GZIP = b"\x1f\x8b"
 HEAD_BYTES = 2**16
 """Enough of a file to tell what it is; the header of a NIfTI, NRRD or MetaImage volume ends within it."""
+_LEAST_HEAD_BYTES = 1024
 _DICOM = (FileKind.PART10, FileKind.BARE)
 _CHUNK = 2**20
 _RATIO_FROM_BYTES = 16 * 2**20
@@ -199,10 +200,13 @@ def start_of(file: FileRef) -> bytes:
 def _inflated_start(start: bytes) -> bytes:
     if not start.startswith(GZIP):
         return start
-    try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(start, HEAD_BYTES)
-    except zlib.error:
-        return start
+    for most in (
+        HEAD_BYTES,
+        _LEAST_HEAD_BYTES,
+    ):  # what is damaged further on, or in its checksum, has a head still
+        with suppress(zlib.error):
+            return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(start, most)
+    return start
 
 
 def _is_dicom(path: Path) -> bool:
@@ -227,7 +231,7 @@ def _given(path: Path, private: PrivateFolder, config: Config) -> Given:
     if len(listing.files) != 1 or path.is_dir():
         return _inflated(Given(listing, private, again, listing))
     kind = kind_of_file(path)
-    if kind is FileKind.ZIP:
+    if kind is FileKind.ZIP or path.suffix.casefold() == ".zip":  # a damaged one is named as what it was
         return _unpacked(path, Given(listing, private, again, listing), config)
     if kind in _DICOM:
         return _series_around(path, listing.files[0], private, config)

@@ -1,9 +1,9 @@
 """A ZIP from a stranger to a folder, or not at all.
 
 Nothing of the archive decides where a byte is written: members go to numbered names in one folder, as a scan is
-told by its content. What they were called is handed back in memory and reaches no disk. What is declared is checked
-before anything is unpacked, and counted again while it is. An archive inside the archive stays as it is: nothing
-here unpacks twice.
+told by its content. What they were called is handed back in memory and reaches no disk. What is declared is
+checked before anything is unpacked, and counted again while it is. An archive inside the archive stays as it is:
+nothing here unpacks twice.
 """
 
 import shutil

@@ -61,7 +61,7 @@ class Upload:
 
     @property
     def _zip(self) -> Path:
-        return self._folder / "archive"
+        return self._folder / "archive.zip"
 
     def _scan(self) -> Path:
         folder = self._folder / "scan"
