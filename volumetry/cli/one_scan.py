@@ -76,10 +76,12 @@ def check(
     from volumetry.cli import show
     from volumetry.cli.loading import Loading
     from volumetry.deliver.files import prepare_folder, write_whole
+    from volumetry.errors import OutputError
 
     settings = common.settings_of(config, device)
     common.must_be_there(scan)
     prepare_folder(out)
+    stop: OutputError | None = None
     with show.stages(quiet) as stages:
         segmenter = Loading(lambda: common.segmenter_of(settings))
         analysis, document = common.measured_folder(
@@ -94,6 +96,11 @@ def check(
 
             stages("dicom")
             options = DicomOptions("labelmap" if labelmap else "binary", pdf, capture)
-            common.dicom_objects(analysis, document, scan, out, settings, options)
+            try:
+                common.dicom_objects(analysis, document, scan, out, settings, options)
+            except OutputError as wrong:  # the measurement stands, and is shown before it is said what lacks
+                stop = wrong
     if not quiet:
         show.result(document)
+    if stop is not None:
+        raise stop
