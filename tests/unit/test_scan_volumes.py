@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -170,6 +171,10 @@ def test_no_dicom_object_can_refer_to_a_volume_and_it_says_so(tmp_path, config):
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
 def test_a_mask_is_told_from_a_ct(dtype, tmp_path, config):
     message = refusal(nifti(tmp_path / "m.nii.gz", (HU < -700).astype(dtype)), config, "HU_IMPLAUSIBLE")
+    few = refusal(
+        nifti(tmp_path / "f.nii.gz", np.where(HU < -700, -1000, 40).astype(np.int16)), config, "HU_IMPLAUSIBLE"
+    )
+    assert "2 different values" in few
     assert "mask" in message
     assert "give the CT" in message
 
@@ -432,6 +437,23 @@ def test_beside_dicom_a_volume_is_junk_and_alone_it_is_measured(tmp_path, config
     assert inspect_folder(tmp_path / "v", config, pixels=True).verdict == "measurable"
     nifti(tmp_path / "v" / "other.nii.gz", chest_hu(1))
     assert inspect_folder(tmp_path / "v", config).verdict == "AMBIGUOUS_VOLUMES"
+
+
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+def test_header_and_data_in_an_archive_find_each_other(suffix, tmp_path, config):
+    header = detached(tmp_path, suffix, "ct.raw")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(header, f"Müller/{header.name}")
+        archive.write(tmp_path / "ct.raw", "Müller/ct.raw")
+    same_as_itk(read_scan(tmp_path / "a.zip", config), sitk.ReadImage(str(header)))
+
+
+def test_a_volume_never_takes_the_place_of_dicom_that_cannot_be_read(tmp_path, config):
+    write(tmp_path / "s", series()[:30])
+    for path in (tmp_path / "s").iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    nifti(tmp_path / "s" / "ct.nii.gz")
+    refusal(tmp_path / "s", config, "TRUNCATED_FILE")
 
 
 def test_nothing_is_left_on_the_disk(tmp_path, config, monkeypatch):

@@ -82,9 +82,11 @@ def _scan_paths(folder: Path, *, is_root: bool = False) -> Iterator[Path]:
     entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
     files = [Path(e.path) for e in entries if e.is_file(follow_symlinks=False)]
     below = [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]
-    kinds = {path: kind_of_file(path) for path in files}
-    alone = [path for path in files if kinds[path] in _ALONE]
-    if FileKind.PART10 in kinds.values() or (not below and not alone and (files or not is_root)):
+    if any(kind_of_file(path) is FileKind.PART10 for path in files):
+        yield folder
+        return
+    alone = [path for path in files if kind_of_file(path) in _ALONE]
+    if not below and not alone and (files or not is_root):
         yield folder
         return
     yield from alone

@@ -96,7 +96,8 @@ _NO_SLICE = frozenset(
 
 def _volumes_alone(others: Sequence[NotSlice]) -> list[FileRef]:
     """Volume files of an input in which no DICOM image is, and nothing that may be one."""
-    if any(file.code not in _NO_SLICE and file.code != "UNREADABLE_FILES" for file in others):
+    harmless = (_NO_SLICE | {"UNREADABLE_FILES"}) - {"ENHANCED_MULTIFRAME"}
+    if any(file.code not in harmless for file in others):
         return []
     return volume_files([file.file for file in others if file.code == "JUNK_FILES_SKIPPED"])
 

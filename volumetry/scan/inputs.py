@@ -28,6 +28,7 @@ from volumetry.scan.volume_headers import VolumeError, volume_header
 GZIP = b"\x1f\x8b"
 HEAD_BYTES = 2**16
 """Enough of a file to tell what it is; the header of a NIfTI, NRRD or MetaImage volume ends within it."""
+_KIND_BYTES = 4096
 _LEAST_HEAD_BYTES = 1024
 _DICOM = (FileKind.PART10, FileKind.BARE)
 _CHUNK = 2**20
@@ -165,7 +166,7 @@ def kind_of_file(path: Path) -> FileKind | None:
     """What a file is, or what is in it if it is gzipped; None if it cannot be read."""
     file = file_ref(path.resolve())
     try:
-        return None if file is None else kind_of(start_of(file))
+        return None if file is None else kind_of(start_of(file, _KIND_BYTES))
     except OSError:
         return None
 
@@ -185,7 +186,7 @@ def archive_heads(archive: Path) -> Iterator[bytes]:
         yield _inflated_start(start)
 
 
-def start_of(file: FileRef) -> bytes:
+def start_of(file: FileRef, most: int = HEAD_BYTES) -> bytes:
     """The first bytes of a file, inflated if it is gzipped; of damaged gzip data what can be had.
 
     Raises
@@ -194,7 +195,7 @@ def start_of(file: FileRef) -> bytes:
         If it cannot be read.
     """
     with file.open() as stream:
-        return _inflated_start(stream.read(HEAD_BYTES))
+        return _inflated_start(stream.read(most))
 
 
 def _inflated_start(start: bytes) -> bytes:

@@ -31,6 +31,8 @@ _OF_ABSENT_TAGS = frozenset({"AGE_UNKNOWN", "NO_INSTANCE_NUMBER", "REORDERED"})
 """What the gate says of tags that a volume cannot have: NO_HEADER says it for all of them."""
 _MASK_VALUES = 64
 """A volume of so few different values is a mask, or was cut down to a few grey levels."""
+_NO_AIR_HU = -300.0
+"""Where nothing is darker, there is neither air nor lung."""
 _SHARED = {"i1": "i2", "u1": "i2", "i2": "i2", "u2": "u2", "f4": "f4", "f8": "f4"}
 """By the file's type, the type in which the child hands numbers over; all others as 32-bit integers."""
 
@@ -321,6 +323,12 @@ def _require_numbers(stored: Stored, stack: VolumeStack, config: Config) -> None
         if odd:
             message = f"{odd} voxels are not a number, infinite, or beyond single precision"
             raise _refusal(stack, "NOT_CT_NUMBERS", f"{message}: set them to the HU of air or of padding", config)
+    lowest_hu = float(stored.min()) * stack.header.slope + stack.header.intercept
+    if lowest_hu > _NO_AIR_HU:
+        message = (
+            f"the lowest value is {lowest_hu:g}, and air lies at -1000 HU: a mask, a picture, or a lost offset"
+        )
+        raise _refusal(stack, "HU_IMPLAUSIBLE", f"{message}; give the CT in Hounsfield units", config)
     sampled = np.unique(stored[::3, ::3, ::3])
     if len(sampled) <= _MASK_VALUES:
         count = len(np.unique(stored))
