@@ -7,6 +7,8 @@ import zipfile
 import zlib
 
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 from scan_series import SLICES, codes_of, findings_of, series, uid, write
 
 from volumetry.batch.find import find_scans, is_scan_file, safe_scan_id
@@ -106,6 +108,21 @@ def test_one_file_that_is_no_image_is_refused_alone(folder, config):
     assert refusal(folder / "note.txt", config) == ["EMPTY_INPUT", "JUNK_FILES_SKIPPED"]
     assert refusal(folder / "empty", config) == ["EMPTY_INPUT", "UNREADABLE_FILES"]
     assert refusal(folder / "nowhere", config) == ["EMPTY_INPUT"]
+
+
+def test_the_directory_of_a_medium_means_the_medium(folder, config):
+    medium = folder.parent / "cd"
+    (medium / "DICOM").mkdir(parents=True)
+    folder.rename(medium / "DICOM" / "S1")
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.1.3.10", uid(5)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    directory = Dataset()
+    directory.file_meta, directory.FileSetID = meta, "CD"
+    directory.save_as(medium / "DICOMDIR", enforce_file_format=True)
+    scan = read_scan(medium / "DICOMDIR", config)
+    assert scan.input_sha256 == read_scan(medium, config).input_sha256
+    assert len(files_of_input(medium / "DICOMDIR")) == SLICES + 1
 
 
 def test_a_link_to_one_file_means_the_file(folder, tmp_path, config):

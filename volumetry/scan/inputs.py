@@ -155,7 +155,9 @@ def remove_private_folders() -> None:
 
 def files_of_input(path: Path) -> list[Path]:
     """The files that an input which is no folder is made of: itself, and for DICOM those beside it."""
-    if kind_of_file(path) is not FileKind.ZIP and _is_dicom(path):
+    if _is_dicom(path) and _is_directory(path):
+        return sorted((p for p in path.parent.rglob("*") if p.is_file() and not p.is_symlink()), key=os.fsencode)
+    if _is_dicom(path):
         with suppress(OSError):
             return sorted((p for p in path.parent.iterdir() if p.is_file()), key=os.fsencode)
     data = _detached_data(path)
@@ -234,6 +236,8 @@ def _given(path: Path, private: PrivateFolder, config: Config) -> Given:
     kind = kind_of_file(path)
     if kind is FileKind.ZIP or path.suffix.casefold() == ".zip":  # a damaged one is named as what it was
         return _unpacked(path, Given(listing, private, again, listing), config)
+    if kind in _DICOM and _is_directory(path):
+        return _given(path.resolve().parent, private, config)
     if kind in _DICOM:
         return _series_around(path, listing.files[0], private, config)
 
@@ -243,6 +247,11 @@ def _given(path: Path, private: PrivateFolder, config: Config) -> Given:
 
     listing = with_data()
     return Given(listing, private, with_data, listing)
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether a DICOM file is the directory of a medium: the standard gives it its name, and it means them all."""
+    return path.name.casefold() == "dicomdir"
 
 
 def _series_around(path: Path, only: FileRef, private: PrivateFolder, config: Config) -> Given:
