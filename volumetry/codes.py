@@ -51,6 +51,7 @@ _OURS = "This failure is ours, not the scan's: run it again alone, and report it
 _RECONSTRUCT = "Ask the site for the original axial CT reconstruction in Hounsfield units."
 _PROTOCOL = "Compare with the trial's imaging protocol before pairing this scan with another."
 
+_OR_SERIES = "or give the DICOM series that it came from."
 _CHARTER = "The scan is not as the imaging charter wants it: ask the site for the reconstruction that is."
 
 _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
@@ -61,7 +62,19 @@ _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
     ("MALFORMED", _R, _R, "Compare the file with the original in the PACS: it was damaged, or written wrongly."),
     ("TRUNCATED_FILE", _R, _R, _RESEND),
     ("LIMIT_EXCEEDED", _R, _R, "No CT slice needs this size; if yours does, raise the limit under [limits]."),
-    ("ZIP_REJECTED", _R, _R, "Unpack the archive and give the folder."),
+    (
+        "ZIP_REJECTED",
+        _R,
+        _R,
+        "Give the archive itself instead of its folder; or unpack it and give what is in it.",
+    ),
+    ("BAD_VOLUME", _R, _R, f"Write the volume again as one NIfTI, NRRD or MetaImage file in HU, {_OR_SERIES}"),
+    (
+        "BAD_VOLUME_GEOMETRY",
+        _R,
+        _R,
+        f"Write the volume again with its spacing and orientation in mm, {_OR_SERIES}",
+    ),
     ("NOT_CT", _R, _R, "Give the folder of a CT series."),
     (
         "ENHANCED_MULTIFRAME",
@@ -181,6 +194,8 @@ _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
     ("SMALL_TILT", _N, _N, "The full affine is used."),
     ("OBLIQUE", _N, _N, "The full affine is used."),
     ("IDENTIFIED_BY_CONTENT", _N, _N, "The volume needs no UID; DICOM objects made from this scan do."),
+    ("SERIES_OF_ONE_FILE", _N, _N, "Give the folder to have everything in it looked at."),
+    ("NO_HEADER", _N, _R, "Give the DICOM series it came from; or allow volumes by `volumes` under [charter]."),
     ("AGE_UNKNOWN", _N, _N, "The header states no age."),
     ("HU_NOT_MEASURED", _N, _N, "Give the scan's folder by --scan to have them."),
 )

@@ -31,6 +31,7 @@ class Limits(_Section):
     max_rows_columns: int = Field(gt=0)
     max_file_mb: float = Field(gt=0)
     max_inflation_ratio: float = Field(gt=1)
+    max_unpacked_gb: float = Field(gt=0)
     max_memory_gb: float = Field(gt=0)
     decode_timeout_s: float = Field(gt=0)
     decode_memory_gb: float = Field(gt=0)
@@ -191,6 +192,7 @@ class Charter(_Section):
     contrast: Literal["any", "with", "without"]
     min_coverage_mm: float = Field(ge=0)
     min_slices: int = Field(ge=0)
+    volumes: bool
     refuse: tuple[str, ...]
 
     @field_validator("thickness_mm", "spacing_mm", "kvp")

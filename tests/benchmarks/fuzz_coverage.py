@@ -23,6 +23,7 @@ import atheris
 with atheris.instrument_imports(include=["volumetry.scan", "pydicom.filereader", "pydicom.values"]):
     from volumetry.scan.choice import choose
     from volumetry.scan.contents import contents_of
+    from volumetry.scan.inputs import opened
 
 from mutations import write_bases
 
@@ -45,7 +46,8 @@ class Reader:
 
     def __call__(self, data: bytes) -> None:
         (self.folder / "changed").write_bytes(data)
-        contents = contents_of(self.folder, self.config)
+        with opened(self.folder, self.config) as given:
+            contents = contents_of(given, self.config)
         try:
             _, findings = choose(contents, self.config)
         except ScanRefusedError as refused:

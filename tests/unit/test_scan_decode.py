@@ -17,6 +17,7 @@ from volumetry.scan import decode as room
 from volumetry.scan import read_scan
 from volumetry.scan.contents import contents_of
 from volumetry.scan.decode import decode
+from volumetry.scan.inputs import opened
 
 HU = chest_hu()
 CODECS = ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"]
@@ -194,7 +195,8 @@ def test_child_file_imports_nothing_of_this_program() -> None:
 
 
 def test_file_swapped_after_the_headers_is_noticed(folder: Path, config: Config) -> None:
-    stack = contents_of(folder, config).stacks[0]
+    with opened(folder, config) as given:
+        stack = contents_of(given, config).stacks[0]
     path = stack.slices[5].file.path
     os.utime(path, ns=(1, 1))
     _stored, faults = decode(stack.slices, config.limits)

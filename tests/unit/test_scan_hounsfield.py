@@ -12,6 +12,7 @@ from scan_series import SLICES, chest_hu, series, write
 from volumetry.config import Config, load_config
 from volumetry.scan.contents import contents_of
 from volumetry.scan.hounsfield import HuVolume, hounsfield
+from volumetry.scan.inputs import opened
 from volumetry.scan.slice_header import SliceHeader
 
 Volume = NDArray[np.int64]
@@ -29,7 +30,8 @@ def config() -> Config:
 
 @pytest.fixture(scope="module")
 def headers(tmp_path_factory: pytest.TempPathFactory, config: Config) -> tuple[SliceHeader, ...]:
-    return contents_of(write(tmp_path_factory.mktemp("s") / "s", series()), config).stacks[0].slices
+    with opened(write(tmp_path_factory.mktemp("s") / "s", series()), config) as given:
+        return contents_of(given, config).stacks[0].slices
 
 
 def _judged(stored: Volume, headers: tuple[SliceHeader, ...], config: Config, **facts: object) -> HuVolume:

@@ -14,12 +14,9 @@ from volumetry.errors import UsageError
 from volumetry.segment.threshold import ThresholdSegmenter
 from volumetry.web.drop_in import drop_in_app
 from volumetry.web.jobs import Jobs
-from volumetry.web.unpack import ZipLimits
 from volumetry.web.uploads import UploadLimits
 
-LIMITS = UploadLimits(
-    max_files=60, max_file_bytes=3_000_000, max_total_bytes=3_000_000, zip=ZipLimits(max_members=60)
-)
+LIMITS = UploadLimits(max_files=60, max_file_bytes=3_000_000, max_total_bytes=3_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +36,7 @@ class Page:
 
     def deliver_more(self, document, analysis, scan, result):
         assert document == json.loads((result / "result.json").read_text("utf-8"))
-        self.delivered.append((analysis, len(list(scan.iterdir()))))
+        self.delivered.append((analysis, len(list(scan.iterdir())) if scan.is_dir() else 1))
         (result / "report.html").write_text("<p>report")
 
     def new(self):

@@ -83,7 +83,8 @@ def histogram_picture(values: Sequence[float], title: str) -> str:
     """A distribution as a data URI."""
     figure = Figure(figsize=(3.4, 2.1), layout="constrained")
     axes = figure.add_subplot()
-    axes.hist(values, bins=min(30, max(5, len(values) // 2)), color="#35618f")
+    shown = np.round(values, 6)  # what differs by rounding alone leaves no room for bins
+    axes.hist(shown, bins=min(30, max(5, len(values) // 2)), color="#35618f")
     axes.set_title(title, fontsize=9)
     axes.tick_params(labelsize=7)
     return _as_data_uri(figure)

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volumetry.batch.ids import safe_scan_id, scan_ids, text_of
+from volumetry.scan import FileKind, kind_of_file
 
-__all__ = ["ScanFolder", "find_scans", "safe_scan_id"]
+__all__ = ["ScanFolder", "find_scans", "is_scan_file", "safe_scan_id"]
 
 _MOST_DEPTH = 32
 """Folders below each other; what lies deeper is left to the reader of the scan, which has a limit of its own."""
+_ALONE = (FileKind.ZIP, FileKind.VOLUME)
+"""Each such file is a scan of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,12 @@ class ScanFolder:
 
 
 def find_scans(root: Path) -> list[ScanFolder]:
-    """Every scan below a folder, in the order of their paths.
+    """Every scan below a folder, in the order of their paths; or the one scan that a file is.
 
-    A folder that directly holds a DICOM file is one scan, whatever lies below it. A folder without sub-folders is
-    one scan too, even if it is empty: it is owed a row. So is one that cannot be listed, or that lies too deep to
-    be looked into. Other folders are only looked into; links are not followed.
+    A folder that directly holds a DICOM file, gzipped or not, is one scan, whatever lies below it. In other
+    folders every ZIP archive and every NIfTI, NRRD or MetaImage file is a scan of its own. A folder with neither,
+    and without sub-folders, is one scan too, even if it is empty: it is owed a row. So is one that cannot be
+    listed, or that lies too deep to be looked into. Other folders are only looked into; links are not followed.
     """
     paths = list(_scan_paths(root))
     names = [path.relative_to(root) if path != root else Path(root.resolve().name) for path in paths]
@@ -54,6 +58,9 @@ def find_scans(root: Path) -> list[ScanFolder]:
 
 
 def _scan_paths(root: Path) -> Iterator[Path]:
+    if root.is_file():
+        yield root
+        return
     waiting = [(root, 0)]
     while waiting:
         folder, depth = waiting.pop()
@@ -62,11 +69,14 @@ def _scan_paths(root: Path) -> Iterator[Path]:
         except OSError:
             yield folder
             continue
-        is_one = any(_is_part10(path) for path in files) or (not below and (files or folder != root))
-        if is_one or depth == _MOST_DEPTH:
+        kinds = [kind_of_file(path) for path in files]
+        alone = [path for path, kind in zip(files, kinds, strict=True) if kind in _ALONE]
+        empty = not below and not alone and (files or folder != root)
+        if FileKind.PART10 in kinds or empty or depth == _MOST_DEPTH:
             yield folder
-        else:
-            waiting += [(path, depth + 1) for path in reversed(below)]
+            continue
+        yield from alone
+        waiting += [(path, depth + 1) for path in reversed(below)]
 
 
 def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -77,9 +87,6 @@ def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
     return files, [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]
 
 
-def _is_part10(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+def is_scan_file(path: Path) -> bool:
+    """Whether a file is a scan of its own, or a slice of one."""
+    return path.is_file() and kind_of_file(path) in (*_ALONE, FileKind.PART10)

@@ -17,6 +17,8 @@ _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 """Letters and marks that nobody sees; what else cannot be seen is no letter and no mark."""
+_SUFFIXES = re.compile(r"(\.(nii|nrrd|nhdr|mha|mhd|zip|dcm|ima|gz))+$", re.IGNORECASE)
+"""Of a scan that is one file."""
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
 """Names of devices on Windows, with any extension."""
 
@@ -48,11 +50,16 @@ def safe_scan_id(folder: Path, name: Path | None = None) -> str:
     Folders of a study are usually named by subject key and visit, and a batch's rows must be found again by them;
     folders that come straight from an archive may be named after the patient, and no result may carry that on.
     """
-    text = text_of(name if name is not None else Path(folder.resolve().name))
+    relative = name if name is not None else Path(folder.resolve().name)
+    text = text_of(_without_suffixes(relative) if folder.is_file() else relative)
     scan_id = readable_id(text)
     if not scan_id or identities_of(folder).stand_in(text):
         return f"scan-{digest_of(text)}"
     return scan_id
+
+
+def _without_suffixes(name: Path) -> Path:
+    return name.with_name(_SUFFIXES.sub("", name.name) or name.name)
 
 
 def scan_ids(scans: Sequence[tuple[Path, Path]]) -> list[str]:

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from volumetry.batch.find import ScanFolder, find_scans
+from volumetry.batch.find import ScanFolder, find_scans, is_scan_file
 from volumetry.batch.ids import MOST_BYTES, readable_id
 from volumetry.errors import UsageError
 
@@ -14,18 +14,18 @@ REQUIRED = ("scan_id", "path")
 
 
 def list_scans(source: Path) -> list[ScanFolder]:
-    """Every scan of a folder tree or of a CSV manifest.
+    """Every scan of a folder tree or of a CSV manifest; or the one scan that a file is.
 
     Raises
     ------
     UsageError
         If it is neither, or the manifest is wrong; every wrong line is named.
     """
-    if source.is_dir():
+    if source.is_dir() or is_scan_file(source):
         return find_scans(source)
     if source.is_file():
         return read_manifest(source)
-    raise UsageError(f"{source.name} is neither a folder nor a CSV manifest")
+    raise UsageError(f"{source.name} is neither a folder, nor a scan in one file, nor a CSV manifest")
 
 
 def read_manifest(path: Path) -> list[ScanFolder]:

@@ -18,6 +18,7 @@ from volumetry.batch.walk import walk
 from volumetry.config import Config
 from volumetry.deliver.files import write_whole
 from volumetry.domain import SegmenterFacts
+from volumetry.scan import files_of_input
 
 NAME = "record.json"
 
@@ -78,7 +79,11 @@ def content_of(scan: ScanFolder) -> str | None:
 
 
 def _files_of(folder: Path) -> Iterator[tuple[bytes, Path]]:
-    """Relative name and path of whatever is no folder, in a fixed order."""
+    """Relative name and path of whatever is no folder, in a fixed order; of a scan that is one file, its own."""
+    if folder.is_file():
+        for path in files_of_input(folder):
+            yield os.fsencode(path.name), path
+        return
     for path in walk(folder):
         yield os.fsencode(path.relative_to(folder)), path
 

@@ -66,8 +66,8 @@ def replay(
         except (OSError, ValueError):
             yield Replayed(scan.scan_id, "no result", None, {}, "the batch holds no whole result of this scan")
             continue
-        if not scan.path.is_dir():
-            yield Replayed(scan.scan_id, "no input", None, {}, "the scan's folder is not there")
+        if not scan.path.exists():
+            yield Replayed(scan.scan_id, "no input", None, {}, "the scan is not there")
             continue
         config = Config.model_validate(run["config"])
         if config.sha256 not in loaded:

@@ -12,6 +12,7 @@ from volumetry.batch.work import Brief, Order, carry_out
 from volumetry.config import Config
 from volumetry.domain import Segmenter, SegmenterFacts
 from volumetry.errors import UsageError
+from volumetry.scan import remove_private_folders
 
 _LOOK_EVERY_S = 0.1
 _GRACE_S = 15.0
@@ -110,4 +111,5 @@ def _end(order: Order, code: str) -> None:
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             child.kill()
+    remove_private_folders()
     os._exit(1)

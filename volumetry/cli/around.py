@@ -23,7 +23,7 @@ Url = Annotated[str, typer.Argument(help="DICOMweb address; the token is read fr
 @app.command(rich_help_panel=ONE_SCAN)
 def view(
     result: Annotated[Path, typer.Argument(help="A result's folder.")],
-    scan: Annotated[Path | None, typer.Option(help="The CT it was measured on: DICOM folder or NIfTI.")] = None,
+    scan: Annotated[Path | None, typer.Option(help="What was measured, or its CT as NIfTI.")] = None,
     prior: Annotated[Path | None, typer.Option(help="Result of an earlier visit, shown beside it.")] = None,
     prior_scan: Annotated[Path | None, typer.Option(help="The earlier visit's CT.")] = None,
     port: Port = 0,
@@ -57,7 +57,7 @@ def remeasure(
     reason: Annotated[str, typer.Option(help="Why.")],
     scan: Annotated[
         Path | None,
-        typer.Option(help="The scan measured: DICOM folder or NIfTI. Without it nothing is said of HU."),
+        typer.Option(help="What was measured, or its CT as NIfTI. Without it nothing is said of HU."),
     ] = None,
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Also SEG and SR of the correction; needs --scan.")

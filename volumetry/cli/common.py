@@ -64,6 +64,14 @@ def must_be_folder(path: Path) -> None:
         raise UsageError(f"{path.name} is not a folder")
 
 
+def must_be_there(path: Path) -> None:
+    """Stop with words unless the path is a folder or a file: a scan may be either."""
+    from volumetry.errors import UsageError
+
+    if not path.is_dir() and not path.is_file():
+        raise UsageError(f"{path.name} is neither a folder nor a file")
+
+
 def json_bytes(document: dict[str, Any]) -> bytes:
     """A document for a file: sorted, no NaN."""
     return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode("utf-8")

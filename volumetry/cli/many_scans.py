@@ -13,7 +13,10 @@ BatchFolder = Annotated[Path, typer.Argument(help="A batch's folder.")]
 
 @app.command(rich_help_panel=MANY_SCANS)
 def batch(
-    scans: Annotated[Path, typer.Argument(help="Tree of scan folders, or a CSV manifest (scan_id,path,...).")],
+    scans: Annotated[
+        Path,
+        typer.Argument(help="Tree of scans (folders, zips, volume files), or a CSV manifest (scan_id,path,...)."),
+    ],
     out: Annotated[Path, typer.Option(help="Results go to OUT/scans/<scan_id>/ and OUT/results.csv.")],
     workers: Annotated[
         int, typer.Option(help="Worker processes on this machine; 0 measures in this process.")

@@ -13,7 +13,12 @@ Labelmap = Annotated[bool, typer.Option("--labelmap", help="The SEG as LABELMAP:
 
 @app.command(rich_help_panel=ONE_SCAN)
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Folder of DICOM files.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of DICOM files, a zip, one file of a series, or a NIfTI, NRRD or MetaImage volume."
+        ),
+    ],
     json_file: Json = None,
     pixels: Annotated[
         bool, typer.Option(help="Also decode, and test that the values are Hounsfield units.")
@@ -29,7 +34,7 @@ def inspect(
     from volumetry.deliver.files import write_whole
     from volumetry.scan import inspect_folder
 
-    common.must_be_folder(path)
+    common.must_be_there(path)
     found = show.inspection_document(inspect_folder(path, common.settings_of(config), pixels=pixels))
     if json_file:
         write_whole(json_file, common.json_bytes(found))
@@ -41,7 +46,12 @@ def inspect(
 
 @app.command(rich_help_panel=ONE_SCAN)
 def check(
-    scan: Annotated[Path, typer.Argument(help="Folder of one CT scan.")],
+    scan: Annotated[
+        Path,
+        typer.Argument(
+            help="One CT scan: folder, zip, one file of a series, or a NIfTI, NRRD or MetaImage volume."
+        ),
+    ],
     out: Annotated[
         Path, typer.Option(help="Folder for result.json, mask.nii.gz, report.html and the run record.")
     ],
@@ -66,10 +76,12 @@ def check(
     from volumetry.cli import show
     from volumetry.cli.loading import Loading
     from volumetry.deliver.files import prepare_folder, write_whole
+    from volumetry.errors import OutputError
 
     settings = common.settings_of(config, device)
-    common.must_be_folder(scan)
+    common.must_be_there(scan)
     prepare_folder(out)
+    stop: OutputError | None = None
     with show.stages(quiet) as stages:
         segmenter = Loading(lambda: common.segmenter_of(settings))
         analysis, document = common.measured_folder(
@@ -84,6 +96,11 @@ def check(
 
             stages("dicom")
             options = DicomOptions("labelmap" if labelmap else "binary", pdf, capture)
-            common.dicom_objects(analysis, document, scan, out, settings, options)
+            try:
+                common.dicom_objects(analysis, document, scan, out, settings, options)
+            except OutputError as wrong:  # the measurement stands, and is shown before it is said what lacks
+                stop = wrong
     if not quiet:
         show.result(document)
+    if stop is not None:
+        raise stop

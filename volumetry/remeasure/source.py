@@ -68,7 +68,7 @@ def source_of(automatic: Automatic, given: Path | None, settings: Config) -> Sou
     Parameters
     ----------
     given
-        The scan's folder, or its CT as NIfTI on the mask's own grid.
+        What was measured (folder, ZIP, one file), or its CT as NIfTI on the mask's own grid.
 
     Raises
     ------
@@ -81,10 +81,12 @@ def source_of(automatic: Automatic, given: Path | None, settings: Config) -> Sou
     path = given if given is not None else beside if beside.is_file() else None
     if path is None:
         return _without_ct(automatic, settings)
-    return _from_folder(automatic, path, settings) if path.is_dir() else _from_nifti(automatic, path, settings)
+    if path.is_file() and path.name.endswith((".nii", ".nii.gz")):
+        return _from_nifti(automatic, path, settings)
+    return _from_input(automatic, path, settings)
 
 
-def _from_folder(automatic: Automatic, folder: Path, settings: Config) -> Source:
+def _from_input(automatic: Automatic, folder: Path, settings: Config) -> Source:
     scan = read_scan(folder, settings)
     if scan.input_sha256 != automatic.document["provenance"]["input_sha256"]:
         raise InputError(

@@ -1,7 +1,8 @@
-"""A folder -> one CT series in Hounsfield units on the scanner's own grid, or every reason why not.
+"""An input -> one CT volume in Hounsfield units on the scanner's own grid, or every reason why not.
 
 ::
 
+    inputs        what was given: a folder, an archive, one file, a volume -> the files to look into
     files         regular files, by lstat
     headers       one file -> what its header says, or why it is no slice
     identity      one patient, one study, one file per instance
@@ -10,11 +11,32 @@
     choice        the one stack to measure
     decode        stored numbers, from a child process that may die
     hounsfield    HU, padding masked, and the test whether these are HU
+    volumes       NIfTI, NRRD and MetaImage in HU, through the same gate and the same child
     sources       the headers behind a scan, for objects that refer to it
 """
 
+from volumetry.scan.file_kinds import FileKind
+from volumetry.scan.inputs import (
+    archive_heads,
+    files_of_input,
+    head_of,
+    kind_of_file,
+    remove_private_folders,
+)
 from volumetry.scan.inspection import Inspection, StackReport, inspect_folder
 from volumetry.scan.read import read_scan
 from volumetry.scan.sources import source_headers
 
-__all__ = ["Inspection", "StackReport", "inspect_folder", "read_scan", "source_headers"]
+__all__ = [
+    "FileKind",
+    "Inspection",
+    "StackReport",
+    "archive_heads",
+    "files_of_input",
+    "head_of",
+    "inspect_folder",
+    "kind_of_file",
+    "read_scan",
+    "remove_private_folders",
+    "source_headers",
+]

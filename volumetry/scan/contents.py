@@ -1,21 +1,23 @@
-"""A folder -> every stack in it with its verdict, and what the folder itself has earned. Nothing is decoded."""
+"""An input -> every stack in it with its verdict, and what the input itself has earned. Nothing is decoded."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from volumetry.config import Config
 from volumetry.domain import Finding, most_severe_first
 from volumetry.scan.composition import drop_localizers, drop_pictures, stacks_of
-from volumetry.scan.files import Listing, list_files
+from volumetry.scan.files import FileRef, Listing
 from volumetry.scan.findings import found, plural
 from volumetry.scan.gate import GatedStack, gate
 from volumetry.scan.headers import read_headers
 from volumetry.scan.identity import identity_findings, without_duplicates
+from volumetry.scan.inputs import Given
 from volumetry.scan.manifest import manifest_findings
 from volumetry.scan.slice_header import NotSlice, SliceHeader
 from volumetry.scan.syntaxes import uid_name
+from volumetry.scan.volumes import volume_files, volume_stacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +39,23 @@ class Contents:
     findings: tuple[Finding, ...]
 
 
-def contents_of(folder: Path, config: Config) -> Contents:
-    """Look into every file under `folder` and judge every stack by its headers."""
-    listing = list_files(folder, config.limits)
-    findings = list(listing.findings(config))
+def contents_of(given: Given, config: Config) -> Contents:
+    """Look into every file of an input and judge every stack by its headers."""
+    listing = given.listing
+    findings = [*given.found_before, *listing.findings(config)]
     if listing.too_many or listing.too_deep:
         return Contents(listing, (), most_severe_first(findings))
-    read = [read_headers(file, config.limits) for file in listing.files]
-    headers = [header for frames in read if not isinstance(frames, NotSlice) for header in frames]
-    findings += _passed_over([file for file in read if isinstance(file, NotSlice)], bool(headers), config)
-    findings += manifest_findings(listing, folder, headers, config)
+    frames = (read_headers(file, config.limits) for file in listing.files)
+    read = [*given.unread, *(item for of_file in frames for item in _items(of_file))]
+    if given.only is not None:
+        read, more = _series_of(given.only, read, config)
+        findings += more
+    headers = [header for header in read if isinstance(header, SliceHeader)]
+    others = [file for file in read if isinstance(file, NotSlice)]
+    if not headers and (volumes := _volumes_alone(others)):
+        return _volumes_of(volumes, others, findings, given, config)
+    findings += _passed_over(others, headers, config)
+    findings += manifest_findings(listing, headers, config)
     headers, more = without_duplicates(headers, config)
     findings += more
     kept = headers
@@ -62,10 +71,63 @@ def contents_of(folder: Path, config: Config) -> Contents:
     return Contents(listing, stacks, most_severe_first(findings))
 
 
+def _items(of_file: tuple[SliceHeader, ...] | NotSlice) -> tuple[SliceHeader | NotSlice, ...]:
+    return (of_file,) if isinstance(of_file, NotSlice) else of_file
+
+
 def _of_volumes(stacks: Sequence[GatedStack], headers: Sequence[SliceHeader]) -> list[SliceHeader]:
     """Images of every series that may hold the volume to measure: whose they are is judged on these."""
     series = {header.series_uid for stack in stacks if stack.may_be_volume for header in stack.slices}
     return [header for header in headers if header.series_uid in series] or list(headers)
+
+
+def _series_of(
+    only: FileRef, read: Sequence[SliceHeader | NotSlice], config: Config
+) -> tuple[list[SliceHeader | NotSlice], list[Finding]]:
+    """The series of the one file that was given, among the files beside it; and what may be a part of it."""
+    series = {item.series_uid for item in read if isinstance(item, SliceHeader) and item.file == only}
+    if not series:
+        return [item for item in read if item.file == only], []
+    images = [item for item in read if isinstance(item, SliceHeader)]
+    mine: list[SliceHeader | NotSlice] = [image for image in images if image.series_uid in series]
+    left = len(images) - len(mine)
+    message = f"one file was given: its series was taken from the same folder, {plural(len(mine), 'image')}"
+    message += f"; {plural(left, 'image')} of other series there left aside"
+    mine += [item for item in read if isinstance(item, NotSlice) and _may_belong(item, only)]
+    return mine, [found(config, "SERIES_OF_ONE_FILE", message, len(mine))]
+
+
+def _may_belong(file: NotSlice, only: FileRef) -> bool:
+    """Whether an unread file beside the one that was given may be a slice of its series."""
+    if file.code == "UNREADABLE_FILES":
+        return _ending(file.file) == _ending(only)
+    return file.code not in _NO_SLICE
+
+
+_NO_SLICE = frozenset(
+    {"NON_CT_OBJECT_DROPPED", "JUNK_FILES_SKIPPED", "DICOMDIR_IGNORED", "ZIP_REJECTED", "ENHANCED_MULTIFRAME"}
+)
+
+
+def _volumes_alone(others: Sequence[NotSlice]) -> list[FileRef]:
+    """Volume files of an input in which no DICOM image is, and nothing that may be one."""
+    harmless = (_NO_SLICE | {"UNREADABLE_FILES"}) - {"ENHANCED_MULTIFRAME"}
+    if any(file.code not in harmless for file in others):
+        return []
+    return volume_files([file.file for file in others if file.code == "JUNK_FILES_SKIPPED"])
+
+
+def _volumes_of(
+    volumes: Sequence[FileRef], others: Sequence[NotSlice], findings: list[Finding], given: Given, config: Config
+) -> Contents:
+    """What an input holds whose images are volume files; files beside them are no slices of theirs."""
+    stacks, more = volume_stacks(volumes, given, config)
+    data = {stack.data for stack in stacks}
+    rest = [file for file in others if file.file not in volumes and file.file not in data]
+    if rest:
+        message = f"{plural(len(rest), 'file')} beside the volume"
+        findings.append(found(config, "JUNK_FILES_SKIPPED", message, len(rest)))
+    return Contents(given.listing, tuple(stacks), most_severe_first([*findings, *more]))
 
 
 _SAYS_WHY = frozenset(
@@ -84,11 +146,12 @@ def _nothing(findings: Sequence[Finding], config: Config) -> Finding:
     return found(config, "EMPTY_INPUT", "no CT image was found")
 
 
-def _passed_over(files: Sequence[NotSlice], any_slice: bool, config: Config) -> Iterator[Finding]:
+def _passed_over(files: Sequence[NotSlice], slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
     """One finding per code for the files that are no slices."""
+    dicom = [item.file for item in slices] + [item.file for item in files if item.code not in _NO_DICOM]
     by_code: dict[str, list[NotSlice]] = {}
     for file in files:
-        by_code.setdefault(_code(file, files, any_slice), []).append(file)
+        by_code.setdefault(_code(file, files, dicom, bool(slices)), []).append(file)
     for code, same in by_code.items():
         count = plural(len(same), "file")
         if code == "NON_CT_OBJECT_DROPPED":
@@ -99,14 +162,37 @@ def _passed_over(files: Sequence[NotSlice], any_slice: bool, config: Config) -> 
             yield found(config, code, f"{count}: {same[0].message}", len(same))
 
 
-def _code(file: NotSlice, files: Sequence[NotSlice], any_slice: bool) -> str:
-    """An archive beside a scan is junk, and a multi-frame object without positions beside one is another series.
+_NO_DICOM = frozenset({"JUNK_FILES_SKIPPED", "ZIP_REJECTED", "UNREADABLE_FILES", "DICOMDIR_IGNORED"})
 
-    Alone in the folder each is what the user wanted to give.
+
+def _code(file: NotSlice, files: Sequence[NotSlice], dicom: Sequence[FileRef], any_slice: bool) -> str:
+    """An archive beside a scan is junk, and so is what can be no slice by its place and name.
+
+    A multi-frame object without positions is another series where images are. Alone in the folder each is what the
+    user wanted to give.
     """
     if file.code == "ENHANCED_MULTIFRAME" and any_slice:
         return "OTHER_SERIES_IGNORED"
+    if file.code == "UNREADABLE_FILES" and _no_slice_by_place(file.file, dicom):
+        return "JUNK_FILES_SKIPPED"
     if file.code != "ZIP_REJECTED":
         return file.code
     other_dicom = any(other.code not in ("ZIP_REJECTED", "JUNK_FILES_SKIPPED") for other in files)
-    return "JUNK_FILES_SKIPPED" if any_slice or other_dicom else "ZIP_REJECTED"
+    return "JUNK_FILES_SKIPPED" if dicom or other_dicom else "ZIP_REJECTED"
+
+
+def _no_slice_by_place(file: FileRef, dicom: Sequence[FileRef]) -> bool:
+    """Tell whether a file without a meaning lies in a folder without any DICOM, and is named like none.
+
+    A lost slice lies among its like: emptied or overwritten it keeps its folder, or at least the way in which its
+    name ends. A viewer's data on a CD has neither.
+    """
+    folders = {PurePosixPath(other.name).parent for other in dicom}
+    endings = {_ending(other) for other in dicom}
+    return bool(dicom) and PurePosixPath(file.name).parent not in folders and _ending(file) not in endings
+
+
+def _ending(file: FileRef) -> str:
+    """The name's suffix in lower case; a number behind the last dot belongs to a UID or a count."""
+    suffix = PurePosixPath(file.name).suffix.casefold()
+    return "" if suffix[1:].isdecimal() else suffix

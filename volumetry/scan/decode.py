@@ -27,7 +27,7 @@ from volumetry.memory import note_child
 from volumetry.scan.slice_header import SliceHeader
 from volumetry.scan.syntaxes import BIG_ENDIAN, DECODERS
 
-Stored = NDArray[np.int16] | NDArray[np.uint16] | NDArray[np.int32]
+Stored = NDArray[np.int16] | NDArray[np.uint16] | NDArray[np.int32] | NDArray[np.float32]
 
 _CHILD = Path(__file__).with_name("decode_child.py")
 _TRIES = 2
@@ -81,16 +81,29 @@ def decode(slices: Sequence[SliceHeader], limits: Limits) -> tuple[Stored, tuple
     ScanFailedError
         TIMEOUT, MEMORY_LIMIT or INTERNAL_ERROR: failures of ours.
     """
-    dtype = stored_dtype(slices)
+    requests = [_slice_request(index, header) for index, header in enumerate(slices)]
     shape = (len(slices), slices[0].rows, slices[0].columns)
+    compressed = any(h.pixels.encapsulated for h in slices)
+    return decode_requests(requests, shape, stored_dtype(slices), limits, compressed=compressed)
+
+
+def decode_requests(
+    requests: Sequence[dict[str, Any]],
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    limits: Limits,
+    *,
+    compressed: bool,
+) -> tuple[Stored, tuple[SliceFault, ...]]:
+    """Decode what the requests to the child name, one for each slice; see `decode`."""
     size = int(np.prod(shape)) * dtype.itemsize
     try:
         memory = _shared_memory(size)
     except OSError as wrong:
         raise _failed("MEMORY_LIMIT", f"{size // 2**20 + 1} MB of shared memory cannot be had") from wrong
     try:
-        request = _request(slices, dtype, shape, memory, limits)
-        faults = _answers(_run(request, memory, limits), len(slices))
+        request = _request(requests, dtype, shape, memory, limits, compressed)
+        faults = _answers(_run(request, memory, limits), len(requests))
         block = mmap.mmap(memory, size)
     finally:
         os.close(memory)
@@ -114,11 +127,15 @@ def _shared_memory(size: int) -> int:
 
 
 def _request(
-    slices: Sequence[SliceHeader], dtype: np.dtype[Any], shape: tuple[int, ...], memory: int, limits: Limits
+    requests: Sequence[dict[str, Any]],
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    memory: int,
+    limits: Limits,
+    compressed: bool,
 ) -> bytes:
     file_bytes = int(limits.max_file_mb * 2**20)
     cpu_s = int(limits.decode_timeout_s) + 1
-    compressed = any(h.pixels.encapsulated for h in slices)
     request = {
         "limits": {
             "RLIMIT_CORE": 0,
@@ -132,7 +149,7 @@ def _request(
         "dtype": dtype.str,
         "shape": shape,
         "max_bytes": file_bytes,
-        "slices": [_slice_request(index, header) for index, header in enumerate(slices)],
+        "slices": list(requests),
     }
     return json.dumps(request).encode("ascii")
 

@@ -1,28 +1,19 @@
 """What a file is, told from its first bytes and never from its name."""
 
+import re
 import struct
 from enum import Enum, auto
 
+import puremagic
+
 from volumetry.scan.syntaxes import BIG_ENDIAN, EXPLICIT, IMPLICIT
 
-_JUNK_STARTS = (
-    b"\xff\xd8\xff",  # JPEG picture
-    b"\x89PNG",
-    b"GIF8",
-    b"BM",
-    b"%PDF",
-    b"\x1f\x8b",  # gzip
-    b"\x00\x00\x00\x01Bud1",  # .DS_Store
-    b"\x00\x05\x16\x07",  # AppleDouble
-    b"\xd0\xcf\x11\xe0",  # Thumbs.db
-    b"SQLite format 3",
-    b"Rar!",
-    b"7z\xbc\xaf",
-    b"MZ",
-    b"\x7fELF",
-    b"\xff\xfe",  # UTF-16 text
-    b"\xfe\xff",
-)
+_SHORT_STARTS = (b"\xff\xd8\xff", b"BM", b"MZ", b"\x1f\x8b", b"\x00\x05\x16\x07", b"\x00\x00\x00\x01Bud1")
+"""JPEG, bitmap, program, gzip, AppleDouble, .DS_Store: too short for the rule below, or not in the public list."""
+_LEAST_SIGNATURE = 4
+"""Bytes; shorter ones fit many a damaged slice."""
+_VOLUME = re.compile(rb"NRRD000\d|\s*(ObjectType|NDims)\s*=|\x5c\x01\0\0|\0\0\x01\x5c|\x1c\x02\0\0|\0\0\x02\x1c")
+"""NRRD; MetaImage; NIfTI 1 and 2 by the size of their header, in either byte order."""
 
 
 class FileKind(Enum):
@@ -35,6 +26,8 @@ class FileKind(Enum):
     ZIP = auto()
     JUNK = auto()
     """Clearly something else."""
+    VOLUME = auto()
+    """NIfTI, NRRD or MetaImage."""
     UNKNOWN = auto()
     """Empty, or bytes without a meaning: it may have been a slice."""
 
@@ -51,7 +44,9 @@ def kind_of(start: bytes) -> FileKind:
         return FileKind.ZIP
     if _is_meta_group(start) or provable_syntax(start):
         return FileKind.BARE
-    if start.startswith(_JUNK_STARTS) or _is_text(start):
+    if _VOLUME.match(start):
+        return FileKind.VOLUME
+    if start.startswith(_SHORT_STARTS) or _is_text(start) or _has_signature(start):
         return FileKind.JUNK
     return FileKind.UNKNOWN
 
@@ -82,7 +77,22 @@ def provable_syntax(start: bytes) -> str | None:
     return None
 
 
+def _has_signature(start: bytes) -> bool:
+    """Whether a public list of signatures knows what this is; zeros alone are what a lost file is filled with."""
+    try:
+        matches = puremagic.magic_string(start)
+    except (puremagic.PureError, ValueError):
+        return False
+    return any(len(match.byte_match) >= _LEAST_SIGNATURE and any(match.byte_match) for match in matches)
+
+
 def _is_text(start: bytes) -> bool:
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        try:
+            text = start[: len(start) // 2 * 2].decode("utf-16")
+            return all(letter.isprintable() or letter.isspace() for letter in text)
+        except UnicodeDecodeError:
+            return False
     if not start or any(byte < 32 and byte not in b"\t\n\r\x0c\x1b" for byte in start):
         return False
     try:

@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,12 +18,16 @@ class ReplacedError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A regular file as it was when it was listed."""
+    """A regular file as it was when it was listed.
+
+    `name` is what it is called where it was given, relative to that place; a private copy lies elsewhere.
+    """
 
     path: Path
     size: int
     mtime_ns: int
     inode: int
+    name: str = ""
 
     def open(self) -> BinaryIO:
         """Open for reading; never follows a link and never waits for a FIFO.
@@ -97,18 +101,27 @@ def list_files(folder: Path, limits: Limits) -> Listing:
     except (OSError, RuntimeError):
         return Listing(())
     if stat.S_ISREG(status.st_mode):
-        return Listing((_as_listed(root, status),))
+        return Listing((as_listed(root, status, root.name),))
     if not stat.S_ISDIR(status.st_mode):
         return Listing((), special=1)
-    return _walk(root, limits)
+    return _walk(root, limits, limits.max_depth)
 
 
-def changed_since(listing: Listing, folder: Path, limits: Limits) -> int:
-    """How many files appeared, vanished or changed since `listing` was made."""
-    return len(set(listing.files) ^ set(list_files(folder, limits).files))
+def list_beside(file: Path, limits: Limits) -> Listing:
+    """Every regular file of the folder that a file lies in, without those below it."""
+    return replace(_walk(file.resolve().parent, limits, max_depth=0), too_deep=False)
 
 
-def _walk(root: Path, limits: Limits) -> Listing:
+def file_ref(path: Path) -> FileRef | None:
+    """A file as it is now; None if it is a link, no regular file, or not there."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return as_listed(path, status, path.name) if stat.S_ISREG(status.st_mode) else None
+
+
+def _walk(root: Path, limits: Limits, max_depth: int) -> Listing:
     files: list[FileRef] = []
     links = special = denied = 0
     too_deep = False
@@ -122,12 +135,12 @@ def _walk(root: Path, limits: Limits) -> Listing:
                     if stat.S_ISLNK(status.st_mode):
                         links += 1
                     elif stat.S_ISDIR(status.st_mode):
-                        if depth < limits.max_depth:
+                        if depth < max_depth:
                             waiting.append((Path(entry.path), depth + 1))
                         else:
                             too_deep = True
                     elif stat.S_ISREG(status.st_mode):
-                        files.append(_as_listed(Path(entry.path), status))
+                        files.append(as_listed(Path(entry.path), status, os.path.relpath(entry.path, root)))
                     else:
                         special += 1
                     if len(files) > limits.max_files:
@@ -139,8 +152,9 @@ def _walk(root: Path, limits: Limits) -> Listing:
     return Listing(_ordered(files), links, special, denied, too_deep=too_deep)
 
 
-def _as_listed(path: Path, status: os.stat_result) -> FileRef:
-    return FileRef(path, status.st_size, status.st_mtime_ns, status.st_ino)
+def as_listed(path: Path, status: os.stat_result, name: str) -> FileRef:
+    """A file with the facts that `lstat` gave of it."""
+    return FileRef(path, status.st_size, status.st_mtime_ns, status.st_ino, name)
 
 
 def _ordered(files: list[FileRef]) -> tuple[FileRef, ...]:

@@ -91,7 +91,7 @@ def read_headers(file: FileRef, limits: Limits) -> tuple[SliceHeader, ...] | Not
 def _parsed(file: FileRef, stream: BinaryIO, limits: Limits) -> tuple[SliceHeader, ...] | NotSlice:
     start = stream.read(4096)
     kind = kind_of(start)
-    if kind is FileKind.JUNK:
+    if kind in (FileKind.JUNK, FileKind.VOLUME):
         return NotSlice(file, "JUNK_FILES_SKIPPED", "clearly no DICOM")
     if kind is FileKind.ZIP:
         return NotSlice(file, "ZIP_REJECTED", "a ZIP archive")
@@ -259,6 +259,7 @@ class _StopAtPixels:
         self._end = stream.tell()
         self.largest_private = (0, 0)
         """Group and length of the largest private element."""
+        """Whether the reading stopped at more header than any CT has: other objects may well have it."""
 
     @property
     def cut_off(self) -> bool:

@@ -9,6 +9,7 @@ from volumetry.scan.choice import choose
 from volumetry.scan.contents import contents_of
 from volumetry.scan.findings import refuses
 from volumetry.scan.gate import GatedStack
+from volumetry.scan.inputs import Given, opened
 from volumetry.scan.read import decoded, hu_of
 
 MEASURABLE = "measurable"
@@ -64,10 +65,12 @@ class Inspection:
 
 
 def inspect_folder(folder: Path, config: Config, *, pixels: bool = False) -> Inspection:
-    """Look at every stack in `folder`; needs no model and gives no number.
+    """Look at every stack in an input; needs no model and gives no number.
 
     Parameters
     ----------
+    folder
+        As for `volumetry.scan.read_scan`.
     pixels
         Also decode each measurable stack and test its HU.
 
@@ -76,7 +79,12 @@ def inspect_folder(folder: Path, config: Config, *, pixels: bool = False) -> Ins
     ScanFailedError
         Only with `pixels`: the decoding ran out of time or memory, or failed by a fault of ours.
     """
-    contents = contents_of(folder, config)
+    with opened(folder, config) as given:
+        return _inspected(given, config, pixels)
+
+
+def _inspected(given: Given, config: Config, pixels: bool) -> Inspection:
+    contents = contents_of(given, config)
     chosen: GatedStack | None = None
     try:
         chosen, findings = choose(contents, config)
@@ -86,16 +94,18 @@ def inspect_folder(folder: Path, config: Config, *, pixels: bool = False) -> Ins
         verdict = stop.code
         of_stacks = {f for stack in contents.stacks for f in stack.findings}
         of_folder = tuple(f for f in stop.findings if f in contents.findings or f not in of_stacks)
-    reports = tuple(_report(stack, stack is chosen, pixels, config) for stack in contents.stacks)
+    reports = tuple(
+        _report(stack, stack is chosen, given if pixels else None, config) for stack in contents.stacks
+    )
     if verdict == MEASURABLE:
         verdict = next(report.verdict for report in reports if report.chosen)
     return Inspection(reports, of_folder, verdict)
 
 
-def _report(stack: GatedStack, chosen: bool, pixels: bool, config: Config) -> StackReport:
+def _report(stack: GatedStack, chosen: bool, given: Given | None, config: Config) -> StackReport:
     findings = stack.findings
-    if pixels and stack.measurable:
-        findings = most_severe_first([*findings, *_pixel_findings(stack, config)])
+    if given is not None and stack.measurable:
+        findings = most_severe_first([*findings, *_pixel_findings(stack, given, config)])
     return StackReport(
         series_uid=stack.slices[0].series_uid or "",
         slice_count=len(stack.slices),
@@ -108,8 +118,8 @@ def _report(stack: GatedStack, chosen: bool, pixels: bool, config: Config) -> St
     )
 
 
-def _pixel_findings(stack: GatedStack, config: Config) -> tuple[Finding, ...]:
+def _pixel_findings(stack: GatedStack, given: Given, config: Config) -> tuple[Finding, ...]:
     try:
-        return hu_of(stack, decoded(stack, (), config), config).findings
+        return hu_of(stack, decoded(stack, (), given, config), config).findings
     except ScanRefusedError as stop:
-        return stop.findings
+        return tuple(finding for finding in stop.findings if finding not in stack.findings)

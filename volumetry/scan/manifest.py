@@ -9,7 +9,6 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from volumetry.config import Config
 from volumetry.domain import Finding
@@ -22,9 +21,7 @@ _INSTANCE, _SERIES, _COUNT = "SOPInstanceUID", "SeriesInstanceUID", "NumberOfSer
 _LARGEST_BYTES = 16_000_000
 
 
-def manifest_findings(
-    listing: Listing, folder: Path, headers: Sequence[SliceHeader], config: Config
-) -> Iterator[Finding]:
+def manifest_findings(listing: Listing, headers: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
     """Refuse what a delivered manifest knows to be incomplete, or not of this delivery.
 
     Parameters
@@ -32,9 +29,8 @@ def manifest_findings(
     headers
         Every CT image of the folder, duplicates and scouts included.
     """
-    root = folder.resolve()
     for file in listing.files:
-        if file.path.parent == root and file.path.name.casefold() == _NAME:
+        if file.name.casefold() == _NAME:  # at the top: below it, the name holds a folder
             rows = _rows(file)
             if rows and _INSTANCE in rows[0]:
                 yield from _by_instance(rows, headers, config)

@@ -78,6 +78,6 @@ def _order(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
 
 
 def _ranks(slices: tuple[SliceHeader, ...]) -> list[int]:
-    names = sorted(os.fsencode(h.file.path) for h in slices)
-    rank = {name: n for n, name in enumerate(names)}
-    return [rank[os.fsencode(h.file.path)] for h in slices]
+    names = [os.fsencode(h.file.name or h.file.path) for h in slices]
+    rank = {name: n for n, name in enumerate(sorted(names))}
+    return [rank[name] for name in names]

@@ -9,19 +9,21 @@ from volumetry.scan.choice import choose
 from volumetry.scan.contents import contents_of
 from volumetry.scan.decode import DecoderDiedError, SliceFault, Stored, decode
 from volumetry.scan.digests import input_digests
-from volumetry.scan.files import Listing, changed_since
 from volumetry.scan.findings import found, plural, refuses
 from volumetry.scan.gate import GatedStack
 from volumetry.scan.hounsfield import HuVolume, hounsfield
+from volumetry.scan.inputs import Given, opened
+from volumetry.scan.volumes import VolumeStack, decode_volume
 
 
 def read_scan(folder: Path, config: Config) -> CtScan:
-    """Read the one CT volume in `folder`.
+    """Read the one CT volume in an input.
 
     Parameters
     ----------
     folder
-        Searched to any depth the limits allow; files are told by their content. Links are not followed.
+        Searched to any depth the limits allow; files are told by their content. Links are not followed. Or a ZIP
+        archive, one file of a series, or a NIfTI, NRRD or MetaImage volume in HU: see `volumetry.scan.inputs`.
     config
         Tolerances, limits, the selection rule, and what follows from each code.
 
@@ -32,34 +34,46 @@ def read_scan(folder: Path, config: Config) -> CtScan:
     ScanFailedError
         If the decoding ran out of time or memory, or failed by a fault of ours.
     """
-    contents = contents_of(folder, config)
+    with opened(folder, config) as given:
+        return _read(given, config)
+
+
+def _read(given: Given, config: Config) -> CtScan:
+    contents = contents_of(given, config)
     stack, findings = choose(contents, config)
     if stack.geometry is None or stack.series is None:
         raise AssertionError("the gate lets no stack pass without a grid")
-    stored = decoded(stack, findings, config)
+    stored = decoded(stack, findings, given, config)
     with ThreadPoolExecutor(1) as beside:
         digests = beside.submit(input_digests, stored, stack.slices, stack.geometry.grid)
         volume = hu_of(stack, stored, config)
-    findings = (*findings, *volume.findings, *_changes(contents.listing, folder, config))
+    findings = (*findings, *volume.findings, *_changes(given, config))
     if refuses(findings):
         raise ScanRefusedError(findings, stack.series)
     input_sha256, pixels_sha256 = digests.result()
+    hu_kji, no_data_kji, grid = volume.hu_kji, volume.no_data_kji, stack.geometry.grid
+    if isinstance(stack, VolumeStack):
+        hu_kji, grid = stack.filed(hu_kji), stack.grid
+        no_data_kji = None if no_data_kji is None else stack.filed(no_data_kji)
     return CtScan(
-        hu_kji=volume.hu_kji,
-        grid=stack.geometry.grid,
+        hu_kji=hu_kji,
+        grid=grid,
         series=stack.series,
         findings=most_severe_first(findings),
-        no_data_kji=volume.no_data_kji,
+        no_data_kji=no_data_kji,
         input_sha256=input_sha256,
         pixels_sha256=pixels_sha256,
         air_hu=volume.air_hu,
     )
 
 
-def decoded(stack: GatedStack, findings: tuple[Finding, ...], config: Config) -> Stored:
+def decoded(stack: GatedStack, findings: tuple[Finding, ...], given: Given, config: Config) -> Stored:
     """Stored numbers of a stack in its order; raises with `findings` and the decoder's own if it fails."""
     try:
-        stored, faults = decode(stack.slices, config.limits)
+        if isinstance(stack, VolumeStack):
+            stored, faults = decode_volume(stack, given, config)
+        else:
+            stored, faults = decode(stack.slices, config.limits)
     except DecoderDiedError as died:
         message = f"the decoder died of signal {died.signal_number}, twice"
         more = [found(config, "DECODER_DIED", message, died.signal_number)]
@@ -87,8 +101,8 @@ def _fault_findings(faults: tuple[SliceFault, ...], stack: GatedStack, config: C
     return findings
 
 
-def _changes(listing: Listing, folder: Path, config: Config) -> list[Finding]:
-    changed = changed_since(listing, folder, config.limits)
+def _changes(given: Given, config: Config) -> list[Finding]:
+    changed = given.changed()
     if not changed:
         return []
     message = (

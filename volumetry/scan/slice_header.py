@@ -82,6 +82,11 @@ class SliceHeader:
         return self.file.path, self.frame
 
     @property
+    def has_header(self) -> bool:
+        """False for a slice of a volume file, which names nobody and nothing."""
+        return bool(self.identity)
+
+    @property
     def is_localizer(self) -> bool:
         """Whether ImageType calls this a scout."""
         return "LOCALIZER" in self.image_type

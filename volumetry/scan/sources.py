@@ -6,11 +6,16 @@ from pathlib import Path
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
+from volumetry.codes import Outcome
 from volumetry.config import Config
-from volumetry.domain import Grid, ScanRefusedError
+from volumetry.domain import Finding, Grid, ScanRefusedError
+from volumetry.errors import OutputError
 from volumetry.scan.choice import choose
 from volumetry.scan.contents import contents_of
-from volumetry.scan.findings import found
+from volumetry.scan.gate import GatedStack
+from volumetry.scan.inputs import opened
+from volumetry.scan.slice_header import SliceHeader
+from volumetry.scan.volumes import VolumeStack
 
 _LEFT_BEHIND = (
     "PatientComments",
@@ -45,21 +50,29 @@ def source_headers(folder: Path, config: Config) -> tuple[tuple[Dataset, ...], G
     ------
     ScanRefusedError
         If the folder no longer holds one measurable stack, or a file can no longer be read.
+    OutputError
+        If what was measured is a volume file, which has no such headers.
     """
-    stack, _ = choose(contents_of(folder, config), config)
-    if stack.geometry is None:
-        raise AssertionError("the gate lets no stack pass without a grid")
-    headers = []
-    for header in stack.slices:
-        try:
-            # Odd values in tags that nobody here reads are no news: the gate has judged this file already.
-            with header.file.open() as stream, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                headers.append(_without_words(dcmread(stream, stop_before_pixels=True, force=True)))
-        except (OSError, InvalidDicomError, EOFError, ValueError) as wrong:
-            message = "a file of the series changed or vanished after it was measured"
-            raise ScanRefusedError([found(config, "INPUT_CHANGED", message)], stack.series) from wrong
-    return tuple(headers), stack.geometry.grid
+    with opened(folder, config) as given:
+        stack, _ = choose(contents_of(given, config), config)
+        if stack.geometry is None:
+            raise AssertionError("the gate lets no stack pass without a grid")
+        if isinstance(stack, VolumeStack):
+            message = "no SEG or SR can be made of a volume file: there is no DICOM header to refer to"
+            raise OutputError(message, "NO_HEADER", "Use mask.nii.gz, or measure the DICOM series it came from.")
+        return tuple(_header_of(header, stack) for header in stack.slices), stack.geometry.grid
+
+
+def _header_of(header: SliceHeader, stack: GatedStack) -> Dataset:
+    try:
+        # Odd values in tags that nobody here reads are no news: the gate has judged this file already.
+        with header.file.open() as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _without_words(dcmread(stream, stop_before_pixels=True, force=True))
+    except (OSError, InvalidDicomError, EOFError, ValueError) as wrong:
+        message = "a file of the series changed or vanished after it was measured"
+        finding = Finding("INPUT_CHANGED", Outcome.REFUSE, message)
+        raise ScanRefusedError([finding], stack.series) from wrong
 
 
 def _without_words(header: Dataset) -> Dataset:

@@ -14,6 +14,8 @@ from volumetry.scan.slice_header import SliceHeader
 
 def uid_findings(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
     """Note which UIDs of a stack are empty, no legal UIDs, shared by several slices, or new with every slice."""
+    if not any(h.has_header for h in slices):
+        return
     by_keyword: dict[str, list[str | None]] = {
         "SOPInstanceUID": [h.sop_uid or None for h in slices],
         "SeriesInstanceUID": [h.series_uid for h in slices],

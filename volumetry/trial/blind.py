@@ -214,6 +214,10 @@ def _copied(
 
 def _slices(folder: Path, config: Config) -> list[SliceHeader]:
     """Every CT image of a scan, if nothing stands against giving it to a reader."""
+    if folder.is_file():
+        raise _NotBlindedError(
+            "EMPTY_INPUT", "only folders of DICOM are blinded: unpack the archive, or give the folder"
+        )
     listing = list_files(folder, config.limits)
     _stop_at(listing.findings(config))
     read = [read_header(file, config.limits) for file in listing.files]

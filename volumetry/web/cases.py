@@ -116,7 +116,7 @@ def load_case(result: Path, config: Config, scan: Path | None = None) -> ViewCas
     config
         For reading the scan's folder.
     scan
-        Its folder of DICOM files, or the CT as NIfTI on the mask's grid; without it only the mask is shown.
+        What was measured, or the CT as NIfTI on the mask's grid; without it only the mask is shown.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def load_case(result: Path, config: Config, scan: Path | None = None) -> ViewCas
     labels = labels_kji.astype(np.uint8)
     hu = None
     if scan is not None:
-        hu = _ct_of_folder(scan, config, document) if scan.is_dir() else _ct_of_nifti(scan, affine)
+        hu = _ct_of_nifti(scan, affine) if _is_nifti(scan) else _ct_of_input(scan, config, document)
         if hu.shape != labels.shape:
             raise InputError(f"the CT has {hu.shape} voxels and the mask {labels.shape}: not the same scan")
     report = result / "report.html"
@@ -206,6 +206,10 @@ def _volume(path: Path) -> tuple[NDArray[Any], Affine]:
     return volume.T, np.asarray(image.affine, float)
 
 
+def _is_nifti(path: Path) -> bool:
+    return path.is_file() and path.name.endswith((".nii", ".nii.gz"))
+
+
 def _ct_of_nifti(path: Path, affine: Affine) -> NDArray[np.int16]:
     volume, ct_affine = _volume(path)
     if not np.allclose(ct_affine, affine, atol=_AFFINE_TOLERANCE_MM):
@@ -213,7 +217,7 @@ def _ct_of_nifti(path: Path, affine: Affine) -> NDArray[np.int16]:
     return _whole_hu(volume)
 
 
-def _ct_of_folder(folder: Path, config: Config, document: Mapping[str, Any]) -> NDArray[np.int16]:
+def _ct_of_input(folder: Path, config: Config, document: Mapping[str, Any]) -> NDArray[np.int16]:
     scan = read_scan(folder, config)
     if scan.pixels_sha256 != document["provenance"]["pixels_sha256"]:
         raise InputError(

@@ -3,11 +3,11 @@
 import secrets
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from volumetry.errors import InputError
-from volumetry.web.unpack import ZipLimits, append_private, unpack_safely
+from volumetry.scan.unpack import append_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +17,12 @@ class UploadLimits:
     Parameters
     ----------
     max_files, max_file_bytes, max_total_bytes
-        Of the request bodies, as they come.
-    zip
-        What an archive among them may hold.
+        Of the request bodies, as they come; what an archive may hold, the settings say.
     """
 
     max_files: int = 50_000
     max_file_bytes: int = 4 * 2**30
     max_total_bytes: int = 8 * 2**30
-    zip: ZipLimits = field(default_factory=ZipLimits)
 
 
 class Upload:
@@ -55,12 +52,8 @@ class Upload:
         await self._receive(self._zip, body)
 
     def ready(self) -> Path:
-        """Folder of the scan, its archive unpacked; raises InputError if the archive is refused."""
-        if self._zip.exists():
-            unpack_safely(self._zip, self._folder / "unpacked", self._limits.zip)
-            self._zip.unlink()
-            return self._folder / "unpacked"
-        return self._scan()
+        """The scan: its archive, which the reading unpacks, or the folder of its files."""
+        return self._zip if self._zip.exists() else self._scan()
 
     def remove(self) -> None:
         """Take everything from the disk."""
@@ -68,7 +61,7 @@ class Upload:
 
     @property
     def _zip(self) -> Path:
-        return self._folder / "archive"
+        return self._folder / "archive.zip"
 
     def _scan(self) -> Path:
         folder = self._folder / "scan"

@@ -1,4 +1,4 @@
-"""A ZIP from a stranger: unpacked whole to random names, or refused and nothing left."""
+"""A ZIP from a stranger: unpacked whole to names of our own, or refused and nothing left."""
 
 import io
 import stat
@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from volumetry.errors import InputError
-from volumetry.web.unpack import ZipLimits, unpack_safely
+from volumetry.scan.unpack import ZipLimits, unpack_safely
 
 SMALL = ZipLimits(max_members=20, max_member_bytes=100_000, max_total_bytes=300_000, max_depth=4)
 
@@ -33,7 +33,10 @@ def test_a_good_archive_is_unpacked_whole_to_names_of_our_own(tmp_path):
     contents = [bytes([n]) * 1000 for n in range(5)]
     names = ["scan/", "scan/a.dcm", "scan/b.dcm", "scan/deep/a.dcm", "Müller.dcm", "IM 1"]
     archive = zip_of(tmp_path / "a.zip", (names[0], b""), *zip(names[1:], contents, strict=True))
-    assert unpack_safely(archive, tmp_path / "out", SMALL) == 5
+    where = unpack_safely(archive, tmp_path / "out", SMALL)
+    assert {str(name): path.read_bytes() for name, path in where.items()} == dict(
+        zip(names[1:], contents, strict=True)
+    )
     files = list((tmp_path / "out").iterdir())
     assert sorted(path.read_bytes() for path in files) == contents
     assert all(set(path.name) <= set("0123456789abcdef") for path in files)
@@ -146,13 +149,16 @@ def test_a_directory_of_a_million_entries_is_not_read(tmp_path):
     assert "50000 entries" in refused(tmp_path / "a.zip", tmp_path / "out", ZipLimits())
 
 
-def test_an_archive_inside_is_refused(tmp_path):
+def test_an_archive_inside_stays_packed(tmp_path):
+    """A CD's viewer brings its own (.jar, .cab); unpacking never goes a second level down."""
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as zipped:
         zipped.writestr("a", b"x")
     for n, content in enumerate((inner.getvalue(), b"\x1f\x8b" + bytes(50), b"Rar!" + bytes(50))):
         archive = zip_of(tmp_path / f"{n}.zip", ("good", b"x"), ("image.dcm", content))
-        assert "inside it" in refused(archive, tmp_path / "out")
+        where = unpack_safely(archive, tmp_path / f"out{n}", SMALL)
+        assert sorted(path.read_bytes() for path in where.values()) == sorted([b"x", content])
+        assert len(list((tmp_path / f"out{n}").iterdir())) == 2
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFBLK])

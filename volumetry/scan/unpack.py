@@ -1,19 +1,20 @@
 """A ZIP from a stranger to a folder, or not at all.
 
-Nothing of the archive decides where a byte is written: members go to random names in one folder, as a scan is told
-by its content. What is declared is checked before anything is unpacked, and counted again while it is.
+Nothing of the archive decides where a byte is written: members go to numbered names in one folder, as a scan is
+told by its content. What they were called is handed back in memory and reaches no disk. What is declared is
+checked before anything is unpacked, and counted again while it is. An archive inside the archive stays as it is:
+nothing here unpacks twice.
 """
 
-import secrets
 import shutil
 import stat
 import unicodedata
 import zipfile
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from volumetry.codes import CATALOGUE
 from volumetry.errors import InputError, OutputError
 
 _CHUNK = 1 << 20
@@ -22,7 +23,6 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _RATIO_FROM_BYTES = 16 * 2**20
 _DIRECTORY_BYTES_EACH = 1024
 """A member's entry in the archive's directory, name and all, is no longer than this on average."""
-_ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"\xfd7zX", b"BZh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class _RejectedError(Exception):
     """Why an archive is not unpacked; never holds a name from it."""
 
 
-def unpack_safely(archive: Path, folder: Path, limits: ZipLimits) -> int:
-    """Unpack a ZIP's files to random names in a folder.
+def unpack_safely(archive: Path, folder: Path, limits: ZipLimits) -> dict[PurePosixPath, Path]:
+    """Unpack a ZIP's files to numbered names in a folder.
 
     Parameters
     ----------
@@ -67,14 +67,14 @@ def unpack_safely(archive: Path, folder: Path, limits: ZipLimits) -> int:
 
     Returns
     -------
-    int
-        How many files were written.
+    dict
+        Where each file was written, by its path in the archive.
 
     Raises
     ------
     InputError
-        ``ZIP_REJECTED``, with the reason: encrypted, nested, links, paths that lead out, duplicates, names that
-        differ in case or Unicode form alone, too many, too large, packed too well, or damaged.
+        ``ZIP_REJECTED``, with the reason: encrypted, links, paths that lead out, duplicates, names that differ in
+        case or Unicode form alone, too many, too large, packed too well, or damaged.
     OutputError
         If the files cannot be written.
     """
@@ -91,12 +91,27 @@ def unpack_safely(archive: Path, folder: Path, limits: ZipLimits) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         # A foreign exception's text may hold a member's name.
         reason = str(wrong) if isinstance(wrong, _RejectedError) else f"it is damaged ({type(wrong).__name__})"
-        raise InputError(
-            f"the ZIP archive is refused: {reason}", "ZIP_REJECTED", CATALOGUE["ZIP_REJECTED"].hint
-        ) from None
+        raise InputError(f"the ZIP archive is refused: {reason}", "ZIP_REJECTED", _HINT) from None
 
 
-def _unpack(archive: Path, folder: Path, limits: ZipLimits) -> int:
+_HINT = "Unpack the archive and give the folder, or have it packed again."
+
+
+def first_bytes(archive: Path, size: int, limits: ZipLimits) -> Iterator[bytes]:
+    """The beginning of each file in a ZIP, by name, as far as it can be read; nothing is written."""
+    try:
+        _require_small_directory(archive, limits)
+        with zipfile.ZipFile(archive) as zipped:
+            for member in sorted(zipped.infolist(), key=lambda one: one.orig_filename.encode()):
+                with zipped.open(member) as stream:
+                    yield stream.read(size)
+    except GeneratorExit:
+        raise
+    except Exception:  # noqa: BLE001  zipfile raises anything on a hostile archive
+        return
+
+
+def _unpack(archive: Path, folder: Path, limits: ZipLimits) -> dict[PurePosixPath, Path]:
     _require_small_directory(archive, limits)
     with zipfile.ZipFile(archive) as zipped:
         members = zipped.infolist()
@@ -109,10 +124,12 @@ def _unpack(archive: Path, folder: Path, limits: ZipLimits) -> int:
         for member in files:
             _check_member(member, limits)
         _check_whole(files, archive.stat().st_size, limits)
-        written = 0
-        for member in files:
-            written += _write_member(zipped, member, folder, limits, written)
-    return len(files)
+        written, where = 0, {}
+        for n, member in enumerate(sorted(files, key=lambda one: one.orig_filename.encode())):
+            path = folder / f"{n:06d}"
+            written += _write_member(zipped, member, path, limits, written)
+            where[PurePosixPath(member.orig_filename)] = path
+    return where
 
 
 def _require_small_directory(archive: Path, limits: ZipLimits) -> None:
@@ -184,14 +201,12 @@ def _check_whole(files: list[zipfile.ZipInfo], archive_bytes: int, limits: ZipLi
 
 
 def _write_member(
-    zipped: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, limits: ZipLimits, before: int
+    zipped: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, limits: ZipLimits, before: int
 ) -> int:
     """Bytes written; declared sizes are not believed."""
-    path, size = folder / secrets.token_hex(12), 0
+    size = 0
     with zipped.open(member) as packed:
         while chunk := packed.read(_CHUNK):
-            if size == 0 and chunk.startswith(_ARCHIVE_STARTS):
-                raise _RejectedError("there is another archive inside it")
             size += len(chunk)
             if size > limits.max_member_bytes or before + size > limits.max_total_bytes:
                 raise _RejectedError("it unpacks to more than it declares")
