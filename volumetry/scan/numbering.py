@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from volumetry.codes import Outcome
 from volumetry.config import Config
 from volumetry.domain import Finding
 from volumetry.scan.composition import Stack
@@ -25,10 +26,26 @@ def numbering_findings(stack: Stack, geometry: StackGeometry | None, config: Con
     else:
         doubts = [*_doubts(stack, numbers), *_announced(stack)]
         if doubts:
-            message = f"{'; '.join(doubts)}: slices may be lost, without a trace in the spacing"
-            yield found(config, "INCOMPLETE_INSTANCE_NUMBERS", message)
+            yield _incomplete("; ".join(doubts), _every_nth(stack), config)
     if geometry is not None:
         yield from _order(geometry, config)
+
+
+def _incomplete(doubts: str, every: int | None, config: Config) -> Finding:
+    """In a stack of even spacing slices are lost at an end, where the lung is judged, or every other one."""
+    if every is None:
+        message = f"{doubts}: slices may be lost at an end of the stack, where the lung tells whether it was cut"
+        return found(config, "INCOMPLETE_INSTANCE_NUMBERS", message)
+    message = f"{doubts}: only every {every}. image may be here, and the lung between them is not measured"
+    outcome = min(Outcome.FLAG, config.outcome_of("INCOMPLETE_INSTANCE_NUMBERS"), key=list(Outcome).index)
+    return Finding("INCOMPLETE_INSTANCE_NUMBERS", outcome, message, every)
+
+
+def _every_nth(stack: Stack) -> int | None:
+    """Step of the numbering of the whole series, if it is one step throughout and larger than 1."""
+    known = np.unique([h.instance_number for h in stack.series if h.instance_number is not None])
+    steps = np.diff(known)
+    return int(steps[0]) if steps.size and steps[0] > 1 and np.all(steps == steps[0]) else None
 
 
 def _doubts(stack: Stack, numbers: list[int]) -> Iterator[str]:
@@ -40,8 +57,9 @@ def _doubts(stack: Stack, numbers: list[int]) -> Iterator[str]:
         yield f"{tag} repeats {plural(repeats, 'time')}"
     known = np.unique([h.instance_number for h in stack.series if h.instance_number is not None])
     steps = np.diff(known)
-    if steps.size and steps.min() > 1 and np.all(steps == steps[0]):
-        yield f"{tag} goes in steps of {steps[0]}"
+    every = _every_nth(stack)
+    if every is not None:
+        yield f"{tag} goes in steps of {every}"
     elif np.any(steps > 1):
         absent = int((steps - 1).sum())
         first = int(known[np.flatnonzero(steps > 1)[0]]) + 1
