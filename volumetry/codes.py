@@ -20,6 +20,7 @@ refuses what departs from one way of scanning. What became a note for want of a 
 * VARYING_RESCALE: it is applied slice by slice, and HU that jump between slices are refused.
 * CONTRAST: it enhances vessels, which are no lesion; a pair with and without is told apart when it is paired.
 * THICK_SLICES below 5 mm: 2.5 to 5 mm is how most chests are kept; from 5 mm on domes and fissures blur.
+* CONTRAST_NOT_STATED: as CONTRAST, told from the density of the blood.
 * BURNED_IN, NONSTANDARD_PREAMBLE: a matter of identity and of safety, not of the number.
 """
 
@@ -138,11 +139,18 @@ _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
     ("HU_DRIFT", _F, _F, "Check the scanner's calibration (air and water)."),
     ("CONTRAST", _N, _F, "Contrast raises lung density: compare only with contrast scans."),
     ("METAL", _F, _F, "Look for streaks that may have been taken for ground glass."),
+    ("CONTRAST_NOT_STATED", _N, _F, "Contrast raises lung density: compare only with contrast scans."),
     ("BURNED_IN", _N, _F, "The image may show identity in its pixels: do not pass it on."),
     ("NONSTANDARD_PREAMBLE", _N, _F, "The file may be a program as well as an image: handle with care."),
     ("LUNG_VOLUME_IMPLAUSIBLE", _F, _F, "Look at the lung mask."),
     ("ONE_LUNG", _F, _F, "The denominator may mean one lung: look at the mask."),
     ("SIDE_CONFLICT", _F, _F, "Look at the lung mask; do not use results by side."),
+    (
+        "SUSPECT_SOLID",
+        _F,
+        _F,
+        "Look there: take organs and fat out of the mask and measure again (volumetry remeasure).",
+    ),
     ("LESION_OUTSIDE_LUNG", _F, _F, "Look at the mask: what lies outside both lungs was left out."),
     (
         "DENSE_TISSUE_OUTSIDE_LUNG",

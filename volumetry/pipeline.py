@@ -26,7 +26,7 @@ from volumetry.domain import (
 )
 from volumetry.errors import InputError, VolumetryError
 from volumetry.measure import by_component_rule, check_identities, measure
-from volumetry.quality import charter_findings, lung_findings
+from volumetry.quality import blood_pool_hu, charter_findings, lung_findings
 from volumetry.scan import read_scan
 from volumetry.segment.tidy import tidy
 
@@ -81,7 +81,9 @@ def analyse_scan(
     measurement = measure(tissue, scan, config.measure, config.interval)
     delivered = by_component_rule(tissue, scan, config.measure)
     check_identities(measurement, delivered)
-    findings = most_severe_first([*scan.findings, *charter, *lung_findings(tissue, scan, measurement, config)])
+    blood_hu = blood_pool_hu(tissue, scan)
+    of_the_lungs = lung_findings(tissue, scan, measurement, config, blood_hu)
+    findings = most_severe_first([*scan.findings, *charter, *of_the_lungs])
     _stop_if_refused(findings, scan)
     clock.end()
     result = ScanResult(
@@ -94,6 +96,7 @@ def analyse_scan(
         dropped_ml=tissue.dropped_ml,
         timing_s=clock.seconds,
         peak_memory_mb=_peak_memory_mb(),
+        blood_pool_hu=blood_hu,
     )
     return Analysis(result, delivered, scan)
 

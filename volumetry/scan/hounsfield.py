@@ -43,15 +43,13 @@ class HuVolume:
     findings: tuple[Finding, ...]
 
 
-def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], voxel_ml: float, config: Config) -> HuVolume:
+def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], config: Config) -> HuVolume:
     """HU = stored x slope + intercept, slice by slice in float32; padding becomes air and is masked.
 
     Parameters
     ----------
     stored_kji
         In the order of `slices`.
-    voxel_ml
-        Volume of one voxel.
     """
     settings = config.hounsfield
     no_data = padding_mask(stored_kji, slices, settings)
@@ -77,7 +75,6 @@ def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], voxel_ml: floa
     findings += _range_findings(histograms, max(h.slope or 1.0 for h in slices), config)
     findings += _tissue_findings(histograms, config)
     findings += _wrap_findings(hu, slices, config)
-    findings += _metal_findings(hu, voxel_ml, config)
     return HuVolume(hu, no_data, air_hu, _joined(findings, config))
 
 
@@ -253,17 +250,6 @@ def _highest_hu(header: SliceHeader) -> float:
         raise ValueError("a gated slice has a rescale pair")
     top: int = 2 ** (header.bits_stored - (1 if header.signed else 0)) - 1
     return top * header.slope + header.intercept
-
-
-def _metal_findings(hu: NDArray[np.float32], voxel_ml: float, config: Config) -> Iterator[Finding]:
-    limit = config.hounsfield.metal_hu
-    counts = [int(np.count_nonzero(plane > limit)) for plane in hu]
-    metal_ml = sum(counts) * voxel_ml
-    if metal_ml > config.hounsfield.metal_ml:
-        rows = [k for k, count in enumerate(counts) if count]
-        where = f"in slices {rows[0]} to {rows[-1]}"
-        message = f"{metal_ml:.2f} mL above {limit:g} HU {where}: streaks look like ground glass"
-        yield found(config, "METAL", message, round(metal_ml, 3))
 
 
 def _joined(findings: list[Finding], config: Config) -> tuple[Finding, ...]:
