@@ -115,9 +115,10 @@ def suspect_solid(tissue: TissueMap, scan: CtScan, blood_hu: float | None = None
     if not (labels > Tissue.AERATED).any():
         return []
     start = _start(labels > 0)
-    hu = block_means(turned(scan.hu_kji, scan.grid), step)
+    fine = tuple(slice(part.start * n, part.stop * n) for part, n in zip(start, step, strict=True))
+    hu = block_means(turned(scan.hu_kji, scan.grid)[fine], step)
     dense_hu = _PLAIN_DENSE_HU if blood_hu is not None and blood_hu <= PLAIN_HU else _DENSE_HU
-    why = _reasons(labels[start], hu[start], round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
+    why = _reasons(labels[start], hu, round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
     bodies, _ = ndimage.label(why > 0, np.ones((3, 3, 3)))
     block_ml = scan.grid.voxel_ml * float(np.prod(step))
     view = _View.of(labels, scan, step)
@@ -134,7 +135,9 @@ def suspect_solid(tissue: TissueMap, scan: CtScan, blood_hu: float | None = None
 def _start(lung: Mask) -> tuple[slice, slice, slice]:
     """The box of the lungs and three blocks around it."""
     box = ndimage.find_objects(lung.astype(np.int8))[0]
-    first, second, third = (slice(max(0, part.start - 3), part.stop + 3) for part in box)
+    first, second, third = (
+        slice(max(0, part.start - 3), min(size, part.stop + 3)) for part, size in zip(box, lung.shape, strict=True)
+    )
     return first, second, third
 
 
