@@ -30,7 +30,9 @@ def _inside(box: Box) -> NDArray[np.bool_]:
     )
 
 
-def _found(metal: Box, config: Config, lesion: Box | None = None) -> list[Finding]:
+def _found(
+    metal: Box, config: Config, lesion: Box | None = None, vein: Box | None = None, blood_hu: float | None = None
+) -> list[Finding]:
     hu = np.full(GRID.shape_kji, -1000, np.float32)
     labels = np.zeros(GRID.shape_kji, np.uint8)
     for box, level in ((TRUNK, 40), (ARM, 40), (TABLE, -100)):
@@ -40,11 +42,13 @@ def _found(metal: Box, config: Config, lesion: Box | None = None) -> list[Findin
         labels[_inside(box)] = Tissue.AERATED
     if lesion is not None:
         labels[_inside(lesion)] = Tissue.GROUND_GLASS
+    if vein is not None:
+        hu[_inside(vein)] = 1500
     hu[_inside(metal)] = 3071
     numbers = tuple(range(GRID.shape_kji[0], 0, -1))
     series = SeriesInfo("1.2.3", GRID.shape_kji[0], GRID.spacing_kji_mm)
     scan = replace(CtScan(hu, GRID, series), image_numbers=numbers)
-    return list(metal_findings(TissueMap(labels, GRID), scan, config))
+    return list(metal_findings(TissueMap(labels, GRID), scan, config, blood_hu))
 
 
 def test_a_clip_between_the_lungs_is_told_with_volume_and_place(config: Config) -> None:
@@ -77,6 +81,24 @@ def test_metal_elsewhere_says_nothing(where: str, box: Box, config: Config) -> N
 def test_metal_under_the_skin_and_in_the_lung_is_told(config: Config) -> None:
     for box in (((60, 80), (-92, -86), (0, 16)), ((60, 66), (0, 6), (0, 16))):
         assert [finding.code for finding in _found(box, config)] == ["METAL"]
+
+
+@pytest.mark.parametrize(
+    ("blood_hu", "vein", "outcome"),
+    [
+        (250.0, ((-10, 10), (-10, 10), (-30, 30)), Outcome.NOTE),
+        (40.0, ((-10, 10), (-10, 10), (-30, 30)), Outcome.FLAG),  # blood without contrast: no vein is so bright
+        (None, ((-10, 10), (-10, 10), (-30, 30)), Outcome.FLAG),
+        (250.0, None, Outcome.FLAG),
+        (250.0, ((-6, 6), (-6, 6), (-3, 11)), Outcome.FLAG),  # 2 mL: the blur of a clip
+    ],
+)
+def test_undiluted_contrast_in_a_vein_is_no_metal(
+    blood_hu: float | None, vein: Box | None, outcome: Outcome, config: Config
+) -> None:
+    (finding,) = _found(CLIP, config, vein=vein, blood_hu=blood_hu)
+    assert finding.outcome is outcome
+    assert ("undiluted contrast" in finding.message) == (outcome is Outcome.NOTE)
 
 
 def test_less_than_the_setting_is_no_metal(config: Config) -> None:

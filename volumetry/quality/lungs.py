@@ -53,7 +53,7 @@ def lung_findings(
         found += side_findings(tissue, scan, config)
         found += _dropped(tissue, volumes, config)
         found += suspect_findings(tissue, scan, volumes, blood_hu, config)
-        found += metal_findings(tissue, scan, config)
+        found += metal_findings(tissue, scan, config, blood_hu)
         found += contrast_findings(scan.series, blood_hu, config)
     return found + dense.result()
 

@@ -2,6 +2,10 @@
 
 Leads on the skin, the table, a watch on an arm beside the chest are no part of the body's outline: what is counted
 lies inside the trunk, in an image with lung or close to one, and within ``metal_reach_mm`` of the lung.
+
+Contrast that is not yet mixed with blood is as bright in arm veins and superior vena cava, and its streaks are
+weaker: where the blood is enhanced and nearly all lies in large bodies that shade off into less, it is told as
+contrast.
 """
 
 from collections.abc import Iterator
@@ -13,8 +17,10 @@ from scipy import ndimage
 
 from volumetry.config import Config
 from volumetry.domain import BODY_HU, CtScan, Finding, Tissue, TissueMap
+from volumetry.quality.blood_pool import ENHANCED_HU
 from volumetry.quality.coarse import Mask, block_means
 from volumetry.quality.places import images
+from volumetry.quality.weight import weighed
 
 _COARSE_MM = 2.0
 _SKIN_MM = 4.0
@@ -27,7 +33,13 @@ _BEYOND_LUNG_MM = 10.0
 """Images so far above or below lung: streaks stay in their plane, a slice's thickness aside."""
 
 
-@dataclass(frozen=True, slots=True)
+_VEIN_HU, _VEIN_ML, _VEIN_SHARE = 1000.0, 3.0, 0.7
+"""A vein of undiluted contrast is 3 mL and more above 1000 HU, of which less than this is as bright as metal:
+0.48 and 0.15 in the two veins of one chest. A clip is smaller, and of a pacemaker's can nearly all is."""
+_MOSTLY = 0.8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Metal:
     """What was found, per image that holds some.
 
@@ -37,14 +49,22 @@ class Metal:
         Volume by slice index.
     nearest_mm
         Distance of the nearest to the lung, in the image plane.
+    at_kji
+        Its voxels, one a row.
     """
 
     ml: dict[int, float]
     nearest_mm: float
+    at_kji: NDArray[np.intp]
 
 
-def metal_findings(tissue: TissueMap, scan: CtScan, config: Config) -> Iterator[Finding]:
-    """A flag for metal of more than ``metal_ml``, with its place and what is called lesion in the same images."""
+def metal_findings(
+    tissue: TissueMap, scan: CtScan, config: Config, blood_hu: float | None = None
+) -> Iterator[Finding]:
+    """A flag for metal of more than ``metal_ml``, with its place and what is called lesion in the same images.
+
+    Undiluted contrast, which only enhanced blood allows, is a note under the default profile.
+    """
     metal = metal_in_body(tissue, scan, config)
     ml = sum(metal.ml.values())
     if ml <= config.hounsfield.metal_ml:
@@ -58,7 +78,20 @@ def metal_findings(tissue: TissueMap, scan: CtScan, config: Config) -> Iterator[
         f"{lesion * voxel_ml:.0f} mL are called lesion in these images, "
         f"{100 * lesion / max(1, lung):.2f} points of the share"
     )
-    yield Finding("METAL", config.outcome_of("METAL"), text, round(ml, 3))
+    if blood_hu is not None and blood_hu >= ENHANCED_HU and _share_in_veins(metal, scan, config) >= _MOSTLY:
+        yield weighed(config, "METAL", text.replace("of metal", "of undiluted contrast in veins", 1), ml, 0.0)
+    else:
+        yield Finding("METAL", config.outcome_of("METAL"), text, round(ml, 3))
+
+
+def _share_in_veins(metal: Metal, scan: CtScan, config: Config) -> float:
+    """How much of what was found lies in bodies that are veins of undiluted contrast."""
+    dense, count = ndimage.label(scan.hu_kji > _VEIN_HU)
+    voxel_ml = scan.grid.voxel_ml
+    whole_ml = np.bincount(dense.ravel(), minlength=count + 1) * voxel_ml
+    bright_ml = np.bincount(dense[scan.hu_kji > config.hounsfield.metal_hu], minlength=count + 1) * voxel_ml
+    vein = (whole_ml >= _VEIN_ML) & (bright_ml < _VEIN_SHARE * whole_ml)
+    return float(np.mean(vein[dense[tuple(metal.at_kji.T)]]))
 
 
 def metal_in_body(tissue: TissueMap, scan: CtScan, config: Config) -> Metal:
@@ -74,17 +107,19 @@ def metal_in_body(tissue: TissueMap, scan: CtScan, config: Config) -> Metal:
     reach = int(_BEYOND_LUNG_MM / scan.grid.spacing_kji_mm[0])
     ml: dict[int, float] = {}
     nearest_mm = np.inf
+    at = [np.zeros((0, 3), np.intp)]
     for k in with_metal:
         around = slice(max(0, k - reach), k + reach + 1)
         lung: Mask = np.any(tissue.labels_kji[around] > 0, axis=0)
         if not lung.any():
             continue
         distance_mm = _distances_mm(scan.hu_kji[k], lung, scan.grid.spacing_kji_mm[1:], limit)
-        near = distance_mm[distance_mm <= config.hounsfield.metal_reach_mm]
-        if near.size:
-            ml[k] = float(near.size * scan.grid.voxel_ml)
-            nearest_mm = min(nearest_mm, float(near.min()))
-    return Metal(ml, float(nearest_mm))
+        near = distance_mm <= config.hounsfield.metal_reach_mm
+        if near.any():
+            ml[k] = float(np.count_nonzero(near) * scan.grid.voxel_ml)
+            nearest_mm = min(nearest_mm, float(distance_mm.min()))
+            at.append(np.insert(np.argwhere(scan.hu_kji[k] > limit)[near], 0, k, axis=1))
+    return Metal(ml, float(nearest_mm), np.concatenate(at))
 
 
 def _distances_mm(
