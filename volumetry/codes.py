@@ -2,6 +2,26 @@
 
 A code never changes its meaning. Its outcome is fixed here; the ``trial`` profile and a configuration may make
 it stricter. The order of the catalogue is the order of severity in which a row lists several codes.
+
+When does a flag ask for a reader? Flags on every scan are read on none. Under the default profile a code is a flag
+only where it can move the share of lesion by more than half a point of lung (``[quality] move_points``), or where
+nobody can tell by how much without a look at the images: a lung cut off, sides that may be swapped, metal, lossy
+pixels, a patient the model was not made for, our own mask in doubt. What is known to move the number by less is a
+note, with its bound in the message. The ``trial`` profile asks further whether scans can be compared, and flags or
+refuses what departs from one way of scanning. What became a note for want of a way to move the number:
+
+* INCOMPLETE_INSTANCE_NUMBERS: positions are uniform, so images are lost at an end only, where the lung
+  itself tells (LUNG_TRUNCATED). Every n-th image alone stays a flag: the lung is only sampled.
+* POSITION_JITTER: the sum over a stack does not depend on single positions; the limit is in the message.
+* SLICE_OVERLAP: overlapping slices are a finer grid of the same blurred lung.
+* SPACING_TAG_CONFLICT: the tag is not used.
+* DERIVED_IMAGE: exports and reformats say so too; projections and other quantities are refused by name.
+* PIXEL_SPACING_RANGE, LARGE_FOV: the network works on pixels of 1.4 mm; a wrong scale shows in the lungs' volume.
+* VARYING_RESCALE: it is applied slice by slice, and HU that jump between slices are refused.
+* CONTRAST: it enhances vessels, which are no lesion; a pair with and without is told apart when it is paired.
+* THICK_SLICES below 5 mm: 2.5 to 5 mm is how most chests are kept; from 5 mm on domes and fissures blur.
+* CONTRAST_NOT_STATED: as CONTRAST, told from the density of the blood.
+* BURNED_IN, NONSTANDARD_PREAMBLE: a matter of identity and of safety, not of the number.
 """
 
 from dataclasses import dataclass
@@ -126,34 +146,41 @@ _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
     ),
     ("GANTRY_TILT", _F, _R, _PROTOCOL),
     ("NON_AXIAL", _F, _R, "Measure the axial reconstruction; the model was trained on axial slices."),
-    ("INCOMPLETE_INSTANCE_NUMBERS", _F, _R, "Compare the instance count with the PACS: slices may be lost."),
+    ("INCOMPLETE_INSTANCE_NUMBERS", _N, _R, "Compare the instance count with the PACS: images may be lost."),
     ("UNREADABLE_FILES", _F, _R, "Send these files again: one of them may be a slice of this series."),
     ("SLICE_GAP", _F, _R, _PROTOCOL),
     ("THICK_SLICES", _F, _R, _PROTOCOL),
     ("LOSSY", _F, _R, "Ask for the losslessly compressed series."),
-    ("POSITION_JITTER", _F, _F, "Positions are rounded; the volume is right within the stated limit."),
-    ("SLICE_OVERLAP", _F, _F, _PROTOCOL),
-    ("SPACING_TAG_CONFLICT", _F, _F, "The tag is not used; spacing comes from the positions."),
+    ("POSITION_JITTER", _N, _F, "Positions are rounded; the volume is right within the stated limit."),
+    ("SLICE_OVERLAP", _N, _F, _PROTOCOL),
+    ("SPACING_TAG_CONFLICT", _N, _F, "The tag is not used; spacing comes from the positions."),
     (
         "CALLED_LOCALIZER",
         _F,
         _F,
         "Check that this is the chest CT and not an attenuation scan: its dose and sharpness may be low.",
     ),
-    ("DERIVED_IMAGE", _F, _F, "Prefer the original reconstruction."),
+    ("DERIVED_IMAGE", _N, _F, "Prefer the original reconstruction."),
     ("PRONE", _F, _F, "Compare only with scans in the same position."),
     ("POSITION_CONFLICT", _F, _F, "Left and right may be swapped: check before using results by side."),
-    ("PIXEL_SPACING_RANGE", _F, _F, "Check the field of view: a usual chest CT has 0.3 to 1.2 mm pixels."),
-    ("LARGE_FOV", _F, _F, "Prefer a reconstruction targeted at the chest."),
-    ("VARYING_RESCALE", _F, _F, "Rescale was applied slice by slice, as the standard says."),
+    ("PIXEL_SPACING_RANGE", _N, _F, "Check the field of view: a usual chest CT has 0.3 to 1.2 mm pixels."),
+    ("LARGE_FOV", _N, _F, "Prefer a reconstruction targeted at the chest."),
+    ("VARYING_RESCALE", _N, _F, "Rescale was applied slice by slice, as the standard says."),
     ("HU_DRIFT", _F, _F, "Check the scanner's calibration (air and water)."),
-    ("CONTRAST", _F, _F, "Contrast raises lung density: compare only with contrast scans."),
+    ("CONTRAST", _N, _F, "Contrast raises lung density: compare only with contrast scans."),
     ("METAL", _F, _F, "Look for streaks that may have been taken for ground glass."),
-    ("BURNED_IN", _F, _F, "The image may show identity in its pixels: do not pass it on."),
-    ("NONSTANDARD_PREAMBLE", _F, _F, "The file may be a program as well as an image: handle with care."),
+    ("CONTRAST_NOT_STATED", _N, _F, "Contrast raises lung density: compare only with contrast scans."),
+    ("BURNED_IN", _N, _F, "The image may show identity in its pixels: do not pass it on."),
+    ("NONSTANDARD_PREAMBLE", _N, _F, "The file may be a program as well as an image: handle with care."),
     ("LUNG_VOLUME_IMPLAUSIBLE", _F, _F, "Look at the lung mask."),
     ("ONE_LUNG", _F, _F, "The denominator may mean one lung: look at the mask."),
     ("SIDE_CONFLICT", _F, _F, "Look at the lung mask; do not use results by side."),
+    (
+        "SUSPECT_SOLID",
+        _F,
+        _F,
+        "Look there: take organs and fat out of the mask and measure again (volumetry remeasure).",
+    ),
     ("LESION_OUTSIDE_LUNG", _F, _F, "Look at the mask: what lies outside both lungs was left out."),
     (
         "DENSE_TISSUE_OUTSIDE_LUNG",

@@ -94,6 +94,7 @@ class Hounsfield(_Section):
     min_distinct_values: int = Field(gt=1)
     metal_hu: float
     metal_ml: float = Field(gt=0)
+    metal_reach_mm: float = Field(gt=0)
 
 
 class Segment(_Section):
@@ -169,6 +170,7 @@ class Quality(_Section):
     lung_low_ml: float = Field(gt=0)
     lung_high_ml: float = Field(gt=0)
     cut_flag_cm2: float = Field(gt=0)
+    cut_note_share: float = Share
     cut_refuse_share: float = Share
     cut_refuse_cm2: float = Field(gt=0)
     cut_unknown_cm2: float = Field(gt=0)
@@ -176,6 +178,8 @@ class Quality(_Section):
     side_ratio: float = Field(gt=1)
     lesion_outside_flag_ml: float = Field(gt=0)
     dense_outside_flag_ml: float = Field(gt=0)
+    suspect_ml: float = Field(gt=0)
+    move_points: float = Field(ge=0)
 
 
 CHARTER_RULES = ("thickness", "spacing", "kernel", "kvp", "contrast", "scanner", "coverage", "slices")

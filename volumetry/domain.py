@@ -209,6 +209,8 @@ class CtScan:
         Of the canonical input: instances sorted by UID, stored pixels, rescale pairs, geometry.
     pixels_sha256
         Of pixels and geometry alone: the same scan under a new identity has the same one.
+    image_numbers
+        InstanceNumber (0020,0013) slice by slice, None where there is none; empty where no header was there.
     """
 
     hu_kji: NDArray[np.float32]
@@ -220,8 +222,11 @@ class CtScan:
     pixels_sha256: str = ""
     air_hu: float | None = None
     """Mode of the air outside the body, a calibration figure."""
+    image_numbers: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.image_numbers and len(self.image_numbers) != self.grid.shape_kji[0]:
+            raise ValueError(f"{len(self.image_numbers)} image numbers for {self.grid.shape_kji[0]} slices")
         if self.hu_kji.shape != self.grid.shape_kji or self.hu_kji.dtype != np.float32:
             raise ValueError(f"{self.hu_kji.dtype} {self.hu_kji.shape} is not float32 {self.grid.shape_kji}")
         if self.no_data_kji is not None and self.no_data_kji.shape != self.grid.shape_kji:
@@ -230,7 +235,9 @@ class CtScan:
     def part(self, box: Box) -> "CtScan":
         """What lies in a box of voxels; arrays are views."""
         no_data = None if self.no_data_kji is None else self.no_data_kji[box]
-        return replace(self, hu_kji=self.hu_kji[box], grid=self.grid.part(box), no_data_kji=no_data)
+        numbers = self.image_numbers[box[0]]
+        grid = self.grid.part(box)
+        return replace(self, hu_kji=self.hu_kji[box], grid=grid, no_data_kji=no_data, image_numbers=numbers)
 
 
 SHARES = ("lesion", "ground_glass", "solid")
@@ -435,6 +442,8 @@ class ScanResult:
     dropped_ml: Mapping[str, float]
     timing_s: Mapping[str, float]
     peak_memory_mb: float | None
+    blood_pool_hu: float | None = None
+    """Density of heart and great vessels: whether contrast was given. None where it could not be measured."""
 
 
 @dataclass(frozen=True, slots=True)

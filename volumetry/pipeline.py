@@ -27,7 +27,7 @@ from volumetry.domain import (
 from volumetry.errors import InputError, VolumetryError
 from volumetry.measure import by_component_rule, check_identities, measure
 from volumetry.memory import PeakMemory, peak_memory
-from volumetry.quality import charter_findings, lung_findings
+from volumetry.quality import blood_pool_hu, charter_findings, lung_findings
 from volumetry.scan import read_scan
 from volumetry.segment.tidy import tidy
 
@@ -88,7 +88,9 @@ def _analysed(
     measurement = measure(tissue, scan, config.measure, config.interval)
     delivered = by_component_rule(tissue, scan, config.measure)
     check_identities(measurement, delivered)
-    findings = most_severe_first([*scan.findings, *charter, *lung_findings(tissue, scan, measurement, config)])
+    blood_hu = blood_pool_hu(tissue, scan)
+    of_the_lungs = lung_findings(tissue, scan, measurement, config, blood_hu)
+    findings = most_severe_first([*scan.findings, *charter, *of_the_lungs])
     _stop_if_refused(findings, scan)
     clock.end()
     result = ScanResult(
@@ -101,6 +103,7 @@ def _analysed(
         dropped_ml=tissue.dropped_ml,
         timing_s=clock.seconds,
         peak_memory_mb=memory.mb,
+        blood_pool_hu=blood_hu,
     )
     return Analysis(result, delivered, scan)
 

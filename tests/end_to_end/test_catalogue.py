@@ -5,7 +5,7 @@ A damage that must refuse never gives a number; a flag is in the findings; a leg
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,10 @@ import pytest
 from volumetry import codes
 from volumetry.codes import CATALOGUE, Outcome
 from volumetry.config import Config, load_config
-from volumetry.domain import CtScan, Finding, ScanRefusedError
+from volumetry.domain import CtScan, Finding, ScanRefusedError, TissueMap
 from volumetry.phantom import DAMAGES, LEGAL, Damage, PhantomSpec, make_phantom, write_series
+from volumetry.phantom.thorax import truth_map
+from volumetry.quality.metal import metal_findings
 from volumetry.scan import read_scan
 
 _REFUSING = [name for name, damage in DAMAGES.items() if damage.outcome is Outcome.REFUSE]
@@ -28,6 +30,7 @@ _PAIRS = 40
 class _Base:
     folder: Path
     scan: CtScan
+    tissue: TissueMap
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, config: Config) -> _Base:
     spec = PhantomSpec((76, 64, 64), (2.5, 0.95, 0.95), scale_lps=(0.13, 0.18, 0.72), vessels=False)
     folder = tmp_path_factory.mktemp("series") / "base"
     write_series(make_phantom(spec), folder)
-    return _Base(folder, read_scan(folder, config))
+    return _Base(folder, read_scan(folder, config), truth_map(spec))
 
 
 @pytest.fixture
@@ -92,8 +95,23 @@ def test_damage_is_flagged(name: str, copy: Path, base: _Base, config: Config) -
     damage = DAMAGES[name]
     _apply(damage, copy, seed=1)
     scan = read_scan(copy, config)
-    assert damage.expect in _codes(scan.findings)
+    found = (*scan.findings, *_of_the_lungs(scan, base, config))
+    assert damage.expect in _codes(found)
     _compare(damage, scan, base.scan)
+
+
+def _of_the_lungs(scan: CtScan, base: _Base, config: Config) -> list[Finding]:
+    """What is told with the lungs at hand, here those of the formula: metal counts near them alone."""
+    if scan.grid.shape_kji != base.tissue.grid.shape_kji:
+        return []
+    return list(metal_findings(replace(base.tissue, grid=scan.grid), scan, config))
+
+
+def test_metal_asks_for_a_reader(copy: Path, base: _Base, config: Config) -> None:
+    _apply(DAMAGES["metal"], copy, seed=1)
+    (finding,) = _of_the_lungs(read_scan(copy, config), base, config)
+    assert (finding.code, finding.outcome) == ("METAL", Outcome.FLAG)
+    assert _of_the_lungs(base.scan, base, config) == []
 
 
 @pytest.mark.parametrize("name", LEGAL)
@@ -232,6 +250,8 @@ def test_every_decidable_code_has_an_entry() -> None:
         "SIDE_CONFLICT",
         "LESION_OUTSIDE_LUNG",
         "DENSE_TISSUE_OUTSIDE_LUNG",
+        "SUSPECT_SOLID",
+        "CONTRAST_NOT_STATED",
     }
     of_the_settings = {"TOO_LARGE", "SERIES_SELECTED"}  # tested above
     of_a_crash = {"DECODER_DIED"}  # no known file crashes these decoders: tested where the child is

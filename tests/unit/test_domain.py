@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,15 @@ def test_every_code_says_what_to_do_and_the_trial_is_never_milder():
     for code in CATALOGUE.values():
         assert code.hint.endswith(".")
         assert order.index(code.trial_outcome) <= order.index(code.outcome)
+
+
+def test_image_numbers_go_with_their_slices():
+    grid = Grid((4, 2, 2), (1.0, 1.0, 1.0))
+    scan = CtScan(np.zeros(grid.shape_kji, np.float32), grid, SeriesInfo("1", 4, (1.0, 1.0, 1.0)))
+    assert replace(scan, image_numbers=(9, 8, None, 6)).part(np.s_[1:3, 0:1, 0:1]).image_numbers == (8, None)
+    assert scan.part(np.s_[1:3, 0:1, 0:1]).image_numbers == ()
+    with pytest.raises(ValueError, match="3 image numbers for 4 slices"):
+        replace(scan, image_numbers=(3, 2, 1))
 
 
 def test_a_part_of_a_tilted_scan_lies_where_it_lay():

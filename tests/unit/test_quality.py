@@ -52,19 +52,71 @@ def test_a_cut_lung_is_refused_at_the_right_end(config, cut, grid, code):
     assert "lower bound" in found[code].message
 
 
-def test_a_lightly_grazed_lung_is_flagged_with_an_estimate(config):
+def test_a_lung_cut_near_its_end_is_flagged_with_an_estimate(config):
+    """A ball of 60 mm cut 5 mm from its pole: the cap beyond has pi h^2 (3 R - h) / 3 = 4.6 mL."""
+    hu, truth = chest()
+    labels = truth.labels_kji.copy()
+    pole = np.flatnonzero(labels.any(axis=(1, 2)))[0]
+    hu, labels = hu[pole + 1 :], labels[pole + 1 :]
+    labels[:, :, :32] = np.roll(labels[:, :, :32], 4, axis=0)  # the other lung is whole, and begins 20 mm higher
+    labels[:4, :, :32] = 0
+    grid = replace(AXIAL, shape_kji=labels.shape)
+    finding = _findings(hu, labels, config, grid)["LUNG_TRUNCATED_BASE"]
+    assert finding.outcome is Outcome.FLAG
+    lost_percent = 100 * 4.6 / (np.count_nonzero(labels) * grid.voxel_ml)
+    said = float(finding.message.split("about ")[1].split(" %")[0])
+    assert said == pytest.approx(lost_percent, rel=0.5)  # a straight line through three sections of a ball
+    trial = load_config(overrides={"profile": "trial"})
+    assert _findings(hu, labels, trial, grid)["LUNG_TRUNCATED_BASE"].outcome is Outcome.REFUSE
+
+
+@pytest.mark.parametrize("profile", ["default", "trial"])
+def test_a_grazed_lung_asks_for_no_reader_under_any_profile(profile):
     hu, truth = chest()
     labels = truth.labels_kji.copy()
     k = np.flatnonzero(labels.any(axis=(1, 2)))[0]
     hu, labels = hu[k:], labels[k:]
     labels[0] = 0
     labels[0, 30, 18:22] = 1  # 4 pixels of 0.25 cm2
-    found = _findings(hu, labels, config, replace(AXIAL, shape_kji=labels.shape))
-    assert found["LUNG_TRUNCATED_BASE"].outcome is Outcome.FLAG
+    found = _findings(
+        hu, labels, load_config(overrides={"profile": profile}), replace(AXIAL, shape_kji=labels.shape)
+    )
+    assert found["LUNG_TRUNCATED_BASE"].outcome is Outcome.NOTE
     assert found["LUNG_TRUNCATED_BASE"].value == 1.0
-    trial = load_config(overrides={"profile": "trial"})
-    found = _findings(hu, labels, trial, replace(AXIAL, shape_kji=labels.shape))
+    strict = load_config(overrides={"profile": profile, "outcomes": {"LUNG_TRUNCATED_BASE": "refuse"}})
+    found = _findings(hu, labels, strict, replace(AXIAL, shape_kji=labels.shape))
     assert found["LUNG_TRUNCATED_BASE"].outcome is Outcome.REFUSE
+
+
+def test_a_graze_of_the_field_of_view_is_a_note_and_a_deep_cut_a_flag(config):
+    """A chord of 15 mm on a wall of 60 mm radius loses 15^3 / 720 = 4.7 mm2 a slice; one of 100 mm, 1400 mm2."""
+    hu, truth = chest()
+    for reach_mm, outcome in ((15.0, Outcome.NOTE), (100.0, Outcome.FLAG)):
+        labels = truth.labels_kji.copy()
+        labels[:, :, -1] = 0
+        labels[12:28, 32 : 32 + int(reach_mm / 5), -1] = 1
+        assert _findings(hu, labels, config)["LUNG_TRUNCATED_FOV"].outcome is outcome
+
+
+def test_what_moves_the_share_by_less_than_the_setting_is_a_note(config):
+    hu, truth = chest()
+    lung_ml = np.count_nonzero(truth.labels_kji) * AXIAL.voxel_ml
+    least_ml = lung_ml * config.quality.move_points / (100 - config.quality.move_points)
+    assert least_ml < config.quality.lesion_outside_flag_ml < 15.0  # so the mL are the stricter here
+    labels = truth.labels_kji
+    loose = load_config(overrides={"quality": {"move_points": 2.0}})
+    for settings, outcome in ((config, Outcome.FLAG), (loose, Outcome.NOTE)):
+        found = _findings(hu, labels, settings, dropped={"lesion_beside_lungs_ml": 15.0})
+        assert found["LESION_OUTSIDE_LUNG"].outcome is outcome
+    trial = load_config(overrides={"profile": "trial", "quality": {"move_points": 2.0}})
+    found = _findings(hu, labels, trial, dropped={"lesion_beside_lungs_ml": 15.0})
+    assert found["LESION_OUTSIDE_LUNG"].outcome is Outcome.FLAG
+
+
+def test_lesion_left_out_of_the_abdomen_says_nothing(config):
+    hu, truth = chest()
+    dropped = {"lesion_outside_lungs_ml": 90.0, "lesion_beside_lungs_ml": 0.0}
+    assert _findings(hu, truth.labels_kji, config, dropped=dropped) == {}
 
 
 def test_a_section_that_does_not_shrink_has_no_estimate():

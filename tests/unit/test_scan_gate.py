@@ -107,6 +107,21 @@ FLAGGED = {
     "OUT_OF_INTENDED_POPULATION": every(PatientAge="011Y"),
 }
 
+CANNOT_MOVE_THE_NUMBER = {
+    "POSITION_JITTER",
+    "SLICE_OVERLAP",
+    "SPACING_TAG_CONFLICT",
+    "DERIVED_IMAGE",
+    "PIXEL_SPACING_RANGE",
+    "LARGE_FOV",
+    "VARYING_RESCALE",
+    "CONTRAST",
+    "THICK_SLICES",  # of 3 mm
+    "BURNED_IN",
+    "NONSTANDARD_PREAMBLE",
+}
+"""Under the default profile a note: the reasons stand in volumetry/codes.py."""
+
 LEGAL: dict[str, Edit] = {
     "no optional tags": without(
         "ConvolutionKernel", "KVP", "Manufacturer", "SliceThickness", "PatientPosition", "StudyDate", "RescaleType"
@@ -137,10 +152,24 @@ def test_change_is_refused_with_its_code(code: str, tmp_path: Path, config: Conf
 
 
 @pytest.mark.parametrize("code", FLAGGED)
-def test_change_is_flagged_and_still_measurable(code: str, tmp_path: Path, config: Config) -> None:
+def test_change_is_told_and_still_measurable(code: str, tmp_path: Path, config: Config) -> None:
     folder = write(tmp_path / "s", series(), FLAGGED[code])
     assert inspect_folder(folder, config).verdict == MEASURABLE
-    assert findings_of(folder, config)[code].outcome == "flag"
+    assert findings_of(folder, config)[code].outcome == ("note" if code in CANNOT_MOVE_THE_NUMBER else "flag")
+
+
+@pytest.mark.parametrize("code", sorted(CANNOT_MOVE_THE_NUMBER))
+def test_what_only_makes_scans_unlike_is_flagged_in_a_trial(code: str, tmp_path: Path) -> None:
+    trial = load_config(overrides={"profile": "trial"})
+    folder = write(tmp_path / "s", series(), FLAGGED[code])
+    assert findings_of(folder, trial)[code].outcome == "flag"
+
+
+def test_numbers_lost_at_an_end_are_a_note_and_refused_in_a_trial(tmp_path: Path, config: Config) -> None:
+    folder = write(tmp_path / "s", series(), lambda ds, k: setattr(ds, "InstanceNumber", k + 5))
+    assert findings_of(folder, config)["INCOMPLETE_INSTANCE_NUMBERS"].outcome == "note"
+    trial = load_config(overrides={"profile": "trial"})
+    assert findings_of(folder, trial)["INCOMPLETE_INSTANCE_NUMBERS"].outcome == "refuse"
 
 
 @pytest.mark.parametrize("name", LEGAL)

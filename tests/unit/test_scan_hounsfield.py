@@ -37,7 +37,7 @@ def headers(tmp_path_factory: pytest.TempPathFactory, config: Config) -> tuple[S
 def _judged(stored: Volume, headers: tuple[SliceHeader, ...], config: Config, **facts: object) -> HuVolume:
     signed_hu = {"signed": True, "bits_stored": 16, "slope": 1.0, "intercept": 0.0}
     slices = [replace(h, **(signed_hu | facts)) for h in headers]  # type: ignore[arg-type]  # fields of the noun
-    return hounsfield(stored.astype(np.int32), slices, 0.001, config)
+    return hounsfield(stored.astype(np.int32), slices, config)
 
 
 def _codes(volume: HuVolume) -> set[str]:
@@ -123,15 +123,6 @@ def test_drift_near_the_limit_is_flagged(shift: int, headers: tuple[SliceHeader,
     assert volume.air_hu == pytest.approx(-1000 + shift, abs=3)
 
 
-def test_metal_is_flagged_with_its_volume(headers: tuple[SliceHeader, ...], config: Config) -> None:
-    stored = HU.copy()
-    stored[20:22, 20:30, 20:30] = 3050
-    volume = _judged(stored, headers, config)
-    (finding,) = volume.findings
-    assert finding.code == "METAL"
-    assert finding.value == pytest.approx(2 * 10 * 10 * 0.001)
-
-
 def test_unsigned_bone_read_as_signed_is_noticed(headers: tuple[SliceHeader, ...], config: Config) -> None:
     """Only what lies above the middle of the range wraps: the lungs look right, the bones turn darker than air."""
     stored = STORED.copy()
@@ -183,7 +174,7 @@ def test_circle_filled_with_water_is_padding_too(headers: tuple[SliceHeader, ...
 def test_rescale_is_applied_slice_by_slice(headers: tuple[SliceHeader, ...], config: Config) -> None:
     slices = [replace(h, intercept=-1024.0 - k % 3) for k, h in enumerate(headers)]
     stored = STORED + (np.arange(SLICES) % 3)[:, None, None]
-    volume = hounsfield(stored.astype(np.uint16), slices, 0.001, config)
+    volume = hounsfield(stored.astype(np.uint16), slices, config)
     assert np.array_equal(volume.hu_kji, HU)
     assert volume.hu_kji.dtype == np.float32
 

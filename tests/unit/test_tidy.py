@@ -68,6 +68,23 @@ def test_a_body_of_food_below_the_lungs_is_not_the_second_lung(config):
     tidied = tidy(TissueMap(labels.astype(np.uint8), AXIAL), scan_of(hu), config.tidy)
     assert np.array_equal(tidied.labels_kji > 0, lung)
     assert tidied.dropped_ml["lesion_outside_lungs_ml"] == pytest.approx(_ml(below & ~lung))
+    assert tidied.dropped_ml["lesion_beside_lungs_ml"] == 0.0
+
+
+@pytest.mark.parametrize("head", [1.0, -1.0])
+def test_lesion_left_out_counts_as_beside_the_lungs_from_a_quarter_of_their_height_on(config, head):
+    """The lung is 24 sections of 5 mm high: of a body over its whole height the lowest 6 are abdomen."""
+    grid = replace(AXIAL, direction_lps=((0.0, 0.0, head), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
+    hu = np.full(grid.shape_kji, 40, np.float32)
+    lung = np.zeros(grid.shape_kji, bool)
+    lung[8:32, 20:44, 36:56] = True
+    hu[lung] = -850
+    left_out = np.zeros_like(lung)
+    left_out[8:32, 30:33, 4:7] = True  # more than 100 mm from the lung, and too small for a second one
+    labels = np.where(lung, Tissue.AERATED, 0) + np.where(left_out, Tissue.SOLID, 0)
+    tidied = tidy(TissueMap(labels.astype(np.uint8), grid), scan_of(hu, grid), config.tidy)
+    assert tidied.dropped_ml["lesion_outside_lungs_ml"] == pytest.approx(_ml(left_out))
+    assert tidied.dropped_ml["lesion_beside_lungs_ml"] == pytest.approx(_ml(left_out) * 18 / 24)
 
 
 def test_an_enclosed_hole_becomes_lung_and_an_open_one_does_not(config):

@@ -33,6 +33,7 @@ def as_document(outcome: Outcomes) -> dict[str, Any]:
         document["series"] = _series(outcome.series)
     if isinstance(outcome, ScanResult):
         document |= _numbers(outcome.measurement)
+        document["blood_pool_hu"] = outcome.blood_pool_hu
         document["dropped_ml"] = dict(outcome.dropped_ml)
         document["provenance"] = asdict(outcome.provenance)
         document["timing_s"] = {name: round(s, 3) for name, s in outcome.timing_s.items()}

@@ -1,7 +1,8 @@
 """The imaging charter: what a trial's protocol allows, checked against each scan's header.
 
 A changed kernel alone moved the volume of well-aerated lung by up to 14 % in the literature; so what the charter
-says is checked scan by scan, and a tag that is missing is unknown, which is no pass.
+says is checked scan by scan, and a tag that is missing is unknown, which is no pass. Contrast alone is different:
+scans without it have no tag that says so, and the image tells (`contrast_findings`).
 """
 
 from collections.abc import Iterator
@@ -72,13 +73,12 @@ def _scanner(series: SeriesInfo) -> tuple[str, ...]:
 
 
 def _contrast(series: SeriesInfo, charter: Charter) -> Iterator[_Found]:
-    if charter.contrast == "any":
-        return
-    if series.contrast is None:
-        yield "CHARTER_CONTRAST", f"contrast is unknown; the charter wants scans {charter.contrast} contrast", None
-    elif series.contrast != (charter.contrast == "with"):
-        there = "with" if series.contrast else "without"
-        yield "CHARTER_CONTRAST", f"scan {there} contrast; the charter wants {charter.contrast}", None
+    """What the header alone decides: contrast that it names. What it does not name, the blood may (blood_pool)."""
+    if charter.contrast == "without" and series.contrast:
+        yield "CHARTER_CONTRAST", f"{_AGENT} names contrast; the charter wants scans without", None
+
+
+_AGENT = "ContrastBolusAgent (0018,0010)"
 
 
 def _coverage(series: SeriesInfo, charter: Charter) -> Iterator[_Found]:

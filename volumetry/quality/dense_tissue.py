@@ -11,7 +11,6 @@ Everything is done on means over blocks of about 2.5 mm: they hide noise, and su
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,9 @@ from scipy import ndimage
 
 from volumetry.config import Config
 from volumetry.domain import CtScan, Finding, Grid, TissueMap
-
-Mask = NDArray[np.bool_]
+from volumetry.quality.coarse import Mask, block_means, slices_between, to_head_back_left
+from volumetry.quality.places import images
+from volumetry.quality.weight import points_if_lesion, volumes_of, weighed
 
 _COARSE_MM = 2.5
 _MARGIN_MM = 40.0
@@ -62,12 +62,15 @@ class OutsideTissue:
         Third of the lungs' height in which its middle lies: ``lower``, ``middle``, ``upper``.
     median_hu
         Of its means over blocks.
+    slices
+        First and last index along the array's first axis.
     """
 
     ml: float
     side: str
     zone: str
     median_hu: float
+    slices: tuple[int, int]
 
 
 def dense_tissue_findings(tissue: TissueMap, scan: CtScan, config: Config) -> Iterator[Finding]:
@@ -81,11 +84,14 @@ def dense_tissue_findings(tissue: TissueMap, scan: CtScan, config: Config) -> It
     if ml >= config.quality.dense_outside_flag_ml:
         code = "DENSE_TISSUE_OUTSIDE_LUNG"
         median_hu = sum(body.ml * body.median_hu for body in bodies) / ml
+        points = points_if_lesion(volumes_of(tissue), ml)
+        slices = [k for body in bodies for k in body.slices]
         text = (
             f"at least {ml:.0f} mL of soft tissue of about {median_hu:.0f} HU between lung mask and ribs "
-            f"({_places(bodies)}): fluid, or consolidation by which lung and lesion are too small"
+            f"({_places(bodies)}; {images(scan, slices)}): fluid, or consolidation by which lung and lesion are "
+            f"too small. All of it consolidation, the share of lesion is {points:.2f} points higher"
         )
-        yield Finding(code, config.outcome_of(code), text, round(ml, 3))
+        yield weighed(config, code, text, ml, points)
 
 
 def _places(bodies: Sequence[OutsideTissue]) -> str:
@@ -126,7 +132,9 @@ def tissue_outside_lungs(tissue: TissueMap, scan: CtScan) -> list[OutsideTissue]
                 float(np.mean(index)) + part.start for index, part in zip(np.nonzero(body), box, strict=True)
             ]
             side, zone = view.place(middle)
-            bodies.append(OutsideTissue(ml, side, zone, float(np.median(view.hu[box][body]))))
+            blocks = [(part.start, part.stop - 1) for part in box]
+            slices = view.slices(scan.grid, blocks)
+            bodies.append(OutsideTissue(ml, side, zone, float(np.median(view.hu[box][body])), slices))
     return sorted(bodies, key=lambda one: -one.ml)
 
 
@@ -139,10 +147,12 @@ class _Chest:
     bone: Mask
     spacing_mm: tuple[float, float, float]
     voxel_ml: float
+    start: list[int]
+    step: list[int]
 
     @classmethod
     def of(cls, tissue: TissueMap, scan: CtScan) -> "_Chest | None":
-        axes, flipped = _to_head_back_left(scan.grid)
+        axes, flipped = to_head_back_left(scan.grid)
         turn = tuple(slice(None, None, -1 if flip else 1) for flip in flipped)
         lung = (tissue.labels_kji > 0).transpose(axes)[turn]
         hu = scan.hu_kji.transpose(axes)[turn]
@@ -155,13 +165,20 @@ class _Chest:
             hit = np.flatnonzero(lung.any(axis=tuple(a for a in range(3) if a != axis)))
             margin = round(_MARGIN_MM / mm) if axis else 0
             box.append(slice(max(0, int(hit[0]) - margin), int(hit[-1]) + 1 + margin))
-        coarse = _block_means(hu[tuple(box)], step)
+        coarse = block_means(hu[tuple(box)], step)
         bone = coarse > _BONE_HU
         if not bone.any():
             return None
         spacing_mm = (fine_mm[0] * step[0], fine_mm[1] * step[1], fine_mm[2] * step[2])
-        inside = _block_means(lung[tuple(box)], step) > 0.5
-        return cls(coarse, inside, bone, spacing_mm, scan.grid.voxel_ml * float(np.prod(step)))
+        inside = block_means(lung[tuple(box)], step) > 0.5
+        start = [part.start for part in box]
+        return cls(coarse, inside, bone, spacing_mm, scan.grid.voxel_ml * float(np.prod(step)), start, step)
+
+    def slices(self, grid: Grid, blocks: list[tuple[int, int]]) -> tuple[int, int]:
+        """First and last slice of the scan in a box of blocks."""
+        low = [at + first * n for at, n, (first, _) in zip(self.start, self.step, blocks, strict=True)]
+        high = [at + (last + 1) * n - 1 for at, n, (_, last) in zip(self.start, self.step, blocks, strict=True)]
+        return slices_between(grid, low, high)
 
     def candidates(self) -> Mask:
         """Soft tissue between lung and ribs, towards the back and towards either side."""
@@ -215,27 +232,6 @@ def _gap(lung: Mask, cage: Mask, axis: int, step_mm: float) -> tuple[Mask, NDArr
     faces = (outermost >= 0) & (first_rib < _NOWHERE)
     gap_mm = np.where(faces, (first_rib - outermost - 1) * np.float32(step_mm), np.float32(np.inf))
     return beyond & (at < first_rib) & (gap_mm < _DEEPEST_MM), gap_mm
-
-
-def _to_head_back_left(grid: Grid) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-    """Which array axis runs most nearly to the head, the back and the left, and whether the other way."""
-    axes_lps = np.asarray(grid.direction_lps)
-    head = int(np.argmax(np.abs(axes_lps[:, 2])))
-    back = max({0, 1, 2} - {head}, key=lambda axis: abs(axes_lps[axis, 1]))
-    left = 3 - head - back
-    flips = bool(axes_lps[head, 2] < 0), bool(axes_lps[back, 1] < 0), bool(axes_lps[left, 0] < 0)
-    return (head, back, left), flips
-
-
-def _block_means(values: NDArray[Any], step: list[int]) -> NDArray[np.float32]:
-    """Means over whole blocks; what is left over at the far ends is dropped."""
-    slabs = []
-    for first in range(0, values.shape[0] - step[0] + 1, step[0]):
-        slab = values[first : first + step[0]].mean(axis=0, dtype=np.float32)
-        rows, columns = slab.shape[0] // step[1], slab.shape[1] // step[2]
-        slab = slab[: rows * step[1], : columns * step[2]].reshape(rows, step[1], -1).mean(axis=1)
-        slabs.append(slab.reshape(rows, columns, step[2]).mean(axis=2))
-    return np.stack(slabs)
 
 
 def _widened(mask: Mask, reach_mm: tuple[float, float, float], spacing_mm: tuple[float, float, float]) -> Mask:

@@ -8,20 +8,39 @@ from numpy.typing import NDArray
 
 from volumetry.codes import Outcome
 from volumetry.config import Config, Quality
-from volumetry.domain import CtScan, Finding, Grid, Measurement, Tissue, TissueMap
+from volumetry.domain import CtScan, Finding, Grid, Measurement, Tissue, TissueMap, Volumes
+from volumetry.quality.blood_pool import contrast_findings
 from volumetry.quality.dense_tissue import dense_tissue_findings
+from volumetry.quality.metal import metal_findings
+from volumetry.quality.places import images
 from volumetry.quality.sides import side_findings
+from volumetry.quality.suspect_solid import suspect_findings
+from volumetry.quality.weight import points_if_lesion, weighed
 
+_WALL_RADIUS_MM = 60.0
+"""Of the sharpest curve of a lung's outer wall; a flatter wall loses less beyond the same chord."""
 _TREND_MM = 10.0
 """Depth from the cut over which the change of the lung's cross-section is read."""
 
 
-def lung_findings(tissue: TissueMap, scan: CtScan, measurement: Measurement, config: Config) -> list[Finding]:
+def lung_findings(
+    tissue: TissueMap,
+    scan: CtScan,
+    measurement: Measurement,
+    config: Config,
+    blood_hu: float | None = None,
+) -> list[Finding]:
     """Everything the lungs themselves say about how far their numbers can be trusted.
 
     A lung smaller than ``[quality] min_lung_ml`` is no lung and the only finding: a share of nothing is not 0 %.
+
+    Parameters
+    ----------
+    blood_hu
+        What `blood_pool_hu` found; None if it is not known.
     """
-    lung_ml = measurement.volumes_ml.lung
+    volumes = measurement.volumes_ml
+    lung_ml = volumes.lung
     if lung_ml < config.quality.min_lung_ml:
         least_ml = config.quality.min_lung_ml
         text = f"{lung_ml:.0f} mL of lung found; under {least_ml:.0f} mL there is no lung to measure"
@@ -29,10 +48,13 @@ def lung_findings(tissue: TissueMap, scan: CtScan, measurement: Measurement, con
     with ThreadPoolExecutor(1) as beside:  # it takes as long as all the others
         dense = beside.submit(lambda: list(dense_tissue_findings(tissue, scan, config)))
         found = [*_plausibility(measurement, config), *_aerated_hu(tissue, scan, config)]
-        found += _truncated_ends(tissue, lung_ml, config)
-        found += _truncated_field(tissue, scan, config)
+        found += _truncated_ends(tissue, scan, volumes, config)
+        found += _truncated_field(tissue, scan, lung_ml, config)
         found += side_findings(tissue, scan, config)
-        found += _dropped(tissue, config)
+        found += _dropped(tissue, volumes, config)
+        found += suspect_findings(tissue, scan, volumes, blood_hu, config)
+        found += metal_findings(tissue, scan, config, blood_hu)
+        found += contrast_findings(scan.series, blood_hu, config)
     return found + dense.result()
 
 
@@ -40,20 +62,31 @@ def _plausibility(measurement: Measurement, config: Config) -> Iterator[Finding]
     limits, lung_ml = config.quality, measurement.volumes_ml.lung
     if not limits.lung_low_ml <= lung_ml <= limits.lung_high_ml:
         text = (
-            f"lung volume {lung_ml:.0f} mL; adult lungs have {limits.lung_low_ml:.0f} to {limits.lung_high_ml:.0f}"
+            f"lung volume {lung_ml:.0f} mL; adult lungs have {limits.lung_low_ml:.0f} to "
+            f"{limits.lung_high_ml:.0f}: look in the mask for lung left out, or for what is no lung; every "
+            f"share is a part of this volume"
         )
         yield _finding("LUNG_VOLUME_IMPLAUSIBLE", text, lung_ml, config)
     left, right = measurement.sides["left"].lung, measurement.sides["right"].lung
     if max(left, right) > limits.side_ratio * min(left, right):
-        yield _finding("ONE_LUNG", f"left lung {left:.0f} mL, right lung {right:.0f} mL", min(left, right), config)
+        text = (
+            f"left lung {left:.0f} mL, right lung {right:.0f} mL: look whether the smaller one was left out. "
+            f"If so, the shares are those of one lung"
+        )
+        yield _finding("ONE_LUNG", text, min(left, right), config)
 
 
-def _dropped(tissue: TissueMap, config: Config) -> Iterator[Finding]:
-    """Whether tidying left out enough lesion for a reader to look."""
-    lost_ml = tissue.dropped_ml.get("lesion_outside_lungs_ml", 0.0)
+def _dropped(tissue: TissueMap, volumes: Volumes, config: Config) -> Iterator[Finding]:
+    """Whether tidying left out enough lesion, where there is thorax, for a reader to look."""
+    dropped = tissue.dropped_ml
+    lost_ml = dropped.get("lesion_beside_lungs_ml", dropped.get("lesion_outside_lungs_ml", 0.0))
     if lost_ml > config.quality.lesion_outside_flag_ml:
-        text = f"{lost_ml:.0f} mL called lesion lie outside both lungs and are counted in no volume"
-        yield _finding("LESION_OUTSIDE_LUNG", text, lost_ml, config)
+        points = points_if_lesion(volumes, lost_ml)
+        text = (
+            f"{lost_ml:.0f} mL called lesion lie beside the lungs and are counted in no volume: look for "
+            f"consolidated lung left out of the mask. With all of it the share is {points:.2f} points higher"
+        )
+        yield weighed(config, "LESION_OUTSIDE_LUNG", text, lost_ml, points)
 
 
 def _aerated_hu(tissue: TissueMap, scan: CtScan, config: Config) -> Iterator[Finding]:
@@ -72,8 +105,9 @@ def _aerated_hu(tissue: TissueMap, scan: CtScan, config: Config) -> Iterator[Fin
         yield _finding("HU_IMPLAUSIBLE", text, peak_hu, config)
 
 
-def _truncated_ends(tissue: TissueMap, lung_ml: float, config: Config) -> Iterator[Finding]:
+def _truncated_ends(tissue: TissueMap, scan: CtScan, volumes: Volumes, config: Config) -> Iterator[Finding]:
     """Lung in the lowest or highest section: the rest of it was not imaged."""
+    lung_ml = volumes.lung
     axis = _axis_of_body(tissue.grid)
     area_cm2 = _section_area_cm2(tissue, axis)
     gap_mm = _section_distance_mm(tissue.grid, axis)
@@ -86,15 +120,32 @@ def _truncated_ends(tissue: TissueMap, lung_ml: float, config: Config) -> Iterat
             continue
         lost_ml = missing_beyond_cut_ml(areas, gap_mm)
         share = None if lost_ml is None else lost_ml / (lung_ml + lost_ml)
-        estimate = (
-            "the loss cannot be estimated"
-            if share is None
-            else f"about {100 * share:.2f} % of the lung is missing"
+        outcome = Outcome.REFUSE if _too_much_cut(areas[0], share, config.quality) else _cut(name, share, config)
+        lowest = name.endswith("BASE")
+        at = "" if axis else f", {images(scan, [0 if lowest == head_last else len(areas) - 1])}"
+        text = (
+            f"{areas[0]:.1f} cm2 of lung in the {'lowest' if lowest else 'highest'} section{at}: "
+            f"{_estimate(lost_ml, volumes)}; the volume is a lower bound"
         )
-        outcome = Outcome.REFUSE if _too_much_cut(areas[0], share, config.quality) else config.outcome_of(name)
-        end = "lowest" if name.endswith("BASE") else "highest"
-        text = f"{areas[0]:.1f} cm2 of lung in the {end} section: {estimate}; the volume is a lower bound"
         yield Finding(name, outcome, text, round(float(areas[0]), 2))
+
+
+def _estimate(lost_ml: float | None, volumes: Volumes) -> str:
+    """What is missing, and how far the share of lesion moves if all of that, or none, is lesion."""
+    if lost_ml is None:
+        return "the loss cannot be estimated"
+    percent = 100 * lost_ml / (volumes.lung + lost_ml)
+    if_none = 100 * volumes.lesion / volumes.lung - 100 * volumes.lesion / (volumes.lung + lost_ml)
+    points = max(points_if_lesion(volumes, lost_ml), if_none)
+    moves = f"which moves the share of lesion by {points:.2f} points at most"
+    return f"about {percent:.2f} % of the lung is missing, {moves}"
+
+
+def _cut(code: str, share: float | None, config: Config) -> Outcome:
+    """A note, in every profile, where next to nothing is missing; a stricter setting is followed."""
+    if share is None or share >= config.quality.cut_note_share:
+        return config.outcome_of(code)
+    return min(Outcome.NOTE, config.outcomes.get(code, Outcome.NOTE), key=list(Outcome).index)
 
 
 def _too_much_cut(area_cm2: float, share: float | None, limits: Quality) -> bool:
@@ -120,23 +171,44 @@ def missing_beyond_cut_ml(area_from_cut_cm2: NDArray[np.float64], slice_distance
     return round(float(area_from_cut_cm2[0] ** 2 / slope_cm2_per_mm / 2 / 10), 9)
 
 
-def _truncated_field(tissue: TissueMap, scan: CtScan, config: Config) -> Iterator[Finding]:
-    """Lung that touches the frame of the image, or the circle beyond which the scanner gave no values."""
+def _truncated_field(tissue: TissueMap, scan: CtScan, lung_ml: float, config: Config) -> Iterator[Finding]:
+    """Lung that touches the frame of the image, or the circle beyond which the scanner gave no values.
+
+    What lies beyond a chord c of a section is at most the segment of a circle, c^3 / 12 R, and a lung's outer wall
+    is no more curved than with a radius of 60 mm.
+    """
+    contact_mm2 = _contact_mm2(tissue, scan)
+    if contact_mm2.sum() / 100 <= config.quality.fov_contact_cm2:
+        return
+    thick_mm = tissue.grid.spacing_kji_mm[0]
+    lost_ml = float(np.sum((contact_mm2 / thick_mm) ** 3)) / 12 / _WALL_RADIUS_MM * thick_mm / 1000
+    share = lost_ml / (lung_ml + lost_ml)
+    where = images(scan, np.flatnonzero(contact_mm2).tolist())
+    text = (
+        f"lung touches the edge of the field of view over {contact_mm2.sum() / 100:.1f} cm2 ({where}): part of it "
+        f"is cut off, by the width of the contact at most {100 * share:.2f} % of the lung"
+    )
+    outcome = _cut("LUNG_TRUNCATED_FOV", share, config)
+    yield Finding("LUNG_TRUNCATED_FOV", outcome, text, round(float(contact_mm2.sum() / 100), 3))
+
+
+def _contact_mm2(tissue: TissueMap, scan: CtScan) -> NDArray[np.float64]:
+    """Area over which the lung of each slice touches the frame, or voxels without a value."""
     grid = tissue.grid
     k_mm, j_mm, i_mm = grid.spacing_kji_mm
     lung = tissue.labels_kji > 0
-    contact_mm2 = 0.0
+    contact_mm2 = np.zeros(len(lung))
     for axis in {0, 1, 2} - {_axis_of_body(grid)}:
         face_mm2 = float(np.prod(np.delete(grid.spacing_kji_mm, axis)))
-        contact_mm2 += face_mm2 * np.count_nonzero(lung.take([0, -1], axis=axis))
+        if axis == 0:
+            for end in (0, -1):
+                contact_mm2[end] += face_mm2 * np.count_nonzero(lung[end])
+        else:
+            contact_mm2 += face_mm2 * np.count_nonzero(lung.take([0, -1], axis=axis), axis=(1, 2))
     if scan.no_data_kji is not None:
-        for plane, missing in zip(lung, scan.no_data_kji, strict=True):
-            contact_mm2 += k_mm * i_mm * _touching(plane, missing) + k_mm * j_mm * _touching(plane.T, missing.T)
-    if contact_mm2 / 100 > config.quality.fov_contact_cm2:
-        text = (
-            f"lung touches the edge of the field of view over {contact_mm2 / 100:.1f} cm2: part of it is cut off"
-        )
-        yield _finding("LUNG_TRUNCATED_FOV", text, contact_mm2 / 100, config)
+        for k, (plane, missing) in enumerate(zip(lung, scan.no_data_kji, strict=True)):
+            contact_mm2[k] += k_mm * i_mm * _touching(plane, missing) + k_mm * j_mm * _touching(plane.T, missing.T)
+    return contact_mm2
 
 
 def _touching(plane: NDArray[np.bool_], missing: NDArray[np.bool_]) -> int:

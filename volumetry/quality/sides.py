@@ -13,6 +13,10 @@ from scipy import ndimage
 
 from volumetry.config import Config
 from volumetry.domain import BODY_HU, CtScan, Finding, Grid, Side, TissueMap
+from volumetry.quality.places import images
+
+_Reason = tuple[str, float, list[int]]
+"""What is wrong, the number behind it, and in which slices."""
 
 _SAMPLE_MM = 2.5
 """Bodies and the middle of the chest are read from every voxel about so far from the last."""
@@ -22,6 +26,8 @@ and 177 to 237 cm2 in masks that held what lies between the lungs."""
 _MOST_ACROSS = 1 / 3
 """Share of a lung beyond the middle of the chest. A lung that fills the place of a lost one stays below it; of a
 label that spans both lungs about half lies there, and of one on the wrong side nearly all."""
+
+_MOVES = ". Volumes and shares of both lungs together do not change by it, those by side do"
 
 _OTHER = {Side.LEFT: Side.RIGHT, Side.RIGHT: Side.LEFT}
 
@@ -43,13 +49,14 @@ def side_findings(tissue: TissueMap, scan: CtScan, config: Config) -> list[Findi
     hu = scan.hu_kji[tuple(slice(None, None, n) for n in step)]
     sample_ml = grid.voxel_ml * float(np.prod(step))
     reasons = (
-        *_across(sampled, hu, _x_lps_mm(grid, step)),
-        *_two_in_one(sampled, sample_ml, config.tidy.min_second_lung_share),
+        *_across(sampled, hu, _x_lps_mm(grid, step), step[0]),
+        *_two_in_one(sampled, sample_ml, config.tidy.min_second_lung_share, step[0]),
         *_joined(side, grid),
     )
     return [
-        Finding("SIDE_CONFLICT", config.outcome_of("SIDE_CONFLICT"), text, round(value, 3))
-        for text, value in reasons[:1]
+        Finding("SIDE_CONFLICT", config.outcome_of("SIDE_CONFLICT"), f"{text} ({where}){_MOVES}", round(value, 3))
+        for text, value, slices in reasons[:1]
+        for where in [images(scan, slices)]
     ]
 
 
@@ -73,19 +80,27 @@ def _both_sides(one: NDArray[np.uint8], next_to_it: NDArray[np.uint8]) -> int:
     return int(np.count_nonzero(one * next_to_it == Side.LEFT * Side.RIGHT))
 
 
-def _joined(side_kji: NDArray[np.uint8], grid: Grid) -> Iterator[tuple[str, float]]:
+def _slices_of(lung: NDArray[np.bool_], step: int) -> list[int]:
+    """Slices that hold a sampled lung."""
+    found: list[int] = (np.flatnonzero(lung.any(axis=(1, 2))) * step).tolist()
+    return found
+
+
+def _joined(side_kji: NDArray[np.uint8], grid: Grid) -> Iterator[_Reason]:
     """A cut through much lung."""
     area_cm2 = joint_cm2(side_kji, grid)
     if area_cm2 > _WIDEST_JOINT_CM2:
         yield (
             f"left and right lung are joined over {area_cm2:.0f} cm2: the cut between them runs through lung",
             area_cm2,
+            [k for k, plane in enumerate(side_kji) if (plane == Side.LEFT).any() and (plane == Side.RIGHT).any()]
+            or [0, len(side_kji) - 1],
         )
 
 
 def _across(
-    side: NDArray[np.uint8], hu: NDArray[np.float32], x_lps_mm: NDArray[np.float64]
-) -> Iterator[tuple[str, float]]:
+    side: NDArray[np.uint8], hu: NDArray[np.float32], x_lps_mm: NDArray[np.float64], step: int
+) -> Iterator[_Reason]:
     """Lung on the side that its name denies. Without the CT the chest's middle is unknown, and nothing is said."""
     in_slices = side.any(axis=(1, 2))
     body = hu[in_slices] > BODY_HU
@@ -97,10 +112,11 @@ def _across(
         share = float(np.broadcast_to(beyond, lung.shape)[lung].mean()) if lung.any() else 0.0
         if share > _MOST_ACROSS:
             name, other = mine.name.lower(), _OTHER[mine].name.lower()
-            yield f"{100 * share:.0f} % of the lung called {name} lies on the patient's {other}", share
+            text = f"{100 * share:.0f} % of the lung called {name} lies on the patient's {other}"
+            yield text, share, _slices_of(lung, step)
 
 
-def _two_in_one(side: NDArray[np.uint8], sample_ml: float, least_share: float) -> Iterator[tuple[str, float]]:
+def _two_in_one(side: NDArray[np.uint8], sample_ml: float, least_share: float, step: int) -> Iterator[_Reason]:
     """Two lungs under one name and hardly any under the other."""
     for mine, other in _OTHER.items():
         labels, count = ndimage.label(side == mine, np.ones((3, 3, 3)))
@@ -114,6 +130,7 @@ def _two_in_one(side: NDArray[np.uint8], sample_ml: float, least_share: float) -
                 f"two bodies of lung, {first_ml:.0f} and {second_ml:.0f} mL, are called {mine.name.lower()}, "
                 f"and {other_ml:.0f} mL {other.name.lower()}",
                 float(second_ml),
+                _slices_of(side == mine, step),
             )
 
 

@@ -26,6 +26,7 @@ _OF_THE_MASK = frozenset(
         "LUNG_VOLUME_IMPLAUSIBLE",
         "ONE_LUNG",
         "LESION_OUTSIDE_LUNG",
+        "SUSPECT_SOLID",
         "LUNG_TRUNCATED_BASE",
         "LUNG_TRUNCATED_APEX",
     }

@@ -37,7 +37,7 @@ from volumetry.domain import (
 from volumetry.errors import OutputError, UsageError
 from volumetry.measure import by_component_rule, check_identities, measure
 from volumetry.pipeline import PACKAGES
-from volumetry.quality import lung_findings
+from volumetry.quality import blood_pool_hu, lung_findings
 from volumetry.remeasure.automatic import Automatic, read_automatic, sha256_of
 from volumetry.remeasure.edited import EditedMaskError, read_edited_mask
 from volumetry.remeasure.source import HU_KEYS, Source, source_of
@@ -152,7 +152,8 @@ def _measured(
     measurement = measure(tissue, scan, settings.measure)
     delivered = by_component_rule(tissue, scan, settings.measure)
     check_identities(measurement, delivered)
-    findings = _findings(source, lung_findings(tissue, scan, measurement, settings))
+    blood_hu = blood_pool_hu(tissue, scan) if source.has_hu else None
+    findings = _findings(source, lung_findings(tissue, scan, measurement, settings, blood_hu))
     if any(finding.outcome is Outcome.REFUSE for finding in findings):
         raise ScanRefusedError(findings, scan.series)
     made = automatic.document["provenance"]
@@ -180,6 +181,7 @@ def _measured(
         dropped_ml={"no_data_ml": lost_ml} if lost_ml else {},
         timing_s={},
         peak_memory_mb=None,
+        blood_pool_hu=blood_hu,
     )
     return result, delivered
 

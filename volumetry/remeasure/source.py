@@ -29,7 +29,7 @@ _OFF_MM = 0.01
 _SAMPLED = 4
 _SLAB_MM = 4.0
 """Half of it is more than the 2.5 mm steps in which the outline of a body is looked at."""
-_OF_MASK_AND_CT = frozenset({"DENSE_TISSUE_OUTSIDE_LUNG", "SIDE_CONFLICT"})
+_OF_MASK_AND_CT = frozenset({"DENSE_TISSUE_OUTSIDE_LUNG", "SIDE_CONFLICT", "METAL", "CONTRAST_NOT_STATED"})
 """Codes that mask and CT decide together: with the CT at hand the edited mask is judged anew."""
 
 

@@ -123,7 +123,8 @@ def _spacing(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
         if thickest > limits.thick_refuse_mm - _ROUNDING_MM:
             yield found(config, "THICK_SLICES", message, thickest)
         else:
-            yield found_mildly(config, "THICK_SLICES", Outcome.FLAG, message, thickest)
+            mild = Outcome.FLAG if config.profile == "trial" else Outcome.NOTE
+            yield found_mildly(config, "THICK_SLICES", mild, message, thickest)
     tags = {h.spacing_tag_mm for h in geometry.slices if h.spacing_tag_mm is not None}
     wrong = [tag for tag in tags if tag < 0 or abs(tag - spacing) > limits.spacing_tag_tolerance * spacing]
     if wrong:

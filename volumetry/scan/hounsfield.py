@@ -28,6 +28,8 @@ _LEAST_TISSUE = 0.02
 """Share of all voxels with a value; a tight crop around the lungs still holds heart, walls and vessels."""
 _COMB_HU = 3.5
 """Steps between used values near soft tissue; slopes up to 2 occur in good data, a burnt-in window gives more."""
+_VALUES_OF_8_BITS, _COARSE_HU = 256, 12.5
+"""A volume that was only stored in steps keeps more values than a window of 8 bits has, and its mean densities."""
 _EMPTY_SLICE_AIR = 0.9
 _COARSEST_SLOPE = 2.5
 """A slope up to this is no fault, and it leaves fewer different values in the same range."""
@@ -43,15 +45,13 @@ class HuVolume:
     findings: tuple[Finding, ...]
 
 
-def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], voxel_ml: float, config: Config) -> HuVolume:
+def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], config: Config) -> HuVolume:
     """HU = stored x slope + intercept, slice by slice in float32; padding becomes air and is masked.
 
     Parameters
     ----------
     stored_kji
         In the order of `slices`.
-    voxel_ml
-        Volume of one voxel.
     """
     settings = config.hounsfield
     no_data = padding_mask(stored_kji, slices, settings)
@@ -77,7 +77,6 @@ def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], voxel_ml: floa
     findings += _range_findings(histograms, means, max(h.slope or 1.0 for h in slices), config)
     findings += _tissue_findings(histograms, config)
     findings += _wrap_findings(hu, slices, config)
-    findings += _metal_findings(hu, voxel_ml, config)
     return HuVolume(hu, no_data, air_hu, _joined(findings, config))
 
 
@@ -228,7 +227,8 @@ def _tissue_findings(histograms: NDArray[np.int64], config: Config) -> Iterator[
         )
         return
     step_hu = _step_hu(whole, peak_hu)
-    if step_hu is not None and step_hu >= _COMB_HU:
+    few = int((whole > 0).sum()) <= _VALUES_OF_8_BITS
+    if step_hu is not None and step_hu >= (_COMB_HU if few else _COARSE_HU):
         message = f"values near soft tissue come in steps of {step_hu:.1f} HU: a window was burnt in, or 8 bit"
         yield found(config, "HU_IMPLAUSIBLE", message, step_hu)
     per_slice = np.maximum(1, histograms.sum(axis=1))
@@ -274,17 +274,6 @@ def _highest_hu(header: SliceHeader) -> float:
         raise ValueError("a gated slice has a rescale pair")
     top: int = 2 ** (header.bits_stored - (1 if header.signed else 0)) - 1
     return top * header.slope + header.intercept
-
-
-def _metal_findings(hu: NDArray[np.float32], voxel_ml: float, config: Config) -> Iterator[Finding]:
-    limit = config.hounsfield.metal_hu
-    counts = [int(np.count_nonzero(plane > limit)) for plane in hu]
-    metal_ml = sum(counts) * voxel_ml
-    if metal_ml > config.hounsfield.metal_ml:
-        rows = [k for k, count in enumerate(counts) if count]
-        where = f"in slices {rows[0]} to {rows[-1]}"
-        message = f"{metal_ml:.2f} mL above {limit:g} HU {where}: streaks look like ground glass"
-        yield found(config, "METAL", message, round(metal_ml, 3))
 
 
 def _joined(findings: list[Finding], config: Config) -> tuple[Finding, ...]:

@@ -64,6 +64,7 @@ def _read(given: Given, config: Config) -> CtScan:
         input_sha256=input_sha256,
         pixels_sha256=pixels_sha256,
         air_hu=volume.air_hu,
+        image_numbers=tuple(header.instance_number for header in stack.slices),
     )
 
 
@@ -87,7 +88,7 @@ def hu_of(stack: GatedStack, stored: Stored, config: Config) -> HuVolume:
     """HU of a measurable stack."""
     if stack.geometry is None:
         raise AssertionError("the gate lets no stack pass without a grid")
-    return hounsfield(stored, stack.slices, stack.geometry.grid.voxel_ml, config)
+    return hounsfield(stored, stack.slices, config)
 
 
 def _fault_findings(faults: tuple[SliceFault, ...], stack: GatedStack, config: Config) -> list[Finding]:

@@ -26,11 +26,15 @@ from volumetry.segment.no_lung import any_in_block, no_lung, repeated, strides
 CAUSES = (
     "outside_lungs_ml",
     "lesion_outside_lungs_ml",
+    "lesion_beside_lungs_ml",
     "holes_filled_ml",
     "lesion_specks_ml",
     "class_specks_ml",
 )
-"""Why tidying takes away, fills in or renames."""
+"""Why tidying takes away, fills in or renames. ``lesion_beside_lungs_ml`` is the part of the lesion outside the
+lungs that may be lung: what lies in the upper three quarters of their height. Below, in front of the recess, is
+abdomen."""
+_ABDOMEN_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,8 +100,27 @@ def _lungs_alone(labels: NDArray[np.uint8], excluded: Mask, scan: CtScan, settin
     return {
         "outside_lungs_ml": float(np.count_nonzero(left_out) * voxel_ml),
         "lesion_outside_lungs_ml": float(np.count_nonzero(lesion_left_out) * voxel_ml),
+        "lesion_beside_lungs_ml": float(np.count_nonzero(lesion_left_out & _thorax(lung, scan.grid)) * voxel_ml),
         "holes_filled_ml": float(np.count_nonzero(holes) * voxel_ml),
     }
+
+
+def _thorax(lung: Mask, grid: Grid) -> Mask:
+    """The sections of the upper three quarters of the lungs' height, in a shape that broadcasts."""
+    axis = int(np.argmax(np.abs(np.asarray(grid.direction_lps)[:, 2])))
+    heights = np.flatnonzero(lung.any(axis=tuple({0, 1, 2} - {axis})))
+    inside = np.zeros(lung.shape[axis], bool)
+    if heights.size:
+        abdomen = int(_ABDOMEN_SHARE * heights.size)
+        low, high = int(heights[0]), int(heights[-1])
+        if grid.direction_lps[axis][2] >= 0:
+            low += abdomen
+        else:
+            high -= abdomen
+        inside[low : high + 1] = True
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    return inside.reshape(shape)
 
 
 def _without_specks(labels: NDArray[np.uint8], voxel_ml: float, settings: Tidy) -> dict[str, float]:

@@ -1,0 +1,39 @@
+"""Where to look: image numbers and positions as a viewer shows them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from volumetry.domain import CtScan
+
+
+def images(scan: CtScan, slices: Iterable[int]) -> str:
+    """The images from the first to the last of some slices, with their positions along the patient in mm.
+
+    InstanceNumber (0020,0013) where the images have one, else the index of the slice counted from 0. The position
+    is the coordinate of ImagePositionPatient (0020,0032) along which the slices are stacked, with its sign.
+
+    Parameters
+    ----------
+    slices
+        Indices along the array's first axis, at least one.
+    """
+    indices = sorted(int(k) for k in slices)
+    first, last = indices[0], indices[-1]
+    grid = scan.grid
+    axis = int(np.argmax(np.abs(grid.direction_lps[0])))
+    at_mm = [float(grid.lps_mm(np.array([k, 0.0, 0.0]))[axis]) for k in (first, last)]
+    where = f"{'xyz'[axis]} {_range(*(f'{mm:.1f}' for mm in sorted(at_mm)))} mm"
+    numbers = [scan.image_numbers[k] for k in (first, last)] if scan.image_numbers else [None, None]
+    known = sorted(number for number in numbers if number is not None)
+    if len(known) == 2:
+        return f"{_named('image', *known)}, {where}"
+    return f"{_named('slice', first, last)} of {grid.shape_kji[0]} counted from 0, {where}"
+
+
+def _named(noun: str, first: int, last: int) -> str:
+    return f"{noun} {first}" if first == last else f"{noun}s {first} to {last}"
+
+
+def _range(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,216 @@
+"""Lesion of our own mask that is probably none: organs and fat that the network took for dense lung.
+
+The network sees one axial slice at a time, and what it knows least is an organ that touches the lung. Three things
+betray such lesion, and none of them is seen in consolidation but at its very edges:
+
+* a **slab**: the lesion is at most 6 mm high, and above or below it, outside the mask, the same tissue goes on
+  without a step in density. Liver, spleen, diaphragm, neck muscle and aorta are cut so, in the slice where the
+  network went wrong, and not in the next;
+* **fat**: homogeneous, around -90 HU; beside the heart, below the diaphragm's back, in the axilla;
+* **too dense**: bone, calcification, or a vessel full of contrast.
+
+Organs that are taken whole and thick are not seen, so the volume is a lower bound.
+
+The thresholds were set by eye, in three planes, on sixteen chests: lidc-0001, -0003, -1011, qin-0003, -0009,
+-0028, lung1-002, -003, 4dlung-113, onko-rt, tcga-a4ma, ricord-000082, pneumonia-001, -002, covid-p001, normal-001.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from volumetry.config import Config
+from volumetry.domain import CtScan, Finding, Grid, Tissue, TissueMap, Volumes
+from volumetry.quality.blood_pool import PLAIN_HU
+from volumetry.quality.coarse import Mask, block_means, block_middles, slices_between, spacing_hbl_mm, turned
+from volumetry.quality.places import images
+from volumetry.quality.weight import points_if_no_lesion, weighed
+
+_COARSE_MM = (2.0, 2.5, 2.5)
+"""The network's slabs are 2 mm thick; in the plane so much hides noise."""
+_SLAB_MM = 6.0
+"""Consolidation thinner than this along the body is an edge of something thicker."""
+_STEP_HU = 40.0
+"""Lung against tissue is 700 HU, consolidation against fat 130, against bone 150; noise of a block up to 20."""
+_SOFT_HU = -150.0
+"""Lesion lighter than fat is mixed with air."""
+_FAT_HU = (-140.0, -40.0)
+_EVEN_HU = 35.0
+"""Largest deviation among 27 blocks of fat; a rim, mixed of lesion and lung to the same mean, has over 100."""
+_DENSE_HU, _PLAIN_DENSE_HU = 130.0, 100.0
+"""No lesion is denser than this over 6 mm, with contrast and without."""
+_LEAST_ML = 0.5
+"""Smaller bodies are the edges of something else."""
+_WORDS = {
+    "slab": "goes on outside the mask without a step in density",
+    "fat": "is fat",
+    "dense": "is bone, calcification or contrast",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """One body of doubtful lesion.
+
+    Parameters
+    ----------
+    ml
+        Its volume, by reason: ``slab``, ``fat``, ``dense``; each part is counted once.
+    side, zone
+        ``left`` or ``right``, and the third of the lungs' height.
+    slices
+        First and last index along the array's first axis.
+    """
+
+    ml: dict[str, float]
+    side: str
+    zone: str
+    slices: tuple[int, int]
+
+    @property
+    def total_ml(self) -> float:
+        """Volume for all reasons."""
+        return sum(self.ml.values())
+
+
+def suspect_findings(
+    tissue: TissueMap, scan: CtScan, volumes: Volumes, blood_hu: float | None, config: Config
+) -> Iterator[Finding]:
+    """SUSPECT_SOLID with mL, place and points, from ``suspect_ml`` on."""
+    suspects = suspect_solid(tissue, scan, blood_hu)
+    ml = sum(one.total_ml for one in suspects)
+    if ml < config.quality.suspect_ml:
+        return
+    points = points_if_no_lesion(volumes, ml)
+    by_reason = {name: sum(one.ml.get(name, 0.0) for one in suspects) for name in _WORDS}
+    reasons = ", ".join(
+        f"{by_reason[name]:.0f} mL {words}" for name, words in _WORDS.items() if by_reason[name] >= 0.5
+    )
+    largest = "; ".join(
+        f"{one.side} {one.zone} zone {one.total_ml:.0f} mL, {images(scan, one.slices)}" for one in suspects[:3]
+    )
+    more = f"; and {len(suspects) - 3} smaller" if len(suspects) > 3 else ""
+    text = (
+        f"at least {ml:.0f} mL of the lesion may be organ, fat or bone ({reasons}): {largest}{more}. "
+        f"Without it the share of lesion is {points:.2f} points lower"
+    )
+    yield weighed(config, "SUSPECT_SOLID", text, ml, points)
+
+
+def suspect_solid(tissue: TissueMap, scan: CtScan, blood_hu: float | None = None) -> list[Suspect]:
+    """Bodies of lesion that are probably none, largest first.
+
+    Parameters
+    ----------
+    blood_hu
+        Density of the blood pool; None if it is not known. It decides what is too dense.
+    """
+    fine_mm = spacing_hbl_mm(scan.grid)
+    step = [max(1, round(coarse / mm)) for coarse, mm in zip(_COARSE_MM, fine_mm, strict=True)]
+    labels = block_middles(turned(tissue.labels_kji, scan.grid), step)
+    if not (labels > Tissue.AERATED).any():
+        return []
+    start = _start(labels > 0)
+    fine = tuple(slice(part.start * n, part.stop * n) for part, n in zip(start, step, strict=True))
+    hu = block_means(turned(scan.hu_kji, scan.grid)[fine], step)
+    dense_hu = _PLAIN_DENSE_HU if blood_hu is not None and blood_hu <= PLAIN_HU else _DENSE_HU
+    why = _reasons(labels[start], hu, round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
+    bodies, _ = ndimage.label(why > 0, np.ones((3, 3, 3)))
+    block_ml = scan.grid.voxel_ml * float(np.prod(step))
+    view = _View.of(labels, scan, step)
+    found = []
+    for label, box in enumerate(ndimage.find_objects(bodies), start=1):
+        body = bodies[box] == label
+        if np.count_nonzero(body) * block_ml >= _LEAST_ML:
+            names = {name: np.count_nonzero(body & (why[box] == n)) * block_ml for n, name in enumerate(_WORDS, 1)}
+            where = np.argwhere(body) + [part.start + at.start for part, at in zip(box, start, strict=True)]
+            found.append(Suspect({name: float(ml) for name, ml in names.items() if ml}, *view.place(where)))
+    return sorted(found, key=lambda one: -one.total_ml)
+
+
+def _start(lung: Mask) -> tuple[slice, slice, slice]:
+    """The box of the lungs and three blocks around it."""
+    box = ndimage.find_objects(lung.astype(np.int8))[0]
+    first, second, third = (
+        slice(max(0, part.start - 3), min(size, part.stop + 3)) for part, size in zip(box, lung.shape, strict=True)
+    )
+    return first, second, third
+
+
+def _reasons(labels: NDArray[np.uint8], hu: NDArray[np.float32], slab: int, dense_hu: float) -> NDArray[np.uint8]:
+    """Per block 0, or the place of its reason among `_WORDS`."""
+    lesion = labels > Tissue.AERATED
+    mean = ndimage.uniform_filter(hu, 3)
+    even = ndimage.uniform_filter(hu**2, 3) - mean**2 < _EVEN_HU**2
+    why = np.zeros(labels.shape, np.uint8)
+    why[_slabs(labels, hu, max(1, slab)) & (hu > _SOFT_HU)] = 1
+    why[lesion & even & (mean > _FAT_HU[0]) & (mean < _FAT_HU[1])] = 2
+    why[lesion & (mean > dense_hu)] = 3
+    return why
+
+
+def _slabs(labels: NDArray[np.uint8], hu: NDArray[np.float32], highest: int) -> Mask:
+    """Lesion in runs of at most so many blocks along the body that go on outside the mask, above or below."""
+    lesion = labels > Tissue.AERATED
+    found = np.zeros(lesion.shape, bool)
+    for height in range(1, highest + 1):
+        run = _runs(lesion, height)
+        for bottom in range(run.shape[0]):
+            here = run[bottom]
+            if not here.any():
+                continue
+            top = bottom + height - 1
+            goes_on = _same_outside(labels, hu, bottom, bottom - 1) | _same_outside(labels, hu, top, top + 1)
+            found[bottom : top + 1] |= here & goes_on
+    return found
+
+
+def _runs(lesion: Mask, height: int) -> Mask:
+    """Where a run of exactly this height begins, along the first axis."""
+    padded = np.pad(lesion, ((1, height + 1), (0, 0), (0, 0)))
+    n = lesion.shape[0]
+    begins = padded[1 : n + 1] & ~padded[:n] & ~padded[height + 1 : height + 1 + n]
+    for further in range(1, height):
+        begins &= padded[1 + further : 1 + further + n]
+    return begins
+
+
+def _same_outside(labels: NDArray[np.uint8], hu: NDArray[np.float32], inside: int, beyond: int) -> Any:  # noqa: ANN401
+    """Blocks of a section that have the same tissue outside the mask in the section beyond it."""
+    if not 0 <= beyond < labels.shape[0]:
+        return np.zeros(labels.shape[1:], bool)
+    return (labels[beyond] == Tissue.OUTSIDE) & (np.abs(hu[beyond] - hu[inside]) < _STEP_HU)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How blocks lie on the scan's own grid and in the lungs."""
+
+    heights: tuple[int, int]
+    middle: float
+    step: list[int]
+    grid: Grid
+
+    @classmethod
+    def of(cls, labels: NDArray[np.uint8], scan: CtScan, step: list[int]) -> "_View":
+        heights = np.flatnonzero((labels > 0).any(axis=(1, 2)))
+        across = np.flatnonzero((labels > 0).any(axis=(0, 1)))
+        return cls(
+            (int(heights[0]), int(heights[-1])),
+            (float(across[0]) + float(across[-1])) / 2,
+            step,
+            scan.grid,
+        )
+
+    def place(self, blocks: NDArray[np.intp]) -> tuple[str, str, tuple[int, int]]:
+        """Side, zone and slices of a body."""
+        low, high = self.heights
+        third = 3 * (float(np.median(blocks[:, 0])) - low) / (high - low + 1)
+        zone = ("lower", "middle", "upper")[min(2, max(0, int(third)))]
+        side = "left" if float(np.median(blocks[:, 2])) > self.middle else "right"
+        first, last = blocks.min(axis=0) * self.step, (blocks.max(axis=0) + 1) * self.step - 1
+        return side, zone, slices_between(self.grid, first.tolist(), last.tolist())
