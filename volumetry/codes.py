@@ -177,6 +177,14 @@ _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
     ("IDENTIFIED_BY_CONTENT", _N, _N, "The volume needs no UID; DICOM objects made from this scan do."),
     ("AGE_UNKNOWN", _N, _N, "The header states no age."),
     ("HU_NOT_MEASURED", _N, _N, "Give the scan's folder by --scan to have them."),
+    (
+        "DICOM_NOT_POSSIBLE",
+        _N,
+        _N,
+        "Use mask.nii.gz, or set [export] generate_uids = true: then UIDs are made from the content.",
+    ),
+    ("EXPORT_UIDS_GENERATED", _N, _N, "An archive cannot join SEG and SR to the source by these UIDs."),
+    ("EXPORT_NORMALISED", _N, _N, "The source is as it was; only what SEG and SR repeat of it was made legal."),
 )
 
 _OUR_FAILURES: tuple[tuple[str, str], ...] = (

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from volumetry import __version__
 from volumetry.config import Config, load_config
 
 if TYPE_CHECKING:
-    from volumetry.deliver.dicom import DicomOptions
+    from volumetry.deliver.dicom import Export
     from volumetry.domain import Segmenter
     from volumetry.pipeline import Analysis
     from volumetry.segment.network import NetworkSegmenter
@@ -70,8 +71,12 @@ def measured_folder(
     segmenter: "Segmenter",
     settings: Config,
     on_stage: Callable[[str], None] = lambda _: None,
+    export: "Export | None" = None,
 ) -> "tuple[Analysis, dict[str, Any]]":
-    """Measure one scan into a folder: result, row, mask, record, report; a refused one leaves no mask."""
+    """Measure one scan into a folder: result, row, mask, record, report; a refused one leaves no mask.
+
+    With `export` the result says what its DICOM objects will say otherwise than the source.
+    """
     from volumetry.deliver import deliver, deliver_failure
     from volumetry.deliver.report import write_report
     from volumetry.errors import InputError, SegmentationError
@@ -79,6 +84,8 @@ def measured_folder(
 
     try:
         analysis = analyse_scan(scan, segmenter, settings, scan_id, on_stage)
+        if export is not None:
+            analysis = replace(analysis, result=export.noted(analysis.result))
     except (InputError, SegmentationError) as stop:
         document = deliver_failure(failure_of(stop, scan_id), settings, out)
         write_report(document, out, settings)
@@ -89,22 +96,14 @@ def measured_folder(
     return analysis, document
 
 
-def dicom_objects(
-    analysis: "Analysis",
-    document: dict[str, Any],
-    scan: Path,
-    out: Path,
-    settings: Config,
-    options: "DicomOptions",
-) -> list[Path]:
+def dicom_objects(export: "Export", analysis: "Analysis", document: dict[str, Any], out: Path) -> list[Path]:
     """Write SEG and SR, and the summary objects that the options ask for, beside a result."""
-    from volumetry.deliver.dicom import write_seg_and_sr, write_summary
     from volumetry.deliver.report.summary import summary_of
 
-    written = write_seg_and_sr(document, analysis.tissue, scan, out, settings, options)
-    if options.pdf or options.secondary_capture:
+    written = export.write(document, analysis.tissue, out)
+    if export.options.pdf or export.options.secondary_capture:
         summary = summary_of(document, analysis.tissue, analysis.scan)
-        written |= write_summary(summary, document, scan, out, settings, options)
+        written |= export.write_summary(summary, document, out)
     return list(written.values())
 
 

@@ -66,24 +66,33 @@ def check(
     from volumetry.cli import show
     from volumetry.cli.loading import Loading
     from volumetry.deliver.files import prepare_folder, write_whole
+    from volumetry.errors import VolumetryError
 
     settings = common.settings_of(config, device)
     common.must_be_folder(scan)
     prepare_folder(out)
+    export = None
+    if dicom:
+        from volumetry.deliver.dicom import DicomOptions, Export
+
+        export = Export(scan, settings, DicomOptions("labelmap" if labelmap else "binary", pdf, capture))
     with show.stages(quiet) as stages:
         segmenter = Loading(lambda: common.segmenter_of(settings))
         analysis, document = common.measured_folder(
-            scan, out, scan_id or safe_scan_id(scan), segmenter, settings, stages
+            scan, out, scan_id or safe_scan_id(scan), segmenter, settings, stages, export
         )
         if pdf:
             from volumetry.deliver.report.summary import summary_of
 
             write_whole(out / "report.pdf", summary_of(document, analysis.tissue, analysis.scan).pdf)
-        if dicom:
-            from volumetry.deliver.dicom import DicomOptions
-
+        stop = None
+        if export is not None:
             stages("dicom")
-            options = DicomOptions("labelmap" if labelmap else "binary", pdf, capture)
-            common.dicom_objects(analysis, document, scan, out, settings, options)
+            try:
+                common.dicom_objects(export, analysis, document, out)
+            except VolumetryError as known:  # the result is delivered, and shown, all the same
+                stop = known
     if not quiet:
         show.result(document)
+    if stop is not None:
+        raise stop

@@ -15,6 +15,14 @@
 
 from volumetry.scan.inspection import Inspection, StackReport, inspect_folder
 from volumetry.scan.read import read_scan
-from volumetry.scan.sources import source_headers
+from volumetry.scan.sources import Source, SourceSlice, source_headers
 
-__all__ = ["Inspection", "StackReport", "inspect_folder", "read_scan", "source_headers"]
+__all__ = [
+    "Inspection",
+    "Source",
+    "SourceSlice",
+    "StackReport",
+    "inspect_folder",
+    "read_scan",
+    "source_headers",
+]
