@@ -22,6 +22,7 @@ _OTHER_NAMES = {
 }
 """What software that knows no DICOM calls the same sets."""
 _UNREADABLE = "\ufffd"
+_TWO_BYTES_EACH = (b"\x1b$B", b"\x1b$(D")
 _CHINESE_ESCAPE = "\x1b$)A"
 _PN_AND_TEXT_DELIMITERS = {0x5E, 0x3D, 0x5C, *TEXT_VR_DELIMS}
 """What resets an encoding: ^ and = of names, the backslash between values, and ends of lines."""
@@ -110,7 +111,12 @@ class CharacterSets:
     def _fragment(part: bytes, encodings: list[str]) -> str:
         if part.startswith(b"\x1b-b"):  # Latin-9, which pydicom does not know yet
             return part[3:].decode("iso8859_15")
-        text = charset.decode_bytes(part, encodings, _PN_AND_TEXT_DELIMITERS)
+        reset = b""
+        escape = next((escape for escape in _TWO_BYTES_EACH if part.startswith(escape)), None)
+        if escape is not None and (len(part) - len(escape)) % 2:
+            # Not switched back before a delimiter, as some writers (pydicom) leave it: no half of a letter.
+            part, reset = part[:-1], part[-1:]
+        text = charset.decode_bytes(part, encodings, _PN_AND_TEXT_DELIMITERS) + reset.decode("latin-1")
         return text.replace(_CHINESE_ESCAPE, "")  # Python's codec leaves this one standing
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from uuid import UUID
 
 import highdicom as hd
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.uid import CTImageStorage
+from pydicom.valuerep import DEFAULT_CHARSET_VR
 
 from volumetry.config import Config
 from volumetry.deliver.dicom.character_sets import CharacterSets
@@ -280,8 +281,16 @@ def raw_bytes(raw: Dataset, keyword: str) -> bytes | None:
         return None
     element = raw.get_item(keyword)
     if not isinstance(element, RawDataElement):
-        return None
+        return _bytes_again(element)
     return element.value if isinstance(element.value, bytes) else b"" if element.value is None else None
+
+
+def _bytes_again(element: DataElement | None) -> bytes | None:
+    """Of what pydicom has converted on reading, which are the character sets: ASCII text, and reversible."""
+    if element is None or element.VR not in DEFAULT_CHARSET_VR:
+        return None
+    values = [element.value] if isinstance(element.value, str) else list(element.value or [])
+    return "\\".join(map(str, values)).encode("latin-1", errors="replace")
 
 
 def _codes(raw: Dataset, sets: CharacterSets) -> list[Dataset]:
