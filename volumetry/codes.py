@@ -200,6 +200,9 @@ CATALOGUE: dict[str, Code] = {
 }
 """Every code by name, most severe first."""
 
+OF_THE_EXPORT = frozenset({"DICOM_NOT_POSSIBLE", "EXPORT_UIDS_GENERATED", "EXPORT_NORMALISED"})
+"""Codes of the objects written beside a result; they say nothing of the scan or its numbers."""
+
 _RANK = {name: rank for rank, name in enumerate(CATALOGUE)}
 
 

@@ -18,10 +18,8 @@ from volumetry.segment.threshold import ThresholdSegmenter
 
 LESIONS = (Lesion("ground_glass", (-85.3, 10.2, 10.1), (20.0, 18.0, 22.0)),)
 JAPANESE = b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B"
-KOREAN = b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7=\x1b$)C\xc8\xab^\x1b$)C\xb1\xe6\xb5\xbf"
 KINDS = {
     "Japanese": ({"SpecificCharacterSet": rb"\ISO 2022 IR 87", "PatientName": JAPANESE}, "山田"),
-    "Korean": ({"SpecificCharacterSet": rb"\ISO 2022 IR 149", "PatientName": KOREAN}, "洪"),
     "Greek": ({"SpecificCharacterSet": b"ISO_IR 126", "PatientName": "Διονυσιος".encode("iso8859_7")}, "Διον"),
     "a misspelt set": ({"SpecificCharacterSet": b"ISO IR 192", "PatientName": "Wang^X=王".encode()}, "王"),
     "a messy header": (
@@ -110,6 +108,24 @@ def test_without_a_frame_of_reference_the_reason_is_told(volume, tmp_path, monke
         assert "FrameOfReferenceUID (0020,0052)" in messages[expected]
         if code:
             assert "FrameOfReferenceUID (0020,0052)" in said.err
+
+
+def test_a_received_study_without_usable_uids_is_measured_and_not_sent(volume, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("volumetry.cli.common.segmenter_of", lambda _settings: ThresholdSegmenter())
+    whole = written(volume, tmp_path / "whole", {"PatientSex": b"Male"})
+    odd = written(volume, tmp_path / "odd", {"FrameOfReferenceUID": b""})
+    sent = []
+
+    def two_studies(_node, _out, on_study, _send_back, **_more):
+        sent.extend([{path.name for path in on_study(study)} for study in (whole, odd)])
+
+    monkeypatch.setattr("volumetry.archive.receive.receive", two_studies)
+    with pytest.raises(SystemExit) as end:
+        main(["receive", "--out", str(tmp_path / "out")])
+    assert not end.value.code
+    assert sent == [{"seg.dcm", "sr.dcm"}, set()]
+    assert "FrameOfReferenceUID (0020,0052)" in capfd.readouterr().out
+    assert len(list((tmp_path / "out").glob("study-*/result.json"))) == 2
 
 
 def test_no_setting_of_python_brings_a_librarys_warning_back(volume, tmp_path):

@@ -7,9 +7,6 @@ from pydicom.uid import CTImageStorage
 
 from volumetry.deliver.dicom.source import ExportSource, made_uid
 
-_REPLACED = ("SOPClassUID", "SOPInstanceUID")
-"""Set anew: a value that is set changes the element itself, which datasets share."""
-
 
 def as_single_slices(source: ExportSource) -> tuple[Dataset, ...]:
     """Headers of which each is an image of its own; those of frames stand in for them until `refer_to_frames`."""
@@ -61,7 +58,9 @@ def _items(made: Dataset) -> Iterator[Dataset]:
 
 def _stand_in(header: Dataset, k: int) -> Dataset:
     image = Dataset()
-    image.update({tag: element for tag, element in header.items() if element.keyword not in _REPLACED})
+    image.update(header)
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        delattr(image, keyword)  # set in place, the value would change in the header too: they share the element
     image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, _stand_in_uid(k)
     return image
 
