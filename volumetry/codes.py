@@ -225,6 +225,14 @@ _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
     ("NO_HEADER", _N, _R, "Give the DICOM series it came from; or allow volumes by `volumes` under [charter]."),
     ("AGE_UNKNOWN", _N, _N, "The header states no age."),
     ("HU_NOT_MEASURED", _N, _N, "Give the scan's folder by --scan to have them."),
+    (
+        "DICOM_NOT_POSSIBLE",
+        _N,
+        _N,
+        "Use mask.nii.gz, or set [export] generate_uids = true: then UIDs are made from the content.",
+    ),
+    ("EXPORT_UIDS_GENERATED", _N, _N, "An archive cannot join SEG and SR to the source by these UIDs."),
+    ("EXPORT_NORMALISED", _N, _N, "The source is as it was; only what SEG and SR repeat of it was made legal."),
 )
 
 _OF_OTHER_INPUT: tuple[tuple[str, str], ...] = (
@@ -265,6 +273,9 @@ CATALOGUE: dict[str, Code] = {
     **{name: Code(name, outcome, trial, hint) for name, outcome, trial, hint in _ROWS},
 }
 """Every code by name, most severe first."""
+
+OF_THE_EXPORT = frozenset({"DICOM_NOT_POSSIBLE", "EXPORT_UIDS_GENERATED", "EXPORT_NORMALISED"})
+"""Codes of the objects written beside a result; they say nothing of the scan or its numbers."""
 
 _RANK = {name: rank for rank, name in enumerate(CATALOGUE)}
 

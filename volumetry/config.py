@@ -214,6 +214,12 @@ class Charter(_Section):
         return rules
 
 
+class ExportSettings(_Section):
+    """What DICOM objects may say that their source does not."""
+
+    generate_uids: bool
+
+
 class ChangeMapSettings(_Section):
     """How two visits are laid over each other, and when that failed."""
 
@@ -253,6 +259,7 @@ class Config(_Section):
     measure: Measure
     quality: Quality
     charter: Charter
+    export: ExportSettings
     change_map: ChangeMapSettings
 
     @field_validator("outcomes")

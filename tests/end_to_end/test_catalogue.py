@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from volumetry import codes
-from volumetry.codes import CATALOGUE, Outcome
+from volumetry.codes import CATALOGUE, OF_THE_EXPORT, Outcome
 from volumetry.config import Config, load_config
 from volumetry.domain import CtScan, Finding, ScanRefusedError, TissueMap
 from volumetry.phantom import DAMAGES, LEGAL, Damage, PhantomSpec, make_phantom, write_series
@@ -264,6 +264,7 @@ def test_every_decidable_code_has_an_entry() -> None:
         - of_the_anatomy
         - of_the_settings
         - of_a_charter
+        - OF_THE_EXPORT
         - of_a_crash
         - covered
     )

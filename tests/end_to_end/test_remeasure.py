@@ -432,3 +432,20 @@ def test_a_correction_is_written_as_seg_and_sr_of_the_readers_mask(case, result,
     assert document["corrected_by"] == "R"
     with pytest.raises(UsageError, match="own files"):
         remeasure(result, None, mask, "R", "because", dicom=DicomOptions())
+
+
+def test_a_correction_is_written_where_seg_and_sr_cannot_be(config, tmp_path):
+    scan, result, analysis, _ = checked(tmp_path / "case", config)
+    for path in scan.iterdir():
+        header = pydicom.dcmread(path)
+        header.FrameOfReferenceUID = ""
+        header.save_as(path)
+    mask = as_nifti(edited_labels(analysis), analysis.scan.grid, tmp_path / "edited.nii.gz")
+    with pytest.raises(OutputError, match=r"correction 1 is written.*FrameOfReferenceUID") as stop:
+        remeasure(result, scan, mask, "R", "because", dicom=DicomOptions())
+    assert stop.value.code == "DICOM_NOT_POSSIBLE"
+    made = {path.name for path in (result / "corrections" / "1").iterdir()}
+    assert {"result.json", "mask.nii.gz", "run.json", "report.html"} <= made
+    assert not {"seg.dcm", "sr.dcm"} & made
+    document = json.loads((result / "corrections" / "1" / "result.json").read_text("utf-8"))
+    assert "DICOM_NOT_POSSIBLE" in {flag["code"] for flag in document["flags"]}

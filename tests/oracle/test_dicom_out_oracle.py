@@ -4,17 +4,25 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
+from pydicom.uid import EnhancedCTImageStorage
 from small_results import LESIONS, measured_phantom
 
+from volumetry.config import load_config
 from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr, write_summary
+from volumetry.deliver.dicom.source import _READ, legal_source
 from volumetry.deliver.report.summary import summary_of
 from volumetry.phantom import HEAD_TO_FEET, rotated, tilted
+from volumetry.scan import source_headers
 
 CASES = {
     "lesions": {},
@@ -72,6 +80,44 @@ def test_dciodvfy_finds_no_error(case):
         assert complaints(folder / "binary" / name, "Error") == []
     assert complaints(folder / "binary" / "seg.dcm", "Warning") == []
     assert all("99VOLUMETRY" in line for line in complaints(folder / "binary" / "sr.dcm", "Warning"))
+
+
+ODD = {
+    "PatientSex": b"Male",
+    "StudyDate": b"2026.01.01",
+    "StudyTime": b"12:00:00",
+    "AccessionNumber": b"A" * 30,
+    "PatientID": b"x" * 77,
+    "PatientAge": b"60",
+    "SpecificCharacterSet": b"ISO IR 192",
+    "PatientName": "Wang^X=王=a^b^c^d^e^f".encode(),
+    "StudyDescription": b"d" * 100,
+    "PatientIdentityRemoved": b"yes",
+    "ClinicalTrialProtocolID": b"P-1",
+    "StudyInstanceUID": b"896911bf-1143-4c8d-8f04-f3cd1a7f6204",
+    "FrameOfReferenceUID": b"",
+}
+"""No legal value in it."""
+
+
+@pytest.mark.parametrize("kind", ["one file per slice", "frames of one file"])
+def test_dciodvfy_finds_no_error_whatever_the_source_says(kind, config, tmp_path):
+    case = measured_phantom(tmp_path / "in", config)
+    source = source_headers(case.folder, config, _READ)
+    shared = source.slices[0].raw
+    pieces = []
+    for k, piece in enumerate(source.slices):
+        for keyword, raw in ODD.items():
+            tag = Tag(tag_for_keyword(keyword))
+            piece.raw._dict[tag] = RawDataElement(tag, dictionary_VR(tag), len(raw), raw, 0, False, True)
+        pieces.append(replace(piece, raw=shared, frame_number=k + 1) if kind == "frames of one file" else piece)
+    if kind == "frames of one file":
+        shared.SOPClassUID = EnhancedCTImageStorage
+    making = load_config(overrides={"export": {"generate_uids": True}})
+    source = legal_source(replace(source, slices=tuple(pieces)), "input", making)
+    files = write_seg_and_sr(case.document, case.analysis.tissue, source, tmp_path / "out", making)
+    assert complaints(files["seg.dcm"], "Error") == []
+    assert complaints(files["sr.dcm"], "Error") == []
 
 
 def test_dciodvfy_finds_no_error_in_the_summary_page(case, config, tmp_path):

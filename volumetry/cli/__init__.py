@@ -1,9 +1,11 @@
 """The command line: thin verbs. Each imports what it needs when it runs, so that ``--help`` needs no torch."""
 
+import logging
 import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from types import FrameType
 
@@ -32,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Before torch is loaded: spinning OpenMP threads more than halve the speed on shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminated)
+    _quiet_libraries()
     try:
         app(args=list(argv) if argv is not None else None, prog_name="volumetry")
     except VolumetryError as stop:
@@ -48,6 +51,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         traceback.print_exc()
         typer.echo(_A_BUG, err=True)
         raise SystemExit(1) from bug
+
+
+def _quiet_libraries() -> None:
+    """Keep what libraries warn of from terminal and log: of a header they print the value itself."""
+    warnings.simplefilter("ignore", UserWarning)
+    for name in ("pydicom", "pynetdicom", "highdicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> None:

@@ -184,23 +184,34 @@ def receive(
     from volumetry.archive.receive import Node, store
     from volumetry.archive.receive import receive as run
     from volumetry.archive.tls import Tls
-    from volumetry.deliver.dicom import DicomOptions
+    from volumetry.deliver.dicom import DicomOptions, Export
+    from volumetry.errors import OutputError
 
     tls = Tls.from_files(tls_cert, tls_key, tls_ca)
     peer = None if send_to is None else _peer(send_to, tls)
     settings = common.settings_of(config, device)
     segmenter = common.segmenter_of(settings)
 
+    def say(line: str) -> None:
+        if not quiet:
+            typer.echo(line)
+
     def measured(study: Path) -> list[Path]:
         name = f"study-{secrets.token_hex(4)}"
         folder = out / name
-        analysis, document = common.measured_folder(study, folder, name, segmenter, settings)
-        return common.dicom_objects(analysis, document, study, folder, settings, DicomOptions())
+        export = Export(study, settings, DicomOptions())
+        analysis, document = common.measured_folder(study, folder, name, segmenter, settings, export=export)
+        try:
+            return common.dicom_objects(export, analysis, document, folder)
+        except OutputError as stop:
+            if stop.code != "DICOM_NOT_POSSIBLE":
+                raise
+            say(f"{name}: {stop.message} [{stop.code}]")
+            return []
 
     def sent(files: Sequence[Path]) -> int:
         return 0 if peer is None else store(peer, files, ae_title)
 
-    say = (lambda _: None) if quiet else typer.echo
     run(
         Node(port, ae_title, host, tuple(caller or ()), quiet_s, tls=tls),
         out,

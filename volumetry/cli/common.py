@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from volumetry import __version__
 from volumetry.config import Config, load_config
 
 if TYPE_CHECKING:
-    from volumetry.deliver.dicom import DicomOptions
+    from volumetry.deliver.dicom import Export
     from volumetry.domain import ScanFailure, Segmenter
     from volumetry.errors import ScanFailedError
     from volumetry.pipeline import Analysis
@@ -84,9 +85,11 @@ def measured_folder(
     segmenter: "Segmenter",
     settings: Config,
     on_stage: Callable[[str], None] = lambda _: None,
+    export: "Export | None" = None,
 ) -> "tuple[Analysis, dict[str, Any]]":
     """Measure one scan into a folder: result, row, mask, record, report.
 
+    With `export` the result says what its DICOM objects will say otherwise than the source.
     A scan that gives no number, be it refused or failed by a fault of ours, leaves the same but for the mask.
     What is wrong with the installation (model, settings, output folder) is no result of a scan and leaves none.
 
@@ -102,6 +105,8 @@ def measured_folder(
 
     try:
         analysis = analyse_scan(scan, segmenter, settings, scan_id, on_stage)
+        if export is not None:
+            analysis = replace(analysis, result=export.noted(analysis.result))
         on_stage("deliver")
         with new_result(out, NAMES) as making:
             document = fill(analysis.result, analysis.tissue, settings, making)
@@ -139,22 +144,14 @@ def _leave(failure: "ScanFailure", out: Path, settings: Config) -> None:
         write_report(fill_failure(failure, settings, making), making, settings)
 
 
-def dicom_objects(
-    analysis: "Analysis",
-    document: dict[str, Any],
-    scan: Path,
-    out: Path,
-    settings: Config,
-    options: "DicomOptions",
-) -> list[Path]:
+def dicom_objects(export: "Export", analysis: "Analysis", document: dict[str, Any], out: Path) -> list[Path]:
     """Write SEG and SR, and the summary objects that the options ask for, beside a result."""
-    from volumetry.deliver.dicom import write_seg_and_sr, write_summary
     from volumetry.deliver.report.summary import summary_of
 
-    written = write_seg_and_sr(document, analysis.tissue, scan, out, settings, options)
-    if options.pdf or options.secondary_capture:
+    written = export.write(document, analysis.tissue, out)
+    if export.options.pdf or export.options.secondary_capture:
         summary = summary_of(document, analysis.tissue, analysis.scan)
-        written |= write_summary(summary, document, scan, out, settings, options)
+        written |= export.write_summary(summary, document, out)
     return list(written.values())
 
 

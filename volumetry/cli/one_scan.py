@@ -76,30 +76,32 @@ def check(
     from volumetry.cli import show
     from volumetry.cli.loading import Loading
     from volumetry.deliver.files import prepare_folder, write_whole
-    from volumetry.errors import OutputError
+    from volumetry.errors import VolumetryError
 
     settings = common.settings_of(config, device)
     common.must_be_there(scan)
     prepare_folder(out)
-    stop: OutputError | None = None
+    stop: VolumetryError | None = None
+    export = None
+    if dicom:
+        from volumetry.deliver.dicom import DicomOptions, Export
+
+        export = Export(scan, settings, DicomOptions("labelmap" if labelmap else "binary", pdf, capture))
     with show.stages(quiet) as stages:
         segmenter = Loading(lambda: common.segmenter_of(settings))
         analysis, document = common.measured_folder(
-            scan, out, scan_id or safe_scan_id(scan), segmenter, settings, stages
+            scan, out, scan_id or safe_scan_id(scan), segmenter, settings, stages, export
         )
         if pdf:
             from volumetry.deliver.report.summary import summary_of
 
             write_whole(out / "report.pdf", summary_of(document, analysis.tissue, analysis.scan).pdf)
-        if dicom:
-            from volumetry.deliver.dicom import DicomOptions
-
+        if export is not None:
             stages("dicom")
-            options = DicomOptions("labelmap" if labelmap else "binary", pdf, capture)
             try:
-                common.dicom_objects(analysis, document, scan, out, settings, options)
-            except OutputError as wrong:  # the measurement stands, and is shown before it is said what lacks
-                stop = wrong
+                common.dicom_objects(export, analysis, document, out)
+            except VolumetryError as known:  # the result is delivered, and shown, all the same
+                stop = known
     if not quiet:
         show.result(document)
     if stop is not None:

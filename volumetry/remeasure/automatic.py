@@ -14,7 +14,7 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from volumetry.codes import Outcome
+from volumetry.codes import OF_THE_EXPORT, Outcome
 from volumetry.config import Config
 from volumetry.deliver import settle
 from volumetry.domain import Finding, Grid, SeriesInfo, Vector
@@ -83,7 +83,7 @@ class Automatic:
             return tuple(
                 Finding(flag["code"], Outcome(flag["outcome"]), flag["message"], flag["value"])
                 for flag in self.document["flags"]
-                if flag["code"] not in _OF_THE_MASK
+                if flag["code"] not in _OF_THE_MASK | OF_THE_EXPORT
             )
         except (KeyError, ValueError) as wrong:
             raise InputError("result.json holds codes that this version does not know", hint=_NEWER) from wrong

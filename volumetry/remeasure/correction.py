@@ -17,7 +17,7 @@ from volumetry import __version__
 from volumetry.codes import Outcome
 from volumetry.config import Config
 from volumetry.deliver import as_document
-from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr
+from volumetry.deliver.dicom import DicomOptions, Export
 from volumetry.deliver.files import prepare_folder, write_whole
 from volumetry.deliver.nifti import mask_bytes
 from volumetry.deliver.report import write_report
@@ -109,7 +109,8 @@ def remeasure(  # noqa: PLR0913  the command's own options
     ScanRefusedError
         If the corrected lungs cannot be measured.
     OutputError
-        If the correction cannot be written; then nothing of it is left.
+        If the correction cannot be written; then nothing of it is left. With the code ``DICOM_NOT_POSSIBLE`` it
+        is written, without SEG and SR.
     """
     started = perf_counter()
     reader, reason = _text(reader, "reader", _MAX_READER), _text(reason, "reason", _MAX_REASON)
@@ -120,6 +121,9 @@ def remeasure(  # noqa: PLR0913  the command's own options
         raise UsageError("SEG and SR refer to the scan's own files", hint="Give the scan's folder by --scan.")
     edited = read_edited_mask(mask_file, source.scan.grid)
     result, delivered = _measured(edited, source, settings, automatic)
+    export = None if dicom is None or source.folder is None else Export(source.folder, settings, dicom)
+    if export is not None:
+        result = export.noted(result)
     result = replace(result, timing_s={"total": perf_counter() - started})
     document = _document(result, source) | {
         "corrected_by": reader,
@@ -129,7 +133,7 @@ def remeasure(  # noqa: PLR0913  the command's own options
         "edited_file_sha256": sha256_of(mask_file),
         "automatic": {key: automatic.document[key] for key in _AUTOMATIC if key in automatic.document},
     }
-    return document, _write(document, delivered, source, settings, result_folder / "corrections", dicom)
+    return document, _write(document, delivered, source, settings, result_folder / "corrections", export)
 
 
 def _text(text: str, name: str, longest: int) -> str:
@@ -220,7 +224,7 @@ def _write(
     source: Source,
     settings: Config,
     parent: Path,
-    dicom: DicomOptions | None,
+    export: Export | None,
 ) -> Path:
     """All files into a hidden folder, which then takes its number: a correction is whole or not there."""
     prepare_folder(parent)
@@ -230,9 +234,15 @@ def _write(
             files["result.json"] = write_whole(hidden / "result.json", as_json(document))
             page = write_report(document, hidden, settings, delivered, source.scan if source.has_hu else None)
             files["report.html"] = sha256_of(page)
-            if dicom is not None and source.folder is not None:
-                written = write_seg_and_sr(document, delivered, source.folder, hidden, settings, dicom)
-                files |= {name: sha256_of(path) for name, path in written.items()}
+            stop = None
+            if export is not None:
+                try:
+                    written = export.write(document, delivered, hidden)
+                    files |= {name: sha256_of(path) for name, path in written.items()}
+                except OutputError as wrong:
+                    if wrong.code != "DICOM_NOT_POSSIBLE":
+                        raise
+                    stop = wrong
             record = {
                 "scan_id": document["scan_id"],
                 "status": document["status"],
@@ -246,9 +256,12 @@ def _write(
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             write_whole(hidden / "run.json", (json.dumps(record, indent=2, sort_keys=True) + "\n").encode("utf-8"))
-            return _numbered(hidden, parent)
+            final = _numbered(hidden, parent)
     except OSError as wrong:
         raise OutputError(f"cannot write the correction: {wrong.strerror}") from wrong
+    if stop is not None:
+        raise OutputError(f"correction {final.name} is written; {stop.message}", stop.code, stop.hint) from stop
+    return final
 
 
 def _numbered(hidden: Path, parent: Path) -> Path:

@@ -25,11 +25,13 @@ from volumetry.scan.inputs import (
 )
 from volumetry.scan.inspection import Inspection, StackReport, inspect_folder
 from volumetry.scan.read import read_scan
-from volumetry.scan.sources import source_headers
+from volumetry.scan.sources import Source, SourceSlice, source_headers
 
 __all__ = [
     "FileKind",
     "Inspection",
+    "Source",
+    "SourceSlice",
     "StackReport",
     "archive_heads",
     "files_of_input",

@@ -6,13 +6,16 @@ Whatever a file does to the parser ends here, as a code.
 
 import errno
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import BinaryIO
 
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
 
 from volumetry.config import Limits
 from volumetry.scan.file_kinds import FileKind, kind_of, provable_syntax
@@ -88,6 +91,42 @@ def read_headers(file: FileRef, limits: Limits) -> tuple[SliceHeader, ...] | Not
         return NotSlice(file, "MALFORMED", f"a header cannot be parsed ({type(bad).__name__})")
 
 
+def raw_header(file: FileRef, tags: Sequence[int], limits: Limits) -> Dataset:
+    """The named elements of a file that `read_headers` took, never converted; the meta group may name the class.
+
+    Raises
+    ------
+    BadHeaderError, OSError
+        If the file is no longer what it was.
+    """
+    with file.open() as stream, quiet_pydicom():
+        start = stream.read(4096)
+        meta = _meta_of(stream, start, file.size)
+        if meta is None:
+            syntax = provable_syntax(start)
+            if syntax is None:
+                raise BadHeaderError("NOT_PART10", "a dataset whose encoding cannot be proved")
+            meta = _Meta(syntax)
+        body: BinaryIO = BytesIO(_inflated(stream, file.size, limits)) if meta.syntax == DEFLATED else stream
+        size = len(body.getbuffer()) if isinstance(body, BytesIO) else file.size
+        little = meta.syntax != BIG_ENDIAN
+        seen = _StopAtPixels(body, size, little_endian=little)
+        header = read_dataset(body, meta.syntax == IMPLICIT, little, stop_when=seen, specific_tags=[*tags])
+    if "SOPClassUID" not in header and meta.sop_class is not None:
+        tag, value = BaseTag(0x00080016), meta.sop_class.encode("ascii")
+        header[tag] = RawDataElement(tag, "UI", len(value), value, 0, False, little)
+    return header
+
+
+def _meta_of(stream: BinaryIO, start: bytes, size: int) -> "_Meta | None":
+    """The meta group of a file that starts so, leaving `stream` behind it, or at the start where there is none."""
+    if start[128:132] == b"DICM":
+        stream.seek(132)
+        return _meta_group(stream, size)
+    stream.seek(0)
+    return _meta_group(stream, size) if start[:2] == b"\x02\x00" else None
+
+
 def _parsed(file: FileRef, stream: BinaryIO, limits: Limits) -> tuple[SliceHeader, ...] | NotSlice:
     start = stream.read(4096)
     kind = kind_of(start)
@@ -98,12 +137,7 @@ def _parsed(file: FileRef, stream: BinaryIO, limits: Limits) -> tuple[SliceHeade
     if kind is FileKind.UNKNOWN:
         what = "an empty file" if file.size == 0 else "a binary file that cannot be read as DICOM"
         return NotSlice(file, "UNREADABLE_FILES", what)
-    if kind is FileKind.PART10:
-        stream.seek(132)
-        meta = _meta_group(stream, file.size)
-    else:
-        stream.seek(0)
-        meta = _meta_group(stream, file.size) if start[:2] == b"\x02\x00" else None
+    meta = _meta_of(stream, start, file.size)
     if meta is None:
         return _bare(file, stream, start, limits)
     headers = _dataset(file, stream, meta, limits)

@@ -1,10 +1,10 @@
-"""The headers behind a scan, in its own order: what an object made from it refers to."""
+"""What lies behind a scan, slice by slice in its own order: what an object made from it refers to."""
 
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
 
 from volumetry.codes import Outcome
 from volumetry.config import Config
@@ -12,39 +12,54 @@ from volumetry.domain import Finding, Grid, ScanRefusedError
 from volumetry.errors import OutputError
 from volumetry.scan.choice import choose
 from volumetry.scan.contents import contents_of
-from volumetry.scan.gate import GatedStack
+from volumetry.scan.files import FileRef
+from volumetry.scan.headers import raw_header
 from volumetry.scan.inputs import opened
-from volumetry.scan.slice_header import SliceHeader
+from volumetry.scan.slice_header import BadHeaderError, SliceHeader
 from volumetry.scan.volumes import VolumeStack
 
-_LEFT_BEHIND = (
-    "PatientComments",
-    "AdditionalPatientHistory",
-    "Occupation",
-    "ClinicalTrialTimePointID",
-    "ClinicalTrialTimePointDescription",
-    "InstitutionName",
-    "InstitutionAddress",
-    "InstitutionalDepartmentName",
-    "StationName",
-    "DeviceSerialNumber",
-    "PositionReferenceIndicator",
-)
-"""Words about the patient, and facts of the site's scanner: libraries copy them into objects that we make."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceSlice:
+    """One slice of the scan as its file has it.
+
+    Parameters
+    ----------
+    raw
+        The elements asked for of its file, never converted: see `Dataset.get_item`. Frames of one file share it.
+    frame_number
+        Of a multi-frame file, from 1; None for a file that is one slice.
+    position_lps_mm, orientation, pixel_spacing_mm, thickness_mm
+        As the gate read them.
+    """
+
+    raw: Dataset
+    frame_number: int | None
+    position_lps_mm: tuple[float, ...]
+    orientation: tuple[float, ...]
+    pixel_spacing_mm: tuple[float, ...]
+    thickness_mm: float | None
 
 
-def source_headers(folder: Path, config: Config) -> tuple[tuple[Dataset, ...], Grid]:
-    """Headers of the stack that `read_scan` measures, one per slice, without pixels.
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """The stack that `read_scan` measures: slice ``k`` belongs to slice ``k`` of the grid."""
+
+    slices: tuple[SourceSlice, ...]
+    grid: Grid
+    series_uid: str
+    """As the result has it, which need not be a legal UID."""
+
+
+def source_headers(folder: Path, config: Config, keywords: tuple[str, ...]) -> Source:
+    """Raw headers of the stack that `read_scan` measures, without pixels.
 
     Parameters
     ----------
     folder, config
         Those that were given to `read_scan`.
-
-    Returns
-    -------
-    headers, grid
-        Header ``k`` belongs to slice ``k`` of the grid; free words about patient and site are left out of it.
+    keywords
+        The elements to read; no other leaves the files.
 
     Raises
     ------
@@ -55,28 +70,34 @@ def source_headers(folder: Path, config: Config) -> tuple[tuple[Dataset, ...], G
     """
     with opened(folder, config) as given:
         stack, _ = choose(contents_of(given, config), config)
-        if stack.geometry is None:
+        if stack.geometry is None or stack.series is None:
             raise AssertionError("the gate lets no stack pass without a grid")
         if isinstance(stack, VolumeStack):
             message = "no SEG or SR can be made of a volume file: there is no DICOM header to refer to"
             raise OutputError(message, "NO_HEADER", "Use mask.nii.gz, or measure the DICOM series it came from.")
-        return tuple(_header_of(header, stack) for header in stack.slices), stack.geometry.grid
+        tags = [tag for tag in map(tag_for_keyword, keywords) if tag is not None]
+        read: dict[FileRef, Dataset] = {}
+        slices = []
+        for header in stack.slices:
+            try:
+                if header.file not in read:
+                    read[header.file] = raw_header(header.file, tags, config.limits)
+            except (OSError, BadHeaderError, EOFError, ValueError) as wrong:
+                message = "a file of the series changed or vanished after it was measured"
+                finding = Finding("INPUT_CHANGED", Outcome.REFUSE, message)
+                raise ScanRefusedError([finding], stack.series) from wrong
+            slices.append(_slice(header, read[header.file]))
+        return Source(tuple(slices), stack.geometry.grid, stack.series.series_uid)
 
 
-def _header_of(header: SliceHeader, stack: GatedStack) -> Dataset:
-    try:
-        # Odd values in tags that nobody here reads are no news: the gate has judged this file already.
-        with header.file.open() as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _without_words(dcmread(stream, stop_before_pixels=True, force=True))
-    except (OSError, InvalidDicomError, EOFError, ValueError) as wrong:
-        message = "a file of the series changed or vanished after it was measured"
-        finding = Finding("INPUT_CHANGED", Outcome.REFUSE, message)
-        raise ScanRefusedError([finding], stack.series) from wrong
-
-
-def _without_words(header: Dataset) -> Dataset:
-    for name in _LEFT_BEHIND:
-        if name in header:
-            del header[name]
-    return header
+def _slice(header: SliceHeader, raw: Dataset) -> SourceSlice:
+    if header.position_lps_mm is None or header.orientation is None or header.pixel_spacing_mm is None:
+        raise AssertionError("the gate lets no slice pass without a place")
+    return SourceSlice(
+        raw=raw,
+        frame_number=header.frame + 1 if header.frame_count > 1 else None,
+        position_lps_mm=header.position_lps_mm,
+        orientation=header.orientation,
+        pixel_spacing_mm=header.pixel_spacing_mm,
+        thickness_mm=header.thickness_mm,
+    )

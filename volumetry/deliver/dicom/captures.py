@@ -9,6 +9,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, generate_uid
 
 from volumetry import __version__
+from volumetry.deliver.dicom.references import references
 from volumetry.deliver.dicom.segmentation import MANUFACTURER
 from volumetry.deliver.report.summary import Summary
 
@@ -42,7 +43,7 @@ def encapsulated_pdf(headers: Sequence[Dataset], summary: Summary) -> Dataset:
     file.ContentDate, file.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     file.AcquisitionDateTime, file.BurnedInAnnotation = "", "NO"
     file.DocumentTitle, file.ConceptNameCodeSequence = "Lung lesion report", []
-    file.SourceInstanceSequence = _references(headers)
+    file.SourceInstanceSequence = references(headers)
     file.MIMETypeOfEncapsulatedDocument = "application/pdf"
     file.EncapsulatedDocumentLength = len(summary.pdf)
     file.EncapsulatedDocument = summary.pdf + b"\0" * (len(summary.pdf) % 2)
@@ -72,14 +73,5 @@ def secondary_capture(headers: Sequence[Dataset], summary: Summary) -> hd.sc.SCI
     image.PatientOrientation = ""  # type: ignore[assignment]  # a page has none; the tag may be empty
     image.SeriesDescription, image.BodyPartExamined = "Lung lesion report", "CHEST"
     image.BurnedInAnnotation = "NO"
-    image.SourceImageSequence = _references(headers)
+    image.SourceImageSequence = references(headers)
     return image
-
-
-def _references(headers: Sequence[Dataset]) -> list[Dataset]:
-    items = []
-    for header in headers:
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-        items.append(item)
-    return items

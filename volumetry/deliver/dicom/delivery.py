@@ -3,8 +3,7 @@
 import contextlib
 import os
 import secrets
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,34 +13,22 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
+from volumetry.codes import CATALOGUE
 from volumetry.config import Config
 from volumetry.deliver.dicom.captures import encapsulated_pdf, secondary_capture
 from volumetry.deliver.dicom.compare import compare_seg, compare_sr, compare_summary
 from volumetry.deliver.dicom.concepts import structures
+from volumetry.deliver.dicom.references import as_single_slices, files_of, refer_to_frames
 from volumetry.deliver.dicom.report import structured_report
 from volumetry.deliver.dicom.segmentation import segmentation
+from volumetry.deliver.dicom.source import ExportSource, export_source, quiet_libraries, why
 from volumetry.deliver.files import prepare_folder, set_aside, write_whole
 from volumetry.deliver.report.summary import Summary
 from volumetry.domain import Grid, Tissue, TissueMap
 from volumetry.errors import OutputError
-from volumetry.scan import source_headers
 
 _NAMES = ("seg.dcm", "sr.dcm")
 _PDF, _CAPTURE = "report-pdf.dcm", "report-image.dcm"
-_MAY_BE_EMPTY = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-    "PositionReferenceIndicator",
-)
-"""Type 2 attributes: they must be there but may be empty. De-identified files often lack them altogether."""
-_REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +51,7 @@ class DicomOptions:
 def write_seg_and_sr(
     document: Mapping[str, Any],
     tissue: TissueMap,
-    scan_folder: Path,
+    scan: Path | ExportSource,
     folder: Path,
     config: Config,
     options: DicomOptions | None = None,
@@ -77,8 +64,8 @@ def write_seg_and_sr(
         result.json of the scan.
     tissue
         The delivered mask.
-    scan_folder, config
-        What was measured, and with which settings: its headers are read again.
+    scan, config
+        What was measured, and with which settings: its headers are read again, unless `export_source` has done so.
     folder
         The result's folder; earlier objects there are moved to ``earlier/<n>/``.
     options
@@ -99,16 +86,16 @@ def write_seg_and_sr(
     options = options or DicomOptions()
     if "volumes_ml" not in document:
         raise OutputError("a scan without a number has no mask to write as DICOM")
-    headers, grid = source_headers(scan_folder, config)
-    _require_source(headers, grid, tissue, document)
-    _complete(headers, grid)
+    source = _source(scan, document, config)
+    _require_grid(source, tissue)
     binary = options.segmentation_type == "binary"
     segments = structures(overlapping=binary, unclassed=bool((tissue.labels_kji == Tissue.UNCLASSED).any()))
     uids = [generate_uid() for _ in segments]
     prepare_folder(folder)
     with _header_faults():
-        seg = segmentation(headers, tissue, segments, uids, document, binary)
-        report = structured_report(headers, seg, segments, uids, document)
+        seg = segmentation(as_single_slices(source), tissue, segments, uids, document, binary)
+        refer_to_frames(seg, source)
+        report = structured_report(files_of(source.headers), seg, segments, uids, document)
     with _unchecked(folder, seg, "seg.dcm") as seg_file, _unchecked(folder, report, "sr.dcm") as sr_file:
         with _read_faults():
             compare_seg(seg_file, tissue, segments)
@@ -122,7 +109,7 @@ def write_seg_and_sr(
 def write_summary(
     summary: Summary,
     document: Mapping[str, Any],
-    scan_folder: Path,
+    scan: Path | ExportSource,
     folder: Path,
     config: Config,
     options: DicomOptions,
@@ -133,7 +120,7 @@ def write_summary(
     ----------
     summary
         From `volumetry.deliver.report.summary.summary_of`.
-    document, scan_folder, folder, config
+    document, scan, folder, config
         As for `write_seg_and_sr`.
 
     Raises
@@ -141,15 +128,13 @@ def write_summary(
     ScanRefusedError, OutputError
         As `write_seg_and_sr`.
     """
-    headers, grid = source_headers(scan_folder, config)
-    _require_series(headers, document)
-    _complete(headers, grid)
+    source = _source(scan, document, config)
     prepare_folder(folder)
     written = {}
     makers = ((options.pdf, _PDF, encapsulated_pdf), (options.secondary_capture, _CAPTURE, secondary_capture))
     for _, name, make in (maker for maker in makers if maker[0]):
         with _header_faults():
-            dataset = make(headers, summary)
+            dataset = make(source.headers, summary)
         with _unchecked(folder, dataset, name) as file:
             with _read_faults():
                 compare_summary(file, summary)
@@ -158,36 +143,29 @@ def write_summary(
     return written
 
 
-def _require_source(
-    headers: Sequence[Dataset], grid: Grid, tissue: TissueMap, document: Mapping[str, Any]
-) -> None:
-    _require_series(headers, document)
+def _source(scan: Path | ExportSource, document: Mapping[str, Any], config: Config) -> ExportSource:
+    """The source, if it is what was measured and can be referred to."""
+    if isinstance(scan, Path):
+        scan = export_source(scan, document["provenance"]["input_sha256"], config)
+    if scan.series_uid != document["series"]["series_uid"]:
+        raise OutputError(
+            "the scan folder holds another series than the one that was measured", hint="Give the folder measured."
+        )
+    if scan.unusable:
+        raise OutputError(
+            f"no SEG and SR: they cannot refer to this series ({why(scan.unusable)})",
+            "DICOM_NOT_POSSIBLE",
+            CATALOGUE["DICOM_NOT_POSSIBLE"].hint,
+        )
+    return scan
+
+
+def _require_grid(source: ExportSource, tissue: TissueMap) -> None:
+    grid = source.grid
     if grid.shape_kji != tissue.grid.shape_kji or not _same_place(grid, tissue.grid):
         raise OutputError(
             "the scan folder holds another grid than the one that was measured", hint="Give the folder measured."
         )
-
-
-def _require_series(headers: Sequence[Dataset], document: Mapping[str, Any]) -> None:
-    for name in _REQUIRED:
-        if not all(header.get(name) for header in headers):
-            raise OutputError(
-                f"DICOM objects cannot refer to this series: {name} is missing", hint="Use the NIfTI mask instead."
-            )
-    if headers[0].SeriesInstanceUID != document["series"]["series_uid"]:
-        raise OutputError(
-            "the scan folder holds another series than the one that was measured", hint="Give the folder measured."
-        )
-
-
-def _complete(headers: Sequence[Dataset], grid: Grid) -> None:
-    """Give the headers in memory what the standard demands and says nothing: empty texts, the measured step."""
-    for header in headers:
-        for name in _MAY_BE_EMPTY:
-            if name not in header:
-                setattr(header, name, "")
-        if not header.get("SliceThickness"):
-            header.SliceThickness = round(grid.spacing_kji_mm[0], 4)
 
 
 def _same_place(one: Grid, other: Grid) -> bool:
@@ -198,8 +176,7 @@ def _same_place(one: Grid, other: Grid) -> bool:
 def _header_faults() -> Iterator[None]:
     """Odd headers become one stop that names no value."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about values copied from the source, which are the source's
+        with quiet_libraries():
             yield
     except (AttributeError, KeyError, TypeError, ValueError) as wrong:
         raise OutputError(
@@ -211,8 +188,7 @@ def _header_faults() -> Iterator[None]:
 @contextlib.contextmanager
 def _read_faults() -> Iterator[None]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_libraries():
             yield
     except (AttributeError, KeyError, TypeError, ValueError) as wrong:
         raise OutputError(f"what was written cannot be read back ({type(wrong).__name__})") from wrong
@@ -224,7 +200,8 @@ def _unchecked(folder: Path, dataset: Dataset, name: str) -> Iterator[Path]:
     file = folder / f".{name}.{secrets.token_hex(4)}.unchecked"
     dataset.preamble = bytes(128)  # never the source's: a preamble can hide another file
     content = BytesIO()
-    dataset.save_as(content, enforce_file_format=True)
+    with quiet_libraries():
+        dataset.save_as(content, enforce_file_format=True)
     try:
         write_whole(file, content.getvalue())
         yield file
