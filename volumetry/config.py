@@ -314,6 +314,17 @@ def load_config(*files: Path, overrides: Mapping[str, Any] | None = None) -> Con
     return validated(merged, Config, called=", ".join(path.name for path in files) or "default.toml")
 
 
+def stored_config(settings: Mapping[str, Any]) -> Config:
+    """Settings that an earlier run kept; what its version did not know yet has the shipped default.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a key is one that this version does not know, or a value is out of its range.
+    """
+    return Config.model_validate(merged_settings(read_toml(Path("default")), settings))
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """A settings file, or a shipped one by its bare name; raises ConfigError if it cannot be read."""
     by_name = shipped("configs") / f"{path}.toml"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from volumetry.codes import Outcome
-from volumetry.config import Config, load_config
+from volumetry.config import Config, load_config, stored_config
 from volumetry.errors import ConfigError
 from volumetry.resources import shipped
 
@@ -63,3 +63,10 @@ def test_every_setting_stands_in_the_default_file_with_a_reason():
         fields = getattr(Config.model_fields[section].annotation, "model_fields", {})
         for field in fields:
             assert field in lines, f"{section}.{field} is not in default.toml"
+
+
+def test_settings_that_an_older_version_kept_are_read_with_todays_defaults() -> None:
+    today = load_config(Path("nct04288102"))
+    kept = today.model_dump(mode="json")
+    del kept["export"], kept["limits"]["max_unpacked_gb"], kept["quality"]["move_points"]
+    assert stored_config(kept) == today

@@ -12,7 +12,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
 from volumetry.batch.find import ScanFolder
-from volumetry.config import Config
+from volumetry.config import Config, stored_config
 from volumetry.deliver import as_document
 from volumetry.domain import Segmenter, TissueMap
 from volumetry.errors import VolumetryError
@@ -69,7 +69,7 @@ def replay(
         if not scan.path.exists():
             yield Replayed(scan.scan_id, "no input", None, {}, "the scan is not there")
             continue
-        config = Config.model_validate(run["config"])
+        config = stored_config(run["config"])
         if config.sha256 not in loaded:
             loaded = {config.sha256: segmenter_of(config)}
         yield _replayed(scan, folder, then, config, loaded[config.sha256])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from volumetry.codes import OF_THE_EXPORT, Outcome
-from volumetry.config import Config
+from volumetry.config import Config, stored_config
 from volumetry.deliver import settle
 from volumetry.domain import Finding, Grid, SeriesInfo, Vector
 from volumetry.errors import InputError
@@ -63,7 +63,7 @@ class Automatic:
     def settings(self) -> Config:
         """Those of the automatic result; raises InputError if this version does not understand them."""
         try:
-            return Config.model_validate(self.run["config"])
+            return stored_config(self.run["config"])
         except (KeyError, ValidationError) as wrong:
             raise InputError(
                 "run.json holds no settings that this version understands", hint="Give the settings by --config."
