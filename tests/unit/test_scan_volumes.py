@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scan_series import SPACING_KJI_MM, chest_hu, codes_of, findings_of, series, write
+from scan_series import SLICES, SPACING_KJI_MM, chest_hu, codes_of, findings_of, series, write
 
 from volumetry.config import load_config
 from volumetry.domain import Outcome, ScanRefusedError
@@ -186,6 +186,19 @@ def test_a_mask_is_told_from_a_ct(dtype, tmp_path, config):
 )
 def test_what_is_not_in_hu_is_refused_by_the_gate_of_dicom(other, tmp_path, config):
     refusal(nifti(tmp_path / "ct.nii.gz", other), config, "HU_IMPLAUSIBLE")
+
+
+def test_a_volume_stored_in_steps_of_the_whole_scale_is_read_and_a_window_in_steps_is_not(tmp_path, config):
+    """Steps of 8 HU move no mean density by more than 4; a window burnt in loses what lies beside it."""
+    hu = HU.astype(np.int32)
+    hu[:, 30:34, 20:36] = np.linspace(300, 1900, SLICES * 4 * 16).reshape(SLICES, 4, 16)  # a spine
+    stepped = (hu // 8 * 8).astype(np.int16)
+    scan = read_scan(nifti(tmp_path / "stepped.nii.gz", stepped), config)
+    np.testing.assert_array_equal(scan.hu_kji, stepped)
+    window = np.clip(stepped, -800, 240)
+    refusal(nifti(tmp_path / "window.nii.gz", window), config, "HU_IMPLAUSIBLE")
+    coarse = (hu // 20 * 20).astype(np.int16)
+    refusal(nifti(tmp_path / "coarse.nii.gz", coarse), config, "HU_IMPLAUSIBLE")
 
 
 def test_what_is_no_one_number_for_each_voxel_is_refused(tmp_path, config):

@@ -29,7 +29,9 @@ _LEAST_TISSUE = 0.02
 _COMB_HU = 3.5
 """Steps between used values near soft tissue; slopes up to 2 occur in good data, a burnt-in window gives more."""
 _VALUES_OF_8_BITS, _COARSE_HU = 256, 12.5
-"""A volume that was only stored in steps keeps more values than a window of 8 bits has, and its mean densities."""
+_LUNG_END_HU, _BONE_END_HU = -1000.0, 500.0
+"""A volume that was only stored in steps keeps its densities: it has more values than a window of 8 bits has, or,
+where no header states a rescale that could be wrong, reaches from air to dense bone."""
 _EMPTY_SLICE_AIR = 0.9
 _COARSEST_SLOPE = 2.5
 """A slope up to this is no fault, and it leaves fewer different values in the same range."""
@@ -74,10 +76,15 @@ def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], config: Config
     air_hu, more = _judge_air(*_unclipped(hu, means, no_data, histograms), config)
     findings += more
     findings += _odd_slice_findings(means, config)
-    findings += _range_findings(histograms, means, max(h.slope or 1.0 for h in slices), config)
-    findings += _tissue_findings(histograms, config)
+    coarseness = max(h.slope or 1.0 for h in slices) if slices[0].has_header else _STORED_IN_STEPS
+    findings += _range_findings(histograms, means, coarseness, config)
+    findings += _tissue_findings(histograms, slices[0].has_header, config)
     findings += _wrap_findings(hu, slices, config)
     return HuVolume(hu, no_data, air_hu, _joined(findings, config))
+
+
+_STORED_IN_STEPS = 1.25
+"""A volume stored in steps of 8 HU from air to bone holds about 200 values, in steps of 20 HU too few."""
 
 
 def _histogram(plane_hu: NDArray[np.float32], valid: Mask | None) -> NDArray[np.int64]:
@@ -208,7 +215,7 @@ def _range_findings(
 _FAR_BELOW_AIR_HU, _LEAST_BELOW = -1500.0, 0.005
 
 
-def _tissue_findings(histograms: NDArray[np.int64], config: Config) -> Iterator[Finding]:
+def _tissue_findings(histograms: NDArray[np.int64], headers: bool, config: Config) -> Iterator[Finding]:
     """Soft tissue and fat: the peak of the body, in the volume and in every slice that has a body."""
     settings = config.hounsfield
     low, high = settings.tissue_min_hu, settings.tissue_max_hu
@@ -227,8 +234,7 @@ def _tissue_findings(histograms: NDArray[np.int64], config: Config) -> Iterator[
         )
         return
     step_hu = _step_hu(whole, peak_hu)
-    few = int((whole > 0).sum()) <= _VALUES_OF_8_BITS
-    if step_hu is not None and step_hu >= (_COMB_HU if few else _COARSE_HU):
+    if step_hu is not None and step_hu >= (_COARSE_HU if _is_whole_scale(whole, headers) else _COMB_HU):
         message = f"values near soft tissue come in steps of {step_hu:.1f} HU: a window was burnt in, or 8 bit"
         yield found(config, "HU_IMPLAUSIBLE", message, step_hu)
     per_slice = np.maximum(1, histograms.sum(axis=1))
@@ -240,6 +246,14 @@ def _tissue_findings(histograms: NDArray[np.int64], config: Config) -> Iterator[
             f"{plural(odd.size, 'slice')} without soft tissue (first: slice {odd[0]}): not in HU like the others"
         )
         yield found(config, "HU_IMPLAUSIBLE", message, int(odd.size))
+
+
+def _is_whole_scale(whole: NDArray[np.int64], headers: bool) -> bool:
+    """Whether coarse steps span the scale of a CT: a volume that was stored in steps, and no window of it."""
+    used = np.flatnonzero(whole)
+    if headers:
+        return len(used) > _VALUES_OF_8_BITS
+    return used[0] + _LOWEST_HU <= _LUNG_END_HU and used[-1] + _LOWEST_HU >= _BONE_END_HU
 
 
 def _step_hu(whole: NDArray[np.int64], peak_hu: int) -> float | None:
