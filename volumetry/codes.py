@@ -144,6 +144,7 @@ _ROWS: tuple[tuple[str, Outcome, Outcome, str], ...] = (
         _R,
         "Compare the size of the body with the original in the PACS: a changed matrix needs a new PixelSpacing.",
     ),
+    ("SEAM", _F, _R, "Look at both images: a second scan, or another breath, may have been put behind the first."),
     ("GANTRY_TILT", _F, _R, _PROTOCOL),
     ("NON_AXIAL", _F, _R, "Measure the axial reconstruction; the model was trained on axial slices."),
     ("INCOMPLETE_INSTANCE_NUMBERS", _N, _R, "Compare the instance count with the PACS: images may be lost."),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from volumetry.scan.padding import Mask
 
 _BLOCK = 4
+LARGE_BLOCK = 16
 _LIGHT_HU = -600.0
 _NEAR_MODE_HU, _SHARE_NEAR_MODE = 25.0, 0.45
 """Air lies close to its mode, noise apart; of lung, which vessels run through, only about a quarter does."""
@@ -39,9 +40,14 @@ class AirEvidence:
     """The rim is one dense, even thing, and much of what it surrounds is as light as air: a negative."""
 
 
+def block_size(shape_kji: tuple[int, ...], most: int = _BLOCK) -> int:
+    """Side of a block in pixels: smaller in small images, so that the rim still has many."""
+    return max(1, min(most, min(shape_kji[1:]) // 16))
+
+
 def block_medians(hu_kji: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Medians of the same blocks: what noise cut off at the lowest value leaves where it is, unlike a mean."""
-    block = max(1, min(_BLOCK, min(hu_kji.shape[1:]) // 16))
+    """Medians of larger blocks: what noise cut off at the lowest value leaves where it is, unlike a mean."""
+    block = block_size(hu_kji.shape, LARGE_BLOCK)
     rows, columns = (n // block for n in hu_kji.shape[1:])
     medians = np.empty((len(hu_kji), rows, columns), np.float32)
     for k, plane in enumerate(hu_kji):
@@ -50,9 +56,9 @@ def block_medians(hu_kji: NDArray[np.float32]) -> NDArray[np.float32]:
     return medians
 
 
-def block_means(hu_kji: NDArray[np.float32] | Mask) -> NDArray[np.float32]:
+def block_means(hu_kji: NDArray[np.float32] | Mask, block: int = 0) -> NDArray[np.float32]:
     """Means of small in-plane blocks; rows and columns that fill no block are left out."""
-    block = max(1, min(_BLOCK, min(hu_kji.shape[1:]) // 16))
+    block = block or block_size(hu_kji.shape)
     rows, columns = (n // block for n in hu_kji.shape[1:])
     means = np.empty((len(hu_kji), rows, columns), np.float32)
     for k, plane in enumerate(hu_kji):
@@ -61,15 +67,17 @@ def block_means(hu_kji: NDArray[np.float32] | Mask) -> NDArray[np.float32]:
     return means
 
 
-def air_evidence(means: NDArray[np.float32], no_data_kji: Mask | None) -> AirEvidence:
+def air_evidence(means: NDArray[np.float32], no_data_kji: Mask | None, block: int = 0) -> AirEvidence:
     """Look for air at the rim of the field of view, and for the darkest places in it.
 
     Parameters
     ----------
     means
         From `block_means`, or `block_medians` where the noise of air is cut off.
+    block
+        Side of the blocks in pixels, where it is not that of `block_means`.
     """
-    valid = np.ones(means.shape, bool) if no_data_kji is None else block_means(no_data_kji) == 0
+    valid = np.ones(means.shape, bool) if no_data_kji is None else block_means(no_data_kji, block) == 0
     rim = valid & ~_shrunk(valid)
     darkest_hu = _darkest(means, valid)
     outside_hu, noise_hu = _mode(means, rim)

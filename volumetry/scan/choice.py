@@ -49,8 +49,8 @@ def choose(contents: Contents, config: Config) -> tuple[GatedStack, tuple[Findin
 
 def _may_be_volume(stack: GatedStack, stacks: Sequence[GatedStack]) -> bool:
     """Whether leaving it out needs a rule; what was split off a series may be the missing part of it."""
-    series = [other.slices[0].series_uid for other in stacks]
-    split_off = series.count(stack.slices[0].series_uid) > 1
+    series = [other.slices[0].series_key for other in stacks]
+    split_off = series.count(stack.slices[0].series_key) > 1
     return split_off or stack.may_be_volume
 
 
@@ -83,13 +83,19 @@ def _thickness_mm(stack: GatedStack) -> float:
 def _words(stack: GatedStack) -> str:
     if stack.geometry is None:
         return f"{plural(len(stack.slices), 'slice')}, no volume"
-    return f"{plural(len(stack.slices), 'slice')} every {stack.geometry.spacing_mm:.2f} mm"
+    kernel = f", kernel {stack.series.kernel}" if stack.series and stack.series.kernel else ""
+    return f"{plural(len(stack.slices), 'slice')} every {stack.geometry.spacing_mm:.2f} mm{kernel}"
 
 
 def _ambiguous(stacks: Sequence[GatedStack], config: Config) -> Finding:
     listed = "; ".join(f"{n}: {_words(stack)} ({stack.verdict})" for n, stack in enumerate(stacks[:8], 1))
-    message = f"{len(stacks)} stacks and no rule that picks one: {listed}"
-    return found(config, "AMBIGUOUS_VOLUMES", message, len(stacks))
+    rule = config.select.rule
+    why = "no rule that picks one" if rule == "none" else f"rule {rule} picks none alone"
+    kernels = sorted({stack.series.kernel for stack in stacks if stack.series and stack.series.kernel})
+    advice = None
+    if len(kernels) > 1:
+        advice = f'Name the kernel to measure: [select] rule = "kernel", kernel_preference = {kernels}.'
+    return found(config, "AMBIGUOUS_VOLUMES", f"{len(stacks)} stacks and {why}: {listed}", len(stacks), advice)
 
 
 def _ignored(stacks: Sequence[GatedStack], config: Config) -> list[Finding]:

@@ -3,7 +3,7 @@
 This comes before any test of spacing: two interleaved acquisitions look like one good stack.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -51,21 +51,32 @@ def stacks_of(headers: Sequence[SliceHeader], dropped: Sequence[SliceHeader], co
         Scouts and pictures: no part of a stack, but the numbering of their series counts them.
     """
     by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
-    own = one_per_slice([header.series_uid for header in headers])  # a converter's habit: then one series
     for header in headers:
-        by_series[None if own else header.series_uid].append(header)
+        by_series[header.series_key].append(header)
     beside: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in dropped:
-        beside[header.series_uid].append(header)
+        beside[header.series_key].append(header)
     stacks = [s for uid, mine in by_series.items() for s in _stacks_of_series(mine, beside[uid], config)]
     return tuple(sorted(stacks, key=lambda s: (-len(s.slices), min(h.instance for h in s.slices))))
+
+
+def with_pooled_series(headers: Sequence[SliceHeader]) -> list[SliceHeader]:
+    """Take series of one image each for one series: a converter or an anonymiser gave every slice its own UID."""
+    counts = Counter(header.series_uid for header in headers)
+    alone = {uid for uid, count in counts.items() if count == 1}
+    if len(alone) < _FEWEST_POOLED:
+        return list(headers)
+    return [replace(header, pooled=header.series_uid in alone) for header in headers]
+
+
+_FEWEST_POOLED = 3
 
 
 def drop_pictures(headers: Sequence[SliceHeader], config: Config) -> tuple[list[SliceHeader], list[Finding]]:
     """Drop pictures that were saved as CT images: secondary, without a place, in a series of originals."""
     by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in headers:
-        by_series[header.series_uid].append(header)
+        by_series[header.series_key].append(header)
     pictures: set[Hashable] = set()
     for mine in by_series.values():
         nowhere = [h for h in mine if _is_picture(h)]
@@ -95,8 +106,8 @@ def drop_localizers(headers: Sequence[SliceHeader], config: Config) -> tuple[lis
     by_type = [h for h in headers if h.is_localizer and h.key not in stacked]
     rest = [h for h in headers if not h.is_localizer or h.key in stacked]
     across: list[SliceHeader] = []
-    for series in {h.series_uid for h in rest}:
-        mine = [h for h in rest if h.series_uid == series]
+    for series in {h.series_key for h in rest}:
+        mine = [h for h in rest if h.series_key == series]
         most = orientation_of_most(mine)
         odd = [h for h in mine if most is not None and _lies_across(h, most)]
         if len(odd) < min(config.geometry.min_slices, len(mine) - len(odd)):
@@ -114,7 +125,7 @@ def _stacks_called_localizer(headers: Sequence[SliceHeader], config: Config) -> 
     by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in headers:
         if header.is_localizer:
-            by_series[header.series_uid].append(header)
+            by_series[header.series_key].append(header)
     keys: set[Hashable] = set()
     for mine in by_series.values():
         most = orientation_of_most(mine)
@@ -144,15 +155,16 @@ def _stacks_of_series(
 def _by_reconstruction(stack: Stack, config: Config) -> list[Stack]:
     """Split by what one reconstruction cannot have two of."""
     keys: tuple[tuple[str, Key], ...] = (
-        ("ConvolutionKernel", lambda h: h.kernel),
-        ("KVP", lambda h: h.kvp),
+        ("ConvolutionKernel", lambda h: h.kernel and h.kernel.split("\\")[0].casefold()),
+        ("KVP", lambda h: h.kvp and round(h.kvp)),
         ("StackID", lambda h: h.stack_id),
         ("TemporalPositionIdentifier", lambda h: h.temporal_position),
-        ("NominalPercentageOfCardiacPhase", lambda h: h.cardiac_phase),
+        ("NominalPercentageOfCardiacPhase", lambda h: None if h.cardiac_phase is None else round(h.cardiac_phase)),
     )
     parts = _by_image_type(stack, config)
     for keyword, key in keys:
-        parts = [smaller for part in parts for smaller in _split(part, keyword, _groups(part.slices, key), config)]
+        if not one_per_slice([None if (value := key(h)) is None else str(value) for h in stack.slices]):
+            parts = [p for part in parts for p in _split(part, keyword, _groups(part.slices, key), config)]
     return parts
 
 
@@ -162,8 +174,25 @@ def _by_image_type(stack: Stack, config: Config) -> list[Stack]:
     Some exporters add a value to some slices of one volume; what the words say is judged by the gate.
     """
     groups = _groups(stack.slices, lambda h: h.image_type[2:] or None)
-    enough = sum(len(group) >= config.geometry.min_slices for group in groups) >= 2
-    return _split(stack, "ImageType", groups, config) if enough or _cover_common_range(groups) else [stack]
+    apart = _cover_common_range(groups) and not _fill_each_others_holes(groups)
+    return _split(stack, "ImageType", groups, config) if apart else [stack]
+
+
+def _fill_each_others_holes(groups: Sequence[Sequence[SliceHeader]]) -> bool:
+    """Whether the groups are one even stack together, and the largest is none without the others.
+
+    Two acquisitions that went over the same place are even stacks each.
+    """
+    everything = [h for group in groups for h in group]
+    most = orientation_of_most(everything)
+    if most is None or len(groups) < 2 or any(h.position_lps_mm is None for h in everything):
+        return False
+    return _is_even(along_normal_mm(everything, most)) and not _is_even(along_normal_mm(groups[0], most))
+
+
+def _is_even(places_mm: Sequence[float]) -> bool:
+    gaps = np.diff(np.sort(places_mm))
+    return bool(gaps.size and gaps.min() > 0.9 * np.median(gaps) and gaps.max() < 1.1 * np.median(gaps))
 
 
 def _by_acquisition(stack: Stack, config: Config) -> list[Stack]:

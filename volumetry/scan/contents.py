@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from volumetry.config import Config
 from volumetry.domain import Finding, most_severe_first
-from volumetry.scan.composition import drop_localizers, drop_pictures, stacks_of
+from volumetry.scan.composition import drop_localizers, drop_pictures, stacks_of, with_pooled_series
 from volumetry.scan.files import FileRef, Listing
 from volumetry.scan.findings import found, plural
 from volumetry.scan.gate import GatedStack, gate
@@ -47,6 +47,7 @@ def contents_of(given: Given, config: Config) -> Contents:
         return Contents(listing, (), most_severe_first(findings))
     frames = (read_headers(file, config.limits) for file in listing.files)
     read = [*given.unread, *(item for of_file in frames for item in _items(of_file))]
+    read = _pooled(read)
     if given.only is not None:
         read, more = _series_of(given.only, read, config)
         findings += more
@@ -71,25 +72,30 @@ def contents_of(given: Given, config: Config) -> Contents:
     return Contents(listing, stacks, most_severe_first(findings))
 
 
+def _pooled(read: Sequence[SliceHeader | NotSlice]) -> list[SliceHeader | NotSlice]:
+    slices = with_pooled_series([item for item in read if isinstance(item, SliceHeader)])
+    return [*slices, *(item for item in read if isinstance(item, NotSlice))]
+
+
 def _items(of_file: tuple[SliceHeader, ...] | NotSlice) -> tuple[SliceHeader | NotSlice, ...]:
     return (of_file,) if isinstance(of_file, NotSlice) else of_file
 
 
 def _of_volumes(stacks: Sequence[GatedStack], headers: Sequence[SliceHeader]) -> list[SliceHeader]:
     """Images of every series that may hold the volume to measure: whose they are is judged on these."""
-    series = {header.series_uid for stack in stacks if stack.may_be_volume for header in stack.slices}
-    return [header for header in headers if header.series_uid in series] or list(headers)
+    series = {header.series_key for stack in stacks if stack.may_be_volume for header in stack.slices}
+    return [header for header in headers if header.series_key in series] or list(headers)
 
 
 def _series_of(
     only: FileRef, read: Sequence[SliceHeader | NotSlice], config: Config
 ) -> tuple[list[SliceHeader | NotSlice], list[Finding]]:
     """The series of the one file that was given, among the files beside it; and what may be a part of it."""
-    series = {item.series_uid for item in read if isinstance(item, SliceHeader) and item.file == only}
+    series = {item.series_key for item in read if isinstance(item, SliceHeader) and item.file == only}
     if not series:
         return [item for item in read if item.file == only], []
     images = [item for item in read if isinstance(item, SliceHeader)]
-    mine: list[SliceHeader | NotSlice] = [image for image in images if image.series_uid in series]
+    mine: list[SliceHeader | NotSlice] = [image for image in images if image.series_key in series]
     left = len(images) - len(mine)
     message = f"one file was given: its series was taken from the same folder, {plural(len(mine), 'image')}"
     message += f"; {plural(left, 'image')} of other series there left aside"
@@ -159,7 +165,9 @@ def _passed_over(files: Sequence[NotSlice], slices: Sequence[SliceHeader], confi
             listed = ", ".join(f"{number} x {name}" for name, number in sorted(classes.items()))
             yield found(config, code, f"{count} dropped: {listed}", len(same))
         else:
-            yield found(config, code, f"{count}: {same[0].message}", len(same))
+            kinds = Counter(file.message for file in same).most_common(4)
+            listed = kinds[0][0] if len(kinds) == 1 else ", ".join(f"{number} x {what}" for what, number in kinds)
+            yield found(config, code, f"{count}: {listed}", len(same))
 
 
 _NO_DICOM = frozenset({"JUNK_FILES_SKIPPED", "ZIP_REJECTED", "UNREADABLE_FILES", "DICOMDIR_IGNORED"})

@@ -31,6 +31,8 @@ Stored = NDArray[np.int16] | NDArray[np.uint16] | NDArray[np.int32] | NDArray[np
 
 _CHILD = Path(__file__).with_name("decode_child.py")
 _TRIES = 2
+_LEAST_MEMORY_GB = 0.5
+"""Address space that an interpreter with a decoder takes."""
 _MAX_PROCESSES = 2
 _OPEN_FILES = 64
 
@@ -184,6 +186,8 @@ def _run(request: bytes, memory: int, limits: Limits) -> bytes:
             raise _failed("TIMEOUT", f"decoding used more than {limits.decode_timeout_s:g} s")
         if code < 0 and attempt == _TRIES:
             raise DecoderDiedError(-code)
+        if code > 0 and limits.decode_memory_gb < _LEAST_MEMORY_GB:
+            raise _failed("MEMORY_LIMIT", f"no decoding can begin in {limits.decode_memory_gb:g} GB of memory")
         if code > 0:
             raise _failed("INTERNAL_ERROR", f"the decoding process ended with {code} before it began")
     raise AssertionError("the last try returns or raises")

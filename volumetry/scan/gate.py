@@ -131,13 +131,34 @@ def _spacing(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
         message = f"{named('SpacingBetweenSlices')} says {wrong[0]:g} mm, the positions say {spacing:.3f} mm"
         yield found(config, "SPACING_TAG_CONFLICT", f"{message}; the positions are used", wrong[0])
     pixel = geometry.grid.spacing_kji_mm[1:]
-    if min(pixel) < limits.pixel_spacing_min_mm or max(pixel) > limits.pixel_spacing_max_mm:
-        message = f"{named('PixelSpacing')} is {pixel[0]:.3f} x {pixel[1]:.3f} mm"
-        yield found(config, "PIXEL_SPACING_RANGE", f"{message}: unusual for a chest CT", max(pixel))
+    yield from _pixel_size(geometry, config)
     yield from _against_field(geometry, config)
     if max(pixel) > limits.large_fov_pixel_mm:
         message = f"pixels of {max(pixel):.2f} mm: a large field of view, the lung is small in it"
         yield found(config, "LARGE_FOV", message, max(pixel))
+
+
+def _pixel_size(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
+    """In-plane pixel size: unusual is a note, unlikely asks a reader, impossible refuses."""
+    limits, (_, rows, columns) = config.geometry, geometry.grid.shape_kji
+    slice_mm, *pixel = geometry.grid.spacing_kji_mm
+    what = named("PixelSpacing") if geometry.slices[0].has_header else "the pixel size"
+    message = f"{what} is {pixel[0]:.3g} x {pixel[1]:.3g} mm in slices {slice_mm:.3g} mm apart"
+    field_mm = max(rows * pixel[0], columns * pixel[1])
+    code = "PIXEL_SPACING_RANGE"
+    if field_mm > _MOST_FIELD_MM or max(pixel) > _MOST_PIXEL_MM:
+        message = f"{message}, a field of {field_mm:.3g} mm: no CT of a chest has this"
+        yield Finding(code, Outcome.REFUSE, message, max(pixel))
+    elif not _LIKELY_PIXEL_MM[0] <= min(pixel) <= max(pixel) <= _LIKELY_PIXEL_MM[1]:
+        message = f"{message}: unlikely for a chest CT, and every volume goes with its square"
+        yield found_mildly(config, code, Outcome.FLAG, message, max(pixel))
+    elif min(pixel) < limits.pixel_spacing_min_mm or max(pixel) > limits.pixel_spacing_max_mm:
+        yield found(config, code, f"{message}: unusual for a chest CT", max(pixel))
+
+
+_MOST_FIELD_MM, _MOST_PIXEL_MM = 1000.0, 5.0
+"""The widest bore is 850 mm."""
+_LIKELY_PIXEL_MM = (0.25, 1.5)
 
 
 def _against_field(geometry: StackGeometry, config: Config) -> Iterator[Finding]:

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from volumetry.codes import Outcome
 from volumetry.config import Config
 from volumetry.domain import Finding
-from volumetry.scan.air import air_evidence, block_means, block_medians
+from volumetry.scan.air import LARGE_BLOCK, AirEvidence, air_evidence, block_means, block_medians, block_size
 from volumetry.scan.decode import Stored
 from volumetry.scan.findings import found, plural
 from volumetry.scan.padding import Mask, padding_mask
 from volumetry.scan.slice_header import SliceHeader
+from volumetry.scan.uids import uid_findings
 
 _LOWEST_HU, _HIGHEST_HU = -4096, 8192
 _DENSE_HU = -300
@@ -73,14 +75,16 @@ def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], config: Config
         findings.append(found(config, "PADDING_MASKED", message, share))
     histograms = np.stack([_histogram(hu[k], None if no_data is None else ~no_data[k]) for k in range(len(hu))])
     means = block_means(hu)
-    air_hu, more = _judge_air(*_unclipped(hu, means, no_data, histograms), config)
+    air_hu, more = _judge_air(_air(hu, means, no_data, histograms), config)
     findings += more
+    findings += _uneven_rescale(means, no_data, slices, config)
     findings += _odd_slice_findings(means, config)
+    findings += _seam_findings(means, slices, config)
     coarseness = max(h.slope or 1.0 for h in slices) if slices[0].has_header else _STORED_IN_STEPS
     findings += _range_findings(histograms, means, coarseness, config)
     findings += _tissue_findings(histograms, slices[0].has_header, config)
     findings += _wrap_findings(hu, slices, config)
-    return HuVolume(hu, no_data, air_hu, _joined(findings, config))
+    return HuVolume(hu, no_data, air_hu, _joined(findings))
 
 
 _STORED_IN_STEPS = 1.25
@@ -102,31 +106,29 @@ def _between(histograms: NDArray[np.int64], low: float, high: float) -> NDArray[
     return counts
 
 
-def _unclipped(
+def _air(
     hu: NDArray[np.float32], means: NDArray[np.float32], no_data: Mask | None, histograms: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], Mask | None]:
-    """Block values that show where air lies, and their no-data mask.
+) -> AirEvidence:
+    """Where air lies; by medians of large blocks where the noise of air is cut off.
 
-    Numbers that cannot go below -1024 HU cut the noise of air off there (sharp kernels, thin slices): its mean
-    then lies far above air, its median does not.
+    Numbers that cannot go below -1024 HU cut it off there (sharp kernels, thin slices): the mean of air then lies
+    far above air. A median does not, if its block holds many more pixels than the noise can turn.
     """
     whole = histograms.sum(axis=0)
-    lowest = int(whole.argmax() if not whole.any() else np.flatnonzero(whole)[0])
+    lowest = int(np.flatnonzero(whole)[0]) if whole.any() else 0
     at_floor = float(whole[lowest]) / max(1, int(_between(whole, _LOWEST_HU, _LIGHT_HU)))
     if at_floor < _CLIPPED_SHARE:
-        return means, no_data
+        return air_evidence(means, no_data)
     every = max(1, len(hu) // _MEDIAN_SLICES)
-    return block_medians(hu[::every]), None if no_data is None else no_data[::every]
+    few, few_without = hu[::every], None if no_data is None else no_data[::every]
+    return air_evidence(block_medians(few), few_without, block_size(few.shape, LARGE_BLOCK))
 
 
 _LIGHT_HU, _CLIPPED_SHARE, _MEDIAN_SLICES = -600.0, 0.02, 40
 
 
-def _judge_air(
-    means: NDArray[np.float32], no_data: Mask | None, config: Config
-) -> tuple[float | None, list[Finding]]:
+def _judge_air(air: AirEvidence, config: Config) -> tuple[float | None, list[Finding]]:
     low, high = config.hounsfield.air_mode_min_hu, config.hounsfield.air_mode_max_hu
-    air = air_evidence(means, no_data)
     if air.inverted:
         message = "the rim of the image is dense and even, and it surrounds air: the values are inverted"
         return None, [found(config, "HU_IMPLAUSIBLE", message)]
@@ -180,6 +182,66 @@ def _odd_slice_findings(means: NDArray[np.float32], config: Config) -> Iterator[
     if far.size:
         message = f"values jump by {jumps[far[0]]:.0f} HU between slices {far[0]} and {far[0] + 1}"
         yield found(config, "HU_IMPLAUSIBLE", f"{message}: not all slices are in HU", float(jumps[far[0]]))
+
+
+def _uneven_rescale(
+    means: NDArray[np.float32], no_data: Mask | None, slices: Sequence[SliceHeader], config: Config
+) -> Iterator[Finding]:
+    """Slices of one rescale pair whose air lies elsewhere than that of the others: one of the pairs is wrong.
+
+    A right pair moves stored numbers, never air. Judged over the whole stack, a wrong minority would not be seen.
+    """
+    groups: dict[tuple[float | None, float | None], list[int]] = {}
+    for k, header in enumerate(slices):
+        groups.setdefault((header.slope, header.intercept), []).append(k)
+    if len(groups) == 1:
+        return
+    airs = []
+    for rows in groups.values():
+        without = None if no_data is None else no_data[rows]
+        air = air_evidence(means[rows], without)
+        airs.append(air.darkest_hu if air.outside_hu is None else air.outside_hu)
+    apart = max(airs) - min(airs)
+    if apart > _AIRS_APART_HU:
+        message = (
+            f"air lies {apart:.0f} HU apart in slices of {len(groups)} rescale pairs: one of the pairs is wrong"
+        )
+        yield found(config, "HU_IMPLAUSIBLE", message, round(apart, 1))
+
+
+_AIRS_APART_HU = 30.0
+
+
+def _seam_findings(means: NDArray[np.float32], slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
+    """One pair of neighbours unlike each other between slices that are alike: two scans may be joined there."""
+    unlike = _unlike_next(means)
+    if len(unlike) < 5:
+        return
+    around = np.maximum(unlike[:-2], unlike[2:])
+    seams = np.flatnonzero(unlike[1:-1] > _UNLIKE + 3 * around) + 1
+    if not seams.size:
+        return
+    numbers = [slices[k].instance_number for k in (seams[0], seams[0] + 1)]
+    where = (
+        f"images {numbers[0]} and {numbers[1]}" if None not in numbers else f"slices {seams[0]} and {seams[0] + 1}"
+    )
+    message = (
+        f"the image changes at once between {where}, and hardly before and behind: two scans may be joined there"
+    )
+    known = next(uid_findings(slices, config), None)
+    if known is None:
+        yield found(config, "SEAM", message, int(seams.size))
+    else:
+        yield Finding("SEAM", Outcome.REFUSE, f"{message}, and no UID tells their slices apart", int(seams.size))
+
+
+def _unlike_next(means: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 - correlation of each slice with the next."""
+    flat = np.clip(means, *_COMPARED_HU).reshape(len(means), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    length = np.sqrt((flat**2).sum(axis=1)) + 1e-6
+    unlike: NDArray[np.float32] = 1 - (flat[:-1] * flat[1:]).sum(axis=1) / (length[:-1] * length[1:])
+    return unlike
 
 
 _COMPARED_HU = (-1100.0, 400.0)
@@ -253,7 +315,7 @@ def _is_whole_scale(whole: NDArray[np.int64], headers: bool) -> bool:
     used = np.flatnonzero(whole)
     if headers:
         return len(used) > _VALUES_OF_8_BITS
-    return used[0] + _LOWEST_HU <= _LUNG_END_HU and used[-1] + _LOWEST_HU >= _BONE_END_HU
+    return bool(used[0] + _LOWEST_HU <= _LUNG_END_HU and used[-1] + _LOWEST_HU >= _BONE_END_HU)
 
 
 def _step_hu(whole: NDArray[np.int64], peak_hu: int) -> float | None:
@@ -290,11 +352,19 @@ def _highest_hu(header: SliceHeader) -> float:
     return top * header.slope + header.intercept
 
 
-def _joined(findings: list[Finding], config: Config) -> tuple[Finding, ...]:
-    """One finding per code: the reasons for one code are told together."""
+def _joined(findings: list[Finding]) -> tuple[Finding, ...]:
+    """One finding per code: the reasons for one code are told together, and the strictest outcome stands."""
     by_code: dict[str, list[Finding]] = {}
     for finding in findings:
         by_code.setdefault(finding.code, []).append(finding)
+    order = list(Outcome)
     return tuple(
-        found(config, code, "; ".join(f.message for f in same), same[0].value) for code, same in by_code.items()
+        Finding(
+            code,
+            min((f.outcome for f in same), key=order.index),
+            "; ".join(f.message for f in same),
+            same[0].value,
+            same[0].advice,
+        )
+        for code, same in by_code.items()
     )

@@ -26,17 +26,22 @@ def identity_findings(headers: Sequence[SliceHeader], config: Config) -> Iterato
         if len(groups) > 1:
             odd = len(headers) - max(groups.values())
             message = f"{named(keyword)} differs, or is absent, in {odd} of {len(headers)} images"
-            yield found(
-                config, "MIXED_PATIENTS", f"{message}: slices of two people must not become one volume", odd
-            )
+            message = f"{message}: slices of two people must not become one volume"
+            own = one_per_slice([header.identity[number] for header in headers])
+            yield found(config, "MIXED_PATIENTS", message, odd, _ONE_ID_PER_SLICE if own else None)
     studies = {header.study_uid for header in headers}
     if one_per_slice([header.study_uid for header in headers]):
         studies = set()
     dates = {header.study_date for header in headers} - {None}
+    if one_per_slice([header.study_date for header in headers]):
+        dates = set()  # an anonymiser that shifts each image's date by itself
     for keyword, count in (("StudyInstanceUID", len(studies)), ("StudyDate", len(dates))):
         if count > 1:
             message = f"{named(keyword)} takes {count} values: one scan is one time point"
             yield found(config, "MIXED_STUDIES", message, count)
+
+
+_ONE_ID_PER_SLICE = "Anonymise again with one identity for the whole scan: every image was given its own."
 
 
 def without_duplicates(headers: Sequence[SliceHeader], config: Config) -> tuple[list[SliceHeader], list[Finding]]:
@@ -53,15 +58,15 @@ def without_duplicates(headers: Sequence[SliceHeader], config: Config) -> tuple[
     by_content = _told_by_content(headers)
     groups: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in headers:
-        groups[_place(header) if header.series_uid in by_content else header.instance].append(header)
+        groups[_place(header) if header.series_key in by_content else header.instance].append(header)
     kept: list[SliceHeader] = []
     conflicts: list[list[SliceHeader]] = []
-    dropped = 0
+    again: set[Hashable] = set()
     for same in groups.values():
         if len(same) > 1 and _all_equal(same, config):
-            dropped += len(same) - 1
+            again |= {header.file.path for header in same[1:]}
             kept.append(same[0])
-        elif len(same) > 1 and same[0].series_uid not in by_content:
+        elif len(same) > 1 and same[0].series_key not in by_content:
             conflicts.append(same)
             kept.append(same[0])
         else:
@@ -69,21 +74,21 @@ def without_duplicates(headers: Sequence[SliceHeader], config: Config) -> tuple[
     findings = [*_missing_uids(headers, config)]
     if conflicts:
         findings.append(_conflict(conflicts, headers, config))
-    elif dropped:
-        message = f"{plural(dropped, 'file')} held an instance a second time; one copy was kept"
-        findings.append(found(config, "DUPLICATE_FILE", message, dropped))
+    elif again:
+        message = f"{plural(len(again), 'file')} held an instance a second time; one copy was kept"
+        findings.append(found(config, "DUPLICATE_FILE", message, len(again)))
     return kept, findings
 
 
-def _told_by_content(headers: Sequence[SliceHeader]) -> set[str | None]:
+def _told_by_content(headers: Sequence[SliceHeader]) -> set[Hashable]:
     """Series whose SOPInstanceUIDs tell no slice from another: all empty, or shared by slices at other places.
 
     A single UID that two different files claim is a conflict, and one UID for all images says that they are one
     image; neither is put right here.
     """
-    by_series: dict[str | None, list[SliceHeader]] = defaultdict(list)
+    by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in headers:
-        by_series[header.series_uid].append(header)
+        by_series[header.series_key].append(header)
     return {series for series, mine in by_series.items() if _uids_are_worthless(mine)}
 
 
@@ -100,14 +105,14 @@ def _uids_are_worthless(mine: Sequence[SliceHeader]) -> bool:
 def _place(header: SliceHeader) -> Hashable:
     """Where a slice lies, for telling slices apart that no UID tells apart."""
     where = (header.position_lps_mm, header.orientation, header.temporal_position, header.acquisition_number)
-    return header.series_uid, where, header.kernel, header.image_type, header.frame
+    return header.series_key, where, header.kernel, header.image_type, header.frame
 
 
 def _missing_uids(headers: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
     """An element that some slices of a series have and others lost: such a header cannot be trusted."""
-    by_series: dict[str | None, list[SliceHeader]] = defaultdict(list)
+    by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in headers:
-        by_series[header.series_uid].append(header)
+        by_series[header.series_key].append(header)
     for mine in by_series.values():
         for keyword, there in (
             ("SOPInstanceUID", [bool(h.sop_uid) for h in mine]),
@@ -139,6 +144,8 @@ def _all_equal(same: Sequence[SliceHeader], config: Config) -> bool:
     try:
         if len({_raw_digest(header, config) for header in same}) == 1:
             return True
+        if len({header.pixels.syntax for header in same}) == 1 and not first.pixels.encapsulated:
+            return False  # other bytes of uncompressed data are other pixels
         if any(header.faults for header in same):
             return False
         stored, faults = decode(same, config.limits)  # the same image may be compressed in one of its files

@@ -8,16 +8,16 @@ reconstruction in a Siemens image.
 import re
 from collections.abc import Iterator, Sequence
 
-_PROJECTIONS = {"MIP", "MINIP", "MAXIP", "MIN", "MAX", "MINIMUM", "MAXIMUM", "PROJECTION"}
+_PROJECTIONS = {"RAYSUM", "MIP", "MINIP", "MAXIP", "MIN", "MAX", "MINIMUM", "MAXIMUM", "PROJECTION"}
 _AVERAGES = {"AVERAGE", "AVG", "AVE", "MEAN", "MEDIAN", "STD"}
 _ENERGIES = {"MONO", "MONOE", "MONOENERGETIC", "MONOCHROMATIC", "VMI", "VMR", "KEV"}
 _MATERIALS = {
     *("IODINE", "IOD", "VNC", "VNCA", "VUE", "EFFECTIVE", "ZEFF", "EFFZ", "RHO", "RHOZ", "DENSITY", "CALCIUM"),
-    *("FATMAP", "WATER", "MATERIAL", "BASIS", "QUANTITY"),
+    *("FATMAP", "WATER", "MATERIAL", "MAT", "BASIS", "QUANTITY", "VIRTUAL", "ATOMIC", "REMOVED", "LUNGPBV", "PBV"),
 }
 _ARITHMETIC = {
     *("SUBTRACTION", "SUBTRACTED", "SUB", "ADDITION", "MULTIPLICATION", "DIVISION", "MASKED", "PERFUSION", "MAP"),
-    *("CBF", "CBV", "MTT", "TTP"),
+    *("CBF", "CBV", "MTT", "TTP", "DIFFERENCE"),
 }
 _PICTURES = {
     *("COLOR", "COLOUR", "VRT", "SSD", "VOLREN", "RENDERED", "SCREEN", "OVERLAY", "FUSED", "FUSION", "PET"),
@@ -28,9 +28,27 @@ _ENERGY = re.compile(r"(ME|MONO)?\d+KEV")
 _HARMLESS_OF_VENDOR = {"SIEMENS": frozenset({"STD"})}
 """Words that mean something else with one vendor: of Siemens, STD is the standard reconstruction."""
 
-_OTHER_UNITS = frozenset({"OD", "ZEFF", "ED", "EDW", "HUMOD", "PCT", "MGML"})
-"""The standard's other values of RescaleType, letters and digits alone."""
-_UNIT_WORDS = re.compile(r"MG|GCM|GML|IODINE|DENSITY|ELECTRON|STOPPING|PERCENT|KEV|Z.?EFF|EFF.?Z")
+_OTHER_UNITS = frozenset(
+    {
+        "OD",
+        "ZEFF",
+        "ED",
+        "EDW",
+        "HUMOD",
+        "PCT",
+        "MGML",
+        "BQML",
+        "SUV",
+        "SUVBW",
+        "CNTS",
+        "PROPCNTS",
+        "GY",
+        "CGY",
+        "1CM",
+    }
+)
+"""Other values of RescaleType, and units of other modalities; letters and digits alone."""
+_UNIT_WORDS = re.compile(r"MG|GCM|GML|GCC|ML100|IODINE|DENSITY|ELECTRON|STOPPING|PERCENT|KEV|Z.?EFF|EFF.?Z")
 
 
 def words_that_are_no_hu(image_type: Sequence[str], manufacturer: str | None) -> Iterator[str]:
@@ -46,7 +64,8 @@ def words_that_are_no_hu(image_type: Sequence[str], manufacturer: str | None) ->
     harmless = {word for name, words in _HARMLESS_OF_VENDOR.items() if name in vendor for word in words}
     for value in image_type[2:]:
         for word in re.split(r"[^A-Z0-9]+", value):
-            if (word in _NOT_HU and word not in harmless) or _ENERGY.fullmatch(word):
+            bare = re.sub(r"\d+(MM)?$", "", word)  # MIP10, MINIP5MM
+            if (bare in _NOT_HU and bare not in harmless) or _ENERGY.fullmatch(word):
                 yield word
 
 
@@ -60,4 +79,4 @@ def names_another_unit(rescale_type: str) -> bool:
     [False, False, False, True, True, True]
     """
     letters = re.sub(r"[^A-Z0-9]", "", rescale_type.upper())
-    return letters in _OTHER_UNITS or bool(_UNIT_WORDS.search(letters))
+    return letters in _OTHER_UNITS or "%" in rescale_type or bool(_UNIT_WORDS.search(letters))

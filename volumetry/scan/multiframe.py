@@ -62,6 +62,7 @@ def frames_of(header: Dataset, values: Values, little_endian: bool) -> tuple[Val
         message = f"NumberOfFrames (0028,0008) says {count}, the functional groups describe {len(groups)} frames"
         raise BadHeaderError("MALFORMED", message)
     common = _elements(header)
+    of_object = "\\".join(_text(common, "ImageType").split("\\")[2:])
     for keyword in _OF_THE_OBJECT:
         common.pop(_tag(keyword), None)
     for item in _items(header, "SharedFunctionalGroupsSequence"):
@@ -71,8 +72,10 @@ def frames_of(header: Dataset, values: Values, little_endian: bool) -> tuple[Val
     for number, item in enumerate(groups):
         merged = dict(common)
         _take(merged, item)
-        _name_projection(merged)
-        _set_text(merged, "InstanceNumber", str(offset + number + 1))
+        _add_type(merged, of_object)
+        _add_type(merged, _text(merged, "VolumeBasedCalculationTechnique"))
+        if _tag("InstanceNumber") not in merged:  # a converted object keeps the numbers of its images
+            _set_text(merged, "InstanceNumber", str(offset + number + 1))
         frames.append(Values(merged, little_endian, number, count))
     return tuple(frames)
 
@@ -99,11 +102,12 @@ def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
     return list(dataset[tag].value or ()) if tag in dataset else []
 
 
-def _name_projection(elements: Elements) -> None:
-    """Add a projection's name to ImageType, where the gate looks for what is no slice."""
-    technique = _text(elements, "VolumeBasedCalculationTechnique")
-    if technique.upper() not in ("", "NONE"):
-        _set_text(elements, "ImageType", f"{_text(elements, 'ImageType')}\\{technique}")
+def _add_type(elements: Elements, words: str) -> None:
+    """Add to the frame's ImageType what the object says of itself: the gate looks there for what is no slice."""
+    there = _text(elements, "ImageType").upper().split("\\")
+    more = [word for word in words.upper().split("\\") if word not in ("", "NONE", "MIXED", *there)]
+    if more:
+        _set_text(elements, "ImageType", "\\".join([*there, *more]))
 
 
 def _text(elements: Elements, keyword: str) -> str:

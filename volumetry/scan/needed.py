@@ -40,4 +40,5 @@ def one_per_slice(values: Sequence[str | None]) -> bool:
     >>> one_per_slice(["1.2", "1.3", "1.4"]), one_per_slice(["1.2", "1.2", "1.4"])
     (True, False)
     """
-    return len(values) > 2 and None not in values and len(set(values)) == len(values)
+    known = [value for value in values if value is not None]
+    return len(known) > max(2, 0.9 * len(values)) and len(set(known)) == len(known)

@@ -51,7 +51,7 @@ def _incomplete(doubts: Sequence[_Doubt], config: Config) -> Finding:
     if code in config.outcomes:
         outcomes.append(config.outcomes[code])
     message = "; ".join(doubt.message for doubt in doubts)
-    return Finding(code, min(outcomes, key=order.index), f"{message}: slices may be lost at an end of the stack")
+    return Finding(code, min(outcomes, key=order.index), f"{message}: compare the count of images with the PACS")
 
 
 def _doubts(stack: Stack, numbers: list[int]) -> Iterator[_Doubt]:
@@ -96,12 +96,12 @@ def _announced(stack: Stack) -> Iterator[_Doubt]:
 
 
 def _order(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
-    """Tell if numbering does not grow with the position, or the files' names follow it in neither direction."""
+    """Tell if the numbering, or the names of the files, follow the positions in neither direction."""
     numbers = [h.instance_number for h in geometry.slices]
     steps = np.diff([n for n in numbers if n is not None])
     ranks = np.diff(_ranks(geometry.slices))
     disagree = []
-    if None in numbers or np.any(steps < 0):
+    if None in numbers or (np.any(steps < 0) and np.any(steps > 0)):
         disagree.append("numbering")
     if np.any(ranks > 0) and np.any(ranks < 0):
         disagree.append("file order")

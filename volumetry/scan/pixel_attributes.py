@@ -4,13 +4,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from volumetry.config import Config
 from volumetry.domain import Finding
 from volumetry.scan.findings import found, named, plural
 from volumetry.scan.image_type import names_another_unit, words_that_are_no_hu
 from volumetry.scan.needed import advice_on
 from volumetry.scan.slice_header import SliceHeader
-from volumetry.scan.syntaxes import LOSSY, uid_name
+from volumetry.scan.syntaxes import DECODERS, LOSSY, Decoder, uid_name
 
 _MONO_ENERGETIC = re.compile(r"VMI|VMR|MONO\w*|ME\d+KEV|\d+KEV|KEV")
 _ASK_FOR_POLYENERGETIC = (
@@ -84,6 +86,10 @@ def _no_rescale(missing: Sequence[SliceHeader], count: int, config: Config) -> F
         return found(
             config, "NO_RESCALE", f"{message}: it is not read, and no HU are guessed", len(missing), advice
         )
+    if not missing[0].has_header:
+        return found(
+            config, "NO_RESCALE", "the volume's own scaling is not positive or not finite: no HU", len(missing)
+        )
     tags = f"{named('RescaleSlope')} or {named('RescaleIntercept')}"
     reasons = [reason for h in missing for key, reason in h.unreadable if key.startswith("Rescale")]
     what = reasons[0] if reasons else "is missing" if any(h.slope is None for h in missing) else "is not positive"
@@ -94,15 +100,34 @@ def _no_rescale(missing: Sequence[SliceHeader], count: int, config: Config) -> F
 
 
 def _losses(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
-    by_syntax = sorted({h.pixels.syntax for h in slices if h.pixels.syntax in LOSSY and not h.pixels.reversible})
+    by_syntax = sorted({h.pixels.syntax for h in slices if _may_lose(h)})
+    bits = float(np.median([_coded_bits(h) for h in slices]))
     by_tag = sum(1 for h in slices if h.lossy_tag)
     if any(h.bits_stored <= 8 for h in slices) and (by_syntax or by_tag):
         yield found(config, "LOSSY_8BIT", "lossy compression of 8-bit values: errors reach 64 HU")
     if by_syntax:
         yield found(config, "LOSSY", f"transfer syntax {uid_name(by_syntax[0])} may lose up to 35 HU")
+    elif 0 < bits < _FEWEST_BITS:
+        message = f"the pixels are coded in {bits:.2f} bits each; without loss a chest CT takes 2 or more"
+        yield found(config, "LOSSY", f"{message}: the coding was cut short", round(bits, 2))
     elif by_tag:
         message = f"{named('LossyImageCompression')} is 01 in {by_tag} of {len(slices)} slices"
         yield found(config, "LOSSY", f"{message}: values were lost once", by_tag)
+
+
+def _may_lose(header: SliceHeader) -> bool:
+    """Whether the codestream loses values, or its syntax leaves that open and nothing denies it."""
+    return header.pixels.reversible is False or (header.pixels.syntax in LOSSY and not header.pixels.reversible)
+
+
+def _coded_bits(header: SliceHeader) -> float:
+    """Bits per pixel of a JPEG 2000 codestream, which may end before its last layer; 0 for any other."""
+    if DECODERS.get(header.pixels.syntax) is not Decoder.OPENJPEG:
+        return 0.0
+    return 8 * sum(length for _, length in header.pixels.fragments) / max(1, header.rows * header.columns)
+
+
+_FEWEST_BITS = 0.8
 
 
 def _remarks(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:

@@ -13,7 +13,6 @@ _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 _MAX_FRAGMENTS = 10_000
 _FILLING_BYTES = 512
 """Archives fill uncompressed pixel data up to a block of so many bytes; more is not filling."""
-_TAIL_BYTES = 2**16
 Fragments = tuple[tuple[int, int], ...]
 
 
@@ -235,7 +234,7 @@ def _ended(stream: BinaryIO, fragments: Fragments) -> Fragments:
     """Fragments up to the end marker: what an encoder or an archive put behind it is filling."""
     for count in range(len(fragments), 0, -1):
         at, length = fragments[count - 1]
-        for most in (64, max(_TAIL_BYTES, length // 2)):
+        for most in (64, length):
             skip = max(0, length - most)
             end = end_of_image(_read(stream, (at + skip, length - skip), most))
             if end is not None:

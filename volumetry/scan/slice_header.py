@@ -75,6 +75,8 @@ class SliceHeader:
     """False where only the file's meta group names the SOP class."""
     modality_lut: bool = False
     unreadable: tuple[tuple[str, str], ...] = ()
+    pooled: bool = False
+    """Its SeriesInstanceUID is its own, as those of the images around it are: together they are one series."""
 
     @property
     def key(self) -> Hashable:
@@ -90,6 +92,11 @@ class SliceHeader:
     def is_localizer(self) -> bool:
         """Whether ImageType calls this a scout."""
         return "LOCALIZER" in self.image_type
+
+    @property
+    def series_key(self) -> Hashable:
+        """What tells the series of this image from the others of a folder."""
+        return None if self.pooled else (self.series_uid or "")
 
     @property
     def instance(self) -> tuple[str, int]:

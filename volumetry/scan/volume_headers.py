@@ -187,6 +187,8 @@ def _nifti(start: bytes) -> VolumeHeader:
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if not slope or not math.isfinite(slope):  # the standard's way to say: not scaled
         slope, intercept = 1.0, 0.0
+    if not math.isfinite(intercept):
+        raise VolumeError("BAD_VOLUME", "scl_inter is no finite number, and scl_slope scales by it")
     offset = float(header["vox_offset"])
     if not size <= offset < 2**26:
         raise VolumeError("BAD_VOLUME", "vox_offset lies inside the header, or far beyond it")

@@ -341,4 +341,5 @@ def _require_numbers(stored: Stored, stack: VolumeStack, config: Config) -> None
 
 
 def _refusal(stack: VolumeStack, code: str, message: str, config: Config) -> ScanRefusedError:
-    return ScanRefusedError([found(config, code, message), *stack.findings], stack.series)
+    advice = "Give the CT volume itself in Hounsfield units, or the DICOM series it came from."
+    return ScanRefusedError([found(config, code, message, advice=advice), *stack.findings], stack.series)

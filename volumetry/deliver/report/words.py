@@ -9,7 +9,7 @@ Document = Mapping[str, Any]
 MINUS, TIMES, NONE = "\u2212", "\u00d7", "\u2013"
 
 _VERDICTS = {
-    "measured": ("Measured", "No open question."),
+    "measured": ("Measured", "No flag asks for a reader; what was noted stands below."),
     "review": ("Measured, review needed", "A reader must look at the points below before the numbers are used."),
     "refused": (
         "Not measured: scan refused",
