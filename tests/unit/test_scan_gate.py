@@ -257,3 +257,29 @@ def test_message_shows_no_identity(tmp_path: Path, config: Config) -> None:
     found = findings_of(write(tmp_path / "ZZPHIZZ", series(), edit), config)
     assert {"MIXED_PATIENTS", "NO_RESCALE", "AMBIGUOUS_VOLUMES"} <= set(found)
     assert not any("ZZPHIZZ" in f"{f.message}{f.value}" for f in found.values())
+
+
+def _half_size(ds: Dataset, k: int) -> None:
+    """Every second pixel, and the old PixelSpacing: ReconstructionDiameter still tells the field."""
+    ds.ReconstructionDiameter = 2 * max(ds.Rows * ds.PixelSpacing[0], ds.Columns * ds.PixelSpacing[1])
+
+
+def test_pixels_that_do_not_fill_the_reconstructed_field_are_flagged(tmp_path: Path, config: Config) -> None:
+    folder = write(tmp_path / "s", series(), _half_size)
+    assert findings_of(folder, config)["PIXEL_SPACING_CONFLICT"].outcome == "flag"
+    trial = load_config(overrides={"profile": "trial"})
+    assert inspect_folder(folder, trial).verdict == "PIXEL_SPACING_CONFLICT"
+
+    def whole(ds: Dataset, k: int) -> None:
+        ds.ReconstructionDiameter = max(ds.Rows * ds.PixelSpacing[0], ds.Columns * ds.PixelSpacing[1])
+
+    assert "PIXEL_SPACING_CONFLICT" not in findings_of(write(tmp_path / "w", series(), whole), config)
+
+
+@pytest.mark.parametrize(("pixel_mm", "outcome"), [(0.8, None), (1.3, "note"), (1.9, "flag"), (30.0, "refuse")])
+def test_pixel_size_by_how_likely_it_is(
+    pixel_mm: float, outcome: str | None, tmp_path: Path, config: Config
+) -> None:
+    folder = write(tmp_path / "s", series(), every(PixelSpacing=[pixel_mm, pixel_mm]))
+    found = findings_of(folder, config).get("PIXEL_SPACING_RANGE")
+    assert (found.outcome if found else None) == outcome

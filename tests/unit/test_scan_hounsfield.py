@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scan_series import SLICES, chest_hu, series, write
+from pydicom.dataset import Dataset
+from scan_series import SLICES, Edit, chest_hu, series, uid, write
 
 from volumetry.config import Config, load_config
+from volumetry.domain import ScanRefusedError
+from volumetry.scan import read_scan
 from volumetry.scan.contents import contents_of
 from volumetry.scan.hounsfield import HuVolume, hounsfield
 from volumetry.scan.inputs import opened
@@ -185,3 +188,46 @@ def test_field_without_lungs_is_left_to_the_search_for_lungs(
     """A head or an abdomen holds true HU: it is no chest, but nothing is wrong with its numbers."""
     stored = _where(LUNG & ~AIR, np.random.default_rng(4).integers(10, 70, HU.shape))
     assert _codes(_judged(stored, headers, config)) == set()
+
+
+def _joined_with_another(folder: Path, edit: Edit | None = None) -> Path:
+    """The lower half of one chest and the upper half of another, as a folder that was half overwritten."""
+    other = np.roll(chest_hu(seed=1), (4, -3), axis=(1, 2))
+    both = np.concatenate([chest_hu()[: SLICES // 2], other[SLICES // 2 :]])
+    return write(folder, series(both), edit)
+
+
+def test_two_scans_joined_at_one_slice_are_flagged_and_refused_where_no_uid_tells_them_apart(
+    tmp_path: Path, config: Config
+) -> None:
+    findings = {f.code: f for f in read_scan(_joined_with_another(tmp_path / "s"), config).findings}
+    assert findings["SEAM"].outcome == "flag"
+    assert f"images {SLICES // 2} and {SLICES // 2 + 1}" in findings["SEAM"].message
+    own_uids = _joined_with_another(tmp_path / "u", lambda ds, k: setattr(ds, "StudyInstanceUID", uid(9, k)))
+    with pytest.raises(ScanRefusedError) as stop:
+        read_scan(own_uids, config)
+    assert stop.value.code == "SEAM"
+
+
+@pytest.mark.parametrize("off_hu", [-60, 60, 140])
+def test_a_wrong_intercept_in_part_of_a_stack_is_refused(off_hu: int, tmp_path: Path, config: Config) -> None:
+    def wrong(ds: Dataset, k: int) -> None:
+        if 20 <= k < 35:
+            ds.RescaleIntercept = -1024 + off_hu
+
+    with pytest.raises(ScanRefusedError) as stop:
+        read_scan(write(tmp_path / "s", series(), wrong), config)
+    assert stop.value.code == "HU_IMPLAUSIBLE"
+
+
+def test_right_pairs_that_differ_are_a_note(tmp_path: Path, config: Config) -> None:
+    """HU = stored x slope + intercept: stored numbers lowered by 24 where the intercept is raised by 24."""
+
+    def own_pair(ds: Dataset, k: int) -> None:
+        if k % 3 == 0:
+            stored = np.frombuffer(ds.PixelData, "<u2").astype(np.int32) - 24
+            ds.PixelData = np.clip(stored, 0, None).astype("<u2").tobytes()
+            ds.RescaleIntercept = -1000
+
+    findings = {f.code: f.outcome for f in read_scan(write(tmp_path / "s", series(), own_pair), config).findings}
+    assert findings == {"VARYING_RESCALE": "note"}

@@ -164,7 +164,7 @@ def test_the_trial_profile_refuses_a_volume_unless_the_charter_allows_it(tmp_pat
 
 def test_no_dicom_object_can_refer_to_a_volume_and_it_says_so(tmp_path, config):
     with pytest.raises(OutputError, match="no DICOM header") as stop:
-        source_headers(nifti(tmp_path / "ct.nii.gz"), config)
+        source_headers(nifti(tmp_path / "ct.nii.gz"), config, ("SOPInstanceUID",))
     assert (stop.value.exit_code, stop.value.code) == (7, "NO_HEADER")
 
 

@@ -226,17 +226,25 @@ def _heads_in_zip(stream: BinaryIO) -> Iterator[Dataset]:
             for member in sorted(archive.infolist(), key=lambda member: member.filename):
                 if not member.is_dir():
                     with archive.open(member) as unpacked:
-                        yield from _head(_beginning(unpacked))
+                        yield from _head_of_member(_beginning(unpacked))
     except Exception:  # noqa: BLE001  an odd archive raises anything; whoever reads the scan will say so
         return
 
 
+def _head_of_member(start: BinaryIO) -> Iterator[Dataset]:
+    packed = start.read(2) == b"\x1f\x8b"
+    start.seek(0)
+    yield from _head(_beginning(gzip.GzipFile(fileobj=start)) if packed else start)
+
+
 def _beginning(stream: IO[bytes] | gzip.GzipFile) -> BinaryIO:
     """What the first bytes unpack to: the patient stands early in a header, and an archive may be a bomb."""
-    try:
-        return io.BytesIO(stream.read(_HEAD_BYTES))
-    except Exception:  # noqa: BLE001  as above
-        return io.BytesIO()
+    got = io.BytesIO()
+    with contextlib.suppress(Exception):  # an archive that was cut short ends early
+        while got.tell() < _HEAD_BYTES and (more := stream.read(1 << 12)):
+            got.write(more)
+    got.seek(0)
+    return got
 
 
 def _head(stream: BinaryIO) -> Iterator[Dataset]:

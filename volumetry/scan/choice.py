@@ -1,5 +1,6 @@
 """Which stack is measured: the only one there is, or the one that the configuration's rule picks."""
 
+import re
 from collections.abc import Sequence
 
 from volumetry.config import Config
@@ -83,15 +84,29 @@ def _thickness_mm(stack: GatedStack) -> float:
 def _words(stack: GatedStack) -> str:
     if stack.geometry is None:
         return f"{plural(len(stack.slices), 'slice')}, no volume"
-    kernel = f", kernel {stack.series.kernel}" if stack.series and stack.series.kernel else ""
-    return f"{plural(len(stack.slices), 'slice')} every {stack.geometry.spacing_mm:.2f} mm{kernel}"
+    kernel = _readable_kernel(stack)
+    of_kernel = f", kernel {kernel}" if kernel else ""
+    return f"{plural(len(stack.slices), 'slice')} every {stack.geometry.spacing_mm:.2f} mm{of_kernel}"
+
+
+def _readable_kernel(stack: GatedStack) -> str | None:
+    """The kernel where it looks like one: a message carries no free text of a header."""
+    names = [name for name in _kernels(stack) if _KERNEL.fullmatch(name)]
+    return names[-1] if names else None
+
+
+_KERNEL = re.compile(
+    r"[A-Za-z]{1,2}\d{2}[a-z]{0,2}|FC\d{2}|[A-Z]{1,2}|STANDARD|STND|SOFT|LUNG|BONE|BONEPLUS|CHEST|DETAIL|EDGE|ULTRA",
+    re.IGNORECASE,
+)
+"""Names that scanners give: ``B50f``, ``Br59d``, ``FC08``, ``YA``, ``LUNG``."""
 
 
 def _ambiguous(stacks: Sequence[GatedStack], config: Config) -> Finding:
     listed = "; ".join(f"{n}: {_words(stack)} ({stack.verdict})" for n, stack in enumerate(stacks[:8], 1))
     rule = config.select.rule
     why = "no rule that picks one" if rule == "none" else f"rule {rule} picks none alone"
-    kernels = sorted({stack.series.kernel for stack in stacks if stack.series and stack.series.kernel})
+    kernels = sorted({kernel for stack in stacks if (kernel := _readable_kernel(stack))})
     advice = None
     if len(kernels) > 1:
         advice = f'Name the kernel to measure: [select] rule = "kernel", kernel_preference = {kernels}.'

@@ -74,7 +74,7 @@ def _doubts(stack: Stack, numbers: list[int]) -> Iterator[_Doubt]:
         message = f"{plural(absent, 'number')} absent in {tag}, the first is {first}"
         yield _Doubt(message, Outcome.NOTE, Outcome.REFUSE)
     if known[0] not in (0, 1):
-        yield _Doubt(f"{tag} starts at {known[0]}", Outcome.NOTE, Outcome.FLAG)
+        yield _Doubt(f"{tag} starts at {known[0]}", Outcome.NOTE, Outcome.REFUSE)
 
 
 def _restarts(stack: Stack) -> bool:

@@ -64,7 +64,7 @@ def _read(given: Given, config: Config) -> CtScan:
         input_sha256=input_sha256,
         pixels_sha256=pixels_sha256,
         air_hu=volume.air_hu,
-        image_numbers=tuple(header.instance_number for header in stack.slices),
+        image_numbers=tuple(h.instance_number for h in stack.slices if h.has_header),
     )
 
 
