@@ -261,6 +261,13 @@ def test_every_decidable_code_has_an_entry() -> None:
         set(CATALOGUE)
         - of_the_run
         - of_other_input
+        - {"SEAM", "PIXEL_SPACING_CONFLICT"}  # of two scans, and of a tag that phantoms lack: tested in unit tests
+        - {
+            "BAD_VOLUME",
+            "BAD_VOLUME_GEOMETRY",
+            "NO_HEADER",
+            "SERIES_OF_ONE_FILE",
+        }  # of volume files and single files
         - of_the_anatomy
         - of_the_settings
         - of_a_charter

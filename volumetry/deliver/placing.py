@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from volumetry.deliver.files import prepare_folder, sync_folder
-from volumetry.deliver.unfinished import unfinished_folder
+from volumetry.deliver.unfinished import is_unfinished, unfinished_folder
 from volumetry.errors import OutputError
 
 EARLIER, PLACING, _PLAN = "earlier", ".placing", "plan.json"
@@ -99,7 +99,12 @@ def _exchanged(making: Path, folder: Path, names: set[str]) -> bool:
 
 
 def _may_be_exchanged(making: Path, folder: Path, names: set[str]) -> bool:
-    """Whether all in the folder belongs to a result, and this process does not stand in it."""
+    """Whether all in the folder belongs to a result, and this process does not stand in it.
+
+    What is itself being written needs no exchange, and would leave what it replaced beside it if it were killed.
+    """
+    if is_unfinished(folder.name):
+        return False
     here = Path(os.getcwd()) if _cwd_exists() else Path("/")
     present = {path.name for path in folder.iterdir()} - {making.name}
     return present <= names | {EARLIER} and not here.is_relative_to(folder)

@@ -58,13 +58,23 @@ def unfinished_folder(parent: Path) -> Iterator[Path]:
                 descriptor = stack.enter_context(_closing(os.open(path, os.O_RDONLY | os.O_DIRECTORY)))
             except FileNotFoundError:  # swept between its making and its locking
                 continue
+            except OSError:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+                raise
             if not _keeps(path, descriptor):
                 continue
             try:
                 yield path
             finally:
-                shutil.rmtree(path, ignore_errors=True)
+                for _ in range(2):  # what failed once, for want of a descriptor, may go the second time
+                    shutil.rmtree(path, ignore_errors=True)
             return
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a name is that of something that is being written."""
+    return _OURS.fullmatch(name) is not None
 
 
 def sweep(folder: Path) -> None:

@@ -140,15 +140,12 @@ def _spacing(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
 
 def _pixel_size(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
     """In-plane pixel size: unusual is a note, unlikely asks a reader, impossible refuses."""
-    limits, (_, rows, columns) = config.geometry, geometry.grid.shape_kji
-    slice_mm, *pixel = geometry.grid.spacing_kji_mm
+    limits, (slice_mm, *pixel) = config.geometry, geometry.grid.spacing_kji_mm
     what = named("PixelSpacing") if geometry.slices[0].has_header else "the pixel size"
     message = f"{what} is {pixel[0]:.3g} x {pixel[1]:.3g} mm in slices {slice_mm:.3g} mm apart"
-    field_mm = max(rows * pixel[0], columns * pixel[1])
     code = "PIXEL_SPACING_RANGE"
-    if field_mm > _MOST_FIELD_MM or max(pixel) > _MOST_PIXEL_MM:
-        message = f"{message}, a field of {field_mm:.3g} mm: no CT of a chest has this"
-        yield Finding(code, Outcome.REFUSE, message, max(pixel))
+    if max(pixel) > _MOST_PIXEL_MM:
+        yield Finding(code, Outcome.REFUSE, f"{message}: no CT of a chest has such pixels", max(pixel))
     elif not _LIKELY_PIXEL_MM[0] <= min(pixel) <= max(pixel) <= _LIKELY_PIXEL_MM[1]:
         message = f"{message}: unlikely for a chest CT, and every volume goes with its square"
         yield found_mildly(config, code, Outcome.FLAG, message, max(pixel))
@@ -156,8 +153,7 @@ def _pixel_size(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
         yield found(config, code, f"{message}: unusual for a chest CT", max(pixel))
 
 
-_MOST_FIELD_MM, _MOST_PIXEL_MM = 1000.0, 5.0
-"""The widest bore is 850 mm."""
+_MOST_PIXEL_MM = 5.0
 _LIKELY_PIXEL_MM = (0.25, 1.5)
 
 

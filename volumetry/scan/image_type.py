@@ -57,7 +57,7 @@ def words_that_are_no_hu(image_type: Sequence[str], manufacturer: str | None) ->
     Examples
     --------
     >>> siemens = ("ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM7 SPI DUAL", "STD", "SNRG", "DET_AB")
-    >>> list(words_that_are_no_hu(siemens, "SIEMENS")), list(words_that_are_no_hu(siemens, None))
+    >>> list(words_that_are_no_hu(siemens, None)), list(words_that_are_no_hu(("DERIVED", "PRIMARY", "STD"), "GE"))
     ([], ['STD'])
     """
     vendor = " ".join([(manufacturer or "").upper(), *("SIEMENS" for value in image_type if "CT_SOM" in value)])
