@@ -91,8 +91,10 @@ def _exchanged(making: Path, folder: Path, names: set[str]) -> bool:
     if not _exchange(beside, folder):
         os.rename(beside, making)
         return False
-    sync_folder(folder.parent)
-    with contextlib.suppress(FileNotFoundError), _locked(beside) as ours:  # another run may have been faster
+    # The new result is in its place: what fails from here on is left to the next run, which settles it.
+    with contextlib.suppress(OSError):
+        sync_folder(folder.parent)
+    with contextlib.suppress(OSError), _locked(beside) as ours:
         if ours:
             _keep_replaced(beside, folder)
     return True
