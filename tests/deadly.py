@@ -10,7 +10,7 @@ import numpy as np
 from volumetry.config import Config
 from volumetry.domain import CtScan, SegmenterFacts, TissueMap
 from volumetry.errors import ModelError
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 
 class Deadly:

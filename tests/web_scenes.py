@@ -6,7 +6,7 @@ from volumetry.config import Config
 from volumetry.deliver import deliver
 from volumetry.phantom import Lesion, PhantomSpec, SeriesSpec, make_phantom, write_series
 from volumetry.pipeline import Analysis, analyse_scan
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 GROUND_GLASS = Lesion("ground_glass", (-56.3, 8.2, 3.1), (13.0, 13.0, 16.0))
 SOLID = Lesion("solid", (58.3, 12.2, -6.7), (11.0, 11.0, 12.0))

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from volumetry.codes import CATALOGUE, Outcome
-from volumetry.resources import shipped
-from volumetry.toml_file import read_table, validated
+from volumetry.storage.shipped import shipped
+from volumetry.storage.toml_file import read_table, validated
 
 Share = Field(gt=0, lt=1)
 

@@ -29,7 +29,7 @@ from volumetry.measure import by_component_rule, check_identities, measure
 from volumetry.memory import PeakMemory, peak_memory
 from volumetry.quality import blood_pool_hu, charter_findings, lung_findings
 from volumetry.scan import read_scan
-from volumetry.segment.tidy import tidy
+from volumetry.segment.postprocess import tidy
 
 PACKAGES = ("SimpleITK", "monai", "nibabel", "numpy", "pydicom", "scikit-image", "torch")
 STAGES = ("read", "segment", "measure")

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from volumetry.learn.ablation import ablate
+from volumetry.training.ablation import ablate
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ import atheris
 with atheris.instrument_imports(include=["volumetry.scan", "pydicom.filereader", "pydicom.values"]):
     from volumetry.scan.choice import choose
     from volumetry.scan.contents import contents_of
-    from volumetry.scan.inputs import opened
+    from volumetry.scan.inputs.opening import opened
 
 from mutations import write_bases
 

@@ -48,7 +48,7 @@ import numpy as np, SimpleITK as sitk, torch
 torch.set_num_threads(int(sys.argv[2]))
 from volumetry.config import load_config
 from volumetry.domain import Grid
-from volumetry.segment.grid import network_shape
+from volumetry.segment.resampling import network_shape
 from volumetry.segment.network import load_segmenter
 segmenter = load_segmenter(load_config(overrides={"segment": {"device": "cpu"}}))
 start = time.perf_counter()

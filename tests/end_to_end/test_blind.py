@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from damage import LEGAL
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from volumetry.batch.find import ScanFolder, find_scans
+from volumetry.blinding.package import make_reading_package
+from volumetry.blinding.unblind import unblind
 from volumetry.config import Config, load_config
-from volumetry.phantom import LEGAL, LOSSLESS, PhantomSpec, SeriesSpec, make_phantom, write_series
+from volumetry.phantom import LOSSLESS, PhantomSpec, SeriesSpec, make_phantom, write_series
 from volumetry.scan import read_scan
-from volumetry.trial.blind import make_reading_package
-from volumetry.trial.unblind import unblind
 
 CANARY = "ZZPHIZZ"
 CHEST = PhantomSpec((44, 104, 136), (4.0, 2.6, 2.6), vessels=False, allow_cut=True)

@@ -17,7 +17,7 @@ from canary import CANARY, SCANNER, holds_canary, plant_folder, traces
 
 from volumetry.cli import main
 from volumetry.phantom import Lesion, PhantomSpec, make_phantom, write_series
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 LESIONS = (Lesion("ground_glass", (-85.3, 10.2, 10.1), (20.0, 18.0, 22.0)),)
 PATIENT_OF_THE_SOURCE = frozenset(

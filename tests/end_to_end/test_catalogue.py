@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import DAMAGES, LEGAL, Damage
 
 from volumetry import codes
 from volumetry.codes import CATALOGUE, OF_THE_EXPORT, Outcome
 from volumetry.config import Config, load_config
 from volumetry.domain import CtScan, Finding, ScanRefusedError, TissueMap
-from volumetry.phantom import DAMAGES, LEGAL, Damage, PhantomSpec, make_phantom, write_series
+from volumetry.phantom import PhantomSpec, make_phantom, write_series
 from volumetry.phantom.thorax import truth_map
 from volumetry.quality.metal import metal_findings
 from volumetry.scan import read_scan

@@ -14,7 +14,7 @@ from pydicom.uid import CTImageStorage
 from volumetry.cli import main
 from volumetry.deliver import result_schema
 from volumetry.phantom import Lesion, PhantomSpec, SeriesSpec, make_phantom, write_series
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 LESIONS = (
     Lesion("ground_glass", (-85.3, 10.2, 10.1), (20.0, 18.0, 22.0)),

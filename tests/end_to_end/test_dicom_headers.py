@@ -14,7 +14,7 @@ from pydicom.tag import Tag
 
 from volumetry.cli import main
 from volumetry.phantom import Lesion, PhantomSpec, make_phantom, write_series
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 LESIONS = (Lesion("ground_glass", (-85.3, 10.2, 10.1), (20.0, 18.0, 22.0)),)
 JAPANESE = b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B"

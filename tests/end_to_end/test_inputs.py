@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from volumetry.cli import main
 from volumetry.domain import CtScan, Grid, TissueMap
 from volumetry.phantom import Lesion, PhantomSpec, SeriesSpec, make_phantom, write_series
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 LESIONS = (
     Lesion("ground_glass", (-85.3, 10.2, 10.1), (20.0, 18.0, 22.0)),

@@ -20,7 +20,7 @@ from volumetry.deliver.dicom import write_seg_and_sr
 from volumetry.errors import InputError, OutputError, UsageError
 from volumetry.phantom import SeriesSpec, make_phantom, write_series
 from volumetry.pipeline import analyse_scan
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 PATIENCE_S = 120
 

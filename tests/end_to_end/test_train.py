@@ -11,11 +11,11 @@ from slice_folders import write_dataset
 
 from volumetry.config import load_config
 from volumetry.errors import ConfigError, OutputError
-from volumetry.learn.ablation import NO_WINDOW, ablate
-from volumetry.learn.evaluate import evaluate
-from volumetry.learn.train import CHECKPOINT, CURVES, train
-from volumetry.resources import shipped
 from volumetry.segment.network import load_segmenter
+from volumetry.storage.shipped import shipped
+from volumetry.training.ablation import NO_WINDOW, ablate
+from volumetry.training.evaluate import evaluate
+from volumetry.training.train import CHECKPOINT, CURVES, train
 
 STEPS = 7
 SMALL = {

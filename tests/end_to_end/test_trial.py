@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+from tools.trial_sample import write_sample
 from trial_tables import RESULTS, VISITS, rows_of, scan, visit, write_csv
 
 from volumetry.errors import OutputError
+from volumetry.storage.csv_tables import TableError
 from volumetry.trial import run_trial
-from volumetry.trial.sample import write_sample
-from volumetry.trial.tables import TableError
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data-sample" / "trial"
 CONTRACT = (

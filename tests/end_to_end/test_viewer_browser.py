@@ -16,7 +16,7 @@ from web_browser import Watched, absent, chromium
 
 from volumetry.deliver.report import write_report
 from volumetry.phantom import SeriesSpec, make_phantom, write_series
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.web.cases import load_case
 from volumetry.web.drop_in import drop_in_app
 from volumetry.web.jobs import Jobs

@@ -15,7 +15,7 @@ from volumetry.phantom import Lesion, PhantomSpec, make_phantom, write_series
 STAND_IN = """
 import volumetry.cli.common as common
 from volumetry.cli import main
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 common.segmenter_of = lambda settings: ThresholdSegmenter()
 import sys
 main(sys.argv[1:])

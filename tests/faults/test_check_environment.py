@@ -10,7 +10,7 @@ import pytest
 from faults.conftest import finished, numbers_of, require_root
 
 from volumetry.cli import main
-from volumetry.resources import shipped
+from volumetry.storage.shipped import shipped
 
 TRAPS = (
     "dl", "numpy", "pydicom", "json", "torch", "monai", "SimpleITK", "typer", "sitecustomize", "usercustomize",

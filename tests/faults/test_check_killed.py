@@ -59,7 +59,7 @@ def test_killed_at_any_moment_and_started_again_nothing_is_half(start, small_sca
 
 KILLED_AT_ITS_FIRST_FILE = """
 import os, signal, sys
-import volumetry.deliver.files as files
+import volumetry.storage.atomic as files
 files.os = type("System", (), {**vars(os), "replace": lambda *_: os.kill(os.getpid(), signal.SIGKILL)})
 exec(open(sys.argv.pop(1)).read())
 """

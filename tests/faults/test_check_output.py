@@ -13,8 +13,8 @@ from faults.conftest import finished, none_is_half, numbers_of, require_root, un
 from small_results import measured_phantom
 
 from volumetry.deliver import deliver
-from volumetry.deliver import files as deliver_files
 from volumetry.errors import OutputError
+from volumetry.storage import atomic
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def test_one_failing_call_is_an_output_error_and_the_next_run_is_whole(
     for at in range(1, 60):
         out = tmp_path / str(at)
         fails = _FailsOnce(original, at, number)
-        monkeypatch.setattr(deliver_files.os, name, fails)
+        monkeypatch.setattr(atomic.os, name, fails)
         try:
             deliver(result, tissue, config, out)
         except OutputError:
@@ -191,7 +191,7 @@ def test_one_failing_call_is_an_output_error_and_the_next_run_is_whole(
         else:
             assert unfinished_or_whole(out)
         finally:
-            monkeypatch.setattr(deliver_files.os, name, original)
+            monkeypatch.setattr(atomic.os, name, original)
         if out.exists():
             none_is_half(out)
             assert [p.name for p in out.rglob("*.part")] == []
@@ -221,7 +221,7 @@ def test_an_error_of_a_cache_on_close_is_noticed(measured, config, tmp_path, mon
             raise OSError(errno.ENOSPC, "No space left on device")
 
     fdopen = os.fdopen
-    monkeypatch.setattr(deliver_files.os, "fdopen", lambda *a, **k: Stream(fdopen(*a, **k)))
+    monkeypatch.setattr(atomic.os, "fdopen", lambda *a, **k: Stream(fdopen(*a, **k)))
     with pytest.raises(OutputError, match="No space"):
         deliver(measured.analysis.result, measured.analysis.tissue, config, tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == []

@@ -10,8 +10,8 @@ from volumetry.cli import main
 from volumetry.codes import CATALOGUE
 from volumetry.deliver import result_schema
 from volumetry.errors import ModelError, ScanFailedError, SegmentationError
-from volumetry.scan import decode as room
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.scan.pixels import decode as room
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 
 @pytest.fixture

@@ -11,16 +11,18 @@ import pytest
 from faults.conftest import unfinished_or_whole
 
 from volumetry.config import load_config
-from volumetry.deliver import deliver_failure, new_result, placing, settle
-from volumetry.deliver.placing import PLACING
+from volumetry.deliver import deliver_failure, new_result, settle
 from volumetry.domain import ScanFailure, Status
+from volumetry.storage import placing
+from volumetry.storage.placing import PLACING
 
 # For every n: delivers a result over earlier ones, killed right before the n-th call that changes a folder.
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from volumetry.config import load_config
-from volumetry.deliver import deliver_failure, placing
+from volumetry.deliver import deliver_failure
+from volumetry.storage import placing
 from volumetry.domain import ScanFailure, Status
 
 base, way, new, *old = sys.argv[1:]

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 import volumetry.cli.common as common
 import volumetry.deliver.report as report
 from volumetry.cli import main
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 def deep_in_a_library(*_):
     with ThreadPoolExecutor(1) as thread:

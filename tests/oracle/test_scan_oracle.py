@@ -14,7 +14,7 @@ from scan_series import SPACING_KJI_MM, Edit, series, write
 from volumetry.config import Config, load_config
 from volumetry.domain import CtScan
 from volumetry.scan import read_scan
-from volumetry.scan.codestream import codestream_size
+from volumetry.scan.headers.codestream import codestream_size
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from math import comb
 
 import numpy as np
 import pytest
+from oracle.formulas import implied_spread, predicted_lung_ml
 from scipy import stats
 
 from volumetry.trial import statistics as ours
-from volumetry.trial.formulas import implied_spread, predicted_lung_ml
 
 A8, B8 = np.array([-60.0, -40, -20, -10, 5]), np.array([-30.0, -5, 0, 30])
 # Hollander and Wolfe 1973, p. 69: permeability constants of the human chorioamnion; R's example of wilcox.test

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volumetry.domain import Status
+from volumetry.storage.csv_tables import csv_bytes, number_in, read_table
 from volumetry.trial import statistics as ours
+from volumetry.trial.comparability import grade_pair
 from volumetry.trial.config import load_trial_config
-from volumetry.trial.pairs import grade_pair
 from volumetry.trial.results import ScanRow
-from volumetry.trial.tables import csv_bytes, number_in, read_table
 
 samples = st.lists(st.integers(-500, 500), min_size=4, max_size=15).map(lambda x: np.array(x, float))
 LIMITS = load_trial_config().pair

@@ -12,7 +12,7 @@ from volumetry.batch import find_scans, run_batch, safe_scan_id
 from volumetry.codes import Outcome
 from volumetry.domain import Finding, ScanRefusedError
 from volumetry.errors import BusyError
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 
 @pytest.fixture

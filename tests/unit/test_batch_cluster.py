@@ -10,7 +10,7 @@ from volumetry.batch.cluster import jobqueue_settings
 from volumetry.batch.worker import facts_of
 from volumetry.domain import SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import UsageError
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 
 @pytest.mark.parametrize(

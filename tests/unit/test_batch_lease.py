@@ -8,7 +8,7 @@ from scenes import AXIAL, chest, scan_of
 
 from volumetry.batch import find_scans, lease, run_batch
 from volumetry.errors import BusyError
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from volumetry.batch.audit import chain_faults
 from volumetry.codes import Outcome
 from volumetry.domain import Finding, ScanRefusedError
 from volumetry.errors import OutputError, UsageError
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 
 class _Line:
@@ -345,7 +345,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_any_work(batch, line, m
         raise OSError(errno.EROFS, "Read-only file system")
 
     batch.out.mkdir()
-    monkeypatch.setattr("volumetry.deliver.files.unfinished_file", refuse)
+    monkeypatch.setattr("volumetry.storage.atomic.unfinished_file", refuse)
     with pytest.raises(OutputError, match="Read-only"):
         batch()
     assert line.read == []

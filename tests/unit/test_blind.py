@@ -9,17 +9,17 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from volumetry.blinding.deidentify import Disguise, OverlayInPixelsError, cleaned, plain, seconds_of, secret_words
+from volumetry.blinding.package import make_reading_package
+from volumetry.blinding.unblind import unblind, write_unblinded
 from volumetry.config import Config
-from volumetry.deliver.unfinished import unfinished_folder
 from volumetry.errors import InputError, OutputError, UsageError
 from volumetry.phantom import PhantomSpec, SeriesSpec, make_phantom
 from volumetry.phantom.series import slice_dataset
-from volumetry.scan.files import list_files
-from volumetry.scan.headers import read_header
-from volumetry.trial.blind import make_reading_package
-from volumetry.trial.blind_headers import Disguise, OverlayInPixelsError, cleaned, plain, seconds_of, secret_words
-from volumetry.trial.tables import TableError, read_table
-from volumetry.trial.unblind import unblind, write_unblinded
+from volumetry.scan.headers.files import list_files
+from volumetry.scan.headers.reader import read_header
+from volumetry.storage.csv_tables import TableError, read_table
+from volumetry.storage.unfinished import unfinished_folder
 
 TINY = PhantomSpec((3, 24, 24), (2.5, 2.5, 2.5), vessels=False, allow_cut=True)
 CANARY = "ZZPHIZZ"

@@ -7,7 +7,7 @@ import pytest
 from volumetry.codes import Outcome
 from volumetry.config import Config, load_config, stored_config
 from volumetry.errors import ConfigError
-from volumetry.resources import shipped
+from volumetry.storage.shipped import shipped
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,6 @@ from scenes import AXIAL, chest, scan_of
 from volumetry.codes import Outcome
 from volumetry.config import load_config
 from volumetry.deliver import as_document, columns, deliver, deliver_failure, result_schema, row_of
-from volumetry.deliver.files import prepare_folder, write_whole
-from volumetry.deliver.nifti import labels_bytes, mask_bytes
 from volumetry.domain import (
     Finding,
     Grid,
@@ -30,8 +28,10 @@ from volumetry.domain import (
     TissueMap,
 )
 from volumetry.errors import OutputError
+from volumetry.image.nifti import labels_bytes, mask_bytes
 from volumetry.measure import measure
-from volumetry.segment.tidy import tidy
+from volumetry.segment.postprocess import tidy
+from volumetry.storage.atomic import prepare_folder, write_whole
 
 CONFIG = load_config()
 

@@ -14,12 +14,12 @@ from volumetry.cli import main
 from volumetry.config import load_config
 from volumetry.domain import CtScan, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ConfigError, InputError
-from volumetry.learn.bootstrap import area_interval
-from volumetry.learn.evaluate_scans import evaluate_scans
-from volumetry.learn.planted import Plan, with_planted_lesion
-from volumetry.learn.samples import GROUND_GLASS, SOLID, Truth
-from volumetry.learn.scan_list import read_listed, read_lung_mask, read_scan_list
-from volumetry.segment.grid import axial_view
+from volumetry.segment.resampling import axial_view
+from volumetry.training.bootstrap import area_interval
+from volumetry.training.evaluate_scans import evaluate_scans
+from volumetry.training.inserted_lesions import Plan, with_planted_lesion
+from volumetry.training.samples import GROUND_GLASS, SOLID, Truth
+from volumetry.training.scan_list import read_listed, read_lung_mask, read_scan_list
 
 SPACING = (4.0, 3.0, 3.0)
 """Head, back, left; mm."""

@@ -10,11 +10,11 @@ from scenes import chest, scan_of
 
 from volumetry.batch import ScanFolder, decide, run_batch
 from volumetry.codes import Outcome
-from volumetry.deliver.unfinished import unfinished_file
 from volumetry.domain import Finding, ScanRefusedError
 from volumetry.errors import UsageError
 from volumetry.export import export_cdisc, export_parquet, table_schema
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
+from volumetry.storage.unfinished import unfinished_file
 
 DOMAINS = ("pr", "re", "di", "du", "suppre")
 

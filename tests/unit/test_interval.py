@@ -8,12 +8,12 @@ import pytest
 
 from volumetry.config import load_config
 from volumetry.domain import SHARES, CtScan, Doubt, Grid, SeriesInfo, Tissue, TissueMap
-from volumetry.learn.calibration import Block, coverage, fitted
 from volumetry.measure import measure
 from volumetry.measure.interval import boundary_points, interval_of
-from volumetry.segment.cuts import Cuts
-from volumetry.segment.doubt import added, class_counts, spread_points, threshold_counts
-from volumetry.segment.tidy import with_sides
+from volumetry.segment.postprocess import with_sides
+from volumetry.segment.thresholds import Cuts
+from volumetry.segment.uncertainty import added, class_counts, spread_points, threshold_counts
+from volumetry.training.calibration import Block, coverage, fitted
 
 CONFIG = load_config()
 EVEN_CUTS = Cuts(0.5, 0.5, 0.5)

@@ -7,11 +7,12 @@ import stat
 
 import numpy as np
 import pytest
+from damage import DAMAGES, LEGAL
+from damage.edits import slices
+from damage.kinds import Damage
 
 from volumetry.codes import CATALOGUE, Outcome
-from volumetry.phantom import DAMAGES, LEGAL, PhantomSpec, make_phantom, write_series
-from volumetry.phantom.edits import slices
-from volumetry.phantom.kinds import Damage
+from volumetry.phantom import PhantomSpec, make_phantom, write_series
 
 _ALL = {**DAMAGES, **LEGAL}
 _CHANGE_NO_BYTES = {"slice_not_readable", "folder_not_readable", "syntax_ExplicitVRLittleEndian"}

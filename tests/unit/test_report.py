@@ -15,9 +15,9 @@ from small_results import LESIONS, measured_phantom
 
 from volumetry.codes import CATALOGUE
 from volumetry.deliver import as_document
-from volumetry.deliver.report import content_security_policy, report_page, words, write_report
+from volumetry.deliver.report import content_security_policy, report_page, text, write_report
 from volumetry.deliver.report.histogram import lung_histogram
-from volumetry.deliver.report.views import chest_of, key_slices, projections
+from volumetry.deliver.report.images import chest_of, key_slices, projections
 from volumetry.domain import CtScan, Finding, ScanFailure, SeriesInfo, Status
 from volumetry.phantom import (
     AXIAL,
@@ -176,17 +176,17 @@ def test_the_sentence_says_which_lung(case):
     document = copy.deepcopy(case.document)
     document["sides"]["left"]["lesion"] = 0.2 * document["sides"]["left"]["lung"]
     document["sides"]["right"]["lesion"] = 0.05 * document["sides"]["right"]["lung"]
-    assert "the left lung more (20.0 %) than the right (5.0 %)" in words.sentence(document)
+    assert "the left lung more (20.0 %) than the right (5.0 %)" in text.sentence(document)
     document["flags"] = [*document["flags"], {"code": "SIDE_CONFLICT"}]
-    assert "left" not in words.sentence(document)  # a side that cannot be trusted is not named
+    assert "left" not in text.sentence(document)  # a side that cannot be trusted is not named
 
 
 def test_traces_are_not_written_as_nothing():
-    assert words.share(0.0) == "0.0"
-    assert words.share(0.01) == "<0.1"
-    assert words.share(0.05) == "0.1"
-    assert words.millilitres(0.02) == "<0.1"
-    assert words.millilitres(4035.4) == "4,035"
+    assert text.share(0.0) == "0.0"
+    assert text.share(0.01) == "<0.1"
+    assert text.share(0.05) == "0.1"
+    assert text.millilitres(0.02) == "<0.1"
+    assert text.millilitres(4035.4) == "4,035"
 
 
 @pytest.mark.parametrize("axes", [AXIAL, HEAD_TO_FEET, PRONE, CORONAL, SAGITTAL])
@@ -227,7 +227,7 @@ def test_the_histogram_holds_the_whole_lung_and_knows_the_bins(case, config):
     drawn = lung_histogram(case.analysis.scan, case.analysis.tissue, cuts)
     lung_ml = sum(bar.height for bar in drawn.bars) / drawn.height * drawn.top_ml
     assert lung_ml == pytest.approx(case.document["volumes_ml"]["lung"], rel=1e-3)
-    for number, (name, _) in enumerate(words.BINS):
+    for number, (name, _) in enumerate(text.BINS):
         ml = sum(bar.height for bar in drawn.bars if bar.bin_number == number) / drawn.height * drawn.top_ml
         # A bar is 20 HU wide and a cut may fall inside it.
         assert ml == pytest.approx(case.document["hu_bins_ml"][name], rel=0.1, abs=30)

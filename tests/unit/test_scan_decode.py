@@ -13,11 +13,11 @@ from scan_series import chest_hu, codes_of, series, write
 from volumetry.config import Config, load_config
 from volumetry.domain import ScanRefusedError
 from volumetry.errors import ScanFailedError
-from volumetry.scan import decode as room
 from volumetry.scan import read_scan
 from volumetry.scan.contents import contents_of
-from volumetry.scan.decode import decode
-from volumetry.scan.inputs import opened
+from volumetry.scan.inputs.opening import opened
+from volumetry.scan.pixels import decode as room
+from volumetry.scan.pixels.decode import decode
 
 HU = chest_hu()
 CODECS = ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"]

@@ -12,7 +12,8 @@ from scan_series import COLUMNS, ROWS, chest_hu, series, write
 
 from volumetry.config import Config
 from volumetry.domain import ScanRefusedError
-from volumetry.scan import decode_child, read_scan
+from volumetry.scan import read_scan
+from volumetry.scan.pixels import decode_child
 
 
 def _box(kind: bytes, content: bytes) -> bytes:

@@ -13,10 +13,10 @@ from scan_series import SLICES, codes_of, findings_of, series, write
 from volumetry.config import Config, load_config
 from volumetry.domain import ScanRefusedError
 from volumetry.scan import inspect_folder, read_scan
-from volumetry.scan.files import FileRef, ReplacedError, list_files
-from volumetry.scan.headers import read_header
+from volumetry.scan.headers.files import FileRef, ReplacedError, list_files
+from volumetry.scan.headers.reader import read_header
+from volumetry.scan.headers.slice_header import NotSlice, SliceHeader
 from volumetry.scan.inspection import MEASURABLE
-from volumetry.scan.slice_header import NotSlice, SliceHeader
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from volumetry.config import Config, load_config
 from volumetry.domain import ScanRefusedError
 from volumetry.scan import read_scan
 from volumetry.scan.contents import contents_of
-from volumetry.scan.hounsfield import HuVolume, hounsfield
-from volumetry.scan.inputs import opened
-from volumetry.scan.slice_header import SliceHeader
+from volumetry.scan.headers.slice_header import SliceHeader
+from volumetry.scan.inputs.opening import opened
+from volumetry.scan.pixels.hounsfield import HuVolume, hounsfield
 
 Volume = NDArray[np.int64]
 HU = chest_hu().astype(np.int64)

@@ -13,11 +13,12 @@ from scan_series import codes_of, findings_of, series, write
 from volumetry.config import Config
 from volumetry.domain import ScanRefusedError
 from volumetry.errors import ScanFailedError
-from volumetry.scan import decode as room
-from volumetry.scan import identity, inspect_folder, read_scan
-from volumetry.scan.decode import DecoderDiedError
-from volumetry.scan.files import list_files
-from volumetry.scan.headers import MAX_HEADER_BYTES, read_header
+from volumetry.scan import inspect_folder, read_scan
+from volumetry.scan.checks import identity
+from volumetry.scan.headers.files import list_files
+from volumetry.scan.headers.reader import MAX_HEADER_BYTES, read_header
+from volumetry.scan.pixels import decode as room
+from volumetry.scan.pixels.decode import DecoderDiedError
 
 _THICKNESS = b"\x18\x00\x50\x00DS"
 

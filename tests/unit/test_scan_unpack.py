@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from volumetry.errors import InputError
-from volumetry.scan.unpack import ZipLimits, unpack_safely
+from volumetry.scan.inputs.unpack import ZipLimits, unpack_safely
 
 SMALL = ZipLimits(max_members=20, max_member_bytes=100_000, max_total_bytes=300_000, max_depth=4)
 

@@ -15,15 +15,15 @@ from torch import nn
 from volumetry.config import load_config
 from volumetry.domain import SHARES, CtScan, Grid, SeriesInfo, Tissue
 from volumetry.errors import ModelError
-from volumetry.learn.drawn import drawn_thorax
-from volumetry.learn.samples import Truth
-from volumetry.learn.synthesis import Lesions, with_lesions
 from volumetry.segment import network as network_module
-from volumetry.segment.cuts import Cuts, labelled
-from volumetry.segment.doubt import class_counts, spread_points, threshold_counts
 from volumetry.segment.network import OUTPUTS, NetworkSegmenter, chosen_precision, load_segmenter
 from volumetry.segment.preprocess import InputRecipe, Pictures, pictures_of
+from volumetry.segment.thresholds import Cuts, labelled
+from volumetry.segment.uncertainty import class_counts, spread_points, threshold_counts
 from volumetry.segment.weights import Architecture, Card, CardCalibration, CardInput, Model, StoredFile
+from volumetry.training.drawn_thorax import drawn_thorax
+from volumetry.training.samples import Truth
+from volumetry.training.synthesis import Lesions, with_lesions
 
 STORED = StoredFile(file="x", sha256="0" * 64)
 SETTINGS = load_config(overrides={"segment": {"device": "cpu", "batch_slices": 3, "precision": "fp32"}}).segment

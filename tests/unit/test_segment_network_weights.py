@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save
 
 from volumetry.errors import ModelError
-from volumetry.resources import shipped
 from volumetry.segment import weights
 from volumetry.segment.weights import build_network, find_model, fused, load_model, verify_probe
+from volumetry.storage.shipped import shipped
 
 CARD = """
 name = "tiny"

@@ -9,7 +9,7 @@ from volumetry.domain import Grid, Side, Tissue, TissueMap
 from volumetry.measure import measure
 from volumetry.quality import lung_findings
 from volumetry.quality.sides import joint_cm2, side_findings
-from volumetry.segment.tidy import tidy
+from volumetry.segment.postprocess import tidy
 
 MIDDLE = AXIAL.shape_kji[2] // 2
 LEFT_HALF = np.arange(AXIAL.shape_kji[2]) >= MIDDLE  # LPS x grows along i

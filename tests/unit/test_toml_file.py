@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from volumetry.errors import ConfigError, ModelError
-from volumetry.toml_file import load_toml
+from volumetry.storage.toml_file import load_toml
 
 
 class Cut(BaseModel):

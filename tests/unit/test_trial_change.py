@@ -6,8 +6,8 @@ from trial_tables import read, scan, visit
 from volumetry.deliver.row import columns as results_columns
 from volumetry.trial import change as change_room
 from volumetry.trial.change import changes_of
+from volumetry.trial.comparability import grade_pair
 from volumetry.trial.config import load_trial_config
-from volumetry.trial.pairs import grade_pair
 from volumetry.trial.results import read_results
 
 CONFIG = load_trial_config()

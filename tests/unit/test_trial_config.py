@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from volumetry.errors import ConfigError
-from volumetry.resources import shipped
+from volumetry.storage.shipped import shipped
 from volumetry.trial.config import TrialConfig, load_trial_config, plain
 
 

@@ -4,11 +4,11 @@ import pytest
 from trial_tables import RESULTS, VISITS, read, scan, visit, write_csv
 
 from volumetry.errors import UsageError
+from volumetry.storage.csv_tables import TableError
 from volumetry.trial.config import load_trial_config
 from volumetry.trial.results import read_results
-from volumetry.trial.tables import TableError
+from volumetry.trial.visit_windows import analysis_visits, place
 from volumetry.trial.visits import read_visits
-from volumetry.trial.windows import analysis_visits, place
 
 CONFIG = load_trial_config()
 SCANS = [scan(name) for name in ("a0", "a28", "b0", "b28", "x")]

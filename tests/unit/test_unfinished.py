@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from volumetry.deliver import unfinished
-from volumetry.deliver.files import prepare_folder, write_whole
-from volumetry.deliver.unfinished import sweep, unfinished_file, unfinished_folder
+from volumetry.storage import unfinished
+from volumetry.storage.atomic import prepare_folder, write_whole
+from volumetry.storage.unfinished import sweep, unfinished_file, unfinished_folder
 
 WRITER = """
 import os, sys
 from pathlib import Path
-from volumetry.deliver.unfinished import unfinished_file, unfinished_folder
+from volumetry.storage.unfinished import unfinished_file, unfinished_folder
 folder = Path(sys.argv[1])
 with unfinished_file(folder / "result.json") as (path, descriptor), unfinished_folder(folder) as hidden:
     os.write(descriptor, b"half")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from volumetry.validation import Design, Validation, validate, write_validation
-from volumetry.validation.agreement import bland_altman, repeatability, straight_line
-from volumetry.validation.experiments import Case
+from volumetry.assurance.validation import Design, Validation, validate, write_validation
+from volumetry.assurance.validation.agreement import bland_altman, repeatability, straight_line
+from volumetry.assurance.validation.experiments import Case
 
 SELFTEST = {"passed": True, "checks": [], "facts": [{"check": "x", "detail": "<script>", "passed": True}]}
 

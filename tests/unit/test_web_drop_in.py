@@ -11,7 +11,7 @@ import web_scenes
 from web_client import Client
 
 from volumetry.errors import UsageError
-from volumetry.segment.threshold import ThresholdSegmenter
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.web.drop_in import drop_in_app
 from volumetry.web.jobs import Jobs
 from volumetry.web.uploads import UploadLimits

@@ -14,9 +14,9 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from volumetry.archive.extra import require_extra
-from volumetry.deliver.files import prepare_folder
-from volumetry.deliver.unfinished import unfinished_folder
 from volumetry.errors import ConfigError, InputError, OutputError, UsageError
+from volumetry.storage.atomic import prepare_folder
+from volumetry.storage.unfinished import unfinished_folder
 
 if TYPE_CHECKING:
     from dicomweb_client.api import DICOMwebClient

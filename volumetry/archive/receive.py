@@ -15,8 +15,8 @@ from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 from volumetry.archive.extra import require_extra
 from volumetry.archive.inbox import Arrival, Inbox
 from volumetry.archive.tls import Tls
-from volumetry.deliver.files import prepare_folder
 from volumetry.errors import OutputError, UsageError, VolumetryError
+from volumetry.storage.atomic import prepare_folder
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event

@@ -19,8 +19,8 @@ from volumetry.batch.ledger import Ledger, held
 from volumetry.batch.records import stamp_of
 from volumetry.batch.work import Brief, Order, carry_out
 from volumetry.config import Config
-from volumetry.deliver.files import prepare_folder
 from volumetry.domain import Segmenter, SegmenterFacts
+from volumetry.storage.atomic import prepare_folder
 
 OnScan = Callable[[ScanFolder, Mapping[str, Any], bool], None]
 """Called with each scan, its ``status`` and ``code``, and whether it was there already."""

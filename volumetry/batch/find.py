@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from volumetry.batch.ids import safe_scan_id, scan_ids, text_of
 from volumetry.scan import FileKind, kind_of_file
+from volumetry.scan.scan_id import safe_scan_id, scan_ids, text_of
 
 __all__ = ["ScanFolder", "find_scans", "is_scan_file", "safe_scan_id"]
 

@@ -28,9 +28,9 @@ from volumetry.batch.find import ScanFolder
 from volumetry.batch.lease import Lease, holder, named, require_dead
 from volumetry.batch.records import Record, Stamp, TornError
 from volumetry.batch.work import Brief, Order, brief_of, sync_folder
-from volumetry.deliver.files import prepare_folder
 from volumetry.domain import Status
 from volumetry.errors import BusyError, OutputError
+from volumetry.storage.atomic import prepare_folder
 
 LOCK = ".lock"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from volumetry.batch.find import ScanFolder, find_scans, is_scan_file
-from volumetry.batch.ids import MOST_BYTES, readable_id
 from volumetry.errors import UsageError
+from volumetry.scan.scan_id import MOST_BYTES, readable_id
 
 COLUMNS = ("scan_id", "path", "subject", "visit", "site")
 REQUIRED = ("scan_id", "path")

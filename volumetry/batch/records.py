@@ -14,11 +14,11 @@ from typing import Any, Literal
 from volumetry import __version__
 from volumetry.batch.audit import digest
 from volumetry.batch.find import ScanFolder
-from volumetry.batch.walk import walk
 from volumetry.config import Config
-from volumetry.deliver.files import write_whole
 from volumetry.domain import SegmenterFacts
 from volumetry.scan import files_of_input
+from volumetry.storage.atomic import write_whole
+from volumetry.storage.walk import walk
 
 NAME = "record.json"
 

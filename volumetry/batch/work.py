@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from volumetry.batch.control import control_figures
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.picture import key_slice_png
 from volumetry.batch.records import Stamp, TornError, content_of, listing_of, read_record, write_record
 from volumetry.codes import CATALOGUE
 from volumetry.config import Config
 from volumetry.deliver import deliver, deliver_failure
-from volumetry.deliver.files import write_whole
 from volumetry.domain import ScanFailure, Segmenter, Status
 from volumetry.errors import OutputError, VolumetryError
 from volumetry.pipeline import analyse_scan, failure_of, failure_of_bug
+from volumetry.quality.trachea_noise import control_figures
+from volumetry.storage.atomic import write_whole
 
 KEY_SLICE = "key_slice.png"
 

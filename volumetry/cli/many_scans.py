@@ -42,7 +42,7 @@ def batch(
     """
     from volumetry.batch import Cluster, list_scans, run_batch, run_on_cluster
     from volumetry.cli import show
-    from volumetry.deliver.files import prepare_folder
+    from volumetry.storage.atomic import prepare_folder
 
     settings = common.settings_of(config, device)
     found = list_scans(scans)

@@ -19,9 +19,9 @@ def phantom(
 
     Example: volumetry phantom phantoms --seed 7
     """
-    from volumetry.deliver.files import prepare_folder
     from volumetry.errors import OutputError
     from volumetry.phantom import write_phantoms
+    from volumetry.storage.atomic import prepare_folder
 
     prepare_folder(out)
     if any(out.iterdir()):
@@ -44,7 +44,7 @@ def train(
     Example: volumetry train configs/train-lesion2d.toml --data ../shared/data --out runs
     """
     from volumetry.cli import show
-    from volumetry.learn.train import train as run
+    from volumetry.training.train import train as run
 
     with show.steps(quiet) as progress:
         folder = run(config, out, data, device, progress=progress)
@@ -74,19 +74,19 @@ def evaluate(
     Example: volumetry evaluate --scans scans.toml --json scores.json
     """
     from volumetry.cli import show
-    from volumetry.deliver.files import write_whole
     from volumetry.errors import UsageError
+    from volumetry.storage.atomic import write_whole
 
     if (dataset is None) == (scans is None):
         raise UsageError("give either a folder of labelled slices or --scans")
     settings = common.settings_of(config, device)
     if dataset is not None:
-        from volumetry.learn.evaluate import evaluate as run
+        from volumetry.training.evaluate import evaluate as run
 
         common.must_be_folder(dataset)
         scores = run(dataset, common.segmenter_of(settings))
     elif scans is not None:
-        from volumetry.learn.evaluate_scans import evaluate_scans
+        from volumetry.training.evaluate_scans import evaluate_scans
 
         with show.stages(quiet) as say:
             scores = evaluate_scans(scans, common.segmenter_of(settings), settings, say)
@@ -109,9 +109,9 @@ def selftest(
 
     Example: volumetry selftest --report validation
     """
+    from volumetry.assurance.selftest import run_selftest
     from volumetry.cli import show
-    from volumetry.deliver.files import prepare_folder, write_whole
-    from volumetry.selftest import run_selftest
+    from volumetry.storage.atomic import prepare_folder, write_whole
 
     settings = common.settings_of(config, device)
     if report:
@@ -119,7 +119,7 @@ def selftest(
     with show.stages(quiet) as stages:
         found = run_selftest(settings, stages)
         if report:
-            from volumetry.validation import validate, write_validation
+            from volumetry.assurance.validation import validate, write_validation
 
             write_validation(validate(settings, stages), found, settings, report)
     if json_file:
@@ -142,8 +142,8 @@ def evidence(
     from volumetry.evidence.extra import require_extra
 
     require_extra()
-    from volumetry.deliver.files import prepare_folder, write_whole
     from volumetry.evidence import bill_of_materials, copyleft, installed_parts, licence_table, shipped_parts
+    from volumetry.storage.atomic import prepare_folder, write_whole
 
     parts = (*installed_parts(), *shipped_parts())
     prepare_folder(out)

@@ -31,8 +31,8 @@ def inspect(
     Example: volumetry inspect data-sample/phantom-001
     """
     from volumetry.cli import show
-    from volumetry.deliver.files import write_whole
     from volumetry.scan import inspect_folder
+    from volumetry.storage.atomic import write_whole
 
     common.must_be_there(path)
     found = show.inspection_document(inspect_folder(path, common.settings_of(config), pixels=pixels))
@@ -75,8 +75,8 @@ def check(
     from volumetry.batch.find import safe_scan_id
     from volumetry.cli import show
     from volumetry.cli.loading import Loading
-    from volumetry.deliver.files import prepare_folder, write_whole
     from volumetry.errors import VolumetryError
+    from volumetry.storage.atomic import prepare_folder, write_whole
 
     settings = common.settings_of(config, device)
     common.must_be_there(scan)

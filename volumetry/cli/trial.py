@@ -48,7 +48,7 @@ def changemap(
 
     Example: volumetry changemap --baseline-scan v0 --baseline r0 --visit-scan v1 --visit r1 --out change
     """
-    from volumetry.trial.change_map_files import write_change_map
+    from volumetry.changemap.files import write_change_map
 
     for folder in (baseline_scan, baseline, visit_scan, visit):
         common.must_be_folder(folder)
@@ -75,7 +75,7 @@ def blind(
     Example: volumetry blind scans --out package --visits visits.csv
     """
     from volumetry.batch import list_scans
-    from volumetry.trial.blind import make_reading_package
+    from volumetry.blinding.package import make_reading_package
 
     sources = list_scans(scans)
     package = make_reading_package(sources, out, common.settings_of(config), seed=seed, visits=visits, key=key)
@@ -96,8 +96,8 @@ def unblind(
 
     Example: volumetry unblind package --key package.key/key.csv --reads reads.csv --out joined.csv
     """
-    from volumetry.trial.unblind import unblind as run
-    from volumetry.trial.unblind import write_unblinded
+    from volumetry.blinding.unblind import unblind as run
+    from volumetry.blinding.unblind import write_unblinded
 
     common.must_be_folder(package)
     rows = run(package, key, reads)

@@ -1,9 +1,9 @@
 """Results to files: result.json, results.csv, mask.nii.gz, run.json; each whole or not there at all."""
 
 from volumetry.deliver.delivery import NAMES, deliver, deliver_failure, fill, fill_failure
-from volumetry.deliver.placing import new_result, settle
 from volumetry.deliver.result import as_document, result_schema
 from volumetry.deliver.row import columns, row_of, write_table
+from volumetry.storage.placing import new_result, settle
 
 __all__ = [
     "NAMES",

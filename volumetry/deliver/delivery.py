@@ -10,12 +10,12 @@ from typing import Any
 
 from volumetry import __version__
 from volumetry.config import Config
-from volumetry.deliver.files import write_whole
-from volumetry.deliver.nifti import mask_bytes
-from volumetry.deliver.placing import new_result
 from volumetry.deliver.result import as_document, as_json
 from volumetry.deliver.row import table_bytes
 from volumetry.domain import ScanFailure, ScanResult, TissueMap
+from volumetry.image.nifti import mask_bytes
+from volumetry.storage.atomic import write_whole
+from volumetry.storage.placing import new_result
 
 NAMES = (
     "mask.nii.gz",

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from volumetry.deliver.files import write_whole
 from volumetry.deliver.result import result_schema
+from volumetry.storage.atomic import write_whole
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 

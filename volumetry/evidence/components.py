@@ -11,7 +11,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from volumetry.resources import shipped
+from volumetry.storage.shipped import shipped
 
 _PROGRAM = "volumetry"
 _NIIVUE = ("NiiVue", "0.69.0", "BSD-2-Clause")

@@ -30,10 +30,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from volumetry.deliver.files import prepare_folder, write_whole
-from volumetry.deliver.unfinished import unfinished_file
 from volumetry.errors import OutputError, UsageError
 from volumetry.export.source import Row, results_of
+from volumetry.storage.atomic import prepare_folder, write_whole
+from volumetry.storage.unfinished import unfinished_file
 
 TESTS = (
     ("LUNGVOL", "Lung Volume", "volumes_ml.lung", "mL"),

@@ -7,10 +7,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from volumetry.deliver.files import prepare_folder, sync_folder
-from volumetry.deliver.unfinished import unfinished_file
 from volumetry.errors import OutputError, UsageError
 from volumetry.export.source import Row, results_of, table_schema
+from volumetry.storage.atomic import prepare_folder, sync_folder
+from volumetry.storage.unfinished import unfinished_file
 
 KEYS = ("subject", "visit", "site", "decision", "decision_reason")
 _ROWS_PER_GROUP = 10_000

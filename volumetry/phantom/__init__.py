@@ -1,6 +1,5 @@
 """Digital reference objects: chests whose volumes are known from formulas, as arrays and as DICOM series."""
 
-from volumetry.phantom.damage import DAMAGES, LEGAL, Damage
 from volumetry.phantom.pixels import LOSSLESS, LOSSY
 from volumetry.phantom.sample import write_phantoms
 from volumetry.phantom.series import SeriesSpec, write_series
@@ -20,14 +19,11 @@ from volumetry.phantom.thorax import Phantom, make_phantom, truth_map, truth_of
 __all__ = [
     "AXIAL",
     "CORONAL",
-    "DAMAGES",
     "HEAD_TO_FEET",
-    "LEGAL",
     "LOSSLESS",
     "LOSSY",
     "PRONE",
     "SAGITTAL",
-    "Damage",
     "Lesion",
     "Phantom",
     "PhantomSpec",

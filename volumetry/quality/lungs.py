@@ -10,8 +10,8 @@ from volumetry.codes import Outcome
 from volumetry.config import Config, Quality
 from volumetry.domain import CtScan, Finding, Grid, Measurement, Tissue, TissueMap, Volumes
 from volumetry.quality.blood_pool import contrast_findings
-from volumetry.quality.dense_tissue import dense_tissue_findings
 from volumetry.quality.metal import metal_findings
+from volumetry.quality.missed_consolidation import dense_tissue_findings
 from volumetry.quality.places import images
 from volumetry.quality.sides import side_findings
 from volumetry.quality.suspect_solid import suspect_findings

@@ -18,11 +18,8 @@ from volumetry.codes import Outcome
 from volumetry.config import Config
 from volumetry.deliver import as_document
 from volumetry.deliver.dicom import DicomOptions, Export
-from volumetry.deliver.files import prepare_folder, write_whole
-from volumetry.deliver.nifti import mask_bytes
 from volumetry.deliver.report import write_report
 from volumetry.deliver.result import as_json
-from volumetry.deliver.unfinished import unfinished_folder
 from volumetry.domain import (
     CtScan,
     Finding,
@@ -35,12 +32,15 @@ from volumetry.domain import (
     most_severe_first,
 )
 from volumetry.errors import OutputError, UsageError
+from volumetry.image.nifti import mask_bytes
 from volumetry.measure import by_component_rule, check_identities, measure
 from volumetry.pipeline import PACKAGES
 from volumetry.quality import blood_pool_hu, lung_findings
 from volumetry.remeasure.automatic import Automatic, read_automatic, sha256_of
 from volumetry.remeasure.edited import EditedMaskError, read_edited_mask
 from volumetry.remeasure.source import HU_KEYS, Source, source_of
+from volumetry.storage.atomic import prepare_folder, write_whole
+from volumetry.storage.unfinished import unfinished_folder
 
 _AUTOMATIC = (
     "status",

@@ -19,7 +19,7 @@ from volumetry.measure import measure
 from volumetry.quality import charter_findings
 from volumetry.remeasure.automatic import Automatic, nifti_volume
 from volumetry.scan import read_scan
-from volumetry.segment.tidy import with_sides
+from volumetry.segment.postprocess import with_sides
 
 HU_KEYS = ("hu_bins_ml", "lesion_weight_hu_ml", "lesion_mass_g", "mean_lung_hu")
 """Of result.json: what is made from Hounsfield units; ``components_by_rule.hu`` is, too."""

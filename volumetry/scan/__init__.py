@@ -15,8 +15,8 @@
     sources       the headers behind a scan, for objects that refer to it
 """
 
-from volumetry.scan.file_kinds import FileKind
-from volumetry.scan.inputs import (
+from volumetry.scan.headers.file_kinds import FileKind
+from volumetry.scan.inputs.opening import (
     archive_heads,
     files_of_input,
     head_of,

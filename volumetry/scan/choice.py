@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from volumetry.config import Config
 from volumetry.domain import Finding, ScanRefusedError
+from volumetry.scan.checks.gate import GatedStack
 from volumetry.scan.contents import Contents
 from volumetry.scan.findings import found, plural, refuses
-from volumetry.scan.gate import GatedStack
 
 
 def choose(contents: Contents, config: Config) -> tuple[GatedStack, tuple[Finding, ...]]:

@@ -7,17 +7,17 @@ from pathlib import PurePosixPath
 
 from volumetry.config import Config
 from volumetry.domain import Finding, most_severe_first
-from volumetry.scan.composition import drop_localizers, drop_pictures, stacks_of, with_pooled_series
-from volumetry.scan.files import FileRef, Listing
+from volumetry.scan.checks.composition import drop_localizers, drop_pictures, stacks_of, with_pooled_series
+from volumetry.scan.checks.gate import GatedStack, gate
+from volumetry.scan.checks.identity import identity_findings, without_duplicates
 from volumetry.scan.findings import found, plural
-from volumetry.scan.gate import GatedStack, gate
-from volumetry.scan.headers import read_headers
-from volumetry.scan.identity import identity_findings, without_duplicates
-from volumetry.scan.inputs import Given
-from volumetry.scan.manifest import manifest_findings
-from volumetry.scan.slice_header import NotSlice, SliceHeader
-from volumetry.scan.syntaxes import uid_name
-from volumetry.scan.volumes import volume_files, volume_stacks
+from volumetry.scan.headers.files import FileRef, Listing
+from volumetry.scan.headers.manifest import manifest_findings
+from volumetry.scan.headers.reader import read_headers
+from volumetry.scan.headers.slice_header import NotSlice, SliceHeader
+from volumetry.scan.headers.syntaxes import uid_name
+from volumetry.scan.inputs.opening import Given
+from volumetry.scan.inputs.volumes import volume_files, volume_stacks
 
 
 @dataclass(frozen=True, slots=True)

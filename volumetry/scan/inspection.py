@@ -5,11 +5,11 @@ from pathlib import Path
 
 from volumetry.config import Config
 from volumetry.domain import Finding, Grid, ScanRefusedError, SeriesInfo, most_severe_first
+from volumetry.scan.checks.gate import GatedStack
 from volumetry.scan.choice import choose
 from volumetry.scan.contents import contents_of
 from volumetry.scan.findings import refuses
-from volumetry.scan.gate import GatedStack
-from volumetry.scan.inputs import Given, opened
+from volumetry.scan.inputs.opening import Given, opened
 from volumetry.scan.read import decoded, hu_of
 
 MEASURABLE = "measurable"

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from volumetry.config import Config
 from volumetry.domain import CtScan, Finding, ScanRefusedError, most_severe_first
+from volumetry.scan.checks.gate import GatedStack
 from volumetry.scan.choice import choose
 from volumetry.scan.contents import contents_of
-from volumetry.scan.decode import DecoderDiedError, SliceFault, Stored, decode
-from volumetry.scan.digests import input_digests
 from volumetry.scan.findings import found, plural, refuses
-from volumetry.scan.gate import GatedStack
-from volumetry.scan.hounsfield import HuVolume, hounsfield
-from volumetry.scan.inputs import Given, opened
-from volumetry.scan.volumes import VolumeStack, decode_volume
+from volumetry.scan.inputs.opening import Given, opened
+from volumetry.scan.inputs.volumes import VolumeStack, decode_volume
+from volumetry.scan.pixels.decode import DecoderDiedError, SliceFault, Stored, decode
+from volumetry.scan.pixels.digests import input_digests
+from volumetry.scan.pixels.hounsfield import HuVolume, hounsfield
 
 
 def read_scan(folder: Path, config: Config) -> CtScan:
@@ -23,7 +23,8 @@ def read_scan(folder: Path, config: Config) -> CtScan:
     ----------
     folder
         Searched to any depth the limits allow; files are told by their content. Links are not followed. Or a ZIP
-        archive, one file of a series, or a NIfTI, NRRD or MetaImage volume in HU: see `volumetry.scan.inputs`.
+        archive, one file of a series, or a NIfTI, NRRD or MetaImage volume in HU: see
+        `volumetry.scan.inputs.opening`.
     config
         Tolerances, limits, the selection rule, and what follows from each code.
 

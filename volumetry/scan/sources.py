@@ -12,11 +12,11 @@ from volumetry.domain import Finding, Grid, ScanRefusedError
 from volumetry.errors import OutputError
 from volumetry.scan.choice import choose
 from volumetry.scan.contents import contents_of
-from volumetry.scan.files import FileRef
-from volumetry.scan.headers import raw_header
-from volumetry.scan.inputs import opened
-from volumetry.scan.slice_header import BadHeaderError, SliceHeader
-from volumetry.scan.volumes import VolumeStack
+from volumetry.scan.headers.files import FileRef
+from volumetry.scan.headers.reader import raw_header
+from volumetry.scan.headers.slice_header import BadHeaderError, SliceHeader
+from volumetry.scan.inputs.opening import opened
+from volumetry.scan.inputs.volumes import VolumeStack
 
 
 @dataclass(frozen=True, slots=True, eq=False)

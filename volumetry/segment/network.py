@@ -16,17 +16,6 @@ from volumetry.config import Config, IntervalSettings, Segment
 from volumetry.domain import CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
 from volumetry.memory import keep_freed_memory
-from volumetry.segment.cuts import SCANS, SLICES, cuts_of, labelled
-from volumetry.segment.doubt import BASE, class_counts, spread_points, threshold_counts
-from volumetry.segment.grid import (
-    PlaneBox,
-    axial_view,
-    body_box,
-    box_reaching,
-    native_planes,
-    network_shape,
-    shrink,
-)
 from volumetry.segment.preprocess import (
     InputRecipe,
     Pictures,
@@ -36,6 +25,17 @@ from volumetry.segment.preprocess import (
     ready_made,
     resize,
 )
+from volumetry.segment.resampling import (
+    PlaneBox,
+    axial_view,
+    body_box,
+    box_reaching,
+    native_planes,
+    network_shape,
+    shrink,
+)
+from volumetry.segment.thresholds import SCANS, SLICES, cuts_of, labelled
+from volumetry.segment.uncertainty import BASE, class_counts, spread_points, threshold_counts
 from volumetry.segment.weights import Model, channels_last, find_model, load_model, verify_probe
 
 OUTPUTS = ("lung", "lesion", "solid")

@@ -22,9 +22,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from volumetry.domain import SHARES
 from volumetry.errors import ModelError
-from volumetry.resources import shipped
 from volumetry.segment.preprocess import InputRecipe, PictureKind
-from volumetry.toml_file import load_toml
+from volumetry.storage.shipped import shipped
+from volumetry.storage.toml_file import load_toml
 
 CARD = "card.toml"
 PROBE_TOLERANCE = 1e-3

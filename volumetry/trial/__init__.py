@@ -1,8 +1,8 @@
 """Results, visits and arms to the endpoint tables."""
 
+from volumetry.storage.csv_tables import TableError
 from volumetry.trial.config import TrialConfig, load_trial_config
 from volumetry.trial.run import Analysis, TrialOutcome, analyse, run_trial
-from volumetry.trial.tables import TableError
 
 __all__ = [
     "Analysis",

@@ -7,12 +7,12 @@ absolute_points  = P_visit - P_base, in percentage points of the lung.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from volumetry.storage.csv_tables import Cell
+from volumetry.trial.comparability import PairGrade, grade_pair
 from volumetry.trial.config import TrialConfig
-from volumetry.trial.pairs import PairGrade, grade_pair
 from volumetry.trial.results import MEASURES, ScanRow
-from volumetry.trial.tables import Cell
+from volumetry.trial.visit_windows import Placement, place
 from volumetry.trial.visits import Visits
-from volumetry.trial.windows import Placement, place
 
 SCALES = ("relative_percent", "absolute_points")
 _LEVELS = ("percent", "ml", "mass_g", "weight_hu_ml")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from volumetry.errors import ConfigError
+from volumetry.storage.csv_tables import Cell
 from volumetry.trial.change import CHANGES, Change
 from volumetry.trial.config import Statistics, TrialConfig, plain
 from volumetry.trial.results import MEASURES
@@ -21,7 +22,6 @@ from volumetry.trial.statistics import (
     shift_interval,
     summarise,
 )
-from volumetry.trial.tables import Cell
 
 POOLED = "all"
 """The arm of everyone while arms are absent."""

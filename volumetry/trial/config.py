@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from volumetry.config import merged_settings, read_toml  # one way to lay a settings file over another
-from volumetry.toml_file import validated
+from volumetry.storage.toml_file import validated
 
 Grade = Literal["A", "B", "C"]
 MeasureName = Literal["lesion", "solid", "ground_glass"]

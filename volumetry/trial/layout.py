@@ -7,12 +7,12 @@ shares are not tested: randomisation made the groups, and the change is the endp
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from volumetry.storage.csv_tables import csv_bytes
 from volumetry.trial.change import Change
 from volumetry.trial.compare import Comparison, Contrast
 from volumetry.trial.outcomes import ArmSummary, Events
 from volumetry.trial.results import MEASURES
 from volumetry.trial.statistics import Interval, Summary
-from volumetry.trial.tables import csv_bytes
 
 TITLES = {"lesion": "Total lesion", "solid": "Solid component", "ground_glass": "Ground glass"}
 SCALE_TITLES = {

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from volumetry.storage.csv_tables import Cell
 from volumetry.trial.change import Change
 from volumetry.trial.outcomes import values_at
-from volumetry.trial.tables import Cell
+from volumetry.trial.visit_windows import Placement
 from volumetry.trial.visits import Visits
-from volumetry.trial.windows import Placement
 
 COLUMNS = ("subject", "arm", "visit", "day", "what", "scan_id", "reason")
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from volumetry.errors import ConfigError
+from volumetry.storage.csv_tables import Cell
 from volumetry.trial.change import Change
 from volumetry.trial.compare import Contrast, arm_of, follow_ups
 from volumetry.trial.config import TrialConfig
 from volumetry.trial.results import MEASURES
 from volumetry.trial.statistics import Values
-from volumetry.trial.tables import Cell
 
 COLUMNS = (
     *("measure", "scale", "visit", "arm_a", "arm_b", "n_subjects", "difference", "se", "ci_low", "ci_high", "p"),

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from volumetry.storage.csv_tables import Cell
 from volumetry.trial.change import Change
 from volumetry.trial.compare import POOLED, Comparison, Contrast, arm_of, compare, follow_ups
 from volumetry.trial.config import TrialConfig
 from volumetry.trial.statistics import Interval, Summary, Values, fisher, median_interval, summarise, woolf
-from volumetry.trial.tables import Cell
+from volumetry.trial.visit_windows import Placement
 from volumetry.trial.visits import Visits
-from volumetry.trial.windows import Placement
 
 EVENT_COLUMNS = (
     *("outcome", "visit", "arm_a", "arm_b", "events_a", "n_a", "events_b", "n_b", "percent_a", "percent_b"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from volumetry.domain import Status
 from volumetry.errors import UsageError
-from volumetry.trial.tables import Problems, Row, Table, number_in, read_table
+from volumetry.storage.csv_tables import Problems, Row, Table, number_in, read_table
 
 MEASURES = ("lesion", "solid", "ground_glass")
 _SHARES = tuple(f"percent_of_lung.{measure}" for measure in MEASURES)

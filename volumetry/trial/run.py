@@ -9,20 +9,20 @@ from pathlib import Path
 
 from volumetry import __version__
 from volumetry.deliver import new_result
-from volumetry.deliver.files import prepare_folder, write_whole
-from volumetry.trial import change, compare, layout, missing, mixed, outcomes, wording
+from volumetry.storage.atomic import prepare_folder, write_whole
+from volumetry.storage.csv_tables import Cell, csv_bytes
+from volumetry.trial import change, compare, layout, methods_text, missing, mixed, outcomes
 from volumetry.trial.change import Change, changes_of
 from volumetry.trial.compare import Comparison, Contrast, contrasts_of
 from volumetry.trial.config import TrialConfig, load_trial_config
 from volumetry.trial.figures import Picture, pictures
+from volumetry.trial.measurement_error import with_measurement
 from volumetry.trial.mixed import ModelDifference, repeated_measures
 from volumetry.trial.outcomes import ArmSummary, Events, event_outcomes, numeric_outcomes, summaries
-from volumetry.trial.propagate import with_measurement
 from volumetry.trial.report import report_html, table_html
 from volumetry.trial.results import ScanRow, read_results, results_file
-from volumetry.trial.tables import Cell, csv_bytes
+from volumetry.trial.visit_windows import Placement, place
 from volumetry.trial.visits import Visits, read_visits
-from volumetry.trial.windows import Placement, place
 
 TITLE = "CT endpoint: trial tables"
 NAMES = (
@@ -122,7 +122,7 @@ def run_trial(results: Path, visits: Path, out: Path, config: Path | None = None
     table = read_visits(visits, scans, settings)
     analysis = analyse(table, scans, settings)
     prepare_folder(out)
-    warnings = wording.warnings_of(analysis.placements, table, scans, analysis.changes, settings)
+    warnings = methods_text.warnings_of(analysis.placements, table, scans, analysis.changes, settings)
     files = _files(analysis, warnings)
     sources = {"results": _sha256(results_file(results)), "visits": _sha256(visits)}
     return TrialOutcome(out, analysis, _write(files, out, settings, sources, warnings), warnings)
@@ -165,8 +165,8 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
     tables = [
         (contrast, layout.blocks_of(a.endpoint, a.summaries, a.changes, contrast)) for contrast in a.contrasts
     ]
-    notes = wording.footnotes(a.visits, a.changes, used, a.config)
-    methods = wording.methods(a.visits, a.changes, used, a.config)
+    notes = methods_text.footnotes(a.visits, a.changes, used, a.config)
+    methods = methods_text.methods(a.visits, a.changes, used, a.config)
     drawn: list[Picture] = pictures(a.changes, used, a.config)
     report = partial(report_html, title=TITLE, tables=tables, endpoint=a.endpoint, secondary=a.secondary)
     report = partial(report, sensitivity=a.sensitivity, numeric=a.numeric, events=a.events, models=a.models)

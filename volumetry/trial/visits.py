@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from volumetry.storage.csv_tables import Problems, Row, Table, TableError, number_in, read_table
 from volumetry.trial.config import TrialConfig, plain
-from volumetry.trial.extras import Extra, kinds_of, values_of
-from volumetry.trial.tables import Problems, Row, Table, TableError, number_in, read_table
+from volumetry.trial.other_outcomes import Extra, kinds_of, values_of
 
 COLUMNS = ("subject", "visit", "day", "scan_id")
 _OPTIONAL = ("arm", "status")

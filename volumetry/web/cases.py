@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from volumetry.config import Config
 from volumetry.deliver import as_document, settle
-from volumetry.deliver.report.views import COLOURS as LESION_COLOURS
+from volumetry.deliver.report.images import COLOURS as LESION_COLOURS
 from volumetry.domain import Tissue
 from volumetry.errors import InputError, UsageError
 from volumetry.pipeline import Analysis

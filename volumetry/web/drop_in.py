@@ -13,9 +13,9 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from volumetry.config import Config
-from volumetry.deliver.files import prepare_folder
 from volumetry.domain import Segmenter
 from volumetry.errors import UsageError, VolumetryError
+from volumetry.storage.atomic import prepare_folder
 from volumetry.web.jobs import Job, Jobs, OnDelivered
 from volumetry.web.serving import LocalServer, new_app, run_and_open
 from volumetry.web.uploads import Upload, UploadLimits

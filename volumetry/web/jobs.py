@@ -11,11 +11,11 @@ from typing import Any
 
 from volumetry.config import Config
 from volumetry.deliver import as_document, deliver
-from volumetry.deliver.files import prepare_folder
-from volumetry.deliver.unfinished import unfinished_folder
 from volumetry.domain import Segmenter
 from volumetry.errors import UsageError, VolumetryError
 from volumetry.pipeline import STAGES, Analysis, analyse_scan, failure_of, failure_of_bug
+from volumetry.storage.atomic import prepare_folder
+from volumetry.storage.unfinished import unfinished_folder
 from volumetry.web.cases import ViewCase, case_of
 from volumetry.web.uploads import Upload, UploadLimits
 from volumetry.web.viewer import new_id

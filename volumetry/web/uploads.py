@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volumetry.errors import InputError
-from volumetry.scan.unpack import append_private
+from volumetry.scan.inputs.unpack import append_private
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydicom import charset
 from pydicom.valuerep import TEXT_VR_DELIMS
 
-from volumetry.scan.values import quiet_pydicom
+from volumetry.scan.headers.values import quiet_pydicom
 
 _ISO_IR_203 = ("ISO_IR 203", "ISO 2022 IR 203")
 _ESCAPE = b"\x1b"

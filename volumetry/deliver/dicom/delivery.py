@@ -22,10 +22,10 @@ from volumetry.deliver.dicom.references import as_single_slices, files_of, refer
 from volumetry.deliver.dicom.report import structured_report
 from volumetry.deliver.dicom.segmentation import segmentation
 from volumetry.deliver.dicom.source import ExportSource, export_source, quiet_libraries, why
-from volumetry.deliver.files import prepare_folder, set_aside, write_whole
 from volumetry.deliver.report.summary import Summary
 from volumetry.domain import Grid, Tissue, TissueMap
 from volumetry.errors import OutputError
+from volumetry.storage.atomic import prepare_folder, set_aside, write_whole
 
 _NAMES = ("seg.dcm", "sr.dcm")
 _PDF, _CAPTURE = "report-pdf.dcm", "report-image.dcm"

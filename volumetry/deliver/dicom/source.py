@@ -25,7 +25,7 @@ from volumetry.deliver.dicom.legal_values import Change, Legal, legal_decimal, l
 from volumetry.domain import Finding, Grid
 from volumetry.scan import Source, SourceSlice, source_headers
 from volumetry.scan.findings import found, named, plural
-from volumetry.scan.values import quiet_pydicom
+from volumetry.scan.headers.values import quiet_pydicom
 
 _MUST_BE_THERE = (
     "PatientName",

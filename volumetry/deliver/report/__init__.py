@@ -2,9 +2,9 @@
 
 ::
 
-    views      scan and mask as pictures: slices in lung window, projections
+    images     scan and mask as pictures: slices in lung window, projections
     histogram  HU of the lung as SVG
-    words      what the page says
+    text       what the page says
     page       all of it into report.html.jinja
 """
 

@@ -12,11 +12,11 @@ from typing import Any
 import jinja2
 
 from volumetry.config import Config
-from volumetry.deliver.files import prepare_folder, write_whole
-from volumetry.deliver.report import words
+from volumetry.deliver.report import text
 from volumetry.deliver.report.histogram import lung_histogram
-from volumetry.deliver.report.views import chest_of, key_slices, projections
+from volumetry.deliver.report.images import chest_of, key_slices, projections
 from volumetry.domain import CtScan, TissueMap
+from volumetry.storage.atomic import prepare_folder, write_whole
 
 NAME = "report.html"
 
@@ -65,11 +65,11 @@ def report_page(
     flags = document["flags"]
     context: dict[str, Any] = {
         "document": document,
-        "words": words,
+        "words": text,
         "csp": content_security_policy(),
         "style": _style(),
-        "verdict": words.verdict(document),
-        "sentence": words.sentence(document),
+        "verdict": text.verdict(document),
+        "sentence": text.sentence(document),
         "review": [flag for flag in flags if flag["severity"] in ("review", "refuse")],
         "notes": [flag for flag in flags if flag["severity"] == "look"],
         "measured": measured,

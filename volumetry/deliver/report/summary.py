@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from volumetry.deliver.report import words
-from volumetry.deliver.report.views import COLOURS, Picture, chest_of, key_slices, projections
+from volumetry.deliver.report import text
+from volumetry.deliver.report.images import COLOURS, Picture, chest_of, key_slices, projections
 from volumetry.domain import CtScan, Tissue, TissueMap
 
 _A4_INCHES = (8.27, 11.69)
@@ -54,7 +54,7 @@ def summary_of(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan) -> 
 
 def _head(figure: Figure, document: Mapping[str, Any]) -> float:
     """Title, verdict, sentence and flags; returns where they end."""
-    title, explained = words.verdict(document)
+    title, explained = text.verdict(document)
     figure.text(0.06, 0.965, "CT lung volumetry", size=14, weight="bold", va="top")
     figure.text(
         0.94,
@@ -67,10 +67,10 @@ def _head(figure: Figure, document: Mapping[str, Any]) -> float:
         parse_math=False,
     )
     figure.text(0.06, 0.938, f"{title}. {explained}", size=9, color=_SOFT, va="top")
-    at = _paragraph(figure, words.sentence(document), 0.915, 11, 84)
-    spans = [f"{f.name.lower()} {f.interval}" for f in words.figures(document) if f.interval]
+    at = _paragraph(figure, text.sentence(document), 0.915, 11, 84)
+    spans = [f"{f.name.lower()} {f.interval}" for f in text.figures(document) if f.interval]
     if spans:
-        at = _paragraph(figure, f"Intervals: {', '.join(spans)}. {words.interval(document)}", at - 0.003, 7.5, 132)
+        at = _paragraph(figure, f"Intervals: {', '.join(spans)}. {text.interval(document)}", at - 0.003, 7.5, 132)
     for flag in [flag for flag in document["flags"] if flag["severity"] == "review"][:4]:
         at = _paragraph(figure, f"Look: {flag['message']}. {flag['hint']} [{flag['code']}]", at - 0.003, 7.5, 132)
     return at
@@ -109,7 +109,7 @@ def _legend(figure: Figure, bottom: float) -> None:
 def _table(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
     axes = figure.add_axes((0.06, bottom, 0.88, 0.14))
     axes.set_axis_off()
-    rows = [[name, *cells] for name, cells in words.regions(document)]
+    rows = [[name, *cells] for name, cells in text.regions(document)]
     widths = [0.14, 0.1, 0.12, 0.16, 0.07, 0.11, 0.07, 0.15, 0.08]
     table = axes.table(rows, colLabels=list(_HEADS), colWidths=widths, loc="upper center", edges="horizontal")
     table.auto_set_font_size(False)
@@ -121,6 +121,6 @@ def _table(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
 
 
 def _foot(figure: Figure, document: Mapping[str, Any]) -> None:
-    facts = [f"{name}: {text}" for name, text in words.provenance(document)]
-    text = "\n".join(["   ".join(facts[:4]), *facts[4:], "Research software; no medical device."])
-    figure.text(0.06, 0.03, text, size=6, color=_SOFT, va="bottom", linespacing=1.4, parse_math=False)
+    facts = [f"{name}: {value}" for name, value in text.provenance(document)]
+    foot = "\n".join(["   ".join(facts[:4]), *facts[4:], "Research software; no medical device."])
+    figure.text(0.06, 0.03, foot, size=6, color=_SOFT, va="bottom", linespacing=1.4, parse_math=False)

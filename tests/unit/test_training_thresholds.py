@@ -1,0 +1,64 @@
+"""The lesion's cut on a model's card: as many small scans come out too large as too small."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from volumetry.segment.thresholds import SCANS, SLICES, Cuts
+from volumetry.training.calibration import ENOUGH_BLOCKS, Block, balance, unbiased_cuts
+from volumetry.training.calibration_scans import KIND as DRAWN
+from volumetry.training.samples import AERATED, SOME_LESION, Sample
+
+SIDE = 40
+RAMP = np.tile(np.linspace(0, 255, SIDE).round().astype(np.uint8), (SIDE, 1))
+
+
+@dataclass
+class Copyist:
+    """Lung everywhere; as the lesion's probability it gives the picture's grey level."""
+
+    cuts: dict[str, Cuts] = field(default_factory=lambda: dict.fromkeys((SCANS, SLICES), Cuts(0.5, 0.5, 0.5)))
+
+    def probabilities(self, pictures, mirrored=False) -> np.ndarray:
+        grey = pictures[0].enhanced_ji
+        return np.stack([np.ones_like(grey), grey, np.zeros_like(grey)])[None]
+
+
+def cases(begins: float, count: int, scan: bool, seen: bool = True, rows: int = SIDE) -> list[Sample]:
+    """Cases of two slices: grey from 0 to 1, lesion above `begins` in some rows; or blank. Both pictures."""
+    truth = np.full(RAMP.shape, int(AERATED), np.uint8)
+    truth[:rows][RAMP[:rows] >= 255 * begins] = int(SOME_LESION)
+    grey = RAMP if seen else np.zeros_like(RAMP)
+    return [
+        Sample(grey, grey, truth, DRAWN if scan else "prints", f"{scan} {begins} {seen} {n}", str(k))
+        for n in range(count)
+        for k in range(2)
+    ]
+
+
+def test_each_world_gets_the_cut_at_which_its_middle_block_has_its_true_area() -> None:
+    """Lesions of scans begin at 0.65 of the ramp, of slices at 0.4; some that nobody sees move nothing."""
+    missed = cases(0.65, 3, scan=True, seen=False)
+    both = cases(0.65, ENOUGH_BLOCKS, scan=True) + cases(0.4, ENOUGH_BLOCKS, scan=False)
+    cuts = unbiased_cuts(Copyist(), both + missed)
+    assert cuts == pytest.approx({SCANS: 0.65, SLICES: 0.4}, abs=1 / SIDE)
+
+
+def test_few_blocks_or_a_strange_network_do_not_carry_it_away() -> None:
+    assert unbiased_cuts(Copyist(), cases(0.65, ENOUGH_BLOCKS - 1, scan=True)) == {SCANS: 0.5, SLICES: 0.5}
+    assert unbiased_cuts(Copyist(), cases(0.95, ENOUGH_BLOCKS, scan=True))[SCANS] == 0.75
+    assert unbiased_cuts(Copyist(), cases(0.05, ENOUGH_BLOCKS, scan=True))[SCANS] == 0.25
+
+
+def test_lesions_too_small_for_a_relative_error_are_left_out() -> None:
+    small = cases(0.65, ENOUGH_BLOCKS, scan=True, rows=2)
+    assert 0 < np.mean(small[0].truth_ji == int(SOME_LESION)) < 0.02
+    assert unbiased_cuts(Copyist(), small)[SCANS] == 0.5
+
+
+def test_blocks_that_came_out_too_large_are_counted_by_kind() -> None:
+    """Of three lesions of 10 % one is too large; one of 1 % says too little to be counted."""
+    shares = [("a", 11.0, 10.0), ("a", 9.0, 10.0), ("a", 5.0, 1.0), ("b", 9.0, 10.0)]
+    blocks = [Block(kind, "", {"lesion": found}, {"lesion": true}, {}) for kind, found, true in shares]
+    assert balance(blocks) == {"a": {"blocks": 2, "too_large": 1}, "b": {"blocks": 1, "too_large": 0}}

@@ -1,0 +1,108 @@
+"""Phantoms through the whole line but for the network: DICOM out, DICOM in, an observer, tidying, counting."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from volumetry.assurance.validation.design import Acquisition, Design
+from volumetry.assurance.validation.observer import Observer
+from volumetry.config import Config
+from volumetry.phantom import make_phantom, write_series
+from volumetry.pipeline import analyse_scan
+
+QUANTITIES = ("lung", "ground_glass", "solid", "lesion")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One quantity of one acquisition."""
+
+    experiment: str
+    subject: str
+    condition: str
+    thickness_mm: float
+    noise_hu: float
+    quantity: str
+    truth_ml: float
+    found_ml: float
+
+    @property
+    def error_percent(self) -> float:
+        """Found against truth."""
+        return 100 * (self.found_ml / self.truth_ml - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Everything that was measured."""
+
+    design: Design
+    cases: tuple[Case, ...]
+
+    def of(self, quantity: str, experiment: str, **wanted: object) -> tuple[Case, ...]:
+        """Cases of one quantity and experiment, and of what else is asked."""
+        return tuple(
+            case
+            for case in self.cases
+            if (case.quantity, case.experiment) == (quantity, experiment)
+            and all(getattr(case, name) == value for name, value in wanted.items())
+        )
+
+    def pairs(self, quantity: str, condition: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Volumes of every subject at first, and under another condition."""
+        first = {case.subject: case.found_ml for case in self.of(quantity, "repeatability", condition="first")}
+        again = {case.subject: case.found_ml for case in self.of(quantity, "repeatability", condition=condition)}
+        return tuple(first.values()), tuple(again[subject] for subject in first)
+
+
+def validate(
+    config: Config, on_stage: Callable[[str], None] = lambda _: None, design: Design | None = None
+) -> Validation:
+    """Measure every phantom of a design.
+
+    Parameters
+    ----------
+    config
+        The settings that are validated with.
+    on_stage
+        Told how far it is.
+
+    Raises
+    ------
+    VolumetryError
+        If a phantom cannot be measured: then this installation is not fit for use.
+    """
+    design = design or Design()
+    acquisitions = tuple(design.acquisitions())
+    cases: list[Case] = []
+    with tempfile.TemporaryDirectory(prefix="volumetry-") as folder:
+        for number, acquisition in enumerate(acquisitions, 1):
+            on_stage(f"validation: phantom {number} of {len(acquisitions)}")
+            with tempfile.TemporaryDirectory(dir=folder) as series:
+                cases += _measured(acquisition, Path(series), config)
+    return Validation(design, tuple(cases))
+
+
+def _measured(acquisition: Acquisition, folder: Path, config: Config) -> Iterator[Case]:
+    phantom = make_phantom(acquisition.spec)
+    write_series(phantom, folder)
+    volumes = analyse_scan(folder, Observer(acquisition.spec), config).result.measurement.volumes_ml
+    truth = dict(phantom.truth)
+    truth["lesion_ml"] = truth["ground_glass_ml"] + truth["solid_ml"]
+    for quantity in QUANTITIES:
+        yield Case(
+            acquisition.experiment,
+            acquisition.subject,
+            acquisition.condition,
+            acquisition.thickness_mm,
+            acquisition.noise_hu,
+            quantity,
+            truth[f"{quantity}_ml"],
+            getattr(volumes, quantity),
+        )
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean of at least one value."""
+    return sum(values) / len(values)

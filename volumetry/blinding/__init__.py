@@ -1,0 +1,1 @@
+"""Blinded packages for readers: de-identified copies, the key, and the way back."""

@@ -1,0 +1,86 @@
+"""The way back: reads joined with the scans, visits and arms they are of, once the seal has been checked."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from volumetry.blinding.package import KEY_COLUMNS, PLAN_COLUMNS
+from volumetry.errors import InputError, OutputError, UsageError
+from volumetry.storage.atomic import write_whole
+from volumetry.storage.csv_tables import Problems, Table, csv_bytes, read_table
+
+
+def unblind(package: Path, key: Path, reads: Path) -> list[dict[str, str]]:
+    """Join reads with the scans, visits and arms they are of.
+
+    Parameters
+    ----------
+    package
+        Folder that `make_reading_package` made; its manifest proves that the key is still the one it was.
+    key
+        The sealed file.
+    reads
+        The filled ``reads.csv``: one row per reading, or one per reading and reader; further columns are welcome.
+
+    Returns
+    -------
+    list of dict
+        One per read, in the order of the scans' ids: the key's ``scan_id``, ``subject``, ``visit``, ``day`` and
+        ``arm``, then the columns of the reads. A reading that nobody read has empty cells.
+
+    Raises
+    ------
+    InputError
+        ``KEY_MISMATCH`` if the key is not the one that was sealed with this package.
+    TableError
+        If `reads` names an unknown reading, or one reader's read twice.
+    """
+    _check_seal(package, key)
+    reading_of = {row.cells["reading_id"]: row.cells for row in read_table(key, KEY_COLUMNS).rows}
+    reading_of.pop("", None)
+    table = read_table(reads, ("reading_id",))
+    _check_reads(table, reading_of)
+    by_reading: dict[str, list[Mapping[str, str]]] = {reading: [] for reading in reading_of}
+    for row in table.rows:
+        by_reading[row.cells["reading_id"]].append(row.cells)
+    nothing = dict.fromkeys(table.columns, "")
+    joined = []
+    for reading, secret in sorted(reading_of.items(), key=lambda pair: pair[1]["scan_id"]):
+        whose = {name: secret[name] for name in ("scan_id", *PLAN_COLUMNS)}
+        joined += [{**cells, **whose} for cells in by_reading[reading] or [{**nothing, "reading_id": reading}]]
+    return joined
+
+
+def write_unblinded(rows: Sequence[Mapping[str, str]], path: Path) -> None:
+    """Write joined reads as CSV; raises OutputError if the file is there already."""
+    if path.exists():
+        raise OutputError(f"{path.name} exists already and is not overwritten")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    first = [name for name in ("scan_id", *PLAN_COLUMNS) if name in columns]
+    write_whole(path, csv_bytes([*first, *(c for c in columns if c not in first)], rows))
+
+
+def _check_seal(package: Path, key: Path) -> None:
+    try:
+        manifest = json.loads((package / "manifest.json").read_text("utf-8"))
+        expected = manifest["key_sha256"]
+        found = hashlib.sha256(key.read_bytes()).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError) as wrong:
+        raise UsageError(f"the package's manifest or the key cannot be read ({type(wrong).__name__})") from wrong
+    if found != expected:
+        hint = "Give the key that was made with this package; if it was changed, the blinding is broken."
+        raise InputError("the key is not the one that was sealed with this package", "KEY_MISMATCH", hint)
+
+
+def _check_reads(table: Table, known: Mapping[str, object]) -> None:
+    problems = Problems(table.name)
+    seen: set[tuple[str, str]] = set()
+    for row in table.rows:
+        reading, reader = row.cells["reading_id"], row.cells.get("reader", "")
+        if reading not in known:
+            problems.add(row.number, "reading_id", "is no reading of this package")
+        if (reading, reader) in seen:
+            problems.add(row.number, "reading_id", "is read twice by one reader")
+        seen.add((reading, reader))
+    problems.raise_if_any()

@@ -1,0 +1,1 @@
+"""Where a lesion came, went or stayed between two visits of one person."""

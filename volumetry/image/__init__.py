@@ -1,0 +1,1 @@
+"""Operations on label and image arrays with a grid: components, orientation, files."""

@@ -1,0 +1,1 @@
+"""What the gate checks: identity, composition, geometry, attributes."""

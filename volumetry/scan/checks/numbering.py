@@ -1,0 +1,116 @@
+"""Does the numbering say that slices are lost, and did the order have to be put right."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from volumetry.codes import Outcome
+from volumetry.config import Config
+from volumetry.domain import Finding
+from volumetry.scan.checks.composition import Stack
+from volumetry.scan.checks.geometry import StackGeometry
+from volumetry.scan.findings import found, named, plural
+from volumetry.scan.headers.slice_header import SliceHeader
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """What the numbering says against a complete series, and what follows by default and in a trial."""
+
+    message: str
+    default: Outcome
+    trial: Outcome
+
+
+def numbering_findings(stack: Stack, geometry: StackGeometry | None, config: Config) -> Iterator[Finding]:
+    """Codes of InstanceNumber, ImagesInAcquisition and of the order of the files.
+
+    Gaps are judged on the whole series, so that a split or a dropped scout leaves none; repeats on the stack.
+    """
+    numbers = [h.instance_number for h in stack.slices if h.instance_number is not None]
+    if not numbers:
+        yield found(config, "NO_INSTANCE_NUMBER", f"{named('InstanceNumber')} is absent")
+    elif len(stack.slices) > 1 and len(numbers) == len(stack.slices) and len(set(numbers)) == 1:
+        message = f"{named('InstanceNumber')} is {numbers[0]} in every slice and tells none from another"
+        yield found(config, "NO_INSTANCE_NUMBER", message)
+    else:
+        doubts = [*_doubts(stack, numbers), *_announced(stack)]
+        if doubts:
+            yield _incomplete(doubts, config)
+    if geometry is not None:
+        yield from _order(geometry, config)
+
+
+def _incomplete(doubts: Sequence[_Doubt], config: Config) -> Finding:
+    """Positions are uniform, so what is lost is lost at an end, where the lung is judged, or every other slice."""
+    code, order = "INCOMPLETE_INSTANCE_NUMBERS", list(Outcome)
+    outcomes = [doubt.trial if config.profile == "trial" else doubt.default for doubt in doubts]
+    if code in config.outcomes:
+        outcomes.append(config.outcomes[code])
+    message = "; ".join(doubt.message for doubt in doubts)
+    return Finding(code, min(outcomes, key=order.index), f"{message}: compare the count of images with the PACS")
+
+
+def _doubts(stack: Stack, numbers: list[int]) -> Iterator[_Doubt]:
+    tag = named("InstanceNumber")
+    if len(numbers) < len(stack.slices):
+        lost = len(stack.slices) - len(numbers)
+        message = f"{tag} is absent in {lost} of {len(stack.slices)} slices"
+        yield _Doubt(message, Outcome.NOTE, Outcome.REFUSE)
+    repeats = sum(count - 1 for count in Counter(numbers).values())
+    if repeats and not _restarts(stack):
+        yield _Doubt(f"{tag} repeats {plural(repeats, 'time')}", Outcome.NOTE, Outcome.REFUSE)
+    known = np.unique([h.instance_number for h in stack.series if h.instance_number is not None])
+    steps = np.diff(known)
+    if steps.size and steps.min() > 1 and np.all(steps == steps[0]):
+        message = f"{tag} goes in steps of {steps[0]}: only every {steps[0]}. image may be here"
+        yield _Doubt(message, Outcome.FLAG, Outcome.REFUSE)
+    elif np.any(steps > 1):
+        absent = int((steps - 1).sum())
+        first = int(known[np.flatnonzero(steps > 1)[0]]) + 1
+        message = f"{plural(absent, 'number')} absent in {tag}, the first is {first}"
+        yield _Doubt(message, Outcome.NOTE, Outcome.REFUSE)
+    if known[0] not in (0, 1):
+        yield _Doubt(f"{tag} starts at {known[0]}", Outcome.NOTE, Outcome.REFUSE)
+
+
+def _restarts(stack: Stack) -> bool:
+    """Whether the numbering begins again with every acquisition, and repeats within none."""
+    return len({(h.acquisition_number, h.instance_number) for h in stack.slices}) == len(stack.slices)
+
+
+def _announced(stack: Stack) -> Iterator[_Doubt]:
+    """ImagesInAcquisition counts the images of one acquisition; some write the count of the series."""
+    of_series = len(stack.series)
+    per_acquisition = Counter(h.acquisition_number for h in stack.series)
+    for header in stack.slices:
+        said = header.images_in_acquisition
+        here = per_acquisition[header.acquisition_number]
+        if said is not None and said > 0 and said not in (of_series, here, len(stack.slices)):
+            message = f"{named('ImagesInAcquisition')} says {said}, {here} are here"
+            yield _Doubt(message, Outcome.FLAG if said > here else Outcome.NOTE, Outcome.REFUSE)
+            return
+
+
+def _order(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
+    """Tell if the numbering, or the names of the files, follow the positions in neither direction."""
+    numbers = [h.instance_number for h in geometry.slices]
+    steps = np.diff([n for n in numbers if n is not None])
+    ranks = np.diff(_ranks(geometry.slices))
+    disagree = []
+    if None in numbers or (np.any(steps < 0) and np.any(steps > 0)):
+        disagree.append("numbering")
+    if np.any(ranks > 0) and np.any(ranks < 0):
+        disagree.append("file order")
+    if disagree:
+        message = f"{' and '.join(disagree)} did not follow the positions: sorted by position"
+        yield found(config, "REORDERED", message)
+
+
+def _ranks(slices: tuple[SliceHeader, ...]) -> list[int]:
+    names = [os.fsencode(h.file.name or h.file.path) for h in slices]
+    rank = {name: n for n, name in enumerate(sorted(names))}
+    return [rank[name] for name in names]

@@ -1,0 +1,1 @@
+"""DICOM headers: which files are slices, and what their elements say."""

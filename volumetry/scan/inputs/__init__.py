@@ -1,0 +1,1 @@
+"""What a user hands over: folders, archives, single files, volumes."""

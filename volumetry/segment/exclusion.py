@@ -1,0 +1,157 @@
+"""What a segmenter may take for lung and is none, known by its HU and by what surrounds it.
+
+Gas in airways, stomach, bowel and room is as dark as emphysema, and fat below the diaphragm can look like lung in
+a contrast-enhanced picture. Both are told from lung by their surroundings: emphysema, bullae, vessels and a missed
+consolidation lie in aerated lung, the others in soft tissue.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from volumetry.config import Tidy
+from volumetry.domain import CtScan, Grid, Tissue
+from volumetry.image.components import TIE_MM, Mask, bodies_of, box_within, distance_to_outside_mm, within_mm
+
+Strides = tuple[int, int, int]
+
+COARSE_MM = 2.5
+"""Step of the coarse grid: fine enough for an airway, and its means hide the noise."""
+
+_AERATED_BELOW_HU = -600.0
+"""Above this lies soft tissue or fat, or its edge."""
+_EDGE_HU = -500.0
+"""Half-way from aerated lung to fat: the edge between them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coarse:
+    """Means over blocks of about 2.5 mm."""
+
+    hu: NDArray[np.float32]
+    spacing_kji_mm: tuple[float, float, float]
+    voxel_ml: float
+
+    def bodies_without_lung_around(self, mask: Mask, min_ml: float, settings: Tidy) -> Mask:
+        """Bodies of a mask with their blurred edge, of those that little aerated lung surrounds."""
+        found = bodies_of(mask, corners=False)
+        count = found.at_least(min_ml / self.voxel_ml)
+        if count == 0:
+            return np.zeros_like(mask)
+        every = np.zeros(mask.shape, np.int32)
+        every[found.box] = np.where(found.labels_kji <= count, found.labels_kji, 0)
+        box = box_within(every > 0, settings.edge_mm + settings.wall_mm, self.spacing_kji_mm)
+        if box is None:
+            raise AssertionError("a body has voxels")
+        body, hu = every[box], self.hu[box]
+        distance_mm, nearest = ndimage.distance_transform_edt(
+            body == 0, sampling=self.spacing_kji_mm, return_indices=True
+        )
+        owner = body[tuple(nearest)]
+        with_edge = np.where(distance_mm <= settings.edge_mm, owner, 0)
+        around = np.where(distance_mm <= settings.edge_mm + settings.wall_mm, owner, 0)
+        around[with_edge > 0] = 0
+        aerated = (hu >= settings.gas_hu) & (hu < _AERATED_BELOW_HU)
+        shell = np.bincount(around.ravel(), minlength=count + 1)
+        lung_like = np.bincount(around.ravel(), aerated.ravel(), count + 1)
+        no_lung = lung_like < settings.in_lung_share * np.maximum(shell, 1)
+        no_lung[0] = False
+        surrounded = np.zeros_like(mask)
+        surrounded[box] = no_lung[with_edge]
+        return surrounded
+
+    def opened(self, mask: Mask, radius_mm: float) -> Mask:
+        """What remains of a mask without what is thinner than twice the radius."""
+        core = distance_to_outside_mm(mask, self.spacing_kji_mm) > radius_mm + TIE_MM
+        return within_mm(core, radius_mm, self.spacing_kji_mm)
+
+    def near(self, mask: Mask, target: Mask, reach_mm: float) -> Mask:
+        """What of a mask lies within a distance of a target."""
+        found = np.zeros_like(mask)
+        box = box_within(mask, reach_mm, self.spacing_kji_mm)
+        if box is not None:
+            found[box] = mask[box] & within_mm(target[box], reach_mm, self.spacing_kji_mm)
+        return found
+
+
+def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> Mask:
+    """Gas that is no lung, soft tissue that was called aerated lung, and the thin remains around both.
+
+    Parameters
+    ----------
+    labels_kji
+        What a segmenter said.
+
+    Returns
+    -------
+    Mask
+        True where `labels_kji` must not be lung, on the scan's grid; also where nothing was labelled.
+    """
+    step = strides(scan.grid)
+    k, j, i = (s * n for s, n in zip(scan.grid.spacing_kji_mm, step, strict=True))
+    with ThreadPoolExecutor(1) as beside:
+        means = beside.submit(block_mean, scan.hu_kji, step)
+        labelled = any_in_block(labels_kji > 0, step)
+        called_aerated = block_mean(labels_kji == Tissue.AERATED, step) > 0.5
+        coarse = Coarse(means.result(), (k, j, i), scan.grid.voxel_ml * float(np.prod(step)))
+        of_gas = beside.submit(
+            coarse.bodies_without_lung_around, coarse.hu < settings.gas_hu, settings.min_gas_ml, settings
+        )
+        dense = coarse.opened(called_aerated & (coarse.hu > settings.soft_hu), settings.soft_thick_mm)
+        soft = coarse.bodies_without_lung_around(dense, settings.min_soft_ml, settings)
+        # Beside soft tissue only what is no air goes: a bowel's blurred wall would tie the bowel to the lung.
+        rim = coarse.near(called_aerated & (coarse.hu > _EDGE_HU), soft, settings.rim_reach_mm)
+        gas = of_gas.result()
+    rest = labelled & ~gas
+    thin = rest & ~coarse.opened(rest, settings.rim_mm)
+    rim |= coarse.near(thin, gas, settings.rim_reach_mm)
+    return repeated(gas | soft | rim, step, labels_kji.shape)
+
+
+def strides(grid: Grid) -> Strides:
+    """Voxels per step of the coarse grid, along each axis."""
+    k, j, i = (max(1, round(COARSE_MM / step)) for step in grid.spacing_kji_mm)
+    return k, j, i
+
+
+def block_mean(values_kji: NDArray[Any], step: Strides) -> NDArray[np.float32]:
+    """Means over blocks of `step` voxels; the last block of an axis may be smaller."""
+    # One layer of blocks after the other: a layer stays in the processor's cache.
+    first = range(0, len(values_kji), step[0])
+    return np.concatenate([_layer_mean(values_kji[k : k + step[0]], step) for k in first])
+
+
+def _layer_mean(values_kji: NDArray[Any], step: Strides) -> NDArray[np.float32]:
+    for axis, n in enumerate(step):
+        if n > 1:
+            along = np.moveaxis(values_kji, axis, 0)
+            sums, sizes = along[::n].astype(np.float32, order="K"), np.ones(-(-len(along) // n), np.float32)
+            for offset in range(1, n):  # whole arrays at once: numpy's reduceat takes five times as long
+                part = along[offset::n]
+                sums[: len(part)] += part
+                sizes[: len(part)] += 1
+            values_kji = np.moveaxis(sums / sizes[:, None, None], 0, axis)
+    return values_kji
+
+
+def any_in_block(mask: Mask, step: Strides) -> Mask:
+    """Whether any voxel of a block is True."""
+    for axis, n in enumerate(step):
+        along = np.moveaxis(mask, axis, 0)
+        found = along[::n].copy(order="K")
+        for offset in range(1, n):
+            part = along[offset::n]
+            found[: len(part)] |= part
+        mask = np.moveaxis(found, 0, axis)
+    return mask
+
+
+def repeated(coarse: NDArray[Any], step: Strides, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Blocks back to voxels."""
+    for axis, n in enumerate(step):
+        coarse = np.repeat(coarse, n, axis=axis)
+    return coarse[: shape[0], : shape[1], : shape[2]]

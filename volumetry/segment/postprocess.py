@@ -1,0 +1,286 @@
+"""Clean-up of a tissue map: what is lung, which lung, and no specks. Nothing is dropped without being counted.
+
+Sizes are in mm3, so that they mean the same at every spacing. Tidying a tidy map changes nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.segmentation import watershed
+
+from volumetry.config import Tidy
+from volumetry.domain import BODY_HU, Box, CtScan, Grid, Side, Tissue, TissueMap
+from volumetry.image.components import (
+    Bodies,
+    Mask,
+    bodies_of,
+    bounding_box,
+    distance_to_outside_mm,
+    filled_holes,
+    within_mm,
+)
+from volumetry.segment.exclusion import any_in_block, no_lung, repeated, strides
+
+CAUSES = (
+    "outside_lungs_ml",
+    "lesion_outside_lungs_ml",
+    "lesion_beside_lungs_ml",
+    "holes_filled_ml",
+    "lesion_specks_ml",
+    "class_specks_ml",
+)
+"""Why tidying takes away, fills in or renames. ``lesion_beside_lungs_ml`` is the part of the lesion outside the
+lungs that may be lung: what lies in the upper three quarters of their height. Below, in front of the recess, is
+abdomen."""
+_ABDOMEN_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Body:
+    label: int
+    ml: float
+    centre_lps_mm: tuple[float, float, float]
+    lowest_z_mm: float
+    highest_z_mm: float
+    median_hu: float
+    x_lps_mm: NDArray[np.float64]
+
+    def share_left_of(self, midline_mm: float) -> float:
+        """Share of the body on the patient's left of a sagittal plane."""
+        return float(np.mean(self.x_lps_mm > midline_mm))
+
+
+def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
+    """Keep the two lungs, fill their small holes, tell left from right and drop specks.
+
+    Parameters
+    ----------
+    tissue
+        What a segmenter said, voxel by voxel.
+    scan
+        The scan it was said of: gas (stomach, bowel, outside air) is told from lung by its HU.
+    settings
+        Sizes, from the configuration.
+
+    Returns
+    -------
+    TissueMap
+        With `side_kji`; `dropped_ml` states by cause what was taken away or filled in. A map in which no lung
+        was found comes back empty: that is for the quality gate to refuse.
+    """
+    labels = tissue.labels_kji.copy()
+    if scan.no_data_kji is not None:
+        labels[scan.no_data_kji] = Tissue.OUTSIDE
+    dropped = dict.fromkeys(CAUSES, 0.0)
+    box = bounding_box(labels > 0, margin=1)
+    if box is not None:
+        # What surrounds gas decides whether it is lung, and gas may reach far out of the box.
+        dropped |= _lungs_alone(labels[box], no_lung(labels, scan, settings)[box], scan.part(box), settings)
+        dropped |= _without_specks(labels[box], tissue.grid.voxel_ml, settings)
+    # Not beside the specks, though it could be: the labels of both at once are 300 MB of a long scan's peak.
+    side = _sides(labels > 0, scan, settings)
+    return TissueMap(labels, tissue.grid, side, dropped, tissue.doubt)
+
+
+def _lungs_alone(labels: NDArray[np.uint8], excluded: Mask, scan: CtScan, settings: Tidy) -> dict[str, float]:
+    """Keep the lungs and fill their holes in place, given what can be no lung; mL by cause."""
+    voxel_ml = scan.grid.voxel_ml
+    labelled = labels > 0
+    lung = _lungs(labelled, excluded, scan, settings)
+    left_out = labelled & ~lung
+    lesion_left_out = left_out & (labels > Tissue.AERATED)
+    labels[left_out] = Tissue.OUTSIDE
+
+    holes = filled_holes(lung, settings.max_lung_hole_mm3 / 1000 / voxel_ml)
+    if scan.no_data_kji is not None:
+        holes &= ~scan.no_data_kji
+    labels[holes] = Tissue.AERATED
+    return {
+        "outside_lungs_ml": float(np.count_nonzero(left_out) * voxel_ml),
+        "lesion_outside_lungs_ml": float(np.count_nonzero(lesion_left_out) * voxel_ml),
+        "lesion_beside_lungs_ml": float(np.count_nonzero(lesion_left_out & _thorax(lung, scan.grid)) * voxel_ml),
+        "holes_filled_ml": float(np.count_nonzero(holes) * voxel_ml),
+    }
+
+
+def _thorax(lung: Mask, grid: Grid) -> Mask:
+    """The sections of the upper three quarters of the lungs' height, in a shape that broadcasts."""
+    axis = int(np.argmax(np.abs(np.asarray(grid.direction_lps)[:, 2])))
+    heights = np.flatnonzero(lung.any(axis=tuple({0, 1, 2} - {axis})))
+    inside = np.zeros(lung.shape[axis], bool)
+    if heights.size:
+        abdomen = int(_ABDOMEN_SHARE * heights.size)
+        low, high = int(heights[0]), int(heights[-1])
+        if grid.direction_lps[axis][2] >= 0:
+            low += abdomen
+        else:
+            high -= abdomen
+        inside[low : high + 1] = True
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    return inside.reshape(shape)
+
+
+def _without_specks(labels: NDArray[np.uint8], voxel_ml: float, settings: Tidy) -> dict[str, float]:
+    """Drop lesions that are specks and rename specks of one class, in place; mL by cause."""
+    lesions = bodies_of(labels > Tissue.AERATED)
+    dropped = _drop_specks(labels, lesions, settings.min_lesion_island_mm3 / 1000 / voxel_ml)
+    renamed = _merge_class_specks(labels, lesions, settings.min_component_island_mm3 / 1000 / voxel_ml)
+    return {"lesion_specks_ml": float(voxel_ml * dropped), "class_specks_ml": float(voxel_ml * renamed)}
+
+
+def with_sides(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
+    """The map with left and right told apart and nothing else changed, for a mask that a reader has drawn."""
+    side = _sides(tissue.labels_kji > 0, scan, settings)
+    return replace(tissue, side_kji=side)
+
+
+def _lungs(labelled: Mask, excluded: Mask, scan: CtScan, settings: Tidy) -> Mask:
+    """The one or two bodies that are lungs, and larger fragments beside them."""
+    candidates = labelled & ~excluded
+    found = bodies_of(candidates, corners=False)
+    voxel_ml = scan.grid.voxel_ml
+    count = found.at_least(settings.min_lung_island_mm3 / 1000 / voxel_ml)
+    bodies = [b for b in _described(found, count, scan) if b.median_hu >= settings.gas_hu]
+    lung = np.zeros_like(candidates)
+    if not bodies or bodies[0].ml < settings.min_lung_body_ml:
+        return lung
+    first = bodies[0]
+    # A second lung lies beside the first, not below it: gas in the stomach or bowel lies below.
+    lungs = [first]
+    for body in bodies[1:]:
+        if body.ml >= settings.min_second_lung_share * first.ml and _beside(body, first):
+            lungs.append(body)
+            break
+    low, high = min(b.lowest_z_mm for b in lungs), max(b.highest_z_mm for b in lungs)
+    fragments = [b for b in bodies if b not in lungs and low <= b.centre_lps_mm[2] <= high]
+    kept = np.zeros(len(found.sizes) + 1, bool)
+    kept[[b.label for b in lungs]] = True
+    if fragments:
+        step = strides(scan.grid)
+        coarse = found.labels_kji[:: step[0], :: step[1], :: step[2]]
+        near = _within(coarse, np.isin(coarse, [b.label for b in lungs]), settings.fragment_distance_mm, scan.grid)
+        dropped = (excluded & labelled)[found.box][:: step[0], :: step[1], :: step[2]]
+        walls = _within(coarse, dropped, settings.wall_mm, scan.grid)
+        kept[[b.label for b in fragments if b.label in near - walls]] = True
+    lung[found.box] = kept[found.labels_kji]
+    return lung
+
+
+def _beside(body: _Body, lung: _Body) -> bool:
+    fifth = (lung.highest_z_mm - lung.lowest_z_mm) / 5
+    return lung.lowest_z_mm + fifth <= body.centre_lps_mm[2] <= lung.highest_z_mm
+
+
+def _described(found: Bodies, count: int, scan: CtScan) -> Iterator[_Body]:
+    """The `count` largest bodies with what tells a lung from gas, from a sample about every 2.5 mm."""
+    step = strides(scan.grid)
+    start = np.array([s.start for s in found.box])
+    for label in range(1, count + 1):
+        mask = found.labels_kji == label
+        sampled = np.argwhere(mask[:: step[0], :: step[1], :: step[2]]) * step
+        index = (sampled if sampled.size else np.argwhere(mask)) + start
+        position = scan.grid.lps_mm(index)
+        centre = position.mean(axis=0)
+        yield _Body(
+            label,
+            float(found.sizes[label - 1] * scan.grid.voxel_ml),
+            (float(centre[0]), float(centre[1]), float(centre[2])),
+            float(position[:, 2].min()),
+            float(position[:, 2].max()),
+            float(np.median(scan.hu_kji[tuple(index.T)])),
+            position[:, 0],
+        )
+
+
+def _within(coarse_kji: NDArray[np.integer], target: Mask, distance_mm: float, grid: Grid) -> set[int]:
+    """Labels of which some voxel lies within a distance of a target, on the coarse grid."""
+    k, j, i = (s * n for s, n in zip(grid.spacing_kji_mm, strides(grid), strict=True))
+    return set(np.unique(coarse_kji[within_mm(target, distance_mm, (k, j, i))]).tolist())
+
+
+def _drop_specks(labels: NDArray[np.uint8], lesions: Bodies, min_voxels: float) -> int:
+    """Lesion islands below a size become aerated lung; returns the voxels changed."""
+    small = lesions.labels_kji > lesions.at_least(min_voxels)
+    view = labels[lesions.box]
+    view[small] = Tissue.AERATED
+    return int(np.count_nonzero(small))
+
+
+def _merge_class_specks(labels: NDArray[np.uint8], lesions: Bodies, min_voxels: float) -> int:
+    """Islands of one lesion class take the other's class, unless they are a lesion of their own."""
+    view = labels[lesions.box]
+    changed = 0
+    for mine, other in ((Tissue.SOLID, Tissue.GROUND_GLASS), (Tissue.GROUND_GLASS, Tissue.SOLID)):
+        found = bodies_of(view == mine)
+        small = found.labels_kji > found.at_least(min_voxels)
+        islands = found.labels_kji[small]
+        lesion_of = np.zeros(len(found.sizes) + 1, np.int32)
+        lesion_of[islands] = lesions.labels_kji[found.box][small]
+        part = np.flatnonzero(lesion_of)
+        part = part[lesions.sizes[lesion_of[part] - 1] > found.sizes[part - 1]]
+        taken = np.zeros(len(found.sizes) + 1, bool)
+        taken[part] = True
+        view[found.box][taken[found.labels_kji]] = other
+        changed += int(found.sizes[part - 1].sum())
+    return changed
+
+
+def _sides(lung: Mask, scan: CtScan, settings: Tidy) -> NDArray[np.uint8]:
+    """Left and right by LPS x: by body where the lungs are apart, by the neck between them where they touch."""
+    side = np.zeros(lung.shape, np.uint8)
+    found = bodies_of(lung, corners=False)
+    if len(found.sizes) == 0:
+        return side
+    midline_mm = _midline_mm(scan, found.box[0])
+    sided = np.zeros(len(found.sizes) + 1, np.uint8)
+    joined = []
+    for body in _described(found, len(found.sizes), scan):
+        sided[body.label] = Side.LEFT if body.centre_lps_mm[0] > midline_mm else Side.RIGHT
+        if min(body.share_left_of(midline_mm), 1 - body.share_left_of(midline_mm)) > settings.joined_share:
+            joined.append(body.label)
+    view = side[found.box]
+    view[...] = sided[found.labels_kji]
+    for label in joined:
+        _cut_at_neck(view, found.labels_kji == label, found.box, scan.grid, midline_mm, settings)
+    return side
+
+
+def _cut_at_neck(
+    side: NDArray[np.uint8], body: Mask, box: Box, grid: Grid, midline_mm: float, settings: Tidy
+) -> None:
+    """Divide a body that is two lungs grown together by a watershed from its deep cores, on a coarse grid."""
+    step = strides(grid)
+    coarse = any_in_block(body, step)
+    spacing = tuple(s * n for s, n in zip(grid.spacing_kji_mm, step, strict=True))
+    depth = distance_to_outside_mm(np.pad(coarse, 1), (spacing[0], spacing[1], spacing[2]))[1:-1, 1:-1, 1:-1]
+    enough = 0.1 * settings.min_lung_body_ml / (grid.voxel_ml * float(np.prod(step)))
+    for multiple in (1, 2, 3, 4):
+        cores = bodies_of(depth > multiple * settings.side_marker_mm, corners=False)
+        count = cores.at_least(enough)
+        if count >= 2:
+            break
+    else:
+        return
+    markers = np.zeros(coarse.shape, np.int32)
+    markers[cores.box] = np.where(cores.labels_kji <= count, cores.labels_kji, 0)
+    basins = watershed(-depth, markers, mask=coarse)
+    start = np.array([s.start for s in box])
+    sided = np.zeros(count + 1, np.uint8)
+    for basin in range(1, count + 1):
+        centre = grid.lps_mm(np.argwhere(basins == basin).mean(axis=0) * step + start)
+        sided[basin] = Side.LEFT if centre[0] > midline_mm else Side.RIGHT
+    side[body] = repeated(sided[basins], step, body.shape)[body]
+
+
+def _midline_mm(scan: CtScan, slices: slice) -> float:
+    """LPS x of the middle of the body in the lungs' slices; of the image, where there is no body."""
+    step = strides(scan.grid)
+    body = bodies_of(scan.hu_kji[slices][:: step[0], :: step[1], :: step[2]] > BODY_HU)
+    index = np.argwhere(body.labels_kji == 1).astype(float)
+    if index.size == 0:
+        index = np.array([scan.grid.shape_kji]) / 2 / step
+    start = np.array([slices.start, 0, 0]) + [(s.start or 0) * n for s, n in zip(body.box, step, strict=True)]
+    return float(scan.grid.lps_mm(index.mean(axis=0) * step + start)[0])

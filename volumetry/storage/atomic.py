@@ -1,0 +1,84 @@
+"""Files that are whole or not there: temporary name, fsync, rename, fsync of the folder."""
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+from volumetry.errors import OutputError
+from volumetry.storage.unfinished import sweep, unfinished_file
+
+
+def write_whole(path: Path, content: bytes) -> str:
+    """Write a file under its final name only when all of it is on the disk.
+
+    Readable by this user alone: results may point at a patient.
+
+    Returns
+    -------
+    str
+        sha256 of the content.
+
+    Raises
+    ------
+    OutputError
+        Naming the file and the system's reason; nothing half-written stays behind.
+    """
+    try:
+        with unfinished_file(path) as (temporary, descriptor):
+            with os.fdopen(descriptor, "wb", closefd=False) as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, path)
+    except OSError as wrong:
+        raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
+    sync_folder(path.parent)
+    return hashlib.sha256(content).hexdigest()
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder, prove before any work that it can be written, and clear up after killed runs.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made or written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder.name} is a file, and a folder is needed", hint="Give the name of a folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with unfinished_file(folder / "probe"):
+            pass
+    except OSError as wrong:
+        raise OutputError(f"cannot write into the output folder: {wrong.strerror}") from wrong
+    sweep(folder)
+
+
+def set_aside(folder: Path, names: tuple[str, ...]) -> None:
+    """Move what an earlier run left under these names to ``earlier/<n>/``: a result is never overwritten."""
+    present = [name for name in names if (folder / name).exists()]
+    if not present:
+        return
+    taken = [int(p.name) for p in (folder / "earlier").glob("*") if p.name.isdigit()]
+    aside = folder / "earlier" / str(max(taken, default=0) + 1)
+    try:
+        aside.mkdir(parents=True, mode=0o700)
+        for name in present:
+            os.replace(folder / name, aside / name)
+    except OSError as wrong:
+        raise OutputError(f"cannot move the earlier result aside: {wrong.strerror}") from wrong
+    sync_folder(aside)
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's names on the disk, as far as its file system can."""
+    # An error here leaves a valid file under its final name, so it is no failure of the write.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

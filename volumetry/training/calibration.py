@@ -1,0 +1,307 @@
+"""What held-out cases say of a model: how well its probabilities are meant, and how wide its interval must be.
+
+Fitted on the calibration cases of the split, judged on its other held-out cases.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from torch.nn import functional
+
+from volumetry.config import IntervalSettings
+from volumetry.domain import SHARES, Doubt, Grid, TissueMap
+from volumetry.measure.interval import boundary_points, interval_of
+from volumetry.segment.network import NetworkSegmenter
+from volumetry.segment.thresholds import EVEN, SCANS, SLICES, Cuts, labelled
+from volumetry.segment.uncertainty import BASE, Counts, added, class_counts, spread_points, threshold_counts
+from volumetry.training.calibration_scans import KIND as DRAWN
+from volumetry.training.config import TrainConfig
+from volumetry.training.samples import OUTPUTS, Sample, Truth, targets
+
+LEVEL = 0.95
+FLOORS_POINTS = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""What a share may be off by though nothing moves it: a small lesion that is missed altogether."""
+BLOCK = 6
+"""Slices of one case that are taken together as a small scan."""
+LONE = "single slices"
+REFERENCE_FROM = 2.0
+"""Percent of lung below which a relative error says little."""
+CUT_LIMITS = (0.25, 0.75)
+"""A lesion's cut leaves the middle only so far, whatever the cases say."""
+ENOUGH_BLOCKS = 8
+"""Of fewer blocks the middle one says too little of the next."""
+REFERENCE_LIMITS = (0.05, 0.75)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some slices of a held-out case: its shares by truth and by the model, and what moves them, in points.
+
+    Parameters
+    ----------
+    truth
+        Only the shares that its labels know.
+    """
+
+    kind: str
+    case: str
+    percent: dict[str, float]
+    truth: dict[str, float]
+    parts: dict[str, dict[str, float]]
+
+
+def for_calibration(
+    samples: Sequence[Sample], drawn: Sequence[Sample], config: TrainConfig
+) -> tuple[list[Sample], list[Sample]]:
+    """Held-out samples to calibrate on, and those to judge the calibration by.
+
+    Of the labelled slices, the cases that the configuration names; of the drawn scans, every other one. Slices of
+    the scans themselves, and the one draw into each that training watches, are in neither.
+    """
+    useful = [sample for sample in samples if sample.kind not in ("scan", "synthetic")]
+    chosen = {case for spec in config.data.slices for case in spec.calibration_cases}
+    chosen |= set(sorted({sample.group for sample in drawn})[::2])
+    both = [*useful, *drawn]
+    return [s for s in both if s.group in chosen], [s for s in both if s.group not in chosen]
+
+
+def temperatures(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dict[str, float]:
+    """For each output the number that its logits are divided by to fit the labels best (least cross-entropy).
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks, ICML 2017.
+    """
+    found = {}
+    for output, (logit, truth) in _pixels(segmenter, samples).items():
+        target = torch.from_numpy(truth)
+
+        def entropy(log_t: float, logit: NDArray[np.float32] = logit, target: torch.Tensor = target) -> float:
+            scaled = torch.from_numpy(logit) / math.exp(log_t)
+            return float(functional.binary_cross_entropy_with_logits(scaled, target))
+
+        best = minimize_scalar(entropy, bounds=(math.log(0.2), math.log(10)), method="bounded")
+        found[output] = round(math.exp(float(best.x)), 3)
+    return found
+
+
+def expected_error(segmenter: NetworkSegmenter, samples: Sequence[Sample], bins: int = 15) -> dict[str, float]:
+    """Expected calibration error of each output, over pixels where it is neither 0.01-sure of yes nor of no.
+
+    Pixels that nobody doubts, most of a slice, would hide the rest.
+    """
+    errors = {}
+    for output, (logit, truth) in _pixels(segmenter, samples).items():
+        probability = 1 / (1 + np.exp(-logit))
+        doubted = (probability > 0.01) & (probability < 0.99)
+        probability, true = probability[doubted], truth[doubted]
+        at = np.minimum((probability * bins).astype(int), bins - 1)
+        gaps = np.bincount(at, probability - true, bins)
+        errors[output] = round(float(np.abs(gaps).sum() / max(1, len(true))), 4)
+    return errors
+
+
+def _pixels(
+    segmenter: NetworkSegmenter, samples: Sequence[Sample]
+) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Logits and labels of every fourth known pixel, by output."""
+    logits: dict[str, list[NDArray[np.float32]]] = {name: [] for name in OUTPUTS}
+    truths: dict[str, list[NDArray[np.float32]]] = {name: [] for name in OUTPUTS}
+    for sample in samples:
+        probability = np.clip(segmenter.probabilities([sample.pictures])[0], 1e-6, 1 - 1e-6)
+        value, known = (part[0] for part in targets(sample.truth_ji[None]))
+        for n, output in enumerate(OUTPUTS):
+            # Whether tissue that is no lesion could be solid is no question.
+            told = known[n] * value[1] * known[1] > 0 if output == "solid" else known[n] > 0
+            chosen = probability[n][told][::4]
+            logits[output].append(np.log(chosen / (1 - chosen)))
+            truths[output].append(value[n][told][::4])
+    return {name: (np.concatenate(logits[name]), np.concatenate(truths[name])) for name in OUTPUTS}
+
+
+def unbiased_cuts(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dict[str, float]:
+    """For scans and for slices the lesion's cut at which as many blocks come out too large as too small.
+
+    Each block has a cut of its own at which its lesions have their true area; the cut is the median of these, so
+    that a lesion missed or a case misread does not move the outlines of all others. Too few blocks: even.
+    """
+    own: dict[str, list[float]] = {SCANS: [], SLICES: []}
+    for run in _runs(samples):
+        found = [segmenter.probabilities([sample.pictures])[0] for sample in run]
+        lesion = np.concatenate([channels[1].ravel() for channels in found])
+        lung = sum(int(class_counts(channels, _cuts(segmenter, run[0]))[0]) for channels in found)
+        true = sum(int(_true_counts(sample)[1]) for sample in run)
+        if lung and 100 * true / lung >= REFERENCE_FROM:
+            own[_looked_at(run[0])].append(float(np.partition(lesion, -true)[-true]))
+    return {
+        looked_at: round(float(np.clip(np.median(cuts), *CUT_LIMITS)), 3) if len(cuts) >= ENOUGH_BLOCKS else EVEN
+        for looked_at, cuts in own.items()
+    }
+
+
+def blocks(segmenter: NetworkSegmenter, samples: Sequence[Sample], settings: IntervalSettings) -> list[Block]:
+    """Held-out slices as small scans: up to six from all over one case, or of cases that have but one slice."""
+    found = []
+    for run in _runs(samples):
+        counts: dict[str, Counts] = {}
+        edges = dict.fromkeys(SHARES, 0.0)
+        truth = np.zeros(4, np.int64)
+        for sample in run:
+            counts = added(counts, _counts(segmenter, sample, settings.threshold_step))
+            edges = _with_edges(edges, segmenter, sample, settings.boundary_mm)
+            truth += _true_counts(sample)
+        lung = int(counts[BASE][0])
+        if not lung:
+            continue
+        parts = spread_points(counts)
+        parts["boundary"] = {name: points / lung for name, points in edges.items()}
+        percent = dict(zip(SHARES, (100 * counts[BASE][1:] / lung).tolist(), strict=True))
+        # Where nobody drew the lungs, the lesions drawn are compared as a share of the lungs found.
+        whole = lung if run[0].truth_ji[0, 0] & Truth.LUNG_UNKNOWN else int(truth[0])
+        known = [name for name in SHARES if name == "lesion" or not _solid_unknown(run)]
+        true = dict(zip(SHARES, (100 * truth[1:] / max(1, whole)).tolist(), strict=True))
+        found.append(Block(run[0].kind, run[0].group, percent, {name: true[name] for name in known}, parts))
+    return found
+
+
+def _solid_unknown(run: Sequence[Sample]) -> bool:
+    return any((sample.truth_ji & Truth.SOLID_UNKNOWN).any() for sample in run)
+
+
+def _runs(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    slices = Counter((sample.kind, sample.group) for sample in samples)
+    by_case: dict[tuple[str, str], list[Sample]] = {}
+    for sample in samples:
+        alone = slices[sample.kind, sample.group] == 1
+        by_case.setdefault((sample.kind, LONE if alone else sample.group), []).append(sample)
+    for case in by_case.values():
+        ordered = sorted(case, key=lambda sample: sample.name)
+        count = math.ceil(len(ordered) / BLOCK)
+        yield from (ordered[start::count] for start in range(count))
+
+
+def _counts(segmenter: NetworkSegmenter, sample: Sample, step: float) -> dict[str, Counts]:
+    pictures, cuts = [sample.pictures], _cuts(segmenter, sample)
+    found = threshold_counts(segmenter.probabilities(pictures)[0], cuts, step)
+    found["mirrored"] = class_counts(segmenter.probabilities(pictures, mirrored=True)[0], cuts)
+    return found
+
+
+def _cuts(segmenter: NetworkSegmenter, sample: Sample) -> Cuts:
+    return segmenter.cuts[_looked_at(sample)]
+
+
+def _looked_at(sample: Sample) -> str:
+    """By where it comes from: some ready-made slices are prints of a lung window, and give both pictures too."""
+    return SCANS if sample.kind == DRAWN else SLICES
+
+
+def _with_edges(
+    edges: dict[str, float], segmenter: NetworkSegmenter, sample: Sample, shift_mm: float
+) -> dict[str, float]:
+    """Boundary points of a slice times its pixels of lung, so that slices add up; pixels are the network's."""
+    labels = labelled(segmenter.probabilities([sample.pictures])[0], _cuts(segmenter, sample))[None]
+    recipe = segmenter.recipe
+    grid = Grid(labels.shape, (recipe.slab_mm, recipe.spacing_mm, recipe.spacing_mm))
+    points = boundary_points(TissueMap(labels, grid), grid.voxel_ml, shift_mm)
+    return {name: edges[name] + points[name] for name in SHARES}
+
+
+def _true_counts(sample: Sample) -> Counts:
+    truth = sample.truth_ji
+    lesion = (truth & Truth.LESION) > 0
+    solid = (truth & Truth.SOLID) > 0
+    lung = (truth & Truth.LUNG) > 0
+    return np.array([lung.sum(), lesion.sum(), (lesion & ~solid).sum(), solid.sum()], np.int64)
+
+
+def fitted(found: Sequence[Block]) -> dict[str, Any]:
+    """What makes the interval: the reference part from typical relative errors, then what widens to the level.
+
+    Of the floors, the one that makes the intervals narrowest.
+    """
+    ways = [_with_floor(found, floor) for floor in FLOORS_POINTS]
+    best = min(ways, key=lambda way: _mean_width(found, way))
+    return {"level": LEVEL, **best}
+
+
+def _with_floor(found: Sequence[Block], floor_points: float) -> dict[str, Any]:
+    reference: dict[str, float] = {}
+    widening: dict[str, float] = {}
+    for name in SHARES:
+        known = [block for block in found if name in block.truth]
+        if not known:
+            # Nobody told ground glass from solid: each is then as little known as the lesion.
+            reference[name], widening[name] = reference["lesion"], widening["lesion"]
+            continue
+        relative = [
+            abs(block.percent[name] - block.truth[name]) / block.truth[name]
+            for block in known
+            if block.truth[name] >= REFERENCE_FROM
+        ]
+        reference[name] = round(float(np.clip(np.median(relative or [REFERENCE_LIMITS[1]]), *REFERENCE_LIMITS)), 3)
+        sums = [_sum_of_parts(block, name, reference[name], floor_points) for block in known]
+        scores = sorted(abs(b.percent[name] - b.truth[name]) / s for b, s in zip(known, sums, strict=True))
+        rank = min(len(scores), math.ceil((len(scores) + 1) * LEVEL))
+        widening[name] = math.ceil(1000 * scores[rank - 1]) / 1000  # rounded down, it would not hold its own case
+    return {"reference": reference, "floor_points": floor_points, "widening": widening}
+
+
+def _mean_width(found: Sequence[Block], way: dict[str, Any]) -> float:
+    widths = [
+        way["widening"][name] * _sum_of_parts(block, name, way["reference"][name], way["floor_points"])
+        for block in found
+        for name in block.truth
+    ]
+    return float(np.mean(widths)) if widths else 0.0
+
+
+def _sum_of_parts(block: Block, name: str, reference: float, floor_points: float) -> float:
+    points = (part[name] for part in block.parts.values())
+    return math.hypot(floor_points, reference * block.percent[name], *points)
+
+
+def balance(found: Sequence[Block]) -> dict[str, dict[str, int]]:
+    """By kind, of the blocks with enough lesion for a relative error, how many came out too large."""
+    report: dict[str, dict[str, int]] = {}
+    for block in found:
+        if block.truth["lesion"] >= REFERENCE_FROM:
+            of_kind = report.setdefault(block.kind, {"blocks": 0, "too_large": 0})
+            of_kind["blocks"] += 1
+            of_kind["too_large"] += block.percent["lesion"] > block.truth["lesion"]
+    return report
+
+
+def coverage(found: Sequence[Block], calibration: dict[str, Any]) -> dict[str, Any]:
+    """How many blocks' true shares the interval holds, by kind and share, and its typical half-width in points."""
+    report: dict[str, dict[str, list[tuple[bool, float]]]] = {}
+    for block in found:
+        doubt = Doubt(
+            block.parts,
+            calibration["reference"],
+            calibration["floor_points"],
+            calibration["widening"],
+            calibration["level"],
+        )
+        interval = interval_of(block.percent, block.parts, doubt)
+        for name, true in block.truth.items():
+            low, high = interval.percent[name]
+            report.setdefault(block.kind, {}).setdefault(name, []).append((low <= true <= high, (high - low) / 2))
+    return {
+        kind: {
+            name: {
+                "blocks": len(rows),
+                "covered": sum(inside for inside, _ in rows),
+                "median_half_width": round(float(np.median([half for _, half in rows])), 3),
+            }
+            for name, rows in by_share.items()
+        }
+        for kind, by_share in report.items()
+    }

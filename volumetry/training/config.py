@@ -1,0 +1,208 @@
+"""What a training run does: TOML in, validated and frozen settings out."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_validator
+
+from volumetry.segment.preprocess import InputRecipe
+from volumetry.segment.weights import PictureSettings
+from volumetry.storage.toml_file import load_toml
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Model(_Section):
+    """What is made and what its card says of it."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9]*$")
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    architecture: str
+    channels: tuple[int, ...] = Field(min_length=2)
+    residual_units: int = Field(ge=0)
+    intended_use: str
+    never_tested_on: str
+    remark: str = ""
+
+
+class Round(_Section):
+    """Some steps with a learning rate that warms up and falls to nothing.
+
+    Parameters
+    ----------
+    shares
+        Of piles that other rounds do not draw from, or in this round instead of the data's own.
+    """
+
+    steps: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    shares: dict[str, NonNegativeFloat] = {}
+
+
+class Schedule(_Section):
+    """How long and how fast."""
+
+    seed: int = Field(ge=0)
+    rounds: tuple[Round, ...] = Field(min_length=1)
+    batch: int = Field(gt=0)
+    crop_px: int = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup_steps: int = Field(ge=0)
+    ema_decay: float = Field(ge=0, lt=1)
+    max_minutes: float = Field(gt=0)
+    checkpoint_every: int = Field(gt=0)
+    validate_every: int = Field(gt=0)
+    precision: Literal["fp32", "bf16"]
+    threads: int = Field(gt=0)
+
+    @property
+    def steps(self) -> int:
+        """Of all rounds."""
+        return sum(part.steps for part in self.rounds)
+
+    def round_of(self, step: int) -> tuple[Round, int]:
+        """The round that `step` (from 0) belongs to, and its place in it; after the end, the last one."""
+        for part in self.rounds[:-1]:
+            if step < part.steps:
+                return part, step
+            step -= part.steps
+        return self.rounds[-1], step
+
+
+class Loss(_Section):
+    """Weight of each output in the loss."""
+
+    lung: float = Field(ge=0)
+    lesion: float = Field(ge=0)
+    solid: float = Field(ge=0)
+
+
+class Augment(_Section):
+    """How far a picture may be changed and still be a chest CT."""
+
+    rotate_deg: float = Field(ge=0)
+    scale_low: float = Field(gt=0)
+    scale_high: float = Field(gt=0)
+    flip: float = Field(ge=0, le=1)
+    gamma: float = Field(ge=0)
+    contrast: float = Field(ge=0)
+    brightness: float = Field(ge=0)
+    noise: float = Field(ge=0)
+    blur: float = Field(ge=0)
+    crop_to_lung: float = Field(ge=0, le=1)
+    only_enhanced: float = Field(ge=0, le=1)
+    only_window: float = Field(ge=0, le=1)
+    window_contrast: float = Field(ge=0)
+    window_brightness: float = Field(ge=0)
+
+
+class Slices(_Section):
+    """A folder of labelled 8-bit slices with its ``dataset.toml``."""
+
+    folder: str
+    share: float = Field(gt=0)
+    held_out_cases: tuple[str, ...] = ()
+    calibration_cases: tuple[str, ...] = ()
+    source: str
+    terms: str
+
+
+class Scan(_Section):
+    """A chest CT in HU whose slices without disease are known: from a reader's table, or because it has none."""
+
+    folder: str
+    infected_csv: str = ""
+    source: str
+    terms: str
+
+
+class Masked(_Section):
+    """A CT volume with a lung mask, both as NIfTI; its disease is not known."""
+
+    image: str
+    mask: str
+    source: str
+    terms: str
+
+
+class Judged(_Section):
+    """A chest CT in HU that is never learned from, with a reader's table of infected slices."""
+
+    folder: str
+    infected_csv: str
+
+
+class Data(_Section):
+    """What is learned from; paths are relative to the data root."""
+
+    root: str
+    scan_share: float = Field(ge=0)
+    synthetic_share: float = Field(ge=0)
+    masked_share: float = Field(ge=0)
+    phantom_share: float = Field(ge=0)
+    phantom_slices: int = Field(ge=0)
+    synthetic_volumes: int = Field(ge=0)
+    dense_volumes: int = Field(default=0, ge=0)
+    filled_volumes: int = Field(default=0, ge=0)
+    held_out_block_slices: int = Field(gt=0)
+    slices: tuple[Slices, ...] = ()
+    scans: tuple[Scan, ...] = ()
+    masked: tuple[Masked, ...] = ()
+    judged: tuple[Judged, ...] = ()
+
+    def held_out(self, slices: int) -> NDArray[np.bool_]:
+        """Which slices of a scan are kept for judging: every other block, feet first."""
+        judged: NDArray[np.bool_] = (np.arange(slices) // self.held_out_block_slices) % 2 == 1
+        return judged
+
+
+class TrainConfig(_Section):
+    """All settings of a training run."""
+
+    model: Model
+    input: PictureSettings
+    schedule: Schedule
+    loss: Loss
+    augment: Augment
+    data: Data
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> "TrainConfig":
+        step = 2 ** (len(self.model.channels) - 1)
+        if self.schedule.crop_px % step:
+            raise ValueError(f"schedule.crop_px must be a multiple of {step}, got {self.schedule.crop_px}")
+        for spec in self.data.slices:
+            if not set(spec.calibration_cases) <= set(spec.held_out_cases):
+                raise ValueError("calibration_cases must be among the held_out_cases")
+        if self.augment.scale_low > self.augment.scale_high:
+            raise ValueError("augment.scale_low is above augment.scale_high")
+        return self
+
+    @property
+    def sha256(self) -> str:
+        """Digest of what decides the weights; a checkpoint goes on only under the settings it was made with."""
+        prose = {"model": {"intended_use", "never_tested_on", "remark"}}
+        canonical = json.dumps(self.model_dump(mode="json", exclude=prose), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def input_recipe(self) -> InputRecipe:
+        """How pictures are made, for training and for the card."""
+        return InputRecipe(**self.input.model_dump(), pad_multiple=2 ** (len(self.model.channels) - 1))
+
+
+def load_recipe(path: Path) -> TrainConfig:
+    """Settings of a training run.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or not TOML, or a key is unknown, missing or out of range.
+    """
+    return load_toml(path, TrainConfig, hint="Compare the file with configs/train-lesion2d.toml.")

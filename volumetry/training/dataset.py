@@ -1,0 +1,311 @@
+"""Everything a model learns from, and the held-out part it is judged by, as pictures in memory."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+from skimage.filters import gaussian
+
+from volumetry.config import load_config
+from volumetry.domain import Grid, Vector
+from volumetry.errors import InputError
+from volumetry.scan import read_scan
+from volumetry.segment.preprocess import InputRecipe, Pictures, fitted_shape, pictures_of, ready_made, resize
+from volumetry.segment.resampling import axial_view, network_shape, shrink
+from volumetry.training.config import Data, Masked, Scan, Slices, TrainConfig
+from volumetry.training.dense import DENSE, dense_volumes, painted
+from volumetry.training.drawn_thorax import drawn_thorax
+from volumetry.training.filled import FILLED, filled_volumes
+from volumetry.training.labelled_slices import case_of, open_slices
+from volumetry.training.samples import AERATED, SOME_LUNG, Sample, Truth
+from volumetry.training.synthesis import Lesions, with_lesions
+from volumetry.training.threshold_lungs import threshold_lungs
+
+SCAN, SYNTHETIC = "scan", "synthetic"
+"""Piles of HU scans: as they are, and with lesions drawn in."""
+CLIP_RANGE = (2.0, 12.0)
+"""CLAHE strengths that training sees around the card's own."""
+MASK_LEVEL = 127
+MIN_CROP_PX = 400
+HU_RANGE = (-1024.0, 3071.0)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Samples to learn from and samples to be judged by.
+
+    Parameters
+    ----------
+    training, held_out
+        No slice is in both.
+    shares
+        How often each kind is drawn, not necessarily adding up to one.
+    """
+
+    training: tuple[Sample, ...]
+    held_out: tuple[Sample, ...]
+    shares: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def piles(self) -> dict[str, list[list[Sample]]]:
+        """Training samples by kind, then by group."""
+        piles: dict[str, dict[str, list[Sample]]] = {}
+        for sample in self.training:
+            piles.setdefault(sample.kind, {}).setdefault(sample.group, []).append(sample)
+        return {kind: list(groups.values()) for kind, groups in piles.items()}
+
+    @property
+    def training_cases(self) -> dict[str, list[str]]:
+        """Groups learned from, by kind; the card lists them."""
+        seen: dict[str, set[str]] = {}
+        for sample in self.training:
+            seen.setdefault(sample.kind, set()).add(sample.group)
+        return {kind: sorted(groups) for kind, groups in sorted(seen.items())}
+
+
+def build_bank(config: TrainConfig, root: Path) -> Bank:
+    """Read all data that the configuration names; the same configuration gives the same bank.
+
+    Raises
+    ------
+    InputError
+        If a dataset is missing or not what the configuration says.
+    """
+    recipe, data = config.input_recipe, config.data
+    training: list[Sample] = []
+    held_out: list[Sample] = []
+    shares: dict[str, float] = {}
+    for spec in data.slices:
+        for sample, judged in _slices(spec, root, recipe):
+            (held_out if judged else training).append(sample)
+            shares[sample.kind] = spec.share
+    # Each pile of a later round is drawn apart, so that nothing else changes with it.
+    apart, further = (np.random.default_rng([config.schedule.seed, pile]) for pile in (3, 5))
+    if data.dense_volumes:
+        training += [dense for sample in training if (dense := _painted(sample, apart))]
+    rng = np.random.default_rng([config.schedule.seed, 1])
+    for scan in data.scans:
+        for sample, judged in _scan(scan, root, recipe, data, (rng, apart, further)):
+            (held_out if judged else training).append(sample)
+    for masked in data.masked:
+        training += _masked(masked, root, recipe, data, (apart, further))
+    training += _phantoms(data.phantom_slices, recipe, rng)
+    shares |= {SCAN: data.scan_share, SYNTHETIC: data.synthetic_share}
+    shares |= {"masked": data.masked_share, "phantom": data.phantom_share}
+    present = {sample.kind for sample in training} - {DENSE, FILLED}  # their shares belong to rounds
+    return Bank(
+        tuple(training), tuple(held_out), {kind: share for kind, share in shares.items() if kind in present}
+    )
+
+
+def _slices(spec: Slices, root: Path, recipe: InputRecipe) -> Iterator[tuple[Sample, bool]]:
+    folder = open_slices(root / spec.folder)
+    seen = set()
+    for name, picture, truth in folder:
+        case = case_of(name)
+        seen.add(case)
+        shape = fitted_shape((picture.shape[0], picture.shape[1]), recipe)
+        grey = resize(picture.astype(np.float32), shape) / np.float32(255)
+        made = ready_made(grey, recipe)
+        sample = sample_of(made, nearest(truth, shape), folder.name, case, name)
+        yield sample, case in spec.held_out_cases
+    missing = set(spec.held_out_cases) - seen
+    if missing:
+        raise InputError(f"{folder.name}: held-out cases that are not there: {sorted(missing)}")
+
+
+def sample_of(pictures: Pictures, truth: NDArray[np.uint8], kind: str, group: str, name: str) -> Sample:
+    """Pictures as the bank keeps them, with what is known of them and where they come from."""
+    return Sample(_eight_bit(pictures.enhanced_ji), _eight_bit(pictures.window_ji), truth, kind, group, name)
+
+
+def nearest(labels_ji: NDArray[np.uint8], shape_ji: tuple[int, int]) -> NDArray[np.uint8]:
+    """Labels at another size: the value at each new pixel's centre."""
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
+        for old, new in zip(labels_ji.shape, shape_ji, strict=True)
+    )
+    return labels_ji[np.ix_(rows, columns)]
+
+
+def _scan(
+    spec: Scan,
+    root: Path,
+    recipe: InputRecipe,
+    data: Data,
+    rngs: tuple[np.random.Generator, np.random.Generator, np.random.Generator],
+) -> Iterator[tuple[Sample, bool]]:
+    """Slices without disease: as they are, and with lesions put into them; every other block is held out."""
+    rng, apart, further = rngs
+    scan = read_scan(root / spec.folder, load_config())
+    hu_kji, spacing = on_network_grid(scan.hu_kji, scan.grid, recipe)
+    lungs = threshold_lungs(hu_kji, spacing)
+    infected = (
+        infected_by_slice(root / spec.infected_csv, len(hu_kji))
+        if spec.infected_csv
+        else np.zeros(len(hu_kji), bool)
+    )
+    group = Path(spec.folder).name
+    clean = [k for k in range(len(hu_kji)) if not infected[k]]
+    judged = data.held_out(len(hu_kji))
+    for k in clean:
+        truth = np.where(lungs[k], int(AERATED), 0).astype(np.uint8)
+        if judged[k]:
+            yield sample_of(pictures_of(hu_kji[k], recipe), truth, SCAN, group, f"{k:04d}"), True
+            continue
+        for style in range(3):
+            hu = hu_kji[k] if style == 0 else _dependent_haze(hu_kji[k], lungs[k], rng)
+            yield _varied(hu, truth, recipe, rng, (SCAN, group, f"{k:04d} {style}")), False
+    lungs[infected] = False
+    for volume in range(data.synthetic_volumes + 1):
+        sick, drawn = with_lesions(hu_kji, lungs, spacing, rng, Lesions(count=(4, 16)))
+        for k in clean:
+            name = (SYNTHETIC, group, f"{k:04d} {volume}")
+            # The first volume is for judging, the others for learning; their slices never meet.
+            if judged[k] and volume == 0 and lungs[k].any():
+                yield sample_of(pictures_of(sick[k], recipe), drawn[k], *name), True
+            elif not judged[k] and volume > 0 and lungs[k].any():
+                yield _varied(sick[k], drawn[k], recipe, rng, name), False
+    beside = binary_dilation(judged | infected)
+    for n, k, hu, truth, kind, own in _in_any_part(hu_kji, lungs, spacing, data, (apart, further), True):
+        if not (judged if kind == DENSE else beside)[k]:
+            yield _varied(hu, truth, recipe, own, (kind, group, f"{k:04d} {n}")), False
+
+
+def _in_any_part(
+    hu_kji: NDArray[np.float32],
+    lungs: NDArray[np.bool_],
+    spacing: Vector,
+    data: Data,
+    rngs: tuple[np.random.Generator, np.random.Generator],
+    healthy: bool,
+) -> Iterator[tuple[int, int, NDArray[np.float32], NDArray[np.uint8], str, np.random.Generator]]:
+    """Piles of later rounds: a running number, the slice's number, its HU and truth, its pile and randomness."""
+    piles = ((DENSE, dense_volumes, data.dense_volumes), (FILLED, filled_volumes, data.filled_volumes))
+    for (kind, make, count), rng in zip(piles, rngs, strict=True):
+        for n, (k, hu, truth) in enumerate(make(hu_kji, lungs, spacing, count, rng, healthy)):
+            yield n, k, hu, truth, kind, rng
+
+
+def _painted(sample: Sample, rng: np.random.Generator) -> Sample | None:
+    made = painted(sample.pictures, sample.truth_ji, rng)
+    return made and sample_of(*made, DENSE, sample.group, sample.name)
+
+
+def _dependent_haze(
+    hu_ji: NDArray[np.float32], lung_ji: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Healthy lung as it also looks: denser towards the back, breathed out, and in a noisy scan. No disease."""
+    rows = np.flatnonzero(lung_ji.any(axis=1))
+    low, high = (rows[0], rows[-1]) if len(rows) else (0, 1)
+    back = np.clip((np.arange(len(hu_ji)) - low) / max(1, high - low), 0, 1)[:, None]
+    denser = lung_ji * (rng.uniform(0, 60) + rng.uniform(0, 110) * back**2)
+    hu = hu_ji + denser.astype(np.float32)
+    if rng.random() < 0.5:
+        grain = gaussian(rng.standard_normal(hu.shape), 0.6)
+        hu = hu + (rng.uniform(10, 70) * grain / grain.std()).astype(np.float32)
+    return np.asarray(hu, np.float32)
+
+
+def _varied(
+    hu_ji: NDArray[np.float32],
+    truth: NDArray[np.uint8],
+    recipe: InputRecipe,
+    rng: np.random.Generator,
+    identity: tuple[str, str, str],
+) -> Sample:
+    """A sample of a slice: CLAHE and window of random strength; now and then cut to the lungs, as prints are."""
+    rows, columns = np.nonzero(truth & Truth.LUNG)
+    if rng.random() < 0.3 and len(rows) > MIN_CROP_PX:
+        margin = rng.integers(2, 14, 4)
+        box = (
+            slice(max(0, rows.min() - margin[0]), rows.max() + margin[1]),
+            slice(max(0, columns.min() - margin[2]), columns.max() + margin[3]),
+        )
+        hu_ji, truth = hu_ji[box], truth[box]
+    style = replace(
+        recipe,
+        clahe_clip=float(rng.uniform(*CLIP_RANGE)),
+        hu_high=float(rng.uniform(600, 1500)),
+        window_low=float(rng.uniform(-1200, -950)),
+        window_high=float(rng.uniform(50, 350)),
+    )
+    return sample_of(pictures_of(hu_ji, style), truth, *identity)
+
+
+def _masked(
+    spec: Masked,
+    root: Path,
+    recipe: InputRecipe,
+    data: Data,
+    rngs: tuple[np.random.Generator, np.random.Generator],
+) -> Iterator[Sample]:
+    """A volume with a given lung mask: its disease is not known, inside the lung or out of it the truth is."""
+    try:
+        image, mask = (sitk.ReadImage(str(root / path)) for path in (spec.image, spec.mask))
+    except RuntimeError as wrong:
+        raise InputError(f"{Path(spec.image).name}: not a readable volume") from wrong
+    grid = Grid(
+        image.GetSize()[::-1],
+        image.GetSpacing()[::-1],
+        image.GetOrigin(),
+        tuple(np.array(image.GetDirection()).reshape(3, 3).T[::-1]),
+    )
+    hu = np.clip(sitk.GetArrayFromImage(image).astype(np.float32), *HU_RANGE)
+    hu_kji, spacing = on_network_grid(hu, grid, recipe)
+    given, _ = on_network_grid((sitk.GetArrayFromImage(mask) > MASK_LEVEL).astype(np.float32), grid, recipe)
+    lungs = given >= 0.5
+    group = Path(spec.image).name.split("-")[0]
+    for k, plane in enumerate(hu_kji):
+        truth = np.where(lungs[k], int(SOME_LUNG), 0).astype(np.uint8)
+        yield sample_of(pictures_of(plane, recipe), truth, "masked", group, f"{k:04d}")
+    for n, k, sick, truth, kind, own in _in_any_part(hu_kji, lungs, spacing, data, rngs, False):
+        yield _varied(sick, truth, recipe, own, (kind, group, f"{k:04d} {n}"))
+
+
+def _phantoms(count: int, recipe: InputRecipe, rng: np.random.Generator) -> Iterator[Sample]:
+    for n in range(count):
+        hu, truth = drawn_thorax(rng)
+        yield sample_of(pictures_of(hu, recipe), truth, "phantom", f"{n:04d}", "0")
+
+
+def on_network_grid(
+    hu_kji: NDArray[np.float32], grid: Grid, recipe: InputRecipe
+) -> tuple[NDArray[np.float32], Vector]:
+    """A volume as the network sees it, axial, and its voxel size (head, back, left)."""
+    view = axial_view(grid)
+    axial = view.of(hu_kji)
+    spacing = tuple(grid.spacing_kji_mm[axis] for axis in view.axes)
+    shape = network_shape(axial.shape, (spacing[0], spacing[1], spacing[2]), recipe)
+    size = [step * old / new for step, old, new in zip(spacing, axial.shape, shape, strict=True)]
+    return shrink(axial, shape), (size[0], size[1], size[2])
+
+
+def infected_by_slice(table: Path, slices: int) -> NDArray[np.bool_]:
+    """A reader's yes or no per axial slice, feet first; the table counts from the head.
+
+    Raises
+    ------
+    InputError
+        If the table does not have one row per slice.
+    """
+    with table.open(encoding="utf-8", newline="") as stream:
+        rows = {int(row["slice_from_top"]): row["infected"] == "1" for row in csv.DictReader(stream)}
+    if sorted(rows) != list(range(slices)):
+        raise InputError(f"{table.name}: {len(rows)} rows for {slices} slices on the network's grid")
+    return np.array([rows[slices - 1 - k] for k in range(slices)])
+
+
+@overload
+def _eight_bit(grey_ji: None) -> None: ...
+@overload
+def _eight_bit(grey_ji: NDArray[np.float32]) -> NDArray[np.uint8]: ...
+def _eight_bit(grey_ji: NDArray[np.float32] | None) -> NDArray[np.uint8] | None:
+    return None if grey_ji is None else np.round(grey_ji * 255).astype(np.uint8)

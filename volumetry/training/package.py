@@ -1,0 +1,212 @@
+"""The model folder: weights, probe, and a card that says how it was made and how it does."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from volumetry.config import load_config
+from volumetry.domain import SHARES
+from volumetry.segment.network import NetworkSegmenter
+from volumetry.segment.preprocess import network_batch, pictures_of
+from volumetry.segment.weights import CARD, load_model
+from volumetry.training.calibration import (
+    LEVEL,
+    balance,
+    blocks,
+    coverage,
+    expected_error,
+    fitted,
+    for_calibration,
+    temperatures,
+    unbiased_cuts,
+)
+from volumetry.training.calibration_scans import KIND as DRAWN
+from volumetry.training.calibration_scans import drawn_scans
+from volumetry.training.config import Scan, Slices, TrainConfig
+from volumetry.training.dataset import Bank
+from volumetry.training.drawn_thorax import drawn_thorax
+from volumetry.training.held_out_metrics import component_rules, development_report
+from volumetry.training.samples import OUTPUTS, Sample
+
+PROBE_SEED = 7
+ABLATIONS_TABLE = "ablations.toml"
+
+
+def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.Module, root: Path) -> Path:
+    """Write ``<name>-<version>/``, load it back as a user would, measure it, and put the figures on the card.
+
+    Parameters
+    ----------
+    network
+        On the CPU, in evaluation mode.
+    root
+        Data root, for measuring on held-out cases.
+    """
+    folder = out / f"{config.model.name}-{config.model.version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    network = network.to("cpu").eval()
+    weights = network.state_dict()
+    probe_input, probe_output = _probe(network, config)
+    card = {
+        "name": config.model.name,
+        "version": config.model.version,
+        "architecture": {
+            "name": config.model.architecture,
+            "channels": list(config.model.channels),
+            "residual_units": config.model.residual_units,
+            "outputs": list(OUTPUTS),
+        },
+        "input": {**config.input.model_dump(mode="json"), "pad_multiple": config.input_recipe.pad_multiple},
+        "weights": _stored(folder / "model.safetensors", weights),
+        "probe_input": _stored(folder / "probe_input.safetensors", {"input": probe_input}),
+        "probe_output": _stored(folder / "probe_output.safetensors", {"probabilities": probe_output}),
+        "training_cases": {kind: groups for kind, groups in bank.training_cases.items() if kind != "phantom"},
+    }
+    story = _story(config, weights)
+    drawn = list(drawn_scans(config, root))
+    calibration = _calibration(folder, card, story, for_calibration(bank.held_out, drawn, config))
+    if calibration:
+        card["calibration"] = calibration
+    segmenter = _loaded(folder, card, story)
+    story["metrics"] = development_report(segmenter, config, root)
+    by_rule = component_rules(segmenter, bank.held_out, load_config().measure)
+    if by_rule:
+        story["component_rules_dice_on_drawn_lesions"] = by_rule
+    ablations = out / f"{folder.name}-run" / ABLATIONS_TABLE
+    if ablations.is_file():
+        story["ablations"] = tomllib.loads(ablations.read_text("utf-8"))
+    _loaded(folder, card, story)
+    return folder
+
+
+def _loaded(folder: Path, card: Mapping[str, Any], story: Mapping[str, Any]) -> NetworkSegmenter:
+    """Write the card and read the model back as a user would."""
+    (folder / CARD).write_text(as_toml({**card, "story": story}), "utf-8")
+    return NetworkSegmenter(load_model(folder), load_config().segment)
+
+
+def _calibration(
+    folder: Path,
+    card: Mapping[str, Any],
+    story: dict[str, Any],
+    samples: tuple[Sequence[Sample], Sequence[Sample]],
+) -> dict[str, Any] | None:
+    """Fit on the first samples; what the others say of it goes into the story."""
+    settings = load_config().interval
+    fit_on, judge_on = samples
+    if not fit_on:
+        return None
+    plain = _loaded(folder, card, story)
+    before = expected_error(plain, judge_on)
+    # What is fitted next needs what was fitted before it, so until then the rest moves nothing.
+    draft = {"level": LEVEL, "floor_points": 0.0, "reference": dict.fromkeys(SHARES, 0.0)}
+    draft |= {"temperature": temperatures(plain, fit_on), "widening": dict.fromkeys(SHARES, 1.0)}
+    draft["lesion_probability"] = unbiased_cuts(_loaded(folder, {**card, "calibration": draft}, story), fit_on)
+    scaled = _loaded(folder, {**card, "calibration": draft}, story)
+    where_fitted, elsewhere = (blocks(scaled, part, settings) for part in samples)
+    calibration = draft | fitted(where_fitted)
+    story["calibration"] = {
+        "covers": "this model's error on images like its held-out cases, in small scans of up to 6 slices from "
+        "all over a case; ground glass and solid rest on lesions drawn into held-out slices of a healthy chest, "
+        "other lesions where fitted and judged but the same lungs, and on a few single slices; so does where a "
+        "lesion begins in a scan, and where it begins in ready-made slices rests on few cases",
+        "does_not_cover": "diseases, scanners and ages outside the data above; a wrong series; a label convention "
+        "other than these readers'; breathing; change between visits, where errors partly cancel",
+        "fitted_on": sorted({f"{s.kind} {s.group}" for s in fit_on if s.kind != DRAWN}),
+        "fitted_on_drawn_scans": len({s.group for s in fit_on if s.kind == DRAWN}),
+        "expected_calibration_error_before": before,
+        "expected_calibration_error": expected_error(scaled, judge_on),
+        "coverage_where_fitted": coverage(where_fitted, calibration),
+        "coverage_elsewhere": coverage(elsewhere, calibration),
+        "lesions_too_large_where_fitted": balance(where_fitted),
+        "lesions_too_large_elsewhere": balance(elsewhere),
+    }
+    return calibration
+
+
+def _probe(network: nn.Module, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """A drawn thorax, so that no patient travels with the model."""
+    hu, _ = drawn_thorax(np.random.default_rng(PROBE_SEED))
+    pictures = pictures_of(hu[:256, :256], config.input_recipe)
+    probe = torch.from_numpy(network_batch([pictures], config.input_recipe))
+    with torch.inference_mode():
+        return probe, torch.sigmoid(network(probe).float())
+
+
+def _stored(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    plain = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    contents = save_tensors(plain)
+    path.write_bytes(contents)
+    return {"file": path.name, "sha256": hashlib.sha256(contents).hexdigest()}
+
+
+def _story(config: TrainConfig, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    data = config.data
+    schedule = config.schedule
+    sources: list[Slices | Scan] = [*data.slices, *data.scans]
+    return {
+        "intended_use": config.model.intended_use,
+        "never_tested_on": config.model.never_tested_on,
+        "licence_of_weights": "research only: the weights inherit the terms of the data below",
+        "parameters": int(sum(tensor.numel() for tensor in weights.values() if tensor.is_floating_point())),
+        "labels": "three probabilities: lung (with its lesions), lesion (ground glass or solid), solid",
+        "command": f"volumetry train configs/train-{config.model.name}.toml --out runs",
+        "config_sha256": config.sha256,
+        **({"remark": config.model.remark} if config.model.remark else {}),
+        "seed": schedule.seed,
+        "steps": schedule.steps,
+        "torch": torch.__version__.split("+")[0],
+        "precision_of_training": schedule.precision,
+        "data": {
+            **{Path(spec.folder).name: f"{spec.source}; {spec.terms}" for spec in sources},
+            **{Path(spec.image).name.split("-")[0]: f"{spec.source}; {spec.terms}" for spec in data.masked},
+            "synthetic": "lesions drawn by this program into slices of the scans above; exact truth",
+            "dense": "dense lesions at the walls of the lungs: drawn by this program into the scans (exact truth) "
+            "and the volumes above (exact but where disease was there before), and painted into labelled training "
+            "slices",
+            "filled": "parts of lungs filled by this program with anything from haze to soft tissue, in slices of "
+            "the scans and the volumes above cut anew; exact truth, but in the volumes only of what is drawn",
+            "phantom": "thoraxes drawn by this program; exact truth",
+        },
+        "split": {
+            **{
+                Path(spec.folder).name: f"held out: {', '.join(spec.held_out_cases) or 'none'}"
+                for spec in data.slices
+            },
+            "scans": f"slices without disease only; every other block of {data.held_out_block_slices} slices is "
+            "held out, so held-out slices are of patients that training saw elsewhere",
+            "judged_only": ", ".join(Path(spec.folder).name for spec in data.judged) or "none",
+        },
+    }
+
+
+def as_toml(card: Mapping[str, Any]) -> str:
+    """A card as TOML: plain values first, then one section per nested table."""
+    lines: list[str] = []
+    _section(card, (), lines)
+    return "\n".join(lines).lstrip() + "\n"
+
+
+def _section(table: Mapping[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
+    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    if path and (plain or not table):
+        lines += ["", f"[{'.'.join(map(_key, path))}]"]
+    # JSON's strings, numbers, booleans and lists of them are also TOML's.
+    lines += [
+        f"{_key(key)} = {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in plain.items()
+    ]
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            _section(value, (*path, key), lines)
+
+
+def _key(name: str) -> str:
+    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else json.dumps(name)

@@ -1,0 +1,165 @@
+"""Sentences made from settings and records: methods paragraph, footnotes, what a reader must know."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from volumetry import __version__
+from volumetry.trial.change import Change
+from volumetry.trial.compare import arm_of, contrasts_of, primary_visit
+from volumetry.trial.config import TrialConfig
+from volumetry.trial.layout import SCALE_TITLES, TITLES
+from volumetry.trial.pages import page
+from volumetry.trial.results import PROVENANCE, ScanRow
+from volumetry.trial.visit_windows import Placement
+from volumetry.trial.visits import Visits
+
+_QUARTILES = {
+    "linear": "linear interpolation (type 7 of Hyndman and Fan)",
+    "median_unbiased": "type 8 of Hyndman and Fan",
+    "normal_unbiased": "type 9 of Hyndman and Fan",
+    "weibull": "type 6 of Hyndman and Fan",
+    "hazen": "type 5 of Hyndman and Fan",
+    "averaged_inverted_cdf": "type 2 of Hyndman and Fan",
+    "inverted_cdf": "type 1 of Hyndman and Fan",
+}
+_RULES = {
+    "hu": "the lesion was divided by HU (-750 to below -300 ground glass, -300 to 50 solid; "
+    "lesion outside -750 to 50 HU belongs to neither)",
+    "network": "the lesion was divided by the network's own classes",
+}
+
+
+def methods(visits: Visits, changes: Sequence[Change], scans: Iterable[ScanRow], config: TrialConfig) -> list[str]:
+    """The methods section, one paragraph per entry; every number in it comes from a record or a setting."""
+    known = _provenance(scans)
+    endpoint = config.endpoint
+    text = page("methods.txt.j2").render(
+        version=__version__,
+        config=config,
+        known={name.rpartition(".")[2]: values for name, values in known.items()},
+        rules=[_RULES.get(rule, rule) for rule in known["component_rule"]],
+        baseline=visits.baseline,
+        primary=f"{TITLES[endpoint.primary_measure].lower()}, {SCALE_TITLES[endpoint.primary_scale]}",
+        primary_visit=primary_visit(changes, config),
+        quartiles=_QUARTILES[config.statistics.quartiles],
+        multiplicity=_multiplicity(config.statistics.multiplicity),
+    )
+    return [" ".join(paragraph.split()) for paragraph in text.split("\n\n") if paragraph.strip()]
+
+
+def footnotes(
+    visits: Visits, changes: Sequence[Change], scans: Iterable[ScanRow], config: TrialConfig
+) -> list[str]:
+    """What stands below the table."""
+    known = _provenance(scans)
+    arms = contrasts_of(visits.arms.values(), config)
+    notes = [
+        "Denominator of every share: the full volume of both lungs. Lesion is ground glass and solid together"
+        + (" and what the HU cut leaves to neither." if "hu" in known["component_rule"] else "."),
+        *(f"Component rule: {_RULES.get(rule, rule)}." for rule in known["component_rule"]),
+        "Relative change = 100 (visit - baseline) / baseline; absolute change in percentage points; negative is "
+        "improvement.",
+    ]
+    if arms[0][1] is None:
+        notes.append("Arms are not known, or only one is there: values are pooled and nothing is compared.")
+    else:
+        notes += [f"Difference: {a} minus {b}, Hodges-Lehmann; p: Wilcoxon rank-sum." for a, b in arms]
+    notes.append(_multiplicity(config.statistics.multiplicity))
+    grade_c = {(c.subject, c.visit): c.pair.reasons for c in changes if c.pair and c.pair.grade == "C"}
+    reasons = Counter(reason for found in grade_c.values() for reason in found)
+    listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+    notes.append(
+        f"Pairs of grade C, kept here and left out in a sensitivity analysis: {len(grade_c)}"
+        + (f" ({listed})." if listed else ".")
+    )
+    notes += missing_by_arm(changes)
+    made_by = "; ".join(
+        f"{title} {', '.join(known[name])}"
+        for title, name in (
+            ("software", "provenance.software_version"),
+            ("model", "provenance.model"),
+            ("model sha256", "provenance.model_sha256"),
+            ("settings sha256", "provenance.config_sha256"),
+        )
+        if known[name]
+    )
+    notes.append(
+        f"Measured with: {made_by}." if made_by else "The results do not say which software measured them."
+    )
+    return notes
+
+
+def missing_by_arm(changes: Sequence[Change]) -> list[str]:
+    """Absent follow-up values of the lesion per arm, with the reasons counted."""
+    lines = []
+    of = [c for c in changes if c.measure == "lesion" and not c.is_baseline]
+    for arm in sorted({arm_of(c) for c in of}):
+        reasons = Counter(c.reason for c in of if arm_of(c) == arm and c.reason)
+        total = sum(arm_of(c) == arm for c in of)
+        listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+        lines.append(
+            f"Not evaluable in {arm}: {reasons.total()} of {total} follow-up values"
+            + (f" ({listed})." if listed else ".")
+        )
+    return lines
+
+
+def warnings_of(
+    placements: Sequence[Placement],
+    visits: Visits,
+    scans: Mapping[str, ScanRow],
+    changes: Sequence[Change],
+    config: TrialConfig,
+) -> list[str]:
+    """What a reader must know before believing the table."""
+    told = []
+    for name, values in _provenance(_used(placements, scans)).items():
+        if len(values) > 1:
+            told.append(f"The scans were not all measured alike: {name} has {len(values)} values.")
+    wanted = config.endpoint.primary_visit
+    visit = primary_visit(changes, config)
+    planned = config.windows.named(wanted)
+    if visit is not None and config.windows.named(visit) != planned:
+        told.append(
+            f"The primary visit {wanted!r} is not in the table; {visit!r}, its last visit, stands in for it."
+        )
+    served = {p.row.row for p in placements if p.row}
+    unused = [row.row for rows in visits.rows.values() for row in rows if row.row not in served]
+    if unused:
+        listed = ", ".join(str(number) for number in sorted(unused))
+        told.append(
+            f"Rows of the visits table that serve no visit (out of window, or another was nearer): {listed}."
+        )
+    texts = [extra.column for extra in visits.extras if extra.kind == "text"]
+    if texts:
+        told.append(f"Columns of text, not summarised: {', '.join(texts)}.")
+    unknown = Counter(check for c in changes if c.pair and c.measure == "lesion" for check in c.pair.unknown)
+    if unknown:
+        pairs = sum(1 for c in changes if c.pair and c.measure == "lesion")
+        listed = ", ".join(f"{check} {count}" for check, count in sorted(unknown.items()))
+        told.append(f"Comparability could not be fully judged; unknown in so many of {pairs} pairs: {listed}.")
+    flagged = sum(1 for scan in _used(placements, scans) if scan.is_evaluable and scan.status == "review")
+    if flagged:
+        told.append(
+            f"{flagged} scans have flags that a reader should look at (status review); their numbers are used."
+        )
+    small = sum("SMALL_BASELINE" in c.notes for c in changes if c.measure == "lesion")
+    if small:
+        least = config.endpoint.small_baseline_percent
+        told.append(f"{small} relative changes stand on a lesion baseline below {least:g} % of lung: unstable.")
+    return told
+
+
+def _used(placements: Sequence[Placement], scans: Mapping[str, ScanRow]) -> list[ScanRow]:
+    return [scans[p.row.scan_id] for p in placements if p.row and p.row.scan_id]
+
+
+def _provenance(scans: Iterable[ScanRow]) -> dict[str, list[str]]:
+    evaluable = [scan for scan in scans if scan.is_evaluable]
+    return {name: sorted({s.facts[name] for s in evaluable if name in s.facts}) for name in PROVENANCE}
+
+
+def _multiplicity(setting: str) -> str:
+    if setting == "holm":
+        return "Holm-adjusted p-values are given; the family is every measure and visit within one scale."
+    return "No p-value is adjusted for multiplicity."
