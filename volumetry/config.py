@@ -4,8 +4,6 @@
 key stops the run. The digest of the resolved settings is in every result.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from volumetry.codes import CATALOGUE, Outcome
+from volumetry.storage.digests import canonical_sha256
 from volumetry.storage.shipped import shipped
 from volumetry.storage.toml_file import read_table, validated
 
@@ -283,8 +282,7 @@ class Config(_Section):
     @property
     def sha256(self) -> str:
         """Digest of the resolved settings, whatever files they came from."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return canonical_sha256(self.model_dump(mode="json"))
 
 
 def load_config(*files: Path, overrides: Mapping[str, Any] | None = None) -> Config:

@@ -21,6 +21,7 @@ from typing import Any
 
 from volumetry import __version__
 from volumetry.errors import OutputError
+from volumetry.storage.digests import canonical_sha256
 
 NAME = "audit.jsonl"
 REPORT = "report.html"
@@ -32,9 +33,7 @@ Entry = Mapping[str, Any]
 
 def digest(entry: Entry) -> str:
     """sha256 of an entry (or record) as canonical JSON, without its own ``sha256``."""
-    bare = {key: value for key, value in entry.items() if key != "sha256"}
-    text = json.dumps(bare, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return canonical_sha256({key: value for key, value in entry.items() if key != "sha256"})
 
 
 def entries(path: Path) -> Iterator[tuple[int, Entry | None]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from volumetry.batch import records, tables
+from volumetry.batch import tables
 from volumetry.batch.audit import REPORT, digest
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger, held
@@ -21,6 +21,7 @@ from volumetry.batch.work import Brief, Order, carry_out
 from volumetry.config import Config
 from volumetry.domain import Segmenter, SegmenterFacts
 from volumetry.storage.atomic import prepare_folder
+from volumetry.storage.digests import file_sha256
 
 OnScan = Callable[[ScanFolder, Mapping[str, Any], bool], None]
 """Called with each scan, its ``status`` and ``code``, and whether it was there already."""
@@ -137,7 +138,7 @@ class Run:
         """Make the page anew if the tables that it shows are new, or it is not the one that was made."""
         log, page = self.ledger.audit, self.ledger.out / REPORT
         shown = {name: sha256 for name, sha256 in log.tables.items() if name != REPORT}
-        if shown != log.report_shows or not page.is_file() or records.sha256_of(page) != log.tables[REPORT]:
+        if shown != log.report_shows or not page.is_file() or file_sha256(page) != log.tables[REPORT]:
             from volumetry.batch.report import report_page  # matplotlib is slow to load
 
             content = report_page(rows, log.decisions).encode("utf-8")

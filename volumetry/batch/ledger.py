@@ -27,10 +27,10 @@ from volumetry.batch.audit import Audit
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.lease import Lease, holder, named, require_dead
 from volumetry.batch.records import Record, Stamp, TornError
-from volumetry.batch.work import Brief, Order, brief_of, sync_folder
+from volumetry.batch.work import Brief, Order, brief_of
 from volumetry.domain import Status
 from volumetry.errors import BusyError, OutputError
-from volumetry.storage.atomic import prepare_folder
+from volumetry.storage.atomic import next_numbered, prepare_folder, sync_folder
 
 LOCK = ".lock"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -110,8 +110,7 @@ class Ledger:
         earlier = self.out / "earlier" / scan_id
         try:
             earlier.mkdir(parents=True, exist_ok=True, mode=0o700)
-            taken = [int(p.name) for p in earlier.iterdir() if p.name.isdigit()]
-            place = earlier / str(max(taken, default=0) + 1)
+            place = next_numbered(earlier)
             os.rename(final, place)
         except OSError as wrong:
             raise OutputError(f"cannot move the earlier result aside: {wrong.strerror}") from wrong

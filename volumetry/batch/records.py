@@ -17,7 +17,8 @@ from volumetry.batch.find import ScanFolder
 from volumetry.config import Config
 from volumetry.domain import SegmenterFacts
 from volumetry.scan import files_of_input
-from volumetry.storage.atomic import write_whole
+from volumetry.storage.atomic import write_json
+from volumetry.storage.digests import file_sha256
 from volumetry.storage.walk import walk
 
 NAME = "record.json"
@@ -72,7 +73,7 @@ def content_of(scan: ScanFolder) -> str | None:
         for name, path in _files_of(scan.path):
             if path.is_symlink() or not path.is_file():
                 continue
-            content.update(f"{name.hex()} {sha256_of(path)}\n".encode())
+            content.update(f"{name.hex()} {file_sha256(path)}\n".encode())
     except OSError:
         return None
     return content.hexdigest()
@@ -117,7 +118,7 @@ def write_record(
         "files_sha256": digests_of(folder),
     }
     record["sha256"] = digest(record)
-    write_whole(folder / NAME, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
+    write_json(folder / NAME, record)
     return record
 
 
@@ -150,7 +151,7 @@ def file_faults(folder: Path, record: Record) -> list[tuple[FileFault, str]]:
     faults += [("added", name) for name in sorted(present - set(expected))]
     for name in sorted(present & set(expected)):
         try:
-            same = sha256_of(folder / name) == expected[name]
+            same = file_sha256(folder / name) == expected[name]
         except OSError:
             same = False
         if not same:
@@ -161,10 +162,4 @@ def file_faults(folder: Path, record: Record) -> list[tuple[FileFault, str]]:
 def digests_of(folder: Path) -> dict[str, str]:
     """sha256 of every file in a folder, by relative name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): sha256_of(path) for path in files}
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file's content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return {str(path.relative_to(folder)): file_sha256(path) for path in files}

@@ -1,20 +1,20 @@
 """The tables that are derived from the records: results.csv, scans.csv, decisions.csv, queries.csv."""
 
-import csv
 import hashlib
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from volumetry.batch import queries, records
+from volumetry.batch import queries
 from volumetry.batch.audit import Entry
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger
 from volumetry.deliver import columns, row_of
 from volumetry.errors import OutputError
+from volumetry.storage.csv_tables import csv_line, guarded
+from volumetry.storage.digests import file_sha256
 
 Document = Mapping[str, Any]
 
@@ -22,7 +22,6 @@ SCANS = ("scan_id", "subject", "visit", "site", "folder")
 """``folder`` may name the patient, where the id is a digest for that very reason: scans.csv is the key between ids
 and folders, stays where the scans are, and goes into no export."""
 DECISIONS = ("scan_id", "decision", "name", "time", "reason", "record_sha256")
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Rows(Sequence[Document]):
@@ -85,7 +84,7 @@ def write_derived(made: Mapping[str, Callable[[], Iterable[bytes]]], ledger: Led
     for name, lines in made.items():
         sha256 = _digest(lines())
         path = ledger.out / name
-        if not path.is_file() or records.sha256_of(path) != sha256:
+        if not path.is_file() or file_sha256(path) != sha256:
             _stream(path, lines(), ledger)
         digests[name] = sha256
     if digests != ledger.audit.tables:
@@ -115,14 +114,14 @@ def _stream(path: Path, lines: Iterable[bytes], ledger: Ledger) -> None:
 
 def _result_lines(rows: Rows, *, whole: bool) -> Iterator[bytes]:
     """The header, and each scan's own row as it was written beside its mask."""
-    header = _csv_line(columns())
+    header = csv_line(columns())
     yield header
     for scan in rows.scans:
         try:
             first, _, row = (rows.folder(scan) / "results.csv").read_bytes().partition(b"\n")
             if first + b"\n" != header:  # written by a version with other columns
                 document = json.loads((rows.folder(scan) / "result.json").read_bytes())
-                row = _csv_line(row_of(document).values())
+                row = csv_line(row_of(document).values())
         except OSError as wrong:
             if not whole:
                 continue
@@ -133,32 +132,21 @@ def _result_lines(rows: Rows, *, whole: bool) -> Iterator[bytes]:
 
 
 def _scan_lines(scans: Sequence[ScanFolder]) -> Iterator[bytes]:
-    yield _csv_line(SCANS)
+    yield csv_line(SCANS)
     for scan in scans:
-        yield _csv_line((scan.scan_id, *map(plain_text, (scan.subject, scan.visit, scan.site, scan.folder))))
+        yield csv_line((scan.scan_id, *map(guarded, (scan.subject, scan.visit, scan.site, scan.folder))))
 
 
 def _query_lines(rows: Rows) -> Iterator[bytes]:
     """By site, then in the order of the scans."""
-    yield _csv_line(queries.COLUMNS)
+    yield csv_line(queries.COLUMNS)
     by_site = sorted(range(len(rows)), key=lambda index: rows.scans[index].site)
     for index in by_site:
         for cells in queries.query_rows(rows.scans[index], rows[index]):
-            yield _csv_line(map(plain_text, cells))
+            yield csv_line(map(guarded, cells))
 
 
 def _decision_lines(decisions: Mapping[str, Entry]) -> Iterator[bytes]:
-    yield _csv_line(DECISIONS)
+    yield csv_line(DECISIONS)
     for _, entry in sorted(decisions.items()):
-        yield _csv_line(plain_text(str(entry[key])) for key in DECISIONS)
-
-
-def plain_text(text: str) -> str:
-    """A text cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
-
-
-def _csv_line(cells: Iterable[str]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(list(cells))
-    return text.getvalue().encode("utf-8")
+        yield csv_line(guarded(str(entry[key])) for key in DECISIONS)

@@ -8,6 +8,7 @@ from typing import Literal
 from volumetry.batch import audit, records
 from volumetry.batch.records import TornError
 from volumetry.errors import UsageError
+from volumetry.storage.digests import file_sha256
 
 _OF_THE_RUN = {audit.NAME, ".lock", "scans", "earlier"}
 
@@ -135,5 +136,5 @@ def _table_faults(out: Path, log: audit.Audit) -> Iterator[Fault]:
     for name, sha256 in sorted(log.tables.items()):
         if name not in present:
             yield Fault("missing", name)
-        elif records.sha256_of(out / name) != sha256:
+        elif file_sha256(out / name) != sha256:
             yield Fault("changed", name)

@@ -23,7 +23,7 @@ from volumetry.domain import ScanFailure, Segmenter, Status
 from volumetry.errors import OutputError, VolumetryError
 from volumetry.pipeline import analyse_scan, failure_of, failure_of_bug
 from volumetry.quality.trachea_noise import control_figures
-from volumetry.storage.atomic import write_whole
+from volumetry.storage.atomic import sync_folder, write_whole
 
 KEY_SLICE = "key_slice.png"
 
@@ -141,13 +141,3 @@ def _seal(
         raise OutputError(f"cannot move the result of a scan into place: {wrong.strerror}") from wrong
     sync_folder(order.final.parent)
     return brief_of(record)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk; an error leaves them valid, so it is none of ours."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

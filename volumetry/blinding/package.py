@@ -10,7 +10,6 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -29,7 +28,7 @@ from volumetry.scan.findings import refuses
 from volumetry.scan.headers.files import list_files
 from volumetry.scan.headers.reader import read_header
 from volumetry.scan.headers.slice_header import NotSlice, SliceHeader
-from volumetry.storage.atomic import prepare_folder, write_whole
+from volumetry.storage.atomic import prepare_folder, write_json, write_whole
 from volumetry.storage.csv_tables import Cell, Problems, csv_bytes, read_table
 from volumetry.storage.unfinished import unfinished_folder
 
@@ -282,7 +281,7 @@ def _describe(folder: Path, digests: Mapping[str, str], refused: int, sealed: by
         "key_sha256": hashlib.sha256(sealed).hexdigest(),
         "software_version": __version__,
     }
-    write_whole(folder / "manifest.json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    write_json(folder / "manifest.json", manifest)
     write_whole(folder / "reads.csv", csv_bytes(READ_COLUMNS, [{"reading_id": name} for name in digests]))
 
 

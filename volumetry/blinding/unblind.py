@@ -1,6 +1,5 @@
 """The way back: reads joined with the scans, visits and arms they are of, once the seal has been checked."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from volumetry.blinding.package import KEY_COLUMNS, PLAN_COLUMNS
 from volumetry.errors import InputError, OutputError, UsageError
 from volumetry.storage.atomic import write_whole
 from volumetry.storage.csv_tables import Problems, Table, csv_bytes, read_table
+from volumetry.storage.digests import file_sha256
 
 
 def unblind(package: Path, key: Path, reads: Path) -> list[dict[str, str]]:
@@ -65,7 +65,7 @@ def _check_seal(package: Path, key: Path) -> None:
     try:
         manifest = json.loads((package / "manifest.json").read_text("utf-8"))
         expected = manifest["key_sha256"]
-        found = hashlib.sha256(key.read_bytes()).hexdigest()
+        found = file_sha256(key)
     except (OSError, ValueError, KeyError, TypeError) as wrong:
         raise UsageError(f"the package's manifest or the key cannot be read ({type(wrong).__name__})") from wrong
     if found != expected:

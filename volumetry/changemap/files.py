@@ -1,8 +1,6 @@
 """Two delivered results and their scans -> the change map's files."""
 
-import csv
 import hashlib
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ from volumetry.domain import CtScan, Grid, TissueMap
 from volumetry.errors import InputError
 from volumetry.image.nifti import labels_bytes
 from volumetry.scan import read_scan
-from volumetry.storage.atomic import prepare_folder, write_whole
+from volumetry.storage.atomic import prepare_folder, write_json, write_whole
+from volumetry.storage.csv_tables import csv_line
 
 FILES = ("change_map.nii.gz", "transitions.csv", "change_map.png", "change_map.json")
 SCHEMA = 1
@@ -79,8 +78,7 @@ def write_change_map(
     }
     with new_result(out, FILES) as making:
         document["files_sha256"] = {name: write_whole(making / name, data) for name, data in content.items()}
-        text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False)
-        write_whole(making / "change_map.json", f"{text}\n".encode())
+        write_json(making / "change_map.json", document)
         return document
 
 
@@ -121,14 +119,12 @@ def as_document(result: ChangeMap) -> dict[str, Any]:
 
 def table_bytes(result: ChangeMap) -> bytes:
     """``transitions.csv``: one row per pair of tissues, then what neither cell holds, in mL of either scan."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["baseline", "visit", "change", "baseline_ml", "visit_ml"])
+    lines = [csv_line(("baseline", "visit", "change", "baseline_ml", "visit_ml"))]
     for (a, b), ml in result.baseline_ml.items():
-        writer.writerow([NAMES[a], NAMES[b], CODES[a, b].name.lower(), repr(ml), repr(result.visit_ml[a, b])])
+        lines.append(csv_line((NAMES[a], NAMES[b], CODES[a, b].name.lower(), ml, result.visit_ml[a, b])))
     for tissue, margin in result.visit_margins.items():
-        writer.writerow(["unknown", NAMES[tissue], "remainder", "", repr(margin.remainder_ml)])
-    return text.getvalue().encode()
+        lines.append(csv_line(("unknown", NAMES[tissue], "remainder", "", margin.remainder_ml)))
+    return b"".join(lines)
 
 
 def _read(

@@ -1,6 +1,5 @@
 """One scan's folder: mask, result, row and run record, in the order that makes the record the last to appear."""
 
-import json
 import platform
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from volumetry.deliver.result import as_document, as_json
 from volumetry.deliver.row import table_bytes
 from volumetry.domain import ScanFailure, ScanResult, TissueMap
 from volumetry.image.nifti import mask_bytes
-from volumetry.storage.atomic import write_whole
+from volumetry.storage.atomic import write_json, write_whole
 from volumetry.storage.placing import new_result
 
 NAMES = (
@@ -96,5 +95,5 @@ def _finish(document: dict[str, Any], files: dict[str, str], config: Config, fol
         "files_sha256": files,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_whole(folder / "run.json", (json.dumps(record, indent=2, sort_keys=True) + "\n").encode("utf-8"))
+    write_json(folder / "run.json", record)
     return document

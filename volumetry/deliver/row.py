@@ -1,15 +1,12 @@
 """results.csv: one row per scan, the document's keys flattened with dots; what was not measured is empty."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from volumetry.deliver.result import result_schema
 from volumetry.storage.atomic import write_whole
-
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+from volumetry.storage.csv_tables import csv_line, guarded
 
 
 def columns() -> tuple[str, ...]:
@@ -28,11 +25,8 @@ def row_of(document: Mapping[str, Any]) -> dict[str, str]:
 
 def table_bytes(documents: Iterable[Mapping[str, Any]]) -> bytes:
     """The whole table: UTF-8, LF, every text quoted where it must be."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=columns(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row_of(document) for document in documents)
-    return text.getvalue().encode("utf-8")
+    lines = (csv_line(row_of(document).values()) for document in documents)
+    return b"".join([csv_line(columns()), *lines])
 
 
 def write_table(path: Path, documents: Iterable[Mapping[str, Any]]) -> None:
@@ -66,5 +60,4 @@ def _cell(value: Any) -> str:  # noqa: ANN401  a JSON value
         return repr(value)
     if isinstance(value, list):
         return ";".join(str(item["code"]) if isinstance(item, Mapping) else repr(item) for item in value)
-    text = str(value)
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return guarded(str(value))

@@ -22,9 +22,7 @@ is one that a human decided on, with the decision (``ACCEPT``, ``EXCLUDE``) and 
 subject and domain. Dates are ISO 8601. Every column is a text but --SEQ and RESTRESN.
 """
 
-import csv
 import importlib.util
-import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -33,6 +31,7 @@ from typing import Any
 from volumetry.errors import OutputError, UsageError
 from volumetry.export.source import Row, results_of
 from volumetry.storage.atomic import prepare_folder, write_whole
+from volumetry.storage.csv_tables import csv_line, guarded, number_in
 from volumetry.storage.unfinished import unfinished_file
 
 TESTS = (
@@ -231,25 +230,12 @@ def _ordered(domain: str, record: Record) -> Record:
 
 
 def _csv(domain: str, records: list[Record]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(_ordered(domain, {})), lineterminator="\n")
-    writer.writeheader()
-    for record in records:
-        writer.writerow({name: _plain(value) for name, value in record.items()})
-    return text.getvalue().encode("utf-8")
+    lines = (csv_line(_cell(value) for value in record.values()) for record in records)
+    return b"".join([csv_line(_ordered(domain, {})), *lines])
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  a text or a number
-    starts = ("=", "+", "-", "@", "\t", "\r")
-    return f"'{value}" if isinstance(value, str) and value.startswith(starts) and not _is_number(value) else value
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _cell(value: Any) -> Any:  # noqa: ANN401  a text or a number
+    return guarded(value) if isinstance(value, str) and number_in(value) is None else value
 
 
 def _write_xpt(path: Path, domain: str, records: list[Record]) -> None:

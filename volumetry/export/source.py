@@ -8,6 +8,7 @@ from typing import Any
 
 from volumetry.deliver import columns, result_schema
 from volumetry.errors import UsageError
+from volumetry.storage.csv_tables import unguarded
 
 Row = Mapping[str, str]
 
@@ -62,16 +63,11 @@ def _record_sha256(folder: Path, scan_id: str) -> str | None:
         return None
 
 
-def unquoted(text: str) -> str:
-    """A text cell without the apostrophe that keeps spreadsheets from taking it for a formula."""
-    return text[1:] if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
 def _rows(path: Path) -> Iterator[Row]:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
-                yield {name: unquoted(cell) for name, cell in row.items()}
+                yield {name: unguarded(cell) for name, cell in row.items()}
     except (OSError, UnicodeDecodeError, csv.Error) as wrong:
         raise UsageError(f"cannot read {path.name}: is this a batch's folder?") from wrong
 

@@ -1,6 +1,5 @@
 """A small set of phantoms as DICOM, with the truth beside them."""
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from volumetry.domain import Vector
 from volumetry.phantom.series import SeriesSpec, write_series
 from volumetry.phantom.spec import Lesion, PhantomSpec, tilted
 from volumetry.phantom.thorax import make_phantom
+from volumetry.storage.atomic import write_json
 
 _GROUND_GLASS = (
     Lesion("ground_glass", (-88.3, 22.2, -8.9), (19.0, 17.0, 21.0)),
@@ -67,7 +67,7 @@ def write_phantoms(out: Path, seed: int = 1, spacing_kji_mm: Vector = (2.5, 0.9,
     for number, (name, spec) in enumerate(phantom_set(seed, spacing_kji_mm).items(), start=1):
         how = SeriesSpec(transfer_syntax=JPEGLSLossless, subject=f"SYN-{number:03d}", names="random", seed=seed)
         truth[name] = write_one(out / name, spec, how)
-    _write_json(out / "truth.json", truth)
+    write_json(out / "truth.json", truth)
     return truth
 
 
@@ -104,7 +104,7 @@ def write_data_sample(out: Path) -> dict[str, Any]:
     )
     how = SeriesSpec(transfer_syntax=JPEGLSLossless, seed=spec.seed)
     truth = {"phantom-001": write_one(out / "phantom-001", spec, how)}
-    _write_json(out / "truth.json", truth)
+    write_json(out / "truth.json", truth)
     return truth
 
 
@@ -112,7 +112,3 @@ def _enough(spacing_kji_mm: Vector) -> tuple[int, int, int]:
     """Voxels along k, j, i that hold the whole chest."""
     k, j, i = (math.ceil(mm / step) + 1 for mm, step in zip((275.0, 290.0, 330.0), spacing_kji_mm, strict=True))
     return k, j, i
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,6 +1,5 @@
 """The automatic result as it lies on the disk: what was said of the scan, its mask and the mask's grid."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from volumetry.config import Config, stored_config
 from volumetry.deliver import settle
 from volumetry.domain import Finding, Grid, SeriesInfo, Vector
 from volumetry.errors import InputError
+from volumetry.storage.digests import file_sha256
 
 _OF_THE_MASK = frozenset(
     {
@@ -101,7 +101,7 @@ def read_automatic(folder: Path) -> Automatic:
         settle(folder)
         document = json.loads((folder / "result.json").read_text("utf-8"))
         run = json.loads((folder / "run.json").read_text("utf-8"))
-        mask_sha256 = sha256_of(folder / "mask.nii.gz")
+        mask_sha256 = file_sha256(folder / "mask.nii.gz")
     except (OSError, ValueError) as wrong:
         raise InputError(
             "the result folder holds no finished, measured result (result.json, mask.nii.gz, run.json)",
@@ -133,12 +133,6 @@ def nifti_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     if values.ndim != 3:
         raise InputError(f"{path.name} has {values.ndim} axes, not 3")
     return values.T, np.asarray(image.affine, float)
-
-
-def sha256_of(path: Path) -> str:
-    """Digest of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _grid(shape_kji: tuple[int, ...], affine_ras: NDArray[np.float64], spacing_kji_mm: Any) -> Grid:  # noqa: ANN401  a JSON value

@@ -1,7 +1,6 @@
 """A reader's correction: the scan measured again on the edited mask, written beside the automatic result."""
 
 import hashlib
-import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -36,10 +35,11 @@ from volumetry.image.nifti import mask_bytes
 from volumetry.measure import by_component_rule, check_identities, measure
 from volumetry.pipeline import PACKAGES
 from volumetry.quality import blood_pool_hu, lung_findings
-from volumetry.remeasure.automatic import Automatic, read_automatic, sha256_of
+from volumetry.remeasure.automatic import Automatic, read_automatic
 from volumetry.remeasure.edited import EditedMaskError, read_edited_mask
 from volumetry.remeasure.source import HU_KEYS, Source, source_of
-from volumetry.storage.atomic import prepare_folder, write_whole
+from volumetry.storage.atomic import next_numbered, prepare_folder, write_json, write_whole
+from volumetry.storage.digests import file_sha256
 from volumetry.storage.unfinished import unfinished_folder
 
 _AUTOMATIC = (
@@ -130,7 +130,7 @@ def remeasure(  # noqa: PLR0913  the command's own options
         "reason": reason,
         "corrected_from": automatic.document["provenance"]["mask_sha256"],
         "changed_voxels": int(np.count_nonzero(automatic.labels_kji != delivered.labels_kji)),
-        "edited_file_sha256": sha256_of(mask_file),
+        "edited_file_sha256": file_sha256(mask_file),
         "automatic": {key: automatic.document[key] for key in _AUTOMATIC if key in automatic.document},
     }
     return document, _write(document, delivered, source, settings, result_folder / "corrections", export)
@@ -233,12 +233,12 @@ def _write(
             files = {"mask.nii.gz": write_whole(hidden / "mask.nii.gz", mask_bytes(delivered))}
             files["result.json"] = write_whole(hidden / "result.json", as_json(document))
             page = write_report(document, hidden, settings, delivered, source.scan if source.has_hu else None)
-            files["report.html"] = sha256_of(page)
+            files["report.html"] = file_sha256(page)
             stop = None
             if export is not None:
                 try:
                     written = export.write(document, delivered, hidden)
-                    files |= {name: sha256_of(path) for name, path in written.items()}
+                    files |= {name: file_sha256(path) for name, path in written.items()}
                 except OutputError as wrong:
                     if wrong.code != "DICOM_NOT_POSSIBLE":
                         raise
@@ -255,17 +255,11 @@ def _write(
                 "files_sha256": files,
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),
             }
-            write_whole(hidden / "run.json", (json.dumps(record, indent=2, sort_keys=True) + "\n").encode("utf-8"))
-            final = _numbered(hidden, parent)
+            write_json(hidden / "run.json", record)
+            final = next_numbered(parent)
+            os.rename(hidden, final)  # fails if another correction took this number meanwhile
     except OSError as wrong:
         raise OutputError(f"cannot write the correction: {wrong.strerror}") from wrong
     if stop is not None:
         raise OutputError(f"correction {final.name} is written; {stop.message}", stop.code, stop.hint) from stop
-    return final
-
-
-def _numbered(hidden: Path, parent: Path) -> Path:
-    taken = [int(path.name) for path in parent.iterdir() if path.name.isdigit()]
-    final = parent / str(max(taken, default=0) + 1)
-    os.rename(hidden, final)  # fails if another correction took this number meanwhile: it is never overwritten
     return final

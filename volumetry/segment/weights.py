@@ -5,7 +5,6 @@ name from the list below.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from volumetry.domain import SHARES
 from volumetry.errors import ModelError
 from volumetry.segment.preprocess import InputRecipe, PictureKind
+from volumetry.storage.digests import canonical_sha256
 from volumetry.storage.shipped import shipped
 from volumetry.storage.toml_file import load_toml
 
@@ -140,7 +140,7 @@ class Card(BaseModel):
     def sha256(self) -> str:
         """Digest of all that decides the model's numbers: the weights' own, how pictures are made, calibration."""
         parts = self.model_dump(mode="json", include={"architecture", "input", "weights", "calibration"})
-        return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        return canonical_sha256(parts)
 
     @property
     def temperature(self) -> tuple[float, ...]:

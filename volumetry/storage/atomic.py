@@ -2,8 +2,11 @@
 
 import contextlib
 import hashlib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from volumetry.errors import OutputError
 from volumetry.storage.unfinished import sweep, unfinished_file
@@ -37,6 +40,18 @@ def write_whole(path: Path, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def write_json(path: Path, document: Mapping[str, Any]) -> str:
+    """Write a document as indented JSON with sorted keys; parameters, return and stops as for `write_whole`.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite: JSON has none such, and an unknown value is None.
+    """
+    text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False)
+    return write_whole(path, f"{text}\n".encode())
+
+
 def prepare_folder(folder: Path) -> None:
     """Make the folder, prove before any work that it can be written, and clear up after killed runs.
 
@@ -61,8 +76,7 @@ def set_aside(folder: Path, names: tuple[str, ...]) -> None:
     present = [name for name in names if (folder / name).exists()]
     if not present:
         return
-    taken = [int(p.name) for p in (folder / "earlier").glob("*") if p.name.isdigit()]
-    aside = folder / "earlier" / str(max(taken, default=0) + 1)
+    aside = next_numbered(folder / "earlier")
     try:
         aside.mkdir(parents=True, mode=0o700)
         for name in present:
@@ -71,6 +85,12 @@ def set_aside(folder: Path, names: tuple[str, ...]) -> None:
         raise OutputError(f"cannot move the earlier result aside: {wrong.strerror}") from wrong
     sync_folder(aside)
     sync_folder(folder)
+
+
+def next_numbered(folder: Path) -> Path:
+    """The first free ``<n>`` in a folder that may not be there yet; n counts from 1."""
+    taken = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+    return folder / str(max(taken, default=0) + 1)
 
 
 def sync_folder(folder: Path) -> None:

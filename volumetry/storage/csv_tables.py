@@ -82,7 +82,7 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
     text = _text_of(path)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        lines = [[_undisarmed(cell.strip()) for cell in line] for line in reader]
+        lines = [[unguarded(cell.strip()) for cell in line] for line in reader]
     except csv.Error as wrong:
         raise TableError(f"{path.name}: near row {reader.line_num}: {wrong}") from wrong
     if not lines or not any(lines[0]):
@@ -124,11 +124,29 @@ def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> byt
     >>> csv_bytes(("a", "b", "c"), [{"a": 0.1, "b": "=1+1", "c": None}])
     b"a,b,c\n0.1,'=1+1,\n"
     """
+    lines = (csv_line(_cell(row.get(column)) for column in columns) for row in rows)
+    return b"".join([csv_line(columns), *lines])
+
+
+def csv_line(cells: Iterable[str | float | int | None]) -> bytes:
+    """One line as UTF-8 with LF; numbers with all their digits, no guard against formulas."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    csv.writer(text, lineterminator="\n").writerow(list(cells))
     return text.getvalue().encode("utf-8")
+
+
+def guarded(text: str) -> str:
+    """A text cell behind an apostrophe where a spreadsheet would take it for a formula.
+
+    >>> guarded("=1+1"), guarded("day 28")
+    ("'=1+1", 'day 28')
+    """
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def unguarded(text: str) -> str:
+    """A text cell as it was before `guarded`."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA_STARTS) else text
 
 
 def _text_of(path: Path) -> str:
@@ -159,10 +177,6 @@ def _check_header(header: tuple[str, ...], required: Sequence[str], problems: Pr
             problems.add(1, name, "this column is missing")
 
 
-def _undisarmed(text: str) -> str:
-    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA_STARTS) else text
-
-
 def _cell(value: Cell) -> str:
     if value is None:
         return ""
@@ -172,4 +186,4 @@ def _cell(value: Cell) -> str:
         if not math.isfinite(value):
             raise ValueError(f"{value} is no number to write: an unknown value is None")
         return repr(float(value)) if isinstance(value, float) else repr(value)
-    return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+    return guarded(value)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from volumetry.errors import OutputError
-from volumetry.storage.atomic import prepare_folder, sync_folder
+from volumetry.storage.atomic import next_numbered, prepare_folder, sync_folder
 from volumetry.storage.unfinished import is_unfinished, unfinished_folder
 
 EARLIER, PLACING, _PLAN = "earlier", ".placing", "plan.json"
@@ -154,14 +154,8 @@ def _keep_replaced(replaced: Path, folder: Path) -> None:
         replaced.rmdir()
         return
     (folder / EARLIER).mkdir(mode=0o700, exist_ok=True)
-    os.rename(replaced, next_earlier(folder))
+    os.rename(replaced, next_numbered(folder / EARLIER))
     sync_folder(folder / EARLIER)
-
-
-def next_earlier(folder: Path) -> Path:
-    """The first free ``earlier/<n>`` of a folder."""
-    taken = [int(path.name) for path in (folder / EARLIER).glob("*") if path.name.isdigit()]
-    return folder / EARLIER / str(max(taken, default=0) + 1)
 
 
 def _literal(name: str) -> str:
@@ -174,7 +168,11 @@ def _literal(name: str) -> str:
 def _commit(making: Path, folder: Path, names: Sequence[str]) -> None:
     """Write down what is to be moved, and let the folder be seen: from here on there is no way back."""
     old = [name for name in names if (folder / name).exists()]
-    plan = {"old": old, "aside": next_earlier(folder).name, "new": sorted(path.name for path in making.iterdir())}
+    plan = {
+        "old": old,
+        "aside": next_numbered(folder / EARLIER).name,
+        "new": sorted(path.name for path in making.iterdir()),
+    }
     with (making / _PLAN).open("w", encoding="utf-8") as stream:
         json.dump(plan, stream)
         stream.flush()

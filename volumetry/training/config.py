@@ -1,7 +1,5 @@
 """What a training run does: TOML in, validated and frozen settings out."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_valid
 
 from volumetry.segment.preprocess import InputRecipe
 from volumetry.segment.weights import PictureSettings
+from volumetry.storage.digests import canonical_sha256
 from volumetry.storage.toml_file import load_toml
 
 
@@ -188,8 +187,7 @@ class TrainConfig(_Section):
     def sha256(self) -> str:
         """Digest of what decides the weights; a checkpoint goes on only under the settings it was made with."""
         prose = {"model": {"intended_use", "never_tested_on", "remark"}}
-        canonical = json.dumps(self.model_dump(mode="json", exclude=prose), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return canonical_sha256(self.model_dump(mode="json", exclude=prose))
 
     @property
     def input_recipe(self) -> InputRecipe:

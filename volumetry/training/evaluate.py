@@ -5,7 +5,6 @@ over slices* leaves out slices where neither the reader nor the model sees anyth
 Pooled figures carry 95 % bootstrap intervals over the cases, or over the slices where there is only one case.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volumetry.domain import SegmenterFacts, Tissue
-from volumetry.errors import InputError, OutputError
+from volumetry.errors import InputError
+from volumetry.storage.atomic import prepare_folder, write_json
 from volumetry.training.bootstrap import DRAWS, LEVEL, SEED, percentile_interval, resampled_counts
 from volumetry.training.labelled_slices import case_of, open_slices
 from volumetry.training.samples import Truth
@@ -118,7 +118,8 @@ def evaluate(
         "model_sha256": segmenter.facts.sha256,
     }
     if json_path is not None:
-        _written(result, json_path)
+        prepare_folder(json_path.parent)
+        write_json(json_path, result)
     return result
 
 
@@ -237,11 +238,3 @@ def _slice_means(slices: Sequence[Counts]) -> dict[str, Any]:
 def _seen(segmenter: SliceSegmenter, dataset: str) -> Sequence[str]:
     model = getattr(segmenter, "model", None)
     return model.card.training_cases.get(dataset, ()) if model is not None else ()
-
-
-def _written(result: Mapping[str, Any], path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n", "utf-8")
-    except OSError as wrong:
-        raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong

@@ -1,13 +1,12 @@
 """Settings of the trial's tables: ``configs/trial.toml`` holds every key, a user's file states differences."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from volumetry.config import merged_settings, read_toml  # one way to lay a settings file over another
+from volumetry.storage.digests import canonical_sha256
 from volumetry.storage.toml_file import validated
 
 Grade = Literal["A", "B", "C"]
@@ -165,8 +164,7 @@ class TrialConfig(_Section):
     @property
     def sha256(self) -> str:
         """Digest of the resolved settings, whatever files they came from."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return canonical_sha256(self.model_dump(mode="json"))
 
 
 def load_trial_config(*files: Path) -> TrialConfig:

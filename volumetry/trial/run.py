@@ -1,7 +1,5 @@
 """The whole room in one call: two tables in, one folder of tables, figures and a report out."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,8 +7,9 @@ from pathlib import Path
 
 from volumetry import __version__
 from volumetry.deliver import new_result
-from volumetry.storage.atomic import prepare_folder, write_whole
+from volumetry.storage.atomic import prepare_folder, write_json, write_whole
 from volumetry.storage.csv_tables import Cell, csv_bytes
+from volumetry.storage.digests import file_sha256
 from volumetry.trial import change, compare, layout, methods_text, missing, mixed, outcomes
 from volumetry.trial.change import Change, changes_of
 from volumetry.trial.compare import Comparison, Contrast, contrasts_of
@@ -124,7 +123,7 @@ def run_trial(results: Path, visits: Path, out: Path, config: Path | None = None
     prepare_folder(out)
     warnings = methods_text.warnings_of(analysis.placements, table, scans, analysis.changes, settings)
     files = _files(analysis, warnings)
-    sources = {"results": _sha256(results_file(results)), "visits": _sha256(visits)}
+    sources = {"results": file_sha256(results_file(results)), "visits": file_sha256(visits)}
     return TrialOutcome(out, analysis, _write(files, out, settings, sources, warnings), warnings)
 
 
@@ -212,9 +211,4 @@ def _write(
             "warnings": list(warnings),
             "files_sha256": written,
         }
-        content = (json.dumps(record, indent=2, sort_keys=True) + "\n").encode("utf-8")
-        return written | {"trial.json": write_whole(making / "trial.json", content)}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        return written | {"trial.json": write_json(making / "trial.json", record)}

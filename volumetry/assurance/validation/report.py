@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -16,7 +15,7 @@ from volumetry.assurance.validation.agreement import bland_altman, repeatability
 from volumetry.assurance.validation.experiments import QUANTITIES, Validation, mean
 from volumetry.assurance.validation.figures import bland_altman_picture, error_by_size, found_by_truth
 from volumetry.config import Config
-from volumetry.storage.atomic import prepare_folder, write_whole
+from volumetry.storage.atomic import prepare_folder, write_json, write_whole
 
 _SHOWN = ("ground_glass", "solid")
 _CONDITIONS = {"noise": "new noise, the same grid", "resampled": "another grid and new noise"}
@@ -47,7 +46,7 @@ def write_validation(
     prepare_folder(folder)
     document = as_document(validation, selftest, config)
     write_whole(folder / "cases.csv", cases_csv(validation))
-    write_whole(folder / "validation.json", (json.dumps(document, indent=2, sort_keys=True) + "\n").encode())
+    write_json(folder / "validation.json", document)
     write_whole(folder / "validation.html", page(validation, document).encode("utf-8"))
     return document
 
