@@ -16,7 +16,7 @@ import pytest
 
 from volumetry.changemap.change_map import CODES, Change, ChangeMap, change_map
 from volumetry.changemap.files import write_change_map
-from volumetry.changemap.registration import as_image, lung_box, part_of, register
+from volumetry.changemap.registration import as_image, lung_box, register
 from volumetry.config import Config, load_config
 from volumetry.domain import CtScan, Grid, SeriesInfo, Tissue, TissueMap
 from volumetry.errors import InputError
@@ -221,7 +221,7 @@ def test_a_part_of_a_grid_stays_in_its_place() -> None:
     labels[8:12, 3:6, 4:7] = 1
     box = lung_box(TissueMap(labels, grid), margin_mm=2.0)
     assert box == (slice(7, 13), slice(1, 8), slice(2, 9))
-    assert part_of(grid, box).origin_lps_mm == pytest.approx(tuple(grid.lps_mm(np.array([7.0, 1.0, 2.0]))))
+    assert grid.part(box).origin_lps_mm == pytest.approx(tuple(grid.lps_mm(np.array([7.0, 1.0, 2.0]))))
     image = as_image(labels, grid)
     assert image.TransformIndexToPhysicalPoint((4, 3, 8)) == pytest.approx(
         tuple(grid.lps_mm(np.array([8.0, 3, 4])))

@@ -14,7 +14,7 @@ from volumetry.cli import main
 from volumetry.config import load_config
 from volumetry.domain import CtScan, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ConfigError, InputError
-from volumetry.segment.resampling import axial_view
+from volumetry.image.orientation import axial_view
 from volumetry.training.bootstrap import area_interval
 from volumetry.training.evaluate_scans import evaluate_scans
 from volumetry.training.inserted_lesions import Plan, with_planted_lesion

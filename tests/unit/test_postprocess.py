@@ -7,7 +7,7 @@ import pytest
 from scenes import AXIAL, ball, chest, scan_of
 
 from volumetry.domain import Grid, Side, Tissue, TissueMap
-from volumetry.segment.exclusion import strides
+from volumetry.image.coarse import strides
 from volumetry.segment.postprocess import tidy
 
 

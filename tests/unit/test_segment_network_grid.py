@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volumetry.domain import Grid
+from volumetry.image.orientation import axial_view
 from volumetry.segment.preprocess import InputRecipe, resize
-from volumetry.segment.resampling import axial_view, body_box, box_reaching, native_planes, network_shape, shrink
+from volumetry.segment.resampling import body_box, box_reaching, native_planes, network_shape, shrink
 
 RECIPE = InputRecipe()
 HEAD_BACK_LEFT = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))

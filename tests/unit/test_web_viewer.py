@@ -15,9 +15,9 @@ from web_client import Client
 
 from volumetry.domain import Grid, Tissue
 from volumetry.errors import InputError, UsageError
+from volumetry.image.nifti import nifti_bytes, thinning_steps
 from volumetry.web import viewer
 from volumetry.web.cases import ViewCase, case_of, largest_lesions, load_case, lung_box_ras_mm
-from volumetry.web.volumes import nifti_bytes, thinning_steps
 
 TILTED = Grid(
     (30, 40, 50), (5.0, 1.5, 0.8), (-20.0, 11.0, 7.0), ((0.0, 0.2, 0.96**0.5), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))

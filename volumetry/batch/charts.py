@@ -1,13 +1,13 @@
 """Control charts of single values, and figures as pictures that a page carries inside itself."""
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from volumetry.image.pictures import data_uri, figure_png
 
 _D2 = 1.128
 """Mean range of two values of a normal distribution, in standard deviations (NIST/SEMATECH handbook 6.3.2.2)."""
@@ -76,7 +76,7 @@ def chart_picture(labels: Sequence[str], values: Sequence[float], chart: Chart, 
     axes.set_xticks(range(0, len(labels), step), labels[::step], fontsize=7)
     axes.tick_params(axis="y", labelsize=7)
     axes.set_ylabel(unit, fontsize=8)
-    return _as_data_uri(figure)
+    return data_uri(figure_png(figure, dpi=110))
 
 
 def histogram_picture(values: Sequence[float], title: str) -> str:
@@ -87,15 +87,4 @@ def histogram_picture(values: Sequence[float], title: str) -> str:
     axes.hist(shown, bins=min(30, max(5, len(values) // 2)), color="#35618f")
     axes.set_title(title, fontsize=9)
     axes.tick_params(labelsize=7)
-    return _as_data_uri(figure)
-
-
-def data_uri(png: bytes) -> str:
-    """PNG bytes as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-
-
-def _as_data_uri(figure: Figure) -> str:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
-    return data_uri(stream.getvalue())
+    return data_uri(figure_png(figure, dpi=110))

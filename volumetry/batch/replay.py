@@ -1,21 +1,17 @@
 """Does the input still give this number? Every scan is measured again and compared; nothing is written."""
 
-import gzip
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import nibabel as nib
-import numpy as np
-from nibabel.filebasedimages import ImageFileError
-
 from volumetry.batch.find import ScanFolder
 from volumetry.config import Config, stored_config
 from volumetry.deliver import as_document
 from volumetry.domain import Segmenter, TissueMap
-from volumetry.errors import VolumetryError
+from volumetry.errors import InputError, VolumetryError
+from volumetry.image.nifti import read_nifti
 from volumetry.pipeline import analyse_scan, failure_of
 
 Verdict = Literal["identical", "differs", "input changed", "no input", "no result"]
@@ -117,8 +113,7 @@ def _changed(then: dict[str, Any], now: dict[str, Any]) -> str:
 def _differing_voxels(mask: Path, tissue: TissueMap) -> int | None:
     """Voxels whose label is not the one in the file; None if the file has another shape or cannot be read."""
     try:
-        image = nib.Nifti1Image.from_bytes(gzip.decompress(mask.read_bytes()))
-    except (OSError, ValueError, ImageFileError):
+        labels, _ = read_nifti(mask)
+    except InputError:
         return None
-    labels = np.asarray(image.dataobj).T
     return int((labels != tissue.labels_kji).sum()) if labels.shape == tissue.labels_kji.shape else None

@@ -12,10 +12,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from volumetry import __version__
 from volumetry.batch import records
 from volumetry.batch.audit import Entry
-from volumetry.batch.charts import chart_picture, data_uri, histogram_picture, individuals_chart
+from volumetry.batch.charts import chart_picture, histogram_picture, individuals_chart
 from volumetry.batch.tables import Rows
 from volumetry.batch.work import KEY_SLICE
 from volumetry.domain import Status
+from volumetry.image.pictures import data_uri
 
 _PICTURES = 600
 """Key slices on the page, the furthest outliers first; at about 25 kB each more would not open in a browser."""

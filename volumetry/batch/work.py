@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from volumetry.batch.find import ScanFolder
-from volumetry.batch.picture import key_slice_png
 from volumetry.batch.records import Stamp, TornError, content_of, listing_of, read_record, write_record
 from volumetry.codes import CATALOGUE
 from volumetry.config import Config
 from volumetry.deliver import deliver, deliver_failure
+from volumetry.deliver.report.images import key_slice_png
 from volumetry.domain import ScanFailure, Segmenter, Status
 from volumetry.errors import OutputError, VolumetryError
 from volumetry.pipeline import analyse_scan, failure_of, failure_of_bug

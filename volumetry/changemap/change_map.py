@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from volumetry.changemap.registration import Quality, Registration, as_image, lung_box, part_of, register
+from volumetry.changemap.registration import Quality, Registration, as_image, lung_box, register
 from volumetry.config import ChangeMapSettings
 from volumetry.domain import CtScan, Grid, Tissue, TissueMap
 from volumetry.errors import InputError
@@ -210,10 +210,10 @@ def _poor(reasons: tuple[str, ...]) -> InputError:
 
 def _counted(baseline: TissueMap, visit: TissueMap, registration: Registration) -> ChangeMap:
     box = lung_box(baseline, _REACH_MM)
-    grid = part_of(baseline.grid, box)
+    grid = baseline.grid.part(box)
     before = np.ascontiguousarray(baseline.labels_kji[box])
     crop = lung_box(visit)
-    moving = as_image(np.ascontiguousarray(visit.labels_kji[crop]), part_of(visit.grid, crop))
+    moving = as_image(np.ascontiguousarray(visit.labels_kji[crop]), visit.grid.part(crop))
     counted, weighted = np.zeros((2, len(Tissue) ** 2))
     offsets = _offsets_kji(grid)
     share_ml = grid.voxel_ml / len(offsets)

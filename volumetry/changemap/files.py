@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from volumetry import __version__
@@ -15,7 +14,7 @@ from volumetry.config import Config
 from volumetry.deliver import new_result, settle
 from volumetry.domain import CtScan, Grid, TissueMap
 from volumetry.errors import InputError
-from volumetry.image.nifti import labels_bytes
+from volumetry.image.nifti import labels_bytes, read_nifti
 from volumetry.scan import read_scan
 from volumetry.storage.atomic import prepare_folder, write_json, write_whole
 from volumetry.storage.csv_tables import csv_line
@@ -163,12 +162,11 @@ def _facts(folder: Path, which: str) -> dict[str, Any]:
 
 def _labels(folder: Path, grid: Grid, which: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
     try:
-        image = nib.load(folder / "mask.nii.gz")
-        labels = np.ascontiguousarray(np.asarray(image.dataobj).T)
-    except Exception as wrong:  # a damaged file raises anything, and its text may carry a path
-        message = f"the {which}'s mask.nii.gz cannot be read ({type(wrong).__name__})"
-        raise InputError(message, "NO_MASK", "Refused and failed scans have no mask. " + _HINT) from wrong
-    apart_mm = np.abs(image.affine - grid.affine_ras).max()
+        labels, affine_ras = read_nifti(folder / "mask.nii.gz")
+    except InputError as wrong:
+        hint = "Refused and failed scans have no mask. " + _HINT
+        raise InputError(f"the {which}'s {wrong.message}", "NO_MASK", hint) from wrong
+    apart_mm = np.abs(affine_ras - grid.affine_ras).max()
     if labels.shape != grid.shape_kji or labels.dtype != np.uint8 or not apart_mm < _AFFINE_TOLERANCE_MM:
         raise InputError(f"the {which}'s mask does not lie on the grid of its scan", "RESULT_MISMATCH", _HINT)
-    return labels
+    return np.ascontiguousarray(labels)

@@ -1,6 +1,5 @@
 """The change map to look at: three slices of the baseline with what became of each place in colour."""
 
-import io
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from volumetry.changemap.change_map import Change, ChangeMap
-from volumetry.changemap.registration import as_image, lung_box, part_of
+from volumetry.changemap.registration import as_image, lung_box
 from volumetry.domain import CtScan, TissueMap
+from volumetry.image.pictures import figure_png
 
 COLOURS: dict[Change, tuple[str, str]] = {
     Change.STABLE_GROUND_GLASS: ("#56B4E9", "ground glass, stable"),
@@ -54,16 +54,14 @@ def picture_bytes(baseline: CtScan, result: ChangeMap) -> bytes:
         axes.set_axis_off()
     entries = [Patch(color=colour, label=label) for colour, label in COLOURS.values()]
     figure.legend(handles=entries, loc="outside lower center", ncols=4, frameon=False)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
-    return stream.getvalue()
+    return figure_png(figure, dpi=110)
 
 
 def _upright(baseline: CtScan, result: ChangeMap) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """HU and codes around the lungs, slices from feet to head, rows to the back, columns to the patient's left."""
     lungs = TissueMap((result.changes_kji != Change.OUTSIDE).astype(np.uint8), result.grid)
     box = lung_box(lungs, _MARGIN_MM)
-    grid = part_of(result.grid, box)
+    grid = result.grid.part(box)
     ends = np.asarray(grid.shape_kji) - 1.0
     corners = grid.lps_mm(np.array(np.meshgrid(*([0.0, n] for n in ends), indexing="ij")).reshape(3, -1).T)
     low, high = corners.min(axis=0), corners.max(axis=0)

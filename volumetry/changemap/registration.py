@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, distance_transform_edt, find_objects, gaussian_filter
+from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
 
 from volumetry.config import ChangeMapSettings
-from volumetry.domain import Grid, Tissue, TissueMap
+from volumetry.domain import Box, Grid, Tissue, TissueMap
+from volumetry.image.components import box_within
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -172,28 +173,17 @@ def as_image(array_kji: NDArray[np.generic], grid: Grid) -> sitk.Image:
     return image
 
 
-def lung_box(tissue: TissueMap, margin_mm: float = 0.0) -> tuple[slice, slice, slice]:
+def lung_box(tissue: TissueMap, margin_mm: float = 0.0) -> Box:
     """Smallest box of voxels that holds the lungs and a margin, as far as the grid reaches."""
-    found = find_objects((tissue.labels_kji != Tissue.OUTSIDE).astype(np.uint8))
-    if not found:
+    box = box_within(tissue.labels_kji != Tissue.OUTSIDE, margin_mm, tissue.grid.spacing_kji_mm)
+    if box is None:
         raise ValueError("a map without lung cannot be registered")
-    wide = [int(np.ceil(margin_mm / step)) for step in tissue.grid.spacing_kji_mm]
-    box = zip(found[0], wide, tissue.grid.shape_kji, strict=True)
-    k, j, i = (slice(max(s.start - w, 0), min(s.stop + w, n)) for s, w, n in box)
-    return k, j, i
-
-
-def part_of(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
-    """The grid of a box of voxels."""
-    start = np.array([s.start for s in box], float)
-    x, y, z = (float(v) for v in grid.lps_mm(start))
-    k, j, i = (s.stop - s.start for s in box)
-    return Grid((k, j, i), grid.spacing_kji_mm, (x, y, z), grid.direction_lps)
+    return box
 
 
 def _working(hu_kji: Floats, tissue: TissueMap, step_mm: float) -> _Working:
     box = lung_box(tissue, step_mm)
-    labels, grid = tissue.labels_kji[box], part_of(tissue.grid, box)
+    labels, grid = tissue.labels_kji[box], tissue.grid.part(box)
     lung, aerated = labels != Tissue.OUTSIDE, labels == Tissue.AERATED
     normal_hu = float(np.median(hu_kji[box][aerated])) if aerated.any() else _LESION_HU
     tempered = np.full(labels.shape, _OUTSIDE_HU, np.float32)

@@ -13,14 +13,14 @@ from scipy import ndimage
 from volumetry.codes import Outcome
 from volumetry.config import Config
 from volumetry.domain import CtScan, Finding, SeriesInfo, TissueMap
-from volumetry.quality.coarse import Mask, block_means, spacing_hbl_mm, turned
+from volumetry.image.coarse import Mask, block_mean, block_spacing_mm, strides
+from volumetry.image.orientation import axial_view
 
 ENHANCED_HU = 80.0
 """From here on blood holds contrast. In sixteen chests the pool was at 25 to 45 HU without, at 103 to 386 with."""
 PLAIN_HU = 65.0
 """Up to here it holds none: blood of the highest haematocrit."""
 
-_COARSE_MM = 2.5
 _HEIGHTS = (0.40, 0.70)
 """Share of the lungs' height, from below: above the domes, below the arch."""
 _DEPTHS = (0.15, 0.58)
@@ -41,16 +41,16 @@ def blood_pool_hu(tissue: TissueMap, scan: CtScan) -> float | None:
     tissue
         Any label above 0 is lung.
     """
-    lung = turned(tissue.labels_kji, scan.grid) > 0
+    view = axial_view(scan.grid)
+    lung = view.of(tissue.labels_kji) > 0
     heights = np.flatnonzero(lung.any(axis=(1, 2)))
-    fine_mm = spacing_hbl_mm(scan.grid)
-    step = [max(1, round(_COARSE_MM / mm)) for mm in fine_mm]
+    step = strides(view.spacing_mm(scan.grid))
     if heights.size < step[0]:
         return None
     first, last = (int(heights[0] + share * np.ptp(heights)) for share in _HEIGHTS)
-    hu = block_means(turned(scan.hu_kji, scan.grid)[first : last + 1], step)
-    inside = block_means(lung[first : last + 1], step)
-    back_mm, left_mm = fine_mm[1] * step[1], fine_mm[2] * step[2]
+    hu = block_mean(view.of(scan.hu_kji)[first : last + 1], step, whole=True)
+    inside = block_mean(lung[first : last + 1], step, whole=True)
+    _, back_mm, left_mm = block_spacing_mm(view.spacing_mm(scan.grid), step)
     found = [_pools(plane, share, (back_mm, left_mm)) for plane, share in zip(hu, inside, strict=True)]
     means = np.concatenate(found) if found else np.zeros(0)
     if means.size * scan.grid.voxel_ml * float(np.prod(step)) < _LEAST_ML:

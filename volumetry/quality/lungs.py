@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from volumetry.codes import Outcome
 from volumetry.config import Config, Quality
 from volumetry.domain import CtScan, Finding, Grid, Measurement, Tissue, TissueMap, Volumes
+from volumetry.image.orientation import axial_view
 from volumetry.quality.blood_pool import contrast_findings
 from volumetry.quality.metal import metal_findings
 from volumetry.quality.missed_consolidation import dense_tissue_findings
@@ -108,7 +109,7 @@ def _aerated_hu(tissue: TissueMap, scan: CtScan, config: Config) -> Iterator[Fin
 def _truncated_ends(tissue: TissueMap, scan: CtScan, volumes: Volumes, config: Config) -> Iterator[Finding]:
     """Lung in the lowest or highest section: the rest of it was not imaged."""
     lung_ml = volumes.lung
-    axis = _axis_of_body(tissue.grid)
+    axis = axial_view(tissue.grid).axes[0]
     area_cm2 = _section_area_cm2(tissue, axis)
     gap_mm = _section_distance_mm(tissue.grid, axis)
     head_last = tissue.grid.step_lps_mm[2, axis] >= 0
@@ -198,7 +199,7 @@ def _contact_mm2(tissue: TissueMap, scan: CtScan) -> NDArray[np.float64]:
     k_mm, j_mm, i_mm = grid.spacing_kji_mm
     lung = tissue.labels_kji > 0
     contact_mm2 = np.zeros(len(lung))
-    for axis in {0, 1, 2} - {_axis_of_body(grid)}:
+    for axis in {0, 1, 2} - {axial_view(grid).axes[0]}:
         face_mm2 = float(np.prod(np.delete(grid.spacing_kji_mm, axis)))
         if axis == 0:
             for end in (0, -1):
@@ -213,11 +214,6 @@ def _contact_mm2(tissue: TissueMap, scan: CtScan) -> NDArray[np.float64]:
 
 def _touching(plane: NDArray[np.bool_], missing: NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(plane[1:] & missing[:-1]) + np.count_nonzero(plane[:-1] & missing[1:]))
-
-
-def _axis_of_body(grid: Grid) -> int:
-    """The array axis that runs most nearly from feet to head: k in an axial scan."""
-    return int(np.argmax(np.abs(np.asarray(grid.direction_lps)[:, 2])))
 
 
 def _section_area_cm2(tissue: TissueMap, axis: int) -> NDArray[np.float64]:

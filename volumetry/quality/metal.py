@@ -17,8 +17,8 @@ from scipy import ndimage
 
 from volumetry.config import Config
 from volumetry.domain import BODY_HU, CtScan, Finding, Tissue, TissueMap
+from volumetry.image.coarse import Mask, block_mean, stride
 from volumetry.quality.blood_pool import ENHANCED_HU
-from volumetry.quality.coarse import Mask, block_means
 from volumetry.quality.places import images
 from volumetry.quality.weight import weighed
 
@@ -126,10 +126,11 @@ def _distances_mm(
     hu: NDArray[np.float32], lung: Mask, spacing_mm: tuple[float, float], limit_hu: float
 ) -> NDArray[np.float64]:
     """How far from the lung each voxel of metal lies; infinite outside the trunk. One section."""
-    step = [max(1, round(_COARSE_MM / mm)) for mm in spacing_mm]
+    step = [stride(mm, _COARSE_MM) for mm in spacing_mm]
     coarse_mm = [mm * n for mm, n in zip(spacing_mm, step, strict=True)]
     metal = hu > limit_hu
-    blocks = [block_means(values[None], [1, *step])[0] for values in (np.minimum(hu, 100.0), metal, lung)]
+    in_plane = (1, step[0], step[1])
+    blocks = [block_mean(v[None], in_plane, whole=True)[0] for v in (np.minimum(hu, 100.0), metal, lung)]
     trunk = _trunk(blocks[0], blocks[1] > 0, blocks[2] > 0, coarse_mm)
     distance_mm = ndimage.distance_transform_edt(blocks[2] == 0, sampling=coarse_mm)
     distance_mm[~trunk] = np.inf

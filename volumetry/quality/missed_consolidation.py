@@ -18,11 +18,12 @@ from scipy import ndimage
 
 from volumetry.config import Config
 from volumetry.domain import CtScan, Finding, Grid, TissueMap
-from volumetry.quality.coarse import Mask, block_means, slices_between, to_head_back_left
-from volumetry.quality.places import images
+from volumetry.image.coarse import Mask, Strides, block_mean, block_spacing_mm, strides
+from volumetry.image.components import bounding_box
+from volumetry.image.orientation import AxialView, axial_view
+from volumetry.quality.places import images, zone_at
 from volumetry.quality.weight import points_if_lesion, volumes_of, weighed
 
-_COARSE_MM = 2.5
 _MARGIN_MM = 40.0
 """Around the lungs: ribs and the muscle between them."""
 _BONE_HU = 150.0
@@ -132,8 +133,7 @@ def tissue_outside_lungs(tissue: TissueMap, scan: CtScan) -> list[OutsideTissue]
                 float(np.mean(index)) + part.start for index, part in zip(np.nonzero(body), box, strict=True)
             ]
             side, zone = view.place(middle)
-            blocks = [(part.start, part.stop - 1) for part in box]
-            slices = view.slices(scan.grid, blocks)
+            slices = view.slices(scan.grid, box)
             bodies.append(OutsideTissue(ml, side, zone, float(np.median(view.hu[box][body])), slices))
     return sorted(bodies, key=lambda one: -one.ml)
 
@@ -148,37 +148,32 @@ class _Chest:
     spacing_mm: tuple[float, float, float]
     voxel_ml: float
     start: list[int]
-    step: list[int]
+    step: Strides
+    view: AxialView
 
     @classmethod
     def of(cls, tissue: TissueMap, scan: CtScan) -> "_Chest | None":
-        axes, flipped = to_head_back_left(scan.grid)
-        turn = tuple(slice(None, None, -1 if flip else 1) for flip in flipped)
-        lung = (tissue.labels_kji > 0).transpose(axes)[turn]
-        hu = scan.hu_kji.transpose(axes)[turn]
-        fine_mm = [scan.grid.spacing_kji_mm[axis] for axis in axes]
-        step = [max(1, round(_COARSE_MM / mm)) for mm in fine_mm]
-        if not lung.any():
+        view = axial_view(scan.grid)
+        lung = view.of(tissue.labels_kji) > 0
+        fine_mm = view.spacing_mm(scan.grid)
+        step = strides(fine_mm)
+        box = bounding_box(lung, margin=(0, round(_MARGIN_MM / fine_mm[1]), round(_MARGIN_MM / fine_mm[2])))
+        if box is None:
             return None
-        box = []
-        for axis, mm in enumerate(fine_mm):
-            hit = np.flatnonzero(lung.any(axis=tuple(a for a in range(3) if a != axis)))
-            margin = round(_MARGIN_MM / mm) if axis else 0
-            box.append(slice(max(0, int(hit[0]) - margin), int(hit[-1]) + 1 + margin))
-        coarse = block_means(hu[tuple(box)], step)
+        coarse = block_mean(view.of(scan.hu_kji)[box], step, whole=True)
         bone = coarse > _BONE_HU
         if not bone.any():
             return None
-        spacing_mm = (fine_mm[0] * step[0], fine_mm[1] * step[1], fine_mm[2] * step[2])
-        inside = block_means(lung[tuple(box)], step) > 0.5
+        inside = block_mean(lung[box], step, whole=True) > 0.5
         start = [part.start for part in box]
-        return cls(coarse, inside, bone, spacing_mm, scan.grid.voxel_ml * float(np.prod(step)), start, step)
+        block_ml = scan.grid.voxel_ml * float(np.prod(step))
+        return cls(coarse, inside, bone, block_spacing_mm(fine_mm, step), block_ml, start, step, view)
 
-    def slices(self, grid: Grid, blocks: list[tuple[int, int]]) -> tuple[int, int]:
+    def slices(self, grid: Grid, box: tuple[slice, ...]) -> tuple[int, int]:
         """First and last slice of the scan in a box of blocks."""
-        low = [at + first * n for at, n, (first, _) in zip(self.start, self.step, blocks, strict=True)]
-        high = [at + (last + 1) * n - 1 for at, n, (_, last) in zip(self.start, self.step, blocks, strict=True)]
-        return slices_between(grid, low, high)
+        low = [at + part.start * n for at, n, part in zip(self.start, self.step, box, strict=True)]
+        high = [at + part.stop * n - 1 for at, n, part in zip(self.start, self.step, box, strict=True)]
+        return self.view.slices_between(grid, low, high)
 
     def candidates(self) -> Mask:
         """Soft tissue between lung and ribs, towards the back and towards either side."""
@@ -212,9 +207,7 @@ class _Chest:
 
     def place(self, middle: list[float]) -> tuple[str, str]:
         """Side and zone of a point."""
-        heights = np.flatnonzero(self.lung.any(axis=(1, 2)))
-        third = 3 * (middle[0] - heights[0]) / (np.ptp(heights) + 1)
-        zone = ("lower", "middle", "upper")[min(2, max(0, int(third)))]
+        zone = zone_at(middle[0], np.flatnonzero(self.lung.any(axis=(1, 2))))
         return ("left" if middle[2] > self._spine() else "right"), zone
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volumetry.domain import CtScan
 
@@ -29,6 +30,18 @@ def images(scan: CtScan, slices: Iterable[int]) -> str:
     if len(known) == 2:
         return f"{_named('image', *known)}, {where}"
     return f"{_named('slice', first, last)} of {grid.shape_kji[0]} counted from 0, {where}"
+
+
+def zone_at(height: float, heights: NDArray[np.intp]) -> str:
+    """Third of the lungs' height: ``lower``, ``middle`` or ``upper``.
+
+    Parameters
+    ----------
+    heights
+        Sections that hold lung, from the lowest to the highest, in the steps of `height`.
+    """
+    third = 3 * (height - heights[0]) / (heights[-1] - heights[0] + 1)
+    return ("lower", "middle", "upper")[min(2, max(0, int(third)))]
 
 
 def _named(noun: str, first: int, last: int) -> str:

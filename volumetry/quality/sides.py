@@ -13,13 +13,12 @@ from scipy import ndimage
 
 from volumetry.config import Config
 from volumetry.domain import BODY_HU, CtScan, Finding, Grid, Side, TissueMap
+from volumetry.image.coarse import Strides, sampled, strides
 from volumetry.quality.places import images
 
 _Reason = tuple[str, float, list[int]]
 """What is wrong, the number behind it, and in which slices."""
 
-_SAMPLE_MM = 2.5
-"""Bodies and the middle of the chest are read from every voxel about so far from the last."""
 _WIDEST_JOINT_CM2 = 40.0
 """Area over which left and right lung may touch. It was 0 to 24 cm2 in six chests with pixels of 0.6 to 3.3 mm,
 and 177 to 237 cm2 in masks that held what lies between the lungs."""
@@ -44,13 +43,12 @@ def side_findings(tissue: TissueMap, scan: CtScan, config: Config) -> list[Findi
     if side is None:
         raise ValueError("the sides of a map can only be judged when it has them")
     grid = tissue.grid
-    step = [max(1, round(_SAMPLE_MM / mm)) for mm in grid.spacing_kji_mm]
-    sampled = side[tuple(slice(None, None, n) for n in step)]
-    hu = scan.hu_kji[tuple(slice(None, None, n) for n in step)]
+    step = strides(grid.spacing_kji_mm)
+    some, hu = sampled(side, step), sampled(scan.hu_kji, step)
     sample_ml = grid.voxel_ml * float(np.prod(step))
     reasons = (
-        *_across(sampled, hu, _x_lps_mm(grid, step), step[0]),
-        *_two_in_one(sampled, sample_ml, config.tidy.min_second_lung_share, step[0]),
+        *_across(some, hu, _x_lps_mm(grid, step), step[0]),
+        *_two_in_one(some, sample_ml, config.tidy.min_second_lung_share, step[0]),
         *_joined(side, grid),
     )
     return [
@@ -134,7 +132,7 @@ def _two_in_one(side: NDArray[np.uint8], sample_ml: float, least_share: float, s
             )
 
 
-def _x_lps_mm(grid: Grid, step: list[int]) -> NDArray[np.float64]:
+def _x_lps_mm(grid: Grid, step: Strides) -> NDArray[np.float64]:
     """LPS x of every sampled voxel."""
     per_axis = (
         np.arange(0, size, n) * mm for size, n, mm in zip(grid.shape_kji, step, grid.step_lps_mm[0], strict=True)

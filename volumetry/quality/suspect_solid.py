@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from volumetry.config import Config
-from volumetry.domain import CtScan, Finding, Grid, Tissue, TissueMap, Volumes
+from volumetry.domain import CtScan, Finding, Tissue, TissueMap, Volumes
+from volumetry.image.coarse import Mask, block_mean, block_middles, strides
+from volumetry.image.components import bounding_box
+from volumetry.image.orientation import axial_view
 from volumetry.quality.blood_pool import PLAIN_HU
-from volumetry.quality.coarse import Mask, block_means, block_middles, slices_between, spacing_hbl_mm, turned
-from volumetry.quality.places import images
+from volumetry.quality.places import images, zone_at
 from volumetry.quality.weight import points_if_no_lesion, weighed
 
 _COARSE_MM = (2.0, 2.5, 2.5)
@@ -109,36 +111,29 @@ def suspect_solid(tissue: TissueMap, scan: CtScan, blood_hu: float | None = None
     blood_hu
         Density of the blood pool; None if it is not known. It decides what is too dense.
     """
-    fine_mm = spacing_hbl_mm(scan.grid)
-    step = [max(1, round(coarse / mm)) for coarse, mm in zip(_COARSE_MM, fine_mm, strict=True)]
-    labels = block_middles(turned(tissue.labels_kji, scan.grid), step)
-    if not (labels > Tissue.AERATED).any():
+    view = axial_view(scan.grid)
+    fine_mm = view.spacing_mm(scan.grid)
+    step = strides(fine_mm, _COARSE_MM)
+    labels = block_middles(view.of(tissue.labels_kji), step)
+    start = bounding_box(labels > 0, margin=3)
+    if start is None or not (labels > Tissue.AERATED).any():
         return []
-    start = _start(labels > 0)
     fine = tuple(slice(part.start * n, part.stop * n) for part, n in zip(start, step, strict=True))
-    hu = block_means(turned(scan.hu_kji, scan.grid)[fine], step)
+    hu = block_mean(view.of(scan.hu_kji)[fine], step, whole=True)
     dense_hu = _PLAIN_DENSE_HU if blood_hu is not None and blood_hu <= PLAIN_HU else _DENSE_HU
     why = _reasons(labels[start], hu, round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
     bodies, _ = ndimage.label(why > 0, np.ones((3, 3, 3)))
     block_ml = scan.grid.voxel_ml * float(np.prod(step))
-    view = _View.of(labels, scan, step)
     found = []
     for label, box in enumerate(ndimage.find_objects(bodies), start=1):
         body = bodies[box] == label
         if np.count_nonzero(body) * block_ml >= _LEAST_ML:
             names = {name: np.count_nonzero(body & (why[box] == n)) * block_ml for n, name in enumerate(_WORDS, 1)}
             where = np.argwhere(body) + [part.start + at.start for part, at in zip(box, start, strict=True)]
-            found.append(Suspect({name: float(ml) for name, ml in names.items() if ml}, *view.place(where)))
+            slices = view.slices_between(scan.grid, where.min(0) * step, (where.max(0) + 1) * step - 1)
+            ml = {name: float(ml) for name, ml in names.items() if ml}
+            found.append(Suspect(ml, *_place(where, labels > 0), slices))
     return sorted(found, key=lambda one: -one.total_ml)
-
-
-def _start(lung: Mask) -> tuple[slice, slice, slice]:
-    """The box of the lungs and three blocks around it."""
-    box = ndimage.find_objects(lung.astype(np.int8))[0]
-    first, second, third = (
-        slice(max(0, part.start - 3), min(size, part.stop + 3)) for part, size in zip(box, lung.shape, strict=True)
-    )
-    return first, second, third
 
 
 def _reasons(labels: NDArray[np.uint8], hu: NDArray[np.float32], slab: int, dense_hu: float) -> NDArray[np.uint8]:
@@ -186,31 +181,8 @@ def _same_outside(labels: NDArray[np.uint8], hu: NDArray[np.float32], inside: in
     return (labels[beyond] == Tissue.OUTSIDE) & (np.abs(hu[beyond] - hu[inside]) < _STEP_HU)
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """How blocks lie on the scan's own grid and in the lungs."""
-
-    heights: tuple[int, int]
-    middle: float
-    step: list[int]
-    grid: Grid
-
-    @classmethod
-    def of(cls, labels: NDArray[np.uint8], scan: CtScan, step: list[int]) -> "_View":
-        heights = np.flatnonzero((labels > 0).any(axis=(1, 2)))
-        across = np.flatnonzero((labels > 0).any(axis=(0, 1)))
-        return cls(
-            (int(heights[0]), int(heights[-1])),
-            (float(across[0]) + float(across[-1])) / 2,
-            step,
-            scan.grid,
-        )
-
-    def place(self, blocks: NDArray[np.intp]) -> tuple[str, str, tuple[int, int]]:
-        """Side, zone and slices of a body."""
-        low, high = self.heights
-        third = 3 * (float(np.median(blocks[:, 0])) - low) / (high - low + 1)
-        zone = ("lower", "middle", "upper")[min(2, max(0, int(third)))]
-        side = "left" if float(np.median(blocks[:, 2])) > self.middle else "right"
-        first, last = blocks.min(axis=0) * self.step, (blocks.max(axis=0) + 1) * self.step - 1
-        return side, zone, slices_between(self.grid, first.tolist(), last.tolist())
+def _place(blocks: NDArray[np.intp], lung: Mask) -> tuple[str, str]:
+    """Side and zone of a body."""
+    across = np.flatnonzero(lung.any(axis=(0, 1)))
+    side = "left" if float(np.median(blocks[:, 2])) > (across[0] + across[-1]) / 2 else "right"
+    return side, zone_at(float(np.median(blocks[:, 0])), np.flatnonzero(lung.any(axis=(1, 2))))

@@ -7,9 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -18,6 +16,7 @@ from volumetry.config import Config, stored_config
 from volumetry.deliver import settle
 from volumetry.domain import Finding, Grid, SeriesInfo, Vector
 from volumetry.errors import InputError
+from volumetry.image.nifti import read_nifti
 from volumetry.storage.digests import file_sha256
 
 _OF_THE_MASK = frozenset(
@@ -112,27 +111,9 @@ def read_automatic(folder: Path) -> Automatic:
             "mask.nii.gz in the result folder is not the automatic mask any more, or there is no number",
             hint="Keep the edited mask elsewhere and run `volumetry check` again: it makes the mask anew.",
         )
-    labels_kji, affine_ras = nifti_volume(folder / "mask.nii.gz")
+    labels_kji, affine_ras = read_nifti(folder / "mask.nii.gz")
     grid = _grid(labels_kji.shape, affine_ras, document["series"]["spacing_kji_mm"])
     return Automatic(folder, document, run, labels_kji.astype(np.uint8), grid)
-
-
-def nifti_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Voxels (k, j, i) and affine to RAS mm of a NIfTI volume.
-
-    Raises
-    ------
-    InputError
-        If it is none.
-    """
-    try:
-        image = nib.load(path)
-        values = np.asarray(image.dataobj)
-    except (EOFError, ImageFileError, OSError, ValueError) as wrong:
-        raise InputError(f"{path.name} cannot be read as NIfTI ({type(wrong).__name__})") from wrong
-    if values.ndim != 3:
-        raise InputError(f"{path.name} has {values.ndim} axes, not 3")
-    return values.T, np.asarray(image.affine, float)
 
 
 def _grid(shape_kji: tuple[int, ...], affine_ras: NDArray[np.float64], spacing_kji_mm: Any) -> Grid:  # noqa: ANN401  a JSON value

@@ -15,9 +15,11 @@ from volumetry.codes import Outcome
 from volumetry.config import Config
 from volumetry.domain import CtScan, Finding, Grid, Side, TissueMap
 from volumetry.errors import InputError, UsageError
+from volumetry.image.nifti import read_nifti
+from volumetry.image.orientation import axial_view
 from volumetry.measure import measure
 from volumetry.quality import charter_findings
-from volumetry.remeasure.automatic import Automatic, nifti_volume
+from volumetry.remeasure.automatic import Automatic
 from volumetry.scan import read_scan
 from volumetry.segment.postprocess import with_sides
 
@@ -98,7 +100,7 @@ def _from_input(automatic: Automatic, folder: Path, settings: Config) -> Source:
 
 def _from_nifti(automatic: Automatic, path: Path, settings: Config) -> Source:
     """A CT without digests is the scan if, on the automatic mask, it gives the automatic result's numbers back."""
-    hu_kji, affine_ras = nifti_volume(path)
+    hu_kji, affine_ras = read_nifti(path)
     grid = automatic.grid
     if hu_kji.shape != grid.shape_kji or not np.allclose(affine_ras, grid.affine_ras, atol=_OFF_MM):
         raise InputError("the CT lies on another grid than the result's mask")
@@ -135,7 +137,7 @@ def _without_ct(automatic: Automatic, settings: Config) -> Source:
 def _sheet(automatic: Automatic) -> CtScan:
     """A body of nothing but its middle: the sagittal plane that divides the lungs as the automatic result says."""
     grid = automatic.grid
-    axis = int(np.argmax(np.abs(np.asarray(grid.direction_lps)[:, 0])))
+    axis = axial_view(grid).axes[2]
     at = round(_index_of_middle(automatic, grid, axis))
     reach = max(1, round(_SLAB_MM / grid.spacing_kji_mm[axis]))
     profile = np.full(grid.shape_kji[axis], -1000, np.float32)

@@ -7,20 +7,15 @@ consolidation lie in aerated lung, the others in soft tissue.
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from volumetry.config import Tidy
-from volumetry.domain import CtScan, Grid, Tissue
+from volumetry.domain import CtScan, Tissue
+from volumetry.image.coarse import any_in_block, block_mean, block_spacing_mm, repeated, strides
 from volumetry.image.components import TIE_MM, Mask, bodies_of, box_within, distance_to_outside_mm, within_mm
-
-Strides = tuple[int, int, int]
-
-COARSE_MM = 2.5
-"""Step of the coarse grid: fine enough for an airway, and its means hide the noise."""
 
 _AERATED_BELOW_HU = -600.0
 """Above this lies soft tissue or fat, or its edge."""
@@ -91,13 +86,13 @@ def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> Mask
     Mask
         True where `labels_kji` must not be lung, on the scan's grid; also where nothing was labelled.
     """
-    step = strides(scan.grid)
-    k, j, i = (s * n for s, n in zip(scan.grid.spacing_kji_mm, step, strict=True))
+    step = strides(scan.grid.spacing_kji_mm)
+    spacing_mm = block_spacing_mm(scan.grid.spacing_kji_mm, step)
     with ThreadPoolExecutor(1) as beside:
         means = beside.submit(block_mean, scan.hu_kji, step)
         labelled = any_in_block(labels_kji > 0, step)
         called_aerated = block_mean(labels_kji == Tissue.AERATED, step) > 0.5
-        coarse = Coarse(means.result(), (k, j, i), scan.grid.voxel_ml * float(np.prod(step)))
+        coarse = Coarse(means.result(), spacing_mm, scan.grid.voxel_ml * float(np.prod(step)))
         of_gas = beside.submit(
             coarse.bodies_without_lung_around, coarse.hu < settings.gas_hu, settings.min_gas_ml, settings
         )
@@ -110,48 +105,3 @@ def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> Mask
     thin = rest & ~coarse.opened(rest, settings.rim_mm)
     rim |= coarse.near(thin, gas, settings.rim_reach_mm)
     return repeated(gas | soft | rim, step, labels_kji.shape)
-
-
-def strides(grid: Grid) -> Strides:
-    """Voxels per step of the coarse grid, along each axis."""
-    k, j, i = (max(1, round(COARSE_MM / step)) for step in grid.spacing_kji_mm)
-    return k, j, i
-
-
-def block_mean(values_kji: NDArray[Any], step: Strides) -> NDArray[np.float32]:
-    """Means over blocks of `step` voxels; the last block of an axis may be smaller."""
-    # One layer of blocks after the other: a layer stays in the processor's cache.
-    first = range(0, len(values_kji), step[0])
-    return np.concatenate([_layer_mean(values_kji[k : k + step[0]], step) for k in first])
-
-
-def _layer_mean(values_kji: NDArray[Any], step: Strides) -> NDArray[np.float32]:
-    for axis, n in enumerate(step):
-        if n > 1:
-            along = np.moveaxis(values_kji, axis, 0)
-            sums, sizes = along[::n].astype(np.float32, order="K"), np.ones(-(-len(along) // n), np.float32)
-            for offset in range(1, n):  # whole arrays at once: numpy's reduceat takes five times as long
-                part = along[offset::n]
-                sums[: len(part)] += part
-                sizes[: len(part)] += 1
-            values_kji = np.moveaxis(sums / sizes[:, None, None], 0, axis)
-    return values_kji
-
-
-def any_in_block(mask: Mask, step: Strides) -> Mask:
-    """Whether any voxel of a block is True."""
-    for axis, n in enumerate(step):
-        along = np.moveaxis(mask, axis, 0)
-        found = along[::n].copy(order="K")
-        for offset in range(1, n):
-            part = along[offset::n]
-            found[: len(part)] |= part
-        mask = np.moveaxis(found, 0, axis)
-    return mask
-
-
-def repeated(coarse: NDArray[Any], step: Strides, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Blocks back to voxels."""
-    for axis, n in enumerate(step):
-        coarse = np.repeat(coarse, n, axis=axis)
-    return coarse[: shape[0], : shape[1], : shape[2]]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from volumetry.config import Config, IntervalSettings, Segment
 from volumetry.domain import CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
+from volumetry.image.orientation import axial_view
 from volumetry.memory import keep_freed_memory
 from volumetry.segment.preprocess import (
     InputRecipe,
@@ -27,7 +28,6 @@ from volumetry.segment.preprocess import (
 )
 from volumetry.segment.resampling import (
     PlaneBox,
-    axial_view,
     body_box,
     box_reaching,
     native_planes,
@@ -109,8 +109,7 @@ class NetworkSegmenter:
         view = axial_view(scan.grid)
         labels_kji = np.zeros(scan.grid.shape_kji, np.uint8)
         axial, hu = view.of(labels_kji), view.of(scan.hu_kji)
-        spacing = tuple(scan.grid.spacing_kji_mm[axis] for axis in view.axes)
-        shape = network_shape(hu.shape, (spacing[0], spacing[1], spacing[2]), self.recipe)
+        shape = network_shape(hu.shape, view.spacing_mm(scan.grid), self.recipe)
         coarse = shrink(hu, shape)
         body = body_box(coarse, self.recipe.pad_multiple)
         probabilities = self._volume(coarse, body, self.progress)

@@ -12,6 +12,7 @@ from skimage.segmentation import watershed
 
 from volumetry.config import Tidy
 from volumetry.domain import BODY_HU, Box, CtScan, Grid, Side, Tissue, TissueMap
+from volumetry.image.coarse import any_in_block, block_spacing_mm, repeated, sampled, strides
 from volumetry.image.components import (
     Bodies,
     Mask,
@@ -21,7 +22,8 @@ from volumetry.image.components import (
     filled_holes,
     within_mm,
 )
-from volumetry.segment.exclusion import any_in_block, no_lung, repeated, strides
+from volumetry.image.orientation import axial_view
+from volumetry.segment.exclusion import no_lung
 
 CAUSES = (
     "outside_lungs_ml",
@@ -100,27 +102,19 @@ def _lungs_alone(labels: NDArray[np.uint8], excluded: Mask, scan: CtScan, settin
     return {
         "outside_lungs_ml": float(np.count_nonzero(left_out) * voxel_ml),
         "lesion_outside_lungs_ml": float(np.count_nonzero(lesion_left_out) * voxel_ml),
-        "lesion_beside_lungs_ml": float(np.count_nonzero(lesion_left_out & _thorax(lung, scan.grid)) * voxel_ml),
+        "lesion_beside_lungs_ml": _beside_lungs(lesion_left_out, lung, scan.grid) * voxel_ml,
         "holes_filled_ml": float(np.count_nonzero(holes) * voxel_ml),
     }
 
 
-def _thorax(lung: Mask, grid: Grid) -> Mask:
-    """The sections of the upper three quarters of the lungs' height, in a shape that broadcasts."""
-    axis = int(np.argmax(np.abs(np.asarray(grid.direction_lps)[:, 2])))
-    heights = np.flatnonzero(lung.any(axis=tuple({0, 1, 2} - {axis})))
-    inside = np.zeros(lung.shape[axis], bool)
-    if heights.size:
-        abdomen = int(_ABDOMEN_SHARE * heights.size)
-        low, high = int(heights[0]), int(heights[-1])
-        if grid.direction_lps[axis][2] >= 0:
-            low += abdomen
-        else:
-            high -= abdomen
-        inside[low : high + 1] = True
-    shape = [1, 1, 1]
-    shape[axis] = -1
-    return inside.reshape(shape)
+def _beside_lungs(mask: Mask, lung: Mask, grid: Grid) -> int:
+    """Voxels of a mask in the sections of the upper three quarters of the lungs' height."""
+    view = axial_view(grid)
+    heights = np.flatnonzero(view.of(lung).any(axis=(1, 2)))
+    if not heights.size:
+        return 0
+    lowest = heights[0] + int(_ABDOMEN_SHARE * heights.size)
+    return int(np.count_nonzero(view.of(mask)[lowest : heights[-1] + 1]))
 
 
 def _without_specks(labels: NDArray[np.uint8], voxel_ml: float, settings: Tidy) -> dict[str, float]:
@@ -159,10 +153,10 @@ def _lungs(labelled: Mask, excluded: Mask, scan: CtScan, settings: Tidy) -> Mask
     kept = np.zeros(len(found.sizes) + 1, bool)
     kept[[b.label for b in lungs]] = True
     if fragments:
-        step = strides(scan.grid)
-        coarse = found.labels_kji[:: step[0], :: step[1], :: step[2]]
+        step = strides(scan.grid.spacing_kji_mm)
+        coarse = sampled(found.labels_kji, step)
         near = _within(coarse, np.isin(coarse, [b.label for b in lungs]), settings.fragment_distance_mm, scan.grid)
-        dropped = (excluded & labelled)[found.box][:: step[0], :: step[1], :: step[2]]
+        dropped = sampled((excluded & labelled)[found.box], step)
         walls = _within(coarse, dropped, settings.wall_mm, scan.grid)
         kept[[b.label for b in fragments if b.label in near - walls]] = True
     lung[found.box] = kept[found.labels_kji]
@@ -176,12 +170,12 @@ def _beside(body: _Body, lung: _Body) -> bool:
 
 def _described(found: Bodies, count: int, scan: CtScan) -> Iterator[_Body]:
     """The `count` largest bodies with what tells a lung from gas, from a sample about every 2.5 mm."""
-    step = strides(scan.grid)
+    step = strides(scan.grid.spacing_kji_mm)
     start = np.array([s.start for s in found.box])
     for label in range(1, count + 1):
         mask = found.labels_kji == label
-        sampled = np.argwhere(mask[:: step[0], :: step[1], :: step[2]]) * step
-        index = (sampled if sampled.size else np.argwhere(mask)) + start
+        index = np.argwhere(sampled(mask, step)) * step
+        index = (index if index.size else np.argwhere(mask)) + start
         position = scan.grid.lps_mm(index)
         centre = position.mean(axis=0)
         yield _Body(
@@ -197,8 +191,8 @@ def _described(found: Bodies, count: int, scan: CtScan) -> Iterator[_Body]:
 
 def _within(coarse_kji: NDArray[np.integer], target: Mask, distance_mm: float, grid: Grid) -> set[int]:
     """Labels of which some voxel lies within a distance of a target, on the coarse grid."""
-    k, j, i = (s * n for s, n in zip(grid.spacing_kji_mm, strides(grid), strict=True))
-    return set(np.unique(coarse_kji[within_mm(target, distance_mm, (k, j, i))]).tolist())
+    spacing_mm = block_spacing_mm(grid.spacing_kji_mm, strides(grid.spacing_kji_mm))
+    return set(np.unique(coarse_kji[within_mm(target, distance_mm, spacing_mm)]).tolist())
 
 
 def _drop_specks(labels: NDArray[np.uint8], lesions: Bodies, min_voxels: float) -> int:
@@ -252,10 +246,10 @@ def _cut_at_neck(
     side: NDArray[np.uint8], body: Mask, box: Box, grid: Grid, midline_mm: float, settings: Tidy
 ) -> None:
     """Divide a body that is two lungs grown together by a watershed from its deep cores, on a coarse grid."""
-    step = strides(grid)
+    step = strides(grid.spacing_kji_mm)
     coarse = any_in_block(body, step)
-    spacing = tuple(s * n for s, n in zip(grid.spacing_kji_mm, step, strict=True))
-    depth = distance_to_outside_mm(np.pad(coarse, 1), (spacing[0], spacing[1], spacing[2]))[1:-1, 1:-1, 1:-1]
+    spacing_mm = block_spacing_mm(grid.spacing_kji_mm, step)
+    depth = distance_to_outside_mm(np.pad(coarse, 1), spacing_mm)[1:-1, 1:-1, 1:-1]
     enough = 0.1 * settings.min_lung_body_ml / (grid.voxel_ml * float(np.prod(step)))
     for multiple in (1, 2, 3, 4):
         cores = bodies_of(depth > multiple * settings.side_marker_mm, corners=False)
@@ -277,8 +271,8 @@ def _cut_at_neck(
 
 def _midline_mm(scan: CtScan, slices: slice) -> float:
     """LPS x of the middle of the body in the lungs' slices; of the image, where there is no body."""
-    step = strides(scan.grid)
-    body = bodies_of(scan.hu_kji[slices][:: step[0], :: step[1], :: step[2]] > BODY_HU)
+    step = strides(scan.grid.spacing_kji_mm)
+    body = bodies_of(sampled(scan.hu_kji[slices], step) > BODY_HU)
     index = np.argwhere(body.labels_kji == 1).astype(float)
     if index.size == 0:
         index = np.array([scan.grid.shape_kji]) / 2 / step

@@ -5,50 +5,13 @@ enter, so a tilted or oblique stack comes back exactly onto itself.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import permutations
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from volumetry.domain import BODY_HU, Grid, Vector
+from volumetry.domain import BODY_HU, Vector
 from volumetry.segment.preprocess import InputRecipe, resize
-
-T = TypeVar("T", bound=np.generic)
-
-
-@dataclass(frozen=True, slots=True)
-class AxialView:
-    """The nearest view of an array with axes to the head, the back and the patient's left.
-
-    Parameters
-    ----------
-    axes
-        Which array axis runs most nearly to the head, the back, the left.
-    flipped
-        Whether it runs the other way.
-    """
-
-    axes: tuple[int, int, int]
-    flipped: tuple[bool, bool, bool]
-
-    def of(self, array_kji: NDArray[T]) -> NDArray[T]:
-        """A view, without copying, of an array on the scanner's grid; axes to the head, the back, the left."""
-        turned = array_kji.transpose(self.axes)
-        return turned[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
-
-
-def axial_view(grid: Grid) -> AxialView:
-    """How to look at arrays on `grid` so that slices are axial, rows run to the back and columns to the left."""
-    to_left_back_head = np.asarray(grid.direction_lps)
-    best = max(
-        permutations(range(3)),
-        key=lambda axes: sum(abs(to_left_back_head[axis, 2 - n]) for n, axis in enumerate(axes)),
-    )
-    flipped = [bool(to_left_back_head[axis, 2 - n] < 0) for n, axis in enumerate(best)]
-    return AxialView((best[0], best[1], best[2]), (flipped[0], flipped[1], flipped[2]))
 
 
 def network_shape(shape_kji: tuple[int, ...], spacing_kji_mm: Vector, recipe: InputRecipe) -> tuple[int, int, int]:

@@ -16,9 +16,10 @@ from skimage.filters import gaussian
 from volumetry.config import load_config
 from volumetry.domain import Grid, Vector
 from volumetry.errors import InputError
+from volumetry.image.orientation import axial_view
 from volumetry.scan import read_scan
 from volumetry.segment.preprocess import InputRecipe, Pictures, fitted_shape, pictures_of, ready_made, resize
-from volumetry.segment.resampling import axial_view, network_shape, shrink
+from volumetry.segment.resampling import network_shape, shrink
 from volumetry.training.config import Data, Masked, Scan, Slices, TrainConfig
 from volumetry.training.dense import DENSE, dense_volumes, painted
 from volumetry.training.drawn_thorax import drawn_thorax
@@ -282,8 +283,8 @@ def on_network_grid(
     """A volume as the network sees it, axial, and its voxel size (head, back, left)."""
     view = axial_view(grid)
     axial = view.of(hu_kji)
-    spacing = tuple(grid.spacing_kji_mm[axis] for axis in view.axes)
-    shape = network_shape(axial.shape, (spacing[0], spacing[1], spacing[2]), recipe)
+    spacing = view.spacing_mm(grid)
+    shape = network_shape(axial.shape, spacing, recipe)
     size = [step * old / new for step, old, new in zip(spacing, axial.shape, shape, strict=True)]
     return shrink(axial, shape), (size[0], size[1], size[2])
 

@@ -18,10 +18,10 @@ from volumetry.codes import Outcome
 from volumetry.config import Config
 from volumetry.domain import CtScan, Measurement, Segmenter, Tissue, TissueMap
 from volumetry.errors import InputError
+from volumetry.image.orientation import axial_view
 from volumetry.measure import by_component_rule, measure
 from volumetry.quality import lung_findings
 from volumetry.segment.postprocess import tidy
-from volumetry.segment.resampling import axial_view
 from volumetry.training.bootstrap import DRAWS, LEVEL, SEED, area_interval
 from volumetry.training.dataset import infected_by_slice
 from volumetry.training.held_out_metrics import area_under_curve

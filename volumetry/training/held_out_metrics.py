@@ -12,11 +12,12 @@ from torch import nn
 
 from volumetry.config import Measure, load_config
 from volumetry.domain import Tissue
+from volumetry.image.orientation import axial_view
 from volumetry.measure.components import hu_bin
 from volumetry.scan import read_scan
 from volumetry.segment.network import NetworkSegmenter
 from volumetry.segment.preprocess import InputRecipe, network_batch
-from volumetry.segment.resampling import axial_view, network_shape
+from volumetry.segment.resampling import network_shape
 from volumetry.segment.thresholds import SCANS, labelled
 from volumetry.training.config import TrainConfig
 from volumetry.training.dataset import infected_by_slice
@@ -140,8 +141,7 @@ def _scan_report(
     labels = view.of(segmenter(scan).labels_kji)
     lesion = np.count_nonzero(labels > Tissue.AERATED, axis=(1, 2))
     lung = np.count_nonzero(labels > Tissue.OUTSIDE, axis=(1, 2))
-    spacing = [scan.grid.spacing_kji_mm[axis] for axis in view.axes]
-    slabs = network_shape(labels.shape, (spacing[0], spacing[1], spacing[2]), segmenter.recipe)[0]
+    slabs = network_shape(labels.shape, view.spacing_mm(scan.grid), segmenter.recipe)[0]
     slab = np.arange(len(labels)) * slabs // len(labels)
     unseen = (slab // block) % 2 == 1 if block else np.ones(len(labels), bool)
     infected = infected_by_slice(root / infected_csv, len(labels)) if infected_csv else np.zeros(len(labels), bool)

@@ -4,17 +4,14 @@ A result keeps neither the CT nor the path to it, so the scan is given again and
 measured.
 """
 
-import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from volumetry.config import Config
@@ -22,9 +19,10 @@ from volumetry.deliver import as_document, settle
 from volumetry.deliver.report.images import COLOURS as LESION_COLOURS
 from volumetry.domain import Tissue
 from volumetry.errors import InputError, UsageError
+from volumetry.image.components import bounding_box
+from volumetry.image.nifti import Affine, nifti_bytes, read_nifti, thinning_steps
 from volumetry.pipeline import Analysis
 from volumetry.scan import read_scan
-from volumetry.web.volumes import Affine, nifti_bytes, thinning_steps
 
 NAMES = {
     Tissue.AERATED: "Aerated lung",
@@ -126,7 +124,7 @@ def load_case(result: Path, config: Config, scan: Path | None = None) -> ViewCas
         If the scan cannot be read, or is not the one that was measured.
     """
     document = _document(result)
-    labels_kji, affine = _volume(result / "mask.nii.gz")
+    labels_kji, affine = read_nifti(result / "mask.nii.gz", _RESULT_HINT)
     if not np.isin(labels_kji, list(Tissue)).all():
         raise InputError("mask.nii.gz holds labels that are no tissue")
     labels = labels_kji.astype(np.uint8)
@@ -166,13 +164,10 @@ def largest_lesions(labels_kji: NDArray[np.uint8], affine_ras: Affine) -> list[d
 
 def lung_box_ras_mm(labels_kji: NDArray[np.uint8], affine_ras: Affine) -> list[list[float]] | None:
     """Lowest and highest corner of the lungs' bounding box; None without lungs."""
-    lung = labels_kji != Tissue.OUTSIDE
-    ends = []
-    for axis in range(3):
-        line = np.flatnonzero(lung.any(axis=tuple(n for n in range(3) if n != axis)))
-        if not len(line):
-            return None
-        ends.append((line[0], line[-1]))
+    box = bounding_box(labels_kji > 0)
+    if box is None:
+        return None
+    ends = [(along.start, along.stop - 1) for along in box]
     corners = np.stack(np.meshgrid(*ends[::-1], [1.0], indexing="ij"), -1).reshape(-1, 4) @ affine_ras.T
     return [corners[:, :3].min(axis=0).tolist(), corners[:, :3].max(axis=0).tolist()]
 
@@ -194,24 +189,12 @@ def _document(result: Path) -> dict[str, Any]:
 _RESULT_HINT = "Give a folder that `volumetry check` or `volumetry batch` wrote: the one with result.json in it."
 
 
-def _volume(path: Path) -> tuple[NDArray[Any], Affine]:
-    """A NIfTI volume as (k, j, i), and its affine."""
-    try:
-        image = nib.load(path)
-        volume = np.asarray(image.dataobj)
-    except (OSError, ImageFileError, gzip.BadGzipFile, EOFError, ValueError) as wrong:
-        raise InputError("the NIfTI image cannot be read", hint=_RESULT_HINT) from wrong
-    if volume.ndim != 3:
-        raise InputError(f"the NIfTI image has {volume.ndim} axes, not 3")
-    return volume.T, np.asarray(image.affine, float)
-
-
 def _is_nifti(path: Path) -> bool:
     return path.is_file() and path.name.endswith((".nii", ".nii.gz"))
 
 
 def _ct_of_nifti(path: Path, affine: Affine) -> NDArray[np.int16]:
-    volume, ct_affine = _volume(path)
+    volume, ct_affine = read_nifti(path, _RESULT_HINT)
     if not np.allclose(ct_affine, affine, atol=_AFFINE_TOLERANCE_MM):
         raise InputError("the CT lies on another grid than the mask: not the same scan")
     return _whole_hu(volume)

@@ -1,13 +1,13 @@
 """Figures of the validation report, as pictures that the page carries inside itself."""
 
-import base64
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from volumetry.assurance.validation.agreement import bland_altman
-from volumetry.assurance.validation.experiments import Validation
+from volumetry.assurance.validation.experiments import Case, Validation
+from volumetry.image.pictures import data_uri, figure_png
 
 _COLOURS = ("#35618f", "#c0263c", "#2c7a4b", "#8a5a00")
 _NAMES = {"lung": "lung", "ground_glass": "ground glass", "solid": "solid", "lesion": "lesion"}
@@ -15,59 +15,27 @@ _NAMES = {"lung": "lung", "ground_glass": "ground glass", "solid": "solid", "les
 
 def error_by_size(validation: Validation, quantity: str) -> str:
     """Error in percent against true volume, one colour per thickness, one point per noise."""
-    figure = Figure(figsize=(4.6, 3.0), layout="constrained")
-    axes = figure.add_subplot()
-    for colour, thickness in zip(_COLOURS, validation.design.thicknesses_mm, strict=False):
-        cases = validation.of(quantity, "linearity", thickness_mm=thickness)
-        axes.plot(
-            [case.truth_ml for case in cases],
-            [case.error_percent for case in cases],
-            "o",
-            color=colour,
-            markersize=4,
-            alpha=0.75,
-            label=f"{thickness:g} mm",
-        )
+    figure, axes = _drawing(4.6)
+    _by_thickness(axes, validation, quantity, lambda case: case.error_percent)
     axes.axhline(0, color="#777777", linewidth=0.8)
     axes.set_xscale("log")
-    axes.set_xlabel("true volume, mL", fontsize=8)
-    axes.set_ylabel("error, %", fontsize=8)
-    axes.set_title(f"{_NAMES[quantity]}: error by size and slice step", fontsize=9)
-    axes.tick_params(labelsize=7)
-    axes.legend(fontsize=7, frameon=False)
-    return _as_data_uri(figure)
+    title = f"{_NAMES[quantity]}: error by size and slice step"
+    return _finished(figure, axes, ("true volume, mL", "error, %", title))
 
 
 def found_by_truth(validation: Validation, quantity: str) -> str:
     """Measured against true volume, and the line of identity."""
-    figure = Figure(figsize=(3.4, 3.0), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _drawing(3.4)
     cases = validation.of(quantity, "linearity")
     ends = [0.0, 1.05 * max(max(case.truth_ml, case.found_ml) for case in cases)]
     axes.plot(ends, ends, color="#777777", linewidth=0.8)
-    for colour, thickness in zip(_COLOURS, validation.design.thicknesses_mm, strict=False):
-        some = [case for case in cases if case.thickness_mm == thickness]
-        axes.plot(
-            [case.truth_ml for case in some],
-            [case.found_ml for case in some],
-            "o",
-            color=colour,
-            markersize=4,
-            alpha=0.75,
-            label=f"{thickness:g} mm",
-        )
-    axes.set_xlabel("true volume, mL", fontsize=8)
-    axes.set_ylabel("measured volume, mL", fontsize=8)
-    axes.set_title(f"{_NAMES[quantity]}: linearity", fontsize=9)
-    axes.tick_params(labelsize=7)
-    axes.legend(fontsize=7, frameon=False)
-    return _as_data_uri(figure)
+    _by_thickness(axes, validation, quantity, lambda case: case.found_ml)
+    return _finished(figure, axes, ("true volume, mL", "measured volume, mL", f"{_NAMES[quantity]}: linearity"))
 
 
 def bland_altman_picture(a: Sequence[float], b: Sequence[float], title: str) -> str:
     """Difference against mean in mL, with bias, limits of agreement and their intervals."""
-    figure = Figure(figsize=(4.0, 3.0), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _drawing(4.0)
     means = [(x + y) / 2 for x, y in zip(a, b, strict=True)]
     axes.plot(means, [x - y for x, y in zip(a, b, strict=True)], "o", color=_COLOURS[0], markersize=4)
     found = bland_altman(a, b)
@@ -79,14 +47,28 @@ def bland_altman_picture(a: Sequence[float], b: Sequence[float], title: str) -> 
         ):
             axes.axhline(level, color=_COLOURS[1], linestyle=style, linewidth=0.9)
             axes.axhspan(low, high, color=_COLOURS[1], alpha=0.10, linewidth=0)
-    axes.set_xlabel("mean of the two, mL", fontsize=8)
-    axes.set_ylabel("difference, mL", fontsize=8)
+    return _finished(figure, axes, ("mean of the two, mL", "difference, mL", title))
+
+
+def _drawing(width: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, 3.0), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _by_thickness(axes: Axes, validation: Validation, quantity: str, height: Callable[[Case], float]) -> None:
+    """Points over true volume, one colour per thickness."""
+    for colour, thickness in zip(_COLOURS, validation.design.thicknesses_mm, strict=False):
+        cases = validation.of(quantity, "linearity", thickness_mm=thickness)
+        truth, heights = [case.truth_ml for case in cases], [height(case) for case in cases]
+        axes.plot(truth, heights, "o", color=colour, markersize=4, alpha=0.75, label=f"{thickness:g} mm")
+    axes.legend(fontsize=7, frameon=False)
+
+
+def _finished(figure: Figure, axes: Axes, names: tuple[str, str, str]) -> str:
+    """The figure as a data URI, with its x, y and title named."""
+    across, up, title = names
+    axes.set_xlabel(across, fontsize=8)
+    axes.set_ylabel(up, fontsize=8)
     axes.set_title(title, fontsize=9)
     axes.tick_params(labelsize=7)
-    return _as_data_uri(figure)
-
-
-def _as_data_uri(figure: Figure) -> str:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=130, metadata={"Software": None})
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    return data_uri(figure_png(figure, dpi=130))

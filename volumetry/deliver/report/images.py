@@ -3,17 +3,17 @@
 Everything is cropped to the lungs: the neck end of a chest CT can show a face.
 """
 
-import base64
-import itertools
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
-from volumetry.domain import CtScan, Grid, Side, Tissue, TissueMap
+from volumetry.domain import CtScan, Side, Tissue, TissueMap
+from volumetry.image.components import bounding_box
+from volumetry.image.orientation import axial_view
+from volumetry.image.pictures import data_uri, png_bytes
 
 LUNG_WINDOW_HU = (-1350.0, 150.0)
 COLOURS = {
@@ -27,6 +27,7 @@ _LUNG_LINE = (96, 190, 255)
 _FILL = 0.42
 _MM_PER_PIXEL = 0.75
 _MARGIN_MM = 8.0
+_CONTACT_SHEET_PX = 192
 _DEEP_MM = {"lung": 160.0, "lesion": 30.0}
 """Depths along the line of sight at which a projection reaches full colour."""
 
@@ -62,14 +63,18 @@ class Chest:
 
 def chest_of(scan: CtScan | None, tissue: TissueMap) -> Chest | None:
     """The part of the scan and of its mask that holds lung; None without lung."""
-    order, flips, spacing = _anatomical(tissue.grid)
-    labels = _turned(tissue.labels_kji, order, flips)
-    box = _lung_box(labels, spacing)
+    view = axial_view(tissue.grid)
+    z_mm, y_mm, x_mm = (
+        abs(float(tissue.grid.step_lps_mm[lps, axis])) for axis, lps in zip(view.axes, (2, 1, 0), strict=True)
+    )
+    labels = view.of(tissue.labels_kji)
+    # None too much in height, where the neck is.
+    box = bounding_box(labels > 0, margin=(0, round(_MARGIN_MM / y_mm), round(_MARGIN_MM / x_mm)))
     if box is None:
         return None
-    side = None if tissue.side_kji is None else _turned(tissue.side_kji, order, flips)[box]
-    hu = None if scan is None else _turned(scan.hu_kji, order, flips)[box]
-    return Chest(hu, labels[box], side, spacing, int(box[0].start), labels.shape[0])
+    side = None if tissue.side_kji is None else view.of(tissue.side_kji)[box]
+    hu = None if scan is None else view.of(scan.hu_kji)[box]
+    return Chest(hu, labels[box], side, (z_mm, y_mm, x_mm), int(box[0].start), labels.shape[0])
 
 
 def key_slices(chest: Chest) -> list[tuple[Picture, Picture]]:
@@ -95,6 +100,26 @@ def key_slices(chest: Chest) -> list[tuple[Picture, Picture]]:
     return pairs[::-1]
 
 
+def key_slice_png(scan: CtScan, tissue: TissueMap) -> bytes:
+    """The axial slice with the most lesion (without lesion: the most lung), mask over it, for a contact sheet.
+
+    Raises
+    ------
+    ValueError
+        If there is no lung: what lies outside the lungs is not shown.
+    """
+    chest = chest_of(scan, tissue)
+    if chest is None or chest.hu_zyx is None:
+        raise ValueError("a map without lung has no key slice")
+    lesion = np.count_nonzero(chest.labels_zyx > Tissue.AERATED, axis=(1, 2))
+    z = int((lesion if lesion.any() else np.count_nonzero(chest.labels_zyx, axis=(1, 2))).argmax())
+    rgb = _filled(_grey(chest.hu_zyx[z]), chest.labels_zyx[z]).round().astype(np.uint8)
+    _, y_mm, x_mm = chest.spacing_zyx_mm
+    longest_mm = max(rgb.shape[0] * y_mm, rgb.shape[1] * x_mm)
+    size = _size(rgb.shape, y_mm, x_mm, longest_mm / _CONTACT_SHEET_PX)
+    return png_bytes(np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR)))
+
+
 def projections(chest: Chest) -> list[Picture]:
     """The mask from the front and each lung from its side: colour grows with the depth of tissue in sight."""
     _, y_mm, x_mm = chest.spacing_zyx_mm
@@ -108,40 +133,9 @@ def projections(chest: Chest) -> list[Picture]:
     return pictures
 
 
-def _anatomical(grid: Grid) -> tuple[tuple[int, ...], tuple[bool, ...], tuple[float, float, float]]:
-    """Which array axis is z, y, x; which of them run the other way; their spacing."""
-    steps = grid.step_lps_mm
-    towards = np.abs(np.asarray(grid.direction_lps))  # rows k, j, i; columns x, y, z
-    order = max(
-        itertools.permutations(range(3)),
-        key=lambda axes: sum(towards[axis, lps] for axis, lps in zip(axes, (2, 1, 0), strict=True)),
-    )
-    along = [float(steps[lps, axis]) for axis, lps in zip(order, (2, 1, 0), strict=True)]
-    return order, tuple(step < 0 for step in along), (abs(along[0]), abs(along[1]), abs(along[2]))
-
-
-def _turned(array: NDArray[Any], order: tuple[int, ...], flips: tuple[bool, ...]) -> NDArray[Any]:
-    return array.transpose(order)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
-
-
-def _lung_box(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) -> tuple[slice, ...] | None:
-    """Bounds of the lungs: none too much in height, where the neck is, a margin in the plane."""
-    lung = labels > 0
-    if not lung.any():
-        return None
-    box = []
-    for axis, step in enumerate(spacing):
-        others = tuple(n for n in range(3) if n != axis)
-        inside = np.flatnonzero(lung.any(axis=others))
-        margin = 0 if axis == 0 else round(_MARGIN_MM / step)
-        box.append(slice(max(0, int(inside[0]) - margin), min(labels.shape[axis], int(inside[-1]) + margin + 1)))
-    return tuple(box)
-
-
 def _pair(chest: Chest, hu_yx: NDArray[np.float32], z: int, caption: str) -> tuple[Picture, Picture]:
     _, y_mm, x_mm = chest.spacing_zyx_mm
-    low, high = LUNG_WINDOW_HU
-    grey = np.clip((hu_yx - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    grey = _grey(hu_yx)
     size = _size(grey.shape, y_mm, x_mm)
     plain = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
     labels = np.asarray(Image.fromarray(chest.labels_zyx[z]).resize(size, Image.Resampling.NEAREST))
@@ -151,20 +145,34 @@ def _pair(chest: Chest, hu_yx: NDArray[np.float32], z: int, caption: str) -> tup
     )
 
 
-def _overlaid(grey: Colours, labels: NDArray[np.uint8]) -> Colours:
+def _grey(hu_yx: NDArray[np.float32]) -> Colours:
+    low, high = LUNG_WINDOW_HU
+    grey: Colours = np.clip((hu_yx - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    return grey
+
+
+def _filled(grey: Colours, labels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Grey as RGB, and over it a translucent colour for each kind of lesion."""
     rgb = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
     for tissue, colour in COLOURS.items():
         inside = labels == tissue
         rgb[inside] = (1 - _FILL) * rgb[inside] + _FILL * np.asarray(colour, np.float32)
-        rgb[_border(inside)] = colour
+    return rgb
+
+
+def _overlaid(grey: Colours, labels: NDArray[np.uint8]) -> Colours:
+    """Lesion filled and outlined, the lungs outlined."""
+    rgb = _filled(grey, labels)
+    for tissue, colour in COLOURS.items():
+        rgb[_border(labels == tissue)] = colour
     rgb[_border(labels > 0) & (labels == Tissue.AERATED)] = _LUNG_LINE
     return rgb.round().astype(np.uint8)
 
 
 def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pixels of a mask with a neighbour outside it."""
-    wide = np.pad(mask, 1)
-    return mask & ~(wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:])
+    border: NDArray[np.bool_] = mask & ~ndimage.binary_erosion(mask)
+    return border
 
 
 def _projection(
@@ -183,16 +191,12 @@ def _projection(
     return _picture(np.asarray(Image.fromarray(upright).resize(size, Image.Resampling.BICUBIC)), *words)
 
 
-def _size(shape: tuple[int, ...], down_mm: float, across_mm: float) -> tuple[int, int]:
+def _size(
+    shape: tuple[int, ...], down_mm: float, across_mm: float, pixel_mm: float = _MM_PER_PIXEL
+) -> tuple[int, int]:
     """Width and height in pixels that give both directions one scale."""
-    return (
-        max(1, round(shape[1] * across_mm / _MM_PER_PIXEL)),
-        max(1, round(shape[0] * down_mm / _MM_PER_PIXEL)),
-    )
+    return max(1, round(shape[1] * across_mm / pixel_mm)), max(1, round(shape[0] * down_mm / pixel_mm))
 
 
 def _picture(pixels: Colours, caption: str, left: str, right: str) -> Picture:
-    stream = BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    uri = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
-    return Picture(uri, caption, left, right, pixels.shape[1], pixels.shape[0])
+    return Picture(data_uri(png_bytes(pixels)), caption, left, right, pixels.shape[1], pixels.shape[0])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from volumetry.codes import Outcome
 from volumetry.config import Config
 from volumetry.domain import Finding, Grid, ScanRefusedError, most_severe_first
+from volumetry.image.orientation import axial_view
 from volumetry.scan.checks.composition import Stack
 from volumetry.scan.checks.gate import GatedStack, gate
 from volumetry.scan.findings import found, found_mildly, plural
@@ -143,7 +144,7 @@ def _stack(file: FileRef, given: Given, config: Config) -> VolumeStack:
     data = file if header.data_name is None else _beside(file, header.data_name, given)
     grid = _grid(header)
     steps = grid.step_lps_mm.T
-    body = int(np.argmax(np.abs(np.asarray(grid.direction_lps)[:, 2])))
+    body = axial_view(grid).axes[0]
     rows, columns = (axis for axis in range(3) if axis != body)
     flip = bool(np.cross(steps[columns], steps[rows]) @ steps[body] < 0)
     slices = tuple(_slices(file, header, grid, (body, rows, columns), flip))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from volumetry.image.coarse import block_mean
 from volumetry.scan.pixels.padding import Mask
 
 _BLOCK = 4
@@ -59,12 +60,7 @@ def block_medians(hu_kji: NDArray[np.float32]) -> NDArray[np.float32]:
 def block_means(hu_kji: NDArray[np.float32] | Mask, block: int = 0) -> NDArray[np.float32]:
     """Means of small in-plane blocks; rows and columns that fill no block are left out."""
     block = block or block_size(hu_kji.shape)
-    rows, columns = (n // block for n in hu_kji.shape[1:])
-    means = np.empty((len(hu_kji), rows, columns), np.float32)
-    for k, plane in enumerate(hu_kji):
-        blocks = plane[: rows * block, : columns * block].reshape(rows, block, columns, block)
-        blocks.mean(axis=(1, 3), dtype=np.float32, out=means[k])
-    return means
+    return block_mean(hu_kji, (1, block, block), whole=True)
 
 
 def air_evidence(means: NDArray[np.float32], no_data_kji: Mask | None, block: int = 0) -> AirEvidence:

@@ -1,0 +1,31 @@
+"""Pixels and figures as PNG, the same bytes every time, and as data URIs that a page carries inside itself."""
+
+import base64
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """Grey (rows, columns) or RGB (rows, columns, 3) pixels as PNG without metadata."""
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def figure_png(figure: "Figure", dpi: int) -> bytes:
+    """A figure as PNG without metadata."""
+    stream = BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """PNG bytes as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
