@@ -13,7 +13,8 @@ from skimage import measure as skimage_measure
 from volumetry.config import load_config
 from volumetry.domain import Grid, Side, Tissue, TissueMap
 from volumetry.image.coarse import block_mean
-from volumetry.image.components import bodies_of, distance_to_outside_mm, filled_holes, within_mm
+from volumetry.image.components import bodies_of
+from volumetry.image.morphology import distance_to_outside_mm, filled_holes, within_mm
 from volumetry.measure import by_component_rule, check_identities, measure
 from volumetry.segment.exclusion import Coarse
 

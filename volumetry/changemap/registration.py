@@ -15,7 +15,7 @@ from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filte
 
 from volumetry.config import ChangeMapSettings
 from volumetry.domain import Box, Grid, Tissue, TissueMap
-from volumetry.image.components import box_within
+from volumetry.image.morphology import box_within
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

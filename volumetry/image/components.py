@@ -1,6 +1,5 @@
 """Connected bodies of a mask, by SimpleITK, on as small a box as possible."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,9 +10,6 @@ from numpy.typing import NDArray
 from volumetry.domain import Box
 
 Mask = NDArray[np.bool_]
-
-TIE_MM = 1e-3
-"""Distances come in 32 bits, rounded otherwise at another place of an array: so little further is as close."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,59 +84,3 @@ def slicewise_bincount(labels_kji: NDArray[np.integer], length: int = 0) -> NDAr
     for plane in labels_kji:
         counts += np.bincount(plane.ravel(), minlength=length)
     return counts
-
-
-def distance_to_outside_mm(mask_kji: Mask, spacing_kji_mm: tuple[float, float, float]) -> NDArray[np.float32]:
-    """Distance of every mask voxel to the nearest voxel outside it, in mm; 0 outside.
-
-    What lies beyond the array counts as neither; with nothing outside the distance is infinite. The filter
-    is given the inverted mask, because inside a mask it would measure to the mask's own border voxels.
-    """
-    found = np.zeros(mask_kji.shape, np.float32)
-    box = bounding_box(mask_kji, margin=1)  # of all that lies outside, a voxel in this margin is the nearest
-    if box is None:
-        return found
-    inside = mask_kji[box]
-    if inside.all():
-        found[box] = np.inf
-        return found
-    image = sitk.GetImageFromArray((~inside).astype(np.uint8))
-    image.SetSpacing(tuple(spacing_kji_mm[::-1]))
-    distance = sitk.SignedMaurerDistanceMap(
-        image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
-    )
-    found[box] = np.where(inside, sitk.GetArrayViewFromImage(distance), np.float32(0))
-    return found
-
-
-def box_within(mask_kji: Mask, reach_mm: float, spacing_kji_mm: tuple[float, float, float]) -> Box | None:
-    """The box that holds all voxels within a distance of a mask; None if the mask is empty."""
-    k, j, i = (math.ceil(reach_mm / step) for step in spacing_kji_mm)
-    return bounding_box(mask_kji, margin=(k, j, i))
-
-
-def within_mm(mask_kji: Mask, reach_mm: float, spacing_kji_mm: tuple[float, float, float]) -> Mask:
-    """What lies within a distance of a mask, the mask included."""
-    near = np.zeros_like(mask_kji)
-    box = box_within(mask_kji, reach_mm, spacing_kji_mm)
-    if box is not None:
-        near[box] = distance_to_outside_mm(~mask_kji[box], spacing_kji_mm) <= reach_mm + TIE_MM
-    return near
-
-
-def filled_holes(mask_kji: Mask, max_voxels: float) -> Mask:
-    """The enclosed holes of a mask, up to a size: True where the mask is not but is closed around it."""
-    holes = np.zeros_like(mask_kji)
-    box = bounding_box(mask_kji)
-    if box is None:
-        return holes
-    inside = mask_kji[box]
-    image = sitk.GetImageFromArray(inside.astype(np.uint8))
-    closed = sitk.GetArrayFromImage(sitk.BinaryFillhole(image, False)).astype(bool) & ~inside
-    found = bodies_of(closed, corners=False)
-    small = (found.labels_kji > len(found.sizes) - np.count_nonzero(found.sizes <= max_voxels)) & (
-        found.labels_kji > 0
-    )
-    view = holes[box]
-    view[found.box] = small
-    return holes

@@ -18,6 +18,7 @@ from scipy import ndimage
 from volumetry.config import Config
 from volumetry.domain import BODY_HU, CtScan, Finding, Tissue, TissueMap
 from volumetry.image.coarse import Mask, block_mean, stride
+from volumetry.image.morphology import opened_mm
 from volumetry.quality.blood_pool import ENHANCED_HU
 from volumetry.quality.places import images
 from volumetry.quality.weight import weighed
@@ -127,7 +128,7 @@ def _distances_mm(
 ) -> NDArray[np.float64]:
     """How far from the lung each voxel of metal lies; infinite outside the trunk. One section."""
     step = [stride(mm, _COARSE_MM) for mm in spacing_mm]
-    coarse_mm = [mm * n for mm, n in zip(spacing_mm, step, strict=True)]
+    coarse_mm = (spacing_mm[0] * step[0], spacing_mm[1] * step[1])
     metal = hu > limit_hu
     in_plane = (1, step[0], step[1])
     blocks = [block_mean(v[None], in_plane, whole=True)[0] for v in (np.minimum(hu, 100.0), metal, lung)]
@@ -142,7 +143,7 @@ def _distances_mm(
     return found
 
 
-def _trunk(hu: NDArray[np.float32], metal: Mask, lung: Mask, step_mm: list[float]) -> Mask:
+def _trunk(hu: NDArray[np.float32], metal: Mask, lung: Mask, step_mm: tuple[float, float]) -> Mask:
     """The outline of the body without limbs, table and what lies on the skin, filled."""
     soft = hu > BODY_HU
     if metal.any():
@@ -151,11 +152,9 @@ def _trunk(hu: NDArray[np.float32], metal: Mask, lung: Mask, step_mm: list[float
         soft |= rim & ndimage.binary_fill_holes(
             soft
         )  # tissue all around: it lies in the body, however near the skin
-    soft = np.pad(soft, 1)
-    core = ndimage.distance_transform_edt(soft, sampling=step_mm) > _BRIDGE_MM
-    if not core.any():
-        return np.zeros_like(metal)
-    opened = (ndimage.distance_transform_edt(~core, sampling=step_mm) <= _BRIDGE_MM)[1:-1, 1:-1]
+    opened = opened_mm(np.pad(soft, 1)[None], _BRIDGE_MM, (1.0, *step_mm))[0, 1:-1, 1:-1]
+    if not opened.any():
+        return opened
     labels, _ = ndimage.label(opened | lung)
     filled = np.zeros_like(metal)
     sizes = np.bincount(labels.ravel())[1:]

@@ -15,7 +15,8 @@ from scipy import ndimage
 from volumetry.config import Tidy
 from volumetry.domain import CtScan, Tissue
 from volumetry.image.coarse import any_in_block, block_mean, block_spacing_mm, repeated, strides
-from volumetry.image.components import TIE_MM, Mask, bodies_of, box_within, distance_to_outside_mm, within_mm
+from volumetry.image.components import Mask, bodies_of
+from volumetry.image.morphology import box_within, opened_mm, within_mm
 
 _AERATED_BELOW_HU = -600.0
 """Above this lies soft tissue or fat, or its edge."""
@@ -61,8 +62,7 @@ class Coarse:
 
     def opened(self, mask: Mask, radius_mm: float) -> Mask:
         """What remains of a mask without what is thinner than twice the radius."""
-        core = distance_to_outside_mm(mask, self.spacing_kji_mm) > radius_mm + TIE_MM
-        return within_mm(core, radius_mm, self.spacing_kji_mm)
+        return opened_mm(mask, radius_mm, self.spacing_kji_mm)
 
     def near(self, mask: Mask, target: Mask, reach_mm: float) -> Mask:
         """What of a mask lies within a distance of a target."""

@@ -11,13 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volumetry.domain import CtScan, SegmenterFacts, Tissue, TissueMap, Vector
-from volumetry.image.components import (
-    Mask,
-    bodies_of,
-    bounding_box,
-    distance_to_outside_mm,
-    filled_holes,
-)
+from volumetry.image.components import Mask, bodies_of, bounding_box
+from volumetry.image.morphology import distance_to_outside_mm, filled_holes
 
 _LARGE = 0.1
 """Share of the largest body of air below which another is no lung."""

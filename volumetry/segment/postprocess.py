@@ -13,15 +13,8 @@ from skimage.segmentation import watershed
 from volumetry.config import Tidy
 from volumetry.domain import BODY_HU, Box, CtScan, Grid, Side, Tissue, TissueMap
 from volumetry.image.coarse import any_in_block, block_spacing_mm, repeated, sampled, strides
-from volumetry.image.components import (
-    Bodies,
-    Mask,
-    bodies_of,
-    bounding_box,
-    distance_to_outside_mm,
-    filled_holes,
-    within_mm,
-)
+from volumetry.image.components import Bodies, Mask, bodies_of, bounding_box
+from volumetry.image.morphology import distance_to_outside_mm, filled_holes, within_mm
 from volumetry.image.orientation import axial_view
 from volumetry.segment.exclusion import no_lung
 

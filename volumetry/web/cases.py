@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from volumetry.config import Config
 from volumetry.deliver import as_document, settle
 from volumetry.deliver.report.images import COLOURS as LESION_COLOURS
 from volumetry.domain import Tissue
 from volumetry.errors import InputError, UsageError
-from volumetry.image.components import bounding_box
+from volumetry.image.components import bodies_of, bounding_box
 from volumetry.image.nifti import Affine, nifti_bytes, read_nifti, thinning_steps
 from volumetry.pipeline import Analysis
 from volumetry.scan import read_scan
@@ -146,15 +146,14 @@ def case_of(analysis: Analysis, report: bytes | None = None) -> ViewCase:
 def largest_lesions(labels_kji: NDArray[np.uint8], affine_ras: Affine) -> list[dict[str, Any]]:
     """Connected lesions, the largest first: their mL, and the RAS position of a voxel well inside each."""
     lesion = np.isin(labels_kji, (Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED))
-    bodies = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(lesion.astype(np.uint8)), True))
-    numbered = sitk.GetArrayViewFromImage(bodies)
-    shapes = sitk.LabelShapeStatisticsImageFilter()
-    shapes.Execute(bodies)
+    bodies = bodies_of(lesion)
     voxel_ml = abs(float(np.linalg.det(affine_ras[:3, :3]))) / 1000
     found = []
-    for label in sorted(shapes.GetLabels())[:_MOST_LESIONS]:
-        i, j, k, wide, high, deep = shapes.GetBoundingBox(label)
-        body = np.argwhere(numbered[k : k + deep, j : j + high, i : i + wide] == label) + np.array([k, j, i])
+    count = min(_MOST_LESIONS, len(bodies.sizes))
+    boxes = ndimage.find_objects(bodies.labels_kji, count) if count else ()
+    for label, box in enumerate(boxes, start=1):
+        start = [whole.start + part.start for whole, part in zip(bodies.box, box, strict=True)]
+        body = np.argwhere(bodies.labels_kji[box] == label) + start
         # The middle of a crescent lies outside it, so the voxel next to the middle is taken.
         inside = body[np.argmin(((body - body.mean(axis=0)) ** 2).sum(axis=1))]
         position = affine_ras @ [*inside[::-1], 1.0]
