@@ -24,6 +24,7 @@ refuses what departs from one way of scanning. What became a note for want of a 
 * BURNED_IN, NONSTANDARD_PREAMBLE: a matter of identity and of safety, not of the number.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -279,6 +280,11 @@ OF_THE_EXPORT = frozenset({"DICOM_NOT_POSSIBLE", "EXPORT_UIDS_GENERATED", "EXPOR
 """Codes of the objects written beside a result; they say nothing of the scan or its numbers."""
 
 _RANK = {name: rank for rank, name in enumerate(CATALOGUE)}
+
+
+def strictest(outcomes: Iterable[Outcome]) -> Outcome:
+    """The most severe of several outcomes, at least one."""
+    return min(outcomes, key=list(Outcome).index)
 
 
 def severity_rank(name: str) -> int:

@@ -8,21 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from volumetry.codes import CATALOGUE, Outcome
+from volumetry.codes import CATALOGUE, Outcome, strictest
 from volumetry.storage.digests import canonical_sha256
 from volumetry.storage.shipped import shipped
-from volumetry.storage.toml_file import read_table, validated
+from volumetry.storage.toml_file import Section, read_table, validated
 
 Share = Field(gt=0, lt=1)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Limits(_Section):
+class Limits(Section):
     """What one scan may cost; checked on headers before anything is decoded."""
 
     max_files: int = Field(gt=0)
@@ -38,7 +34,7 @@ class Limits(_Section):
     worker_memory_gb: float = Field(ge=0)
 
 
-class Select(_Section):
+class Select(Section):
     """Which of several measurable series is taken."""
 
     rule: Literal["none", "thinnest", "kernel", "kernel_then_thinnest"]
@@ -51,7 +47,7 @@ class Select(_Section):
         return self
 
 
-class Geometry(_Section):
+class Geometry(Section):
     """Tolerances of the geometry gate."""
 
     jitter_pass_mm: float = Field(ge=0)
@@ -79,7 +75,7 @@ class Geometry(_Section):
     adult_years: int = Field(ge=0)
 
 
-class Hounsfield(_Section):
+class Hounsfield(Section):
     """What HU of a chest CT look like."""
 
     padding_hu: float
@@ -96,7 +92,7 @@ class Hounsfield(_Section):
     metal_reach_mm: float = Field(gt=0)
 
 
-class Segment(_Section):
+class Segment(Section):
     """Which model, where it runs, and at which probability a voxel belongs to a class."""
 
     model: str
@@ -115,7 +111,7 @@ class Segment(_Section):
         return value
 
 
-class IntervalSettings(_Section):
+class IntervalSettings(Section):
     """What is moved, and by how much, to see how far the shares move."""
 
     slices: int = Field(ge=0)
@@ -124,7 +120,7 @@ class IntervalSettings(_Section):
     boundary_mm: float = Field(ge=0)
 
 
-class Tidy(_Section):
+class Tidy(Section):
     """Clean-up of the tissue map, in mm3."""
 
     min_lung_island_mm3: float = Field(ge=0)
@@ -148,7 +144,7 @@ class Tidy(_Section):
     side_marker_mm: float = Field(gt=0)
 
 
-class Measure(_Section):
+class Measure(Section):
     """How the lesion is divided."""
 
     component_rule: Literal["network", "hu"]
@@ -162,7 +158,7 @@ class Measure(_Section):
         return cuts
 
 
-class Quality(_Section):
+class Quality(Section):
     """What a reader must look at before believing a number."""
 
     min_lung_ml: float = Field(gt=0)
@@ -184,7 +180,7 @@ class Quality(_Section):
 CHARTER_RULES = ("thickness", "spacing", "kernel", "kvp", "contrast", "scanner", "coverage", "slices")
 
 
-class Charter(_Section):
+class Charter(Section):
     """What a trial's imaging protocol allows; an empty range or list, or 0, is no rule."""
 
     thickness_mm: tuple[float, ...]
@@ -213,13 +209,13 @@ class Charter(_Section):
         return rules
 
 
-class ExportSettings(_Section):
+class ExportSettings(Section):
     """What DICOM objects may say that their source does not."""
 
     generate_uids: bool
 
 
-class ChangeMapSettings(_Section):
+class ChangeMapSettings(Section):
     """How two visits are laid over each other, and when that failed."""
 
     working_mm: float = Field(gt=0)
@@ -243,7 +239,7 @@ class ChangeMapSettings(_Section):
         return limits
 
 
-class Config(_Section):
+class Config(Section):
     """All settings of a run."""
 
     profile: Literal["default", "trial"]
@@ -264,20 +260,24 @@ class Config(_Section):
     @field_validator("outcomes")
     @classmethod
     def _only_stricter(cls, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
-        order = list(Outcome)
         for name, outcome in outcomes.items():
             if name not in CATALOGUE:
                 raise ValueError(f"{name} is no code of the catalogue")
-            if order.index(outcome) > order.index(CATALOGUE[name].outcome):
+            if strictest((outcome, CATALOGUE[name].outcome)) is not outcome:
                 raise ValueError(f"{name} is {CATALOGUE[name].outcome}; it cannot be made {outcome}")
         return outcomes
 
-    def outcome_of(self, code: str) -> Outcome:
-        """What follows from a code under this profile and these settings: the strictest of them."""
+    def outcome_of(self, code: str, mild: Outcome | None = None) -> Outcome:
+        """What follows from a code: the stricter of the profile's outcome and that of these settings.
+
+        Parameters
+        ----------
+        mild
+            In the place of the profile's outcome, in a range where the catalogue is milder than that.
+        """
         entry = CATALOGUE[code]
-        base = entry.trial_outcome if self.profile == "trial" else entry.outcome
-        order = list(Outcome)
-        return min(base, self.outcomes.get(code, base), key=order.index)
+        base = mild or (entry.trial_outcome if self.profile == "trial" else entry.outcome)
+        return strictest((base, self.outcomes.get(code, base)))
 
     @property
     def sha256(self) -> str:

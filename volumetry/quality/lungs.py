@@ -146,7 +146,7 @@ def _cut(code: str, share: float | None, config: Config) -> Outcome:
     """A note, in every profile, where next to nothing is missing; a stricter setting is followed."""
     if share is None or share >= config.quality.cut_note_share:
         return config.outcome_of(code)
-    return min(Outcome.NOTE, config.outcomes.get(code, Outcome.NOTE), key=list(Outcome).index)
+    return config.outcome_of(code, Outcome.NOTE)
 
 
 def _too_much_cut(area_cm2: float, share: float | None, limits: Quality) -> bool:

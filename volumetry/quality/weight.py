@@ -21,7 +21,7 @@ def weighed(config: Config, code: str, message: str, value: float, points: float
     """
     outcome = config.outcome_of(code)
     if config.profile == "default" and outcome is Outcome.FLAG and points < config.quality.move_points:
-        outcome = min(Outcome.NOTE, config.outcomes.get(code, Outcome.NOTE), key=list(Outcome).index)
+        outcome = config.outcome_of(code, Outcome.NOTE)
     return Finding(code, outcome, message, round(value, 3))
 
 

@@ -113,27 +113,34 @@ def remeasure(  # noqa: PLR0913  the command's own options
         is written, without SEG and SR.
     """
     started = perf_counter()
-    reader, reason = _text(reader, "reader", _MAX_READER), _text(reason, "reason", _MAX_REASON)
+    said = {"corrected_by": _text(reader, "reader", _MAX_READER), "reason": _text(reason, "reason", _MAX_REASON)}
     automatic = read_automatic(result_folder)
     settings = config or automatic.settings
     source = source_of(automatic, scan, settings)
-    if dicom is not None and source.folder is None:
-        raise UsageError("SEG and SR refer to the scan's own files", hint="Give the scan's folder by --scan.")
-    edited = read_edited_mask(mask_file, source.scan.grid)
-    result, delivered = _measured(edited, source, settings, automatic)
-    export = None if dicom is None or source.folder is None else Export(source.folder, settings, dicom)
-    if export is not None:
-        result = export.noted(result)
+    export = _export(source, settings, dicom)
+    result, delivered = _measured(read_edited_mask(mask_file, source.scan.grid), source, settings, automatic)
+    result = result if export is None else export.noted(result)
     result = replace(result, timing_s={"total": perf_counter() - started})
-    document = _document(result, source) | {
-        "corrected_by": reader,
-        "reason": reason,
+    compared = {"edited_file_sha256": file_sha256(mask_file)} | _compared(automatic, delivered)
+    document = _document(result, source) | said | compared
+    return document, _write(document, delivered, source, settings, result_folder / "corrections", export)
+
+
+def _export(source: Source, settings: Config, dicom: DicomOptions | None) -> Export | None:
+    if dicom is None:
+        return None
+    if source.folder is None:
+        raise UsageError("SEG and SR refer to the scan's own files", hint="Give the scan's folder by --scan.")
+    return Export(source.folder, settings, dicom)
+
+
+def _compared(automatic: Automatic, delivered: TissueMap) -> dict[str, Any]:
+    """What was corrected, and how much of it is another tissue now."""
+    return {
         "corrected_from": automatic.document["provenance"]["mask_sha256"],
         "changed_voxels": int(np.count_nonzero(automatic.labels_kji != delivered.labels_kji)),
-        "edited_file_sha256": file_sha256(mask_file),
         "automatic": {key: automatic.document[key] for key in _AUTOMATIC if key in automatic.document},
     }
-    return document, _write(document, delivered, source, settings, result_folder / "corrections", export)
 
 
 def _text(text: str, name: str, longest: int) -> str:

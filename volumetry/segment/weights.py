@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import torch
 from monai.networks.blocks import Convolution
 from monai.networks.nets import UNet
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import nn
@@ -24,7 +24,7 @@ from volumetry.errors import ModelError
 from volumetry.segment.preprocess import InputRecipe, PictureKind
 from volumetry.storage.digests import canonical_sha256
 from volumetry.storage.shipped import shipped
-from volumetry.storage.toml_file import load_toml
+from volumetry.storage.toml_file import Section, load_toml
 
 CARD = "card.toml"
 PROBE_TOLERANCE = 1e-3
@@ -48,11 +48,7 @@ def _monai_unet_2d(inputs: int, channels: tuple[int, ...], residual_units: int, 
 ARCHITECTURES = {"monai-unet-2d": _monai_unet_2d}
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Architecture(_Part):
+class Architecture(Section):
     """Name in our list, and its arguments."""
 
     name: str
@@ -61,7 +57,7 @@ class Architecture(_Part):
     outputs: tuple[str, ...] = Field(min_length=1)
 
 
-class PictureSettings(_Part):
+class PictureSettings(Section):
     """How a scan becomes pictures; the fields of `InputRecipe` that a training configuration sets."""
 
     spacing_mm: float
@@ -84,14 +80,14 @@ class CardInput(PictureSettings):
     pad_multiple: int
 
 
-class StoredFile(_Part):
+class StoredFile(Section):
     """A file of the model folder and its digest."""
 
     file: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class CardCalibration(_Part):
+class CardCalibration(Section):
     """What held-out cases say of this model's probabilities and shares.
 
     `temperature` divides each output's logit (Guo et al. 2017). `lesion_probability` is where a lesion begins, by
@@ -99,7 +95,9 @@ class CardCalibration(_Part):
     """
 
     temperature: dict[str, float]
-    lesion_probability: dict[Literal["scans", "slices"], Annotated[float, Field(gt=0, lt=1)]] = {}
+    lesion_probability: dict[Literal["scans", "slices"], Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default_factory=dict
+    )
     level: float = Field(gt=0, lt=1)
     reference: dict[str, float]
     floor_points: float = Field(ge=0)
@@ -114,10 +112,8 @@ class CardCalibration(_Part):
         return self
 
 
-class Card(BaseModel):
+class Card(Section):
     """What a model is: the parts that a machine reads. The rest of the card is for people and stays in `story`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
     version: str
@@ -126,9 +122,9 @@ class Card(BaseModel):
     weights: StoredFile
     probe_input: StoredFile
     probe_output: StoredFile
-    training_cases: dict[str, list[str]] = {}
+    training_cases: dict[str, list[str]] = Field(default_factory=dict)
     calibration: CardCalibration | None = None
-    story: dict[str, Any] = {}
+    story: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _calibrates_its_outputs(self) -> "Card":

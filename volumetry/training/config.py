@@ -5,19 +5,15 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_validator
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from volumetry.segment.preprocess import InputRecipe
 from volumetry.segment.weights import PictureSettings
 from volumetry.storage.digests import canonical_sha256
-from volumetry.storage.toml_file import load_toml
+from volumetry.storage.toml_file import Section, load_toml
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Model(_Section):
+class Model(Section):
     """What is made and what its card says of it."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9]*$")
@@ -30,7 +26,7 @@ class Model(_Section):
     remark: str = ""
 
 
-class Round(_Section):
+class Round(Section):
     """Some steps with a learning rate that warms up and falls to nothing.
 
     Parameters
@@ -41,10 +37,10 @@ class Round(_Section):
 
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
-    shares: dict[str, NonNegativeFloat] = {}
+    shares: dict[str, NonNegativeFloat] = Field(default_factory=dict)
 
 
-class Schedule(_Section):
+class Schedule(Section):
     """How long and how fast."""
 
     seed: int = Field(ge=0)
@@ -74,7 +70,7 @@ class Schedule(_Section):
         return self.rounds[-1], step
 
 
-class Loss(_Section):
+class Loss(Section):
     """Weight of each output in the loss."""
 
     lung: float = Field(ge=0)
@@ -82,7 +78,7 @@ class Loss(_Section):
     solid: float = Field(ge=0)
 
 
-class Augment(_Section):
+class Augment(Section):
     """How far a picture may be changed and still be a chest CT."""
 
     rotate_deg: float = Field(ge=0)
@@ -101,7 +97,7 @@ class Augment(_Section):
     window_brightness: float = Field(ge=0)
 
 
-class Slices(_Section):
+class Slices(Section):
     """A folder of labelled 8-bit slices with its ``dataset.toml``."""
 
     folder: str
@@ -112,7 +108,7 @@ class Slices(_Section):
     terms: str
 
 
-class Scan(_Section):
+class Scan(Section):
     """A chest CT in HU whose slices without disease are known: from a reader's table, or because it has none."""
 
     folder: str
@@ -121,7 +117,7 @@ class Scan(_Section):
     terms: str
 
 
-class Masked(_Section):
+class Masked(Section):
     """A CT volume with a lung mask, both as NIfTI; its disease is not known."""
 
     image: str
@@ -130,14 +126,14 @@ class Masked(_Section):
     terms: str
 
 
-class Judged(_Section):
+class Judged(Section):
     """A chest CT in HU that is never learned from, with a reader's table of infected slices."""
 
     folder: str
     infected_csv: str
 
 
-class Data(_Section):
+class Data(Section):
     """What is learned from; paths are relative to the data root."""
 
     root: str
@@ -161,7 +157,7 @@ class Data(_Section):
         return judged
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """All settings of a training run."""
 
     model: Model

@@ -28,23 +28,19 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from volumetry.config import Config
 from volumetry.domain import CtScan, Grid, SeriesInfo
 from volumetry.errors import InputError
 from volumetry.scan import read_scan
-from volumetry.storage.toml_file import load_toml
+from volumetry.storage.toml_file import Section, load_toml
 
 HU_RANGE = (-1024.0, 3071.0)
 """What 12 bits hold; resampling rings beyond it."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ListedScan(_Section):
+class ListedScan(Section):
     """One scan and what is known of it."""
 
     path: str = Field(min_length=1)
@@ -60,7 +56,7 @@ class ListedScan(_Section):
         return self.name or Path(self.path).name.split(".")[0]
 
 
-class Planted(_Section):
+class Planted(Section):
     """Which lesions are put into each normal scan: every volume at every density and place, one at a time."""
 
     volumes_ml: tuple[float, ...] = (5.0, 20.0, 50.0, 100.0)
@@ -70,7 +66,7 @@ class Planted(_Section):
     seed: int = Field(default=1, ge=0)
 
 
-class ScanList(_Section):
+class ScanList(Section):
     """The file as a whole."""
 
     scan: tuple[ListedScan, ...] = Field(min_length=1)

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from volumetry.config import merged_settings, read_toml  # one way to lay a settings file over another
 from volumetry.storage.digests import canonical_sha256
-from volumetry.storage.toml_file import validated
+from volumetry.storage.toml_file import Section, validated
 
 Grade = Literal["A", "B", "C"]
 MeasureName = Literal["lesion", "solid", "ground_glass"]
@@ -24,17 +24,13 @@ def plain(name: str) -> str:
     return "".join(c for c in name.casefold() if c not in " \t-_")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Baseline(_Section):
+class Baseline(Section):
     """Which visit is the baseline."""
 
     names: tuple[str, ...] = Field(min_length=1)
 
 
-class PlannedVisit(_Section):
+class PlannedVisit(Section):
     """One planned visit: the names it goes by, its day and the window around it, ends included."""
 
     visit: str = Field(min_length=1)
@@ -50,7 +46,7 @@ class PlannedVisit(_Section):
         return self
 
 
-class Windows(_Section):
+class Windows(Section):
     """How rows are given to planned visits."""
 
     assign: Literal["label", "day"]
@@ -70,13 +66,13 @@ class Windows(_Section):
         return next((v for v in self.planned if plain(name) in {plain(n) for n in v.names}), None)
 
 
-class Arms(_Section):
+class Arms(Section):
     """Which arm is the reference."""
 
     reference: tuple[str, ...] = Field(min_length=1)
 
 
-class Endpoint(_Section):
+class Endpoint(Section):
     """What the trial asks first."""
 
     primary_measure: MeasureName
@@ -92,13 +88,13 @@ class Endpoint(_Section):
         return self
 
 
-class NormalCt(_Section):
+class NormalCt(Section):
     """When a CT counts as normal."""
 
     lesion_percent_below: float = Field(gt=0, le=100)
 
 
-class Columns(_Section):
+class Columns(Section):
     """What the further columns of visits.csv are."""
 
     yes_no: tuple[str, ...]
@@ -107,7 +103,7 @@ class Columns(_Section):
     missing_words: tuple[str, ...]
 
 
-class Statistics(_Section):
+class Statistics(Section):
     """How arms are summarised and compared."""
 
     ci_level: float = Share
@@ -122,7 +118,7 @@ class Statistics(_Section):
     repeated_measures: bool
 
 
-class Pair(_Section):
+class Pair(Section):
     """Limits and grades of the comparability of two scans."""
 
     volume_b: float = Share
@@ -149,7 +145,7 @@ class Pair(_Section):
         return self
 
 
-class TrialConfig(_Section):
+class TrialConfig(Section):
     """All settings of the trial's tables."""
 
     baseline: Baseline

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from volumetry.codes import Outcome
+from volumetry.codes import Outcome, strictest
 from volumetry.config import Config
 from volumetry.domain import Finding
 from volumetry.scan.checks.composition import Stack
@@ -46,12 +46,12 @@ def numbering_findings(stack: Stack, geometry: StackGeometry | None, config: Con
 
 def _incomplete(doubts: Sequence[_Doubt], config: Config) -> Finding:
     """Positions are uniform, so what is lost is lost at an end, where the lung is judged, or every other slice."""
-    code, order = "INCOMPLETE_INSTANCE_NUMBERS", list(Outcome)
+    code = "INCOMPLETE_INSTANCE_NUMBERS"
     outcomes = [doubt.trial if config.profile == "trial" else doubt.default for doubt in doubts]
     if code in config.outcomes:
         outcomes.append(config.outcomes[code])
     message = "; ".join(doubt.message for doubt in doubts)
-    return Finding(code, min(outcomes, key=order.index), f"{message}: compare the count of images with the PACS")
+    return Finding(code, strictest(outcomes), f"{message}: compare the count of images with the PACS")
 
 
 def _doubts(stack: Stack, numbers: list[int]) -> Iterator[_Doubt]:

@@ -23,7 +23,8 @@ from volumetry.scan.headers.file_kinds import FileKind, kind_of
 from volumetry.scan.headers.files import FileRef, Listing, as_listed, file_ref, list_beside, list_files
 from volumetry.scan.headers.slice_header import NotSlice
 from volumetry.scan.inputs.unpack import ZipLimits, first_bytes, unpack_safely
-from volumetry.scan.inputs.volume_headers import VolumeError, volume_header
+from volumetry.scan.inputs.volume_header import VolumeError
+from volumetry.scan.inputs.volume_headers import volume_header
 
 GZIP = b"\x1f\x8b"
 HEAD_BYTES = 2**16

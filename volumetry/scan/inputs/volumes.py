@@ -5,7 +5,7 @@ file's own order, so that a mask lies on the file's own grid.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -25,7 +25,8 @@ from volumetry.scan.headers.pixel_source import PixelSource
 from volumetry.scan.headers.slice_header import SliceHeader
 from volumetry.scan.headers.syntaxes import EXPLICIT
 from volumetry.scan.inputs.opening import GZIP, Given, InflationError, start_of
-from volumetry.scan.inputs.volume_headers import VolumeError, VolumeHeader, volume_header
+from volumetry.scan.inputs.volume_header import VolumeError, VolumeHeader
+from volumetry.scan.inputs.volume_headers import volume_header
 from volumetry.scan.pixels.decode import SliceFault, Stored, decode_requests
 
 _OF_ABSENT_TAGS = frozenset({"AGE_UNKNOWN", "NO_INSTANCE_NUMBER", "REORDERED"})
@@ -198,86 +199,38 @@ def _slices(
     file: FileRef, header: VolumeHeader, grid: Grid, axes: tuple[int, int, int], flip: bool
 ) -> Iterator[SliceHeader]:
     """The volume as slices along the body, as a DICOM series would state them."""
-    body, rows, columns = axes
-    directions = grid.direction_lps
-    count = grid.shape_kji[body]
+    body, row, column = axes
+    count, rows, columns = (grid.shape_kji[axis] for axis in axes)
+    signed = header.dtype[1] in "if"
+    stated = _UNSTATED | {
+        "file": file,
+        "rows": rows,
+        "columns": columns,
+        "pixels": PixelSource(EXPLICIT, rows, columns, 32, 32, 31, signed),
+        "orientation": (*grid.direction_lps[column], *grid.direction_lps[row]),
+        "pixel_spacing_mm": (grid.spacing_kji_mm[row], grid.spacing_kji_mm[column]),
+        "bits_stored": _bits(header),
+        "signed": signed,
+        "slope": header.slope,
+        "intercept": header.intercept,
+        "frame_count": count,
+    }
     for n in range(count):
         at = np.zeros(3)
         at[body] = count - 1 - n if flip else n
-        x, y, z = (float(mm) for mm in grid.lps_mm(at))
-        yield _slice(
-            file,
-            header,
-            (n, count),
-            (x, y, z),
-            (*directions[columns], *directions[rows]),
-            (grid.spacing_kji_mm[rows], grid.spacing_kji_mm[columns]),
-            (grid.shape_kji[rows], grid.shape_kji[columns]),
-        )
+        position_lps_mm = tuple(float(mm) for mm in grid.lps_mm(at))
+        own = {"sop_uid": f"{n:06d}", "position_lps_mm": position_lps_mm, "frame": n}
+        yield SliceHeader(**(stated | own))
 
 
-def _slice(  # noqa: PLR0913  a slice is this many facts
-    file: FileRef,
-    header: VolumeHeader,
-    place: tuple[int, int],
-    position_lps_mm: tuple[float, ...],
-    orientation: tuple[float, ...],
-    spacing_mm: tuple[float, float],
-    shape_ji: tuple[int, int],
-) -> SliceHeader:
-    signed = header.dtype[1] in "if"
-    rows, columns = shape_ji
-    pixels = PixelSource(EXPLICIT, rows, columns, 32, 32, 31, signed)
-    return SliceHeader(
-        file=file,
-        sop_uid=f"{place[0]:06d}",
-        rows=rows,
-        columns=columns,
-        pixels=pixels,
-        faults=(),
-        series_uid=None,
-        study_uid=None,
-        study_date=None,
-        identity=(),
-        age_years=None,
-        modality=None,
-        image_type=(),
-        manufacturer=None,
-        model_name=None,
-        kernel=None,
-        kvp=None,
-        contrast=False,
-        contrast_known=False,
-        acquisition_date=None,
-        acquisition_time=None,
-        acquisition_number=None,
-        instance_number=None,
-        temporal_position=None,
-        cardiac_phase=None,
-        images_in_acquisition=None,
-        frame_of_reference=None,
-        patient_position=None,
-        position_lps_mm=position_lps_mm,
-        orientation=orientation,
-        pixel_spacing_mm=spacing_mm,
-        thickness_mm=None,
-        spacing_tag_mm=None,
-        reconstruction_mm=None,
-        samples=1,
-        photometric="MONOCHROME2",
-        bits_stored=_bits(header),
-        signed=signed,
-        padding=(),
-        slope=header.slope,
-        intercept=header.intercept,
-        rescale_type=None,
-        lossy_tag=False,
-        burned_in=False,
-        odd_preamble=False,
-        repaired=False,
-        frame=place[0],
-        frame_count=place[1],
-    )
+_UNSTATED: dict[str, Any] = {
+    **{field.name: None for field in fields(SliceHeader) if field.default is MISSING},
+    **dict.fromkeys(("faults", "identity", "image_type", "padding"), ()),
+    **dict.fromkeys(("contrast", "contrast_known", "lossy_tag", "burned_in", "odd_preamble", "repaired"), False),
+    "samples": 1,
+    "photometric": "MONOCHROME2",
+}
+"""What a volume file says nothing of."""
 
 
 def _bits(header: VolumeHeader) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetry.codes import Outcome
+from volumetry.codes import Outcome, strictest
 from volumetry.config import Config
 from volumetry.domain import Finding
 from volumetry.scan.checks.uids import uid_findings
@@ -364,11 +364,10 @@ def _joined(findings: list[Finding]) -> tuple[Finding, ...]:
     by_code: dict[str, list[Finding]] = {}
     for finding in findings:
         by_code.setdefault(finding.code, []).append(finding)
-    order = list(Outcome)
     return tuple(
         Finding(
             code,
-            min((f.outcome for f in same), key=order.index),
+            strictest(f.outcome for f in same),
             "; ".join(f.message for f in same),
             same[0].value,
             same[0].advice,
