@@ -71,22 +71,6 @@ def prepare_folder(folder: Path) -> None:
     sweep(folder)
 
 
-def set_aside(folder: Path, names: tuple[str, ...]) -> None:
-    """Move what an earlier run left under these names to ``earlier/<n>/``: a result is never overwritten."""
-    present = [name for name in names if (folder / name).exists()]
-    if not present:
-        return
-    aside = next_numbered(folder / "earlier")
-    try:
-        aside.mkdir(parents=True, mode=0o700)
-        for name in present:
-            os.replace(folder / name, aside / name)
-    except OSError as wrong:
-        raise OutputError(f"cannot move the earlier result aside: {wrong.strerror}") from wrong
-    sync_folder(aside)
-    sync_folder(folder)
-
-
 def next_numbered(folder: Path) -> Path:
     """The first free ``<n>`` in a folder that may not be there yet; n counts from 1."""
     taken = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]

@@ -1,8 +1,6 @@
 """SEG and SR into a folder: written under a temporary name, read back, compared, and only then delivered."""
 
 import contextlib
-import os
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -25,7 +23,8 @@ from volumetry.deliver.dicom.source import ExportSource, export_source, quiet_li
 from volumetry.deliver.report.summary import Summary
 from volumetry.domain import Grid, Tissue, TissueMap
 from volumetry.errors import OutputError
-from volumetry.storage.atomic import prepare_folder, set_aside, write_whole
+from volumetry.storage.atomic import write_whole
+from volumetry.storage.placing import new_result
 
 _NAMES = ("seg.dcm", "sr.dcm")
 _PDF, _CAPTURE = "report-pdf.dcm", "report-image.dcm"
@@ -91,19 +90,16 @@ def write_seg_and_sr(
     binary = options.segmentation_type == "binary"
     segments = structures(overlapping=binary, unclassed=bool((tissue.labels_kji == Tissue.UNCLASSED).any()))
     uids = [generate_uid() for _ in segments]
-    prepare_folder(folder)
     with _header_faults():
         seg = segmentation(as_single_slices(source), tissue, segments, uids, document, binary)
         refer_to_frames(seg, source)
         report = structured_report(files_of(source.headers), seg, segments, uids, document)
-    with _unchecked(folder, seg, "seg.dcm") as seg_file, _unchecked(folder, report, "sr.dcm") as sr_file:
+    with new_result(folder, _NAMES) as making:
+        seg_file, sr_file = (_saved(seg, making / "seg.dcm"), _saved(report, making / "sr.dcm"))
         with _read_faults():
             compare_seg(seg_file, tissue, segments)
             compare_sr(sr_file, seg, segments, tissue, document)
-        set_aside(folder, _NAMES)
-        return {
-            name: _deliver(file, folder / name) for name, file in zip(_NAMES, (seg_file, sr_file), strict=True)
-        }
+    return {name: folder / name for name in _NAMES}
 
 
 def write_summary(
@@ -129,17 +125,14 @@ def write_summary(
         As `write_seg_and_sr`.
     """
     source = _source(scan, document, config)
-    prepare_folder(folder)
     written = {}
     makers = ((options.pdf, _PDF, encapsulated_pdf), (options.secondary_capture, _CAPTURE, secondary_capture))
     for _, name, make in (maker for maker in makers if maker[0]):
         with _header_faults():
             dataset = make(source.headers, summary)
-        with _unchecked(folder, dataset, name) as file:
-            with _read_faults():
-                compare_summary(file, summary)
-            set_aside(folder, (name,))
-            written[name] = _deliver(file, folder / name)
+        with new_result(folder, (name,)) as making, _read_faults():
+            compare_summary(_saved(dataset, making / name), summary)
+        written[name] = folder / name
     return written
 
 
@@ -194,24 +187,11 @@ def _read_faults() -> Iterator[None]:
         raise OutputError(f"what was written cannot be read back ({type(wrong).__name__})") from wrong
 
 
-@contextlib.contextmanager
-def _unchecked(folder: Path, dataset: Dataset, name: str) -> Iterator[Path]:
-    """The object under a hidden name, gone afterwards unless delivered."""
-    file = folder / f".{name}.{secrets.token_hex(4)}.unchecked"
+def _saved(dataset: Dataset, file: Path) -> Path:
+    """The object on the disk, still to be compared with what was measured."""
     dataset.preamble = bytes(128)  # never the source's: a preamble can hide another file
     content = BytesIO()
     with quiet_libraries():
         dataset.save_as(content, enforce_file_format=True)
-    try:
-        write_whole(file, content.getvalue())
-        yield file
-    finally:
-        file.unlink(missing_ok=True)
-
-
-def _deliver(file: Path, final: Path) -> Path:
-    try:
-        os.replace(file, final)
-    except OSError as wrong:
-        raise OutputError(f"cannot write {final.name}: {wrong.strerror}") from wrong
-    return final
+    write_whole(file, content.getvalue())
+    return file
