@@ -197,7 +197,10 @@ def test_room_around_the_patient_changes_nothing(config):
     labels[:2, :3, :3] = Tissue.GROUND_GLASS  # room air in a corner
     room = [
         (0, 0),
-        *((near * n, far * n) for near, far, n in zip((10, 3), (6, 16), strides(AXIAL)[1:], strict=True)),
+        *(
+            (near * n, far * n)
+            for near, far, n in zip((10, 3), (6, 16), strides(AXIAL.spacing_kji_mm)[1:], strict=True)
+        ),
     ]
     wide_hu, wide_labels = np.pad(hu, room, constant_values=-1000), np.pad(labels, room)
     origin = AXIAL.lps_mm(-np.array([float(near) for near, _ in room]))

@@ -8,8 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from volumetry.domain import Tissue
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+TISSUE_RGB = {
+    Tissue.AERATED: (143, 180, 217),
+    Tissue.GROUND_GLASS: (245, 183, 0),
+    Tissue.SOLID: (214, 31, 105),
+    Tissue.UNCLASSED: (20, 184, 166),
+}
+"""One colour for a tissue in report, contact sheet, viewer and SEG. Those of the lesion are far apart in lightness
+too, so that they differ without colour vision and on paper."""
 
 
 def png_bytes(pixels: NDArray[np.uint8]) -> bytes:

@@ -9,6 +9,18 @@ from volumetry.config import Config
 from volumetry.domain import Finding
 
 
+class CodedError(Exception):
+    """Why one file, or part of it, is not read: a code of the catalogue, and a message without values of headers.
+
+    Caught within the room, where it becomes a finding.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+
 def found(
     config: Config, code: str, message: str, value: float | int | str | None = None, advice: str | None = None
 ) -> Finding:

@@ -131,8 +131,8 @@ def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> byt
 def csv_line(cells: Iterable[str | float | int | None]) -> bytes:
     """One line as UTF-8 with LF; numbers with all their digits, no guard against formulas."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(list(cells))
-    return text.getvalue().encode("utf-8")
+    csv.writer(text, lineterminator="\r\n").writerow(list(cells))  # quotes a cell with either; "\n" alone does not
+    return f"{text.getvalue()[:-2]}\n".encode()
 
 
 def guarded(text: str) -> str:

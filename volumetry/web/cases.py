@@ -16,11 +16,11 @@ from scipy import ndimage
 
 from volumetry.config import Config
 from volumetry.deliver import as_document, settle
-from volumetry.deliver.report.images import COLOURS as LESION_COLOURS
 from volumetry.domain import Tissue
 from volumetry.errors import InputError, UsageError
 from volumetry.image.components import bodies_of, bounding_box
 from volumetry.image.nifti import Affine, nifti_bytes, read_nifti, thinning_steps
+from volumetry.image.pictures import TISSUE_RGB
 from volumetry.pipeline import Analysis
 from volumetry.scan import read_scan
 
@@ -30,8 +30,6 @@ NAMES = {
     Tissue.SOLID: "Solid",
     Tissue.UNCLASSED: "Lesion, neither class",
 }
-COLOURS = {Tissue.AERATED: (143, 180, 217), **LESION_COLOURS}
-"""Those of the report, so that a colour means the same on both pages."""
 
 _MOST_LESIONS = 50
 _NO_CT_HU = -1024
@@ -96,7 +94,7 @@ class ViewCase:
             "has_report": self.report is not None,
             "thinning": max(self.thinning_kji),
             "labels": [
-                {"value": int(t), "name": NAMES[t], "rgb": COLOURS[t], "present": bool((present == t).any())}
+                {"value": int(t), "name": NAMES[t], "rgb": TISSUE_RGB[t], "present": bool((present == t).any())}
                 for t in NAMES
             ],
             "lesions": largest_lesions(self.labels_kji, self.affine_ras),

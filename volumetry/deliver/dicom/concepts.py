@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from highdicom.sr import CodedConcept
 from pydicom.sr.coding import Code
 
+from volumetry.domain import Tissue
+from volumetry.image.pictures import TISSUE_RGB
+
 SCHEME = "99VOLUMETRY"
 ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
 MORPHOLOGY = Code("49755003", "SCT", "Morphologically Abnormal Structure")
@@ -55,9 +58,9 @@ class Structure:
     in_lung: bool = True
 
 
-_GROUND_GLASS = Structure("Ground glass", MORPHOLOGY, GROUND_GLASS, (255, 190, 60), (2,))
-_SOLID = Structure("Solid", MORPHOLOGY, SOLID, (225, 60, 60), (3,))
-_UNCLASSED = Structure("Lesion of neither class", MORPHOLOGY, LESION, (170, 110, 220), (4,))
+_GROUND_GLASS = Structure("Ground glass", MORPHOLOGY, GROUND_GLASS, TISSUE_RGB[Tissue.GROUND_GLASS], (2,))
+_SOLID = Structure("Solid", MORPHOLOGY, SOLID, TISSUE_RGB[Tissue.SOLID], (3,))
+_UNCLASSED = Structure("Lesion of neither class", MORPHOLOGY, LESION, TISSUE_RGB[Tissue.UNCLASSED], (4,))
 
 
 def structures(overlapping: bool, unclassed: bool) -> tuple[Structure, ...]:
@@ -72,9 +75,9 @@ def structures(overlapping: bool, unclassed: bool) -> tuple[Structure, ...]:
         Whether the mask holds lesion of neither class (the HU rule).
     """
     if overlapping:
-        lung = Structure("Lung", ANATOMY, LUNG, (80, 140, 255), (1, 2, 3, 4), in_lung=False)
+        lung = Structure("Lung", ANATOMY, LUNG, TISSUE_RGB[Tissue.AERATED], (1, 2, 3, 4), in_lung=False)
     else:
-        lung = Structure("Aerated lung", ANATOMY, LUNG, (80, 140, 255), (1,), in_lung=False)
+        lung = Structure("Aerated lung", ANATOMY, LUNG, TISSUE_RGB[Tissue.AERATED], (1,), in_lung=False)
     return (lung, _GROUND_GLASS, _SOLID, *((_UNCLASSED,) if unclassed else ()))
 
 

@@ -13,15 +13,10 @@ from scipy import ndimage
 from volumetry.domain import CtScan, Side, Tissue, TissueMap
 from volumetry.image.components import bounding_box
 from volumetry.image.orientation import axial_view
-from volumetry.image.pictures import data_uri, png_bytes
+from volumetry.image.pictures import TISSUE_RGB, data_uri, png_bytes
 
 LUNG_WINDOW_HU = (-1350.0, 150.0)
-COLOURS = {
-    Tissue.GROUND_GLASS: (245, 183, 0),
-    Tissue.SOLID: (214, 31, 105),
-    Tissue.UNCLASSED: (20, 184, 166),
-}
-"""Far apart in lightness too, so that they differ without colour vision and on paper."""
+_LESION_RGB = {tissue: TISSUE_RGB[tissue] for tissue in (Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED)}
 
 _LUNG_LINE = (96, 190, 255)
 _FILL = 0.42
@@ -154,7 +149,7 @@ def _grey(hu_yx: NDArray[np.float32]) -> Colours:
 def _filled(grey: Colours, labels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Grey as RGB, and over it a translucent colour for each kind of lesion."""
     rgb = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
-    for tissue, colour in COLOURS.items():
+    for tissue, colour in _LESION_RGB.items():
         inside = labels == tissue
         rgb[inside] = (1 - _FILL) * rgb[inside] + _FILL * np.asarray(colour, np.float32)
     return rgb
@@ -163,7 +158,7 @@ def _filled(grey: Colours, labels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _overlaid(grey: Colours, labels: NDArray[np.uint8]) -> Colours:
     """Lesion filled and outlined, the lungs outlined."""
     rgb = _filled(grey, labels)
-    for tissue, colour in COLOURS.items():
+    for tissue, colour in _LESION_RGB.items():
         rgb[_border(labels == tissue)] = colour
     rgb[_border(labels > 0) & (labels == Tissue.AERATED)] = _LUNG_LINE
     return rgb.round().astype(np.uint8)
@@ -182,7 +177,7 @@ def _projection(
     lung = np.count_nonzero(labels, axis=axis) * step_mm
     grey = 34 + 118 * np.clip(lung / _DEEP_MM["lung"], 0, 1)
     rgb = np.where(lung[..., None] > 0, np.stack([grey * 0.82, grey * 0.95, grey * 1.08], -1), 0.0)
-    for tissue, colour in COLOURS.items():
+    for tissue, colour in _LESION_RGB.items():
         depth_mm = np.count_nonzero(labels == tissue, axis=axis) * step_mm
         share = np.where(depth_mm > 0, 0.25 + 0.75 * np.clip(depth_mm / _DEEP_MM["lesion"], 0, 1), 0)[..., None]
         rgb = (1 - share) * rgb + share * np.asarray(colour, float)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from volumetry.deliver.report import text
-from volumetry.deliver.report.images import COLOURS, Picture, chest_of, key_slices, projections
+from volumetry.deliver.report.images import Picture, chest_of, key_slices, projections
 from volumetry.domain import CtScan, Tissue, TissueMap
+from volumetry.image.pictures import TISSUE_RGB
 
 _A4_INCHES = (8.27, 11.69)
 _DPI = 130
@@ -98,7 +99,7 @@ def _row(figure: Figure, pictures: list[Picture], bottom: float, captions: bool 
 def _legend(figure: Figure, bottom: float) -> None:
     at = 0.06
     for tissue, name in ((Tissue.GROUND_GLASS, "ground glass"), (Tissue.SOLID, "solid")):
-        colour = "#" + "".join(f"{level:02x}" for level in COLOURS[tissue])
+        colour = "#" + "".join(f"{level:02x}" for level in TISSUE_RGB[tissue])
         figure.text(at, bottom, "\u25a0", size=9, color=colour, va="center")
         figure.text(at + 0.016, bottom, name, size=7, color=_SOFT, va="center")
         at += 0.105

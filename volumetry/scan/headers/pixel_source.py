@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from volumetry.config import Limits
+from volumetry.scan.findings import CodedError
 from volumetry.scan.headers.codestream import codestream_size, end_of_image
 from volumetry.scan.headers.syntaxes import (
     BIG_ENDIAN,
@@ -105,16 +106,12 @@ def locate_pixels(
             return tuple(_checked(stream, replace(source, fragments=frame), limits) for frame in frames), ()
         frames = _native(stream, size, length, source, samples * frame_count)
     except _FaultError as bad:
-        return nowhere, (bad.fault,)
+        return nowhere, (Fault(bad.code, bad.message),)
     return tuple(replace(source, fragments=frame) for frame in frames[:: max(1, samples)]), ()
 
 
-class _FaultError(Exception):
+class _FaultError(CodedError):
     """Ends the look at one slice's pixel data."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.fault = Fault(code, message)
 
 
 def _bad_shape(source: PixelSource, limits: Limits) -> Fault | None:

@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from volumetry.scan.findings import CodedError
 from volumetry.scan.headers.files import FileRef
 from volumetry.scan.headers.pixel_source import Fault, PixelSource
 
@@ -84,6 +85,13 @@ class SliceHeader:
         return self.file.path, self.frame
 
     @property
+    def rescale(self) -> tuple[float, float]:
+        """Slope and intercept, which a gated slice has: HU = stored x slope + intercept."""
+        if self.slope is None or self.intercept is None:
+            raise ValueError("a gated slice has a rescale pair")
+        return self.slope, self.intercept
+
+    @property
     def has_header(self) -> bool:
         """False for a slice of a volume file, which names nobody and nothing."""
         return bool(self.identity)
@@ -104,13 +112,8 @@ class SliceHeader:
         return self.sop_uid, self.frame
 
 
-class BadHeaderError(Exception):
+class BadHeaderError(CodedError):
     """A fault that ends the reading of one header; becomes a `NotSlice`."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from volumetry.config import Config, Limits
 from volumetry.domain import Finding
 from volumetry.errors import InputError, OutputError, ScanFailedError
-from volumetry.scan.findings import found
+from volumetry.scan.findings import CodedError, found
 from volumetry.scan.headers.file_kinds import FileKind, kind_of
 from volumetry.scan.headers.files import FileRef, Listing, as_listed, file_ref, list_beside, list_files
 from volumetry.scan.headers.slice_header import NotSlice
@@ -89,13 +89,8 @@ class PrivateFolder:
         return min(int(self._limits.max_file_mb * 2**20), ratio_bound, self._bytes_left)
 
 
-class InflationError(Exception):
+class InflationError(CodedError):
     """Why packed data are not inflated: a code and its message."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,13 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from volumetry.scan.findings import CodedError
+
 Affine = NDArray[np.float64]
 
 
-class VolumeError(Exception):
+class VolumeError(CodedError):
     """Why a volume file is not read: a code of the catalogue and a message without values of names."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -68,10 +68,9 @@ def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], config: Config
     no_data = padding_mask(stored_kji, slices, settings)
     hu = np.empty(stored_kji.shape, np.float32)
     for k, header in enumerate(slices):
-        if header.slope is None or header.intercept is None:
-            raise ValueError("a gated slice has a rescale pair")
-        np.multiply(stored_kji[k], np.float32(header.slope), out=hu[k], casting="unsafe")
-        hu[k] += np.float32(header.intercept)
+        slope, intercept = header.rescale
+        np.multiply(stored_kji[k], np.float32(slope), out=hu[k], casting="unsafe")
+        hu[k] += np.float32(intercept)
     findings: list[Finding] = []
     if no_data is not None:
         hu[no_data] = settings.padding_hu
@@ -171,11 +170,7 @@ def _odd_slice_findings(means: NDArray[np.float32], config: Config) -> Iterator[
 
     Compressed data may be damaged in a way that decodes without an error.
     """
-    flat = np.clip(means, *_COMPARED_HU).reshape(len(means), -1)
-    flat = flat - flat.mean(axis=1, keepdims=True)
-    length = np.sqrt((flat**2).sum(axis=1)) + 1e-6
-    unlike_next = 1 - (flat[:-1] * flat[1:]).sum(axis=1) / (length[:-1] * length[1:])
-    unlike_after_next = 1 - (flat[:-2] * flat[2:]).sum(axis=1) / (length[:-2] * length[2:])
+    unlike_next, unlike_after_next = _unlike(means, 1), _unlike(means, 2)
     unlike = np.minimum(unlike_next, np.roll(unlike_next, 1))[1:]
     unlike = np.concatenate([unlike_next[:1], unlike, unlike_next[-1:]])  # an end slice has one neighbour
     beyond = np.pad(unlike_after_next, 1)  # how alike the slices around each one are; at the ends the next three
@@ -221,7 +216,7 @@ _AIRS_APART_HU = 30.0
 
 def _seam_findings(means: NDArray[np.float32], slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
     """One pair of neighbours unlike each other between slices that are alike: two scans may be joined there."""
-    unlike = _unlike_next(means)
+    unlike = _unlike(means, 1)
     if len(unlike) < 5:
         return
     around = np.maximum(unlike[:-2], unlike[2:])
@@ -242,12 +237,13 @@ def _seam_findings(means: NDArray[np.float32], slices: Sequence[SliceHeader], co
         yield Finding("SEAM", Outcome.REFUSE, f"{message}, and no UID tells their slices apart", int(seams.size))
 
 
-def _unlike_next(means: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 - correlation of each slice with the next."""
+def _unlike(means: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+    """1 - correlation of each slice with the one `step` slices further."""
     flat = np.clip(means, *_COMPARED_HU).reshape(len(means), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
     length = np.sqrt((flat**2).sum(axis=1)) + 1e-6
-    unlike: NDArray[np.float32] = 1 - (flat[:-1] * flat[1:]).sum(axis=1) / (length[:-1] * length[1:])
+    together = (flat[:-step] * flat[step:]).sum(axis=1)
+    unlike: NDArray[np.float32] = 1 - together / (length[:-step] * length[step:])
     return unlike
 
 
@@ -353,10 +349,9 @@ _BONE_HU, _DENSE_BONE_HU, _NOT_EVEN_AIR_HU = 1500.0, 600.0, -1100.0
 
 
 def _highest_hu(header: SliceHeader) -> float:
-    if header.slope is None or header.intercept is None:
-        raise ValueError("a gated slice has a rescale pair")
+    slope, intercept = header.rescale
     top: int = 2 ** (header.bits_stored - (1 if header.signed else 0)) - 1
-    return top * header.slope + header.intercept
+    return top * slope + intercept
 
 
 def _joined(findings: list[Finding]) -> tuple[Finding, ...]:

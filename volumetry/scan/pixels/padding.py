@@ -50,9 +50,8 @@ def _tagged(header: SliceHeader) -> list[tuple[int, int]]:
 
 
 def _hu(stored: int, header: SliceHeader) -> float:
-    if header.slope is None or header.intercept is None:
-        raise ValueError("a gated slice has a rescale pair")
-    return stored * header.slope + header.intercept
+    slope, intercept = header.rescale
+    return stored * slope + intercept
 
 
 def _impossible(stored: int, header: SliceHeader) -> bool:
