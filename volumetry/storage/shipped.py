@@ -5,7 +5,7 @@ An installed wheel carries them inside the package; in a checkout they lie besid
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def shipped(name: str) -> Path:
