@@ -1,7 +1,7 @@
 """The catalogue: every code a scan can earn, what follows from it, and what to do about it.
 
-All that is said of a code stands in its row of ``catalogue.toml``. A code never changes its meaning; its outcome
-is fixed there, and the ``trial`` profile and a configuration may make it stricter. The order of the rows is that of
+All that is said of a code stands in its row of ``catalogue.toml``. A code never changes its meaning. Its outcome
+stands there too; the ``trial`` profile and a configuration may make it stricter. The order of the rows is that of
 severity in which a result lists several codes.
 
 When does a flag ask for a reader? Flags on every scan are read on none. Under the default profile a code is a flag
