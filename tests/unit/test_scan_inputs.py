@@ -18,7 +18,7 @@ from volumetry.config import load_config
 from volumetry.domain import ScanRefusedError
 from volumetry.errors import ScanFailedError
 from volumetry.scan import files_of_input, inspect_folder, read_scan, source_headers
-from volumetry.scan.inputs.opening import opening as room
+from volumetry.scan.inputs import opening as room
 
 MEASURABLE = "measurable"
 

@@ -9,28 +9,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from volumetry.codes import OF_THE_EXPORT, Outcome
+from volumetry.codes import About, Outcome, codes_about
 from volumetry.config import Config, stored_config
 from volumetry.deliver import settle
 from volumetry.domain import Finding, Grid, SeriesInfo, Vector
-from volumetry.errors import InputError
+from volumetry.errors import ConfigError, InputError
 from volumetry.image.nifti import read_nifti
 from volumetry.storage.digests import file_sha256
 
-_OF_THE_MASK = frozenset(
-    {
-        "NO_LUNGS_FOUND",
-        "LUNG_VOLUME_IMPLAUSIBLE",
-        "ONE_LUNG",
-        "LESION_OUTSIDE_LUNG",
-        "SUSPECT_SOLID",
-        "LUNG_TRUNCATED_BASE",
-        "LUNG_TRUNCATED_APEX",
-    }
-)
-"""Codes that the mask alone decides, so that the edited one is judged anew. Any other stays true of the scan."""
 _SPACING_TOLERANCE = 1e-4
 """Relative: a NIfTI holds its affine as float32."""
 _NEWER = "Run `volumetry check` on the scan again, or give the scan by --scan."
@@ -63,9 +50,10 @@ class Automatic:
         """Those of the automatic result; raises InputError if this version does not understand them."""
         try:
             return stored_config(self.run["config"])
-        except (KeyError, ValidationError) as wrong:
+        except (KeyError, ConfigError) as wrong:
             raise InputError(
-                "run.json holds no settings that this version understands", hint="Give the settings by --config."
+                "run.json does not hold settings that this version understands",
+                hint="Give the settings by --config.",
             ) from wrong
 
     @property
@@ -82,7 +70,7 @@ class Automatic:
             return tuple(
                 Finding(flag["code"], Outcome(flag["outcome"]), flag["message"], flag["value"])
                 for flag in self.document["flags"]
-                if flag["code"] not in _OF_THE_MASK | OF_THE_EXPORT
+                if flag["code"] not in codes_about(About.MASK, About.EXPORT)
             )
         except (KeyError, ValueError) as wrong:
             raise InputError("result.json holds codes that this version does not know", hint=_NEWER) from wrong
