@@ -72,8 +72,7 @@ def remeasure(  # noqa: PLR0913  the command's own options
 ) -> tuple[dict[str, Any], Path]:
     """Measure a scan on a reader's mask and write it to ``RESULT/corrections/<n>/``.
 
-    The edited mask is counted as it is: nothing is tidied, so that the numbers are the reader's. Sides are told
-    anew. The automatic result is read and never written.
+    The edited mask is counted as it is, without tidying: the numbers are the reader's. Sides are told anew.
 
     Parameters
     ----------
@@ -120,8 +119,7 @@ def remeasure(  # noqa: PLR0913  the command's own options
     result, delivered = _measured(read_edited_mask(mask_file, source.scan.grid), source, settings, automatic)
     result = result if export is None else export.noted(result)
     result = replace(result, timing_s={"total": perf_counter() - started})
-    compared = {"edited_file_sha256": file_sha256(mask_file)} | _compared(automatic, delivered)
-    document = _document(result, source) | said | compared
+    document = _document(result, source) | said | _compared(automatic, delivered, mask_file)
     return document, _write(document, delivered, source, settings, result_folder / "corrections", export)
 
 
@@ -133,9 +131,10 @@ def _export(source: Source, settings: Config, dicom: DicomOptions | None) -> Exp
     return Export(source.folder, settings, dicom)
 
 
-def _compared(automatic: Automatic, delivered: TissueMap) -> dict[str, Any]:
-    """What was corrected, and how much of it is another tissue now."""
+def _compared(automatic: Automatic, delivered: TissueMap, mask_file: Path) -> dict[str, Any]:
+    """What was corrected by which file, and how much of it is another tissue now."""
     return {
+        "edited_file_sha256": file_sha256(mask_file),
         "corrected_from": automatic.document["provenance"]["mask_sha256"],
         "changed_voxels": int(np.count_nonzero(automatic.labels_kji != delivered.labels_kji)),
         "automatic": {key: automatic.document[key] for key in _AUTOMATIC if key in automatic.document},

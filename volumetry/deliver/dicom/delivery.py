@@ -28,6 +28,9 @@ from volumetry.storage.placing import new_result
 
 _NAMES = ("seg.dcm", "sr.dcm")
 _PDF, _CAPTURE = "report-pdf.dcm", "report-image.dcm"
+_INVALID = "this series' headers do not make a valid DICOM object"
+_MEND = "Use the NIfTI mask, or mend the headers at the source."
+_UNREADABLE = "what was written cannot be read back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +93,13 @@ def write_seg_and_sr(
     binary = options.segmentation_type == "binary"
     segments = structures(overlapping=binary, unclassed=bool((tissue.labels_kji == Tissue.UNCLASSED).any()))
     uids = [generate_uid() for _ in segments]
-    with _header_faults():
+    with _one_stop(_INVALID, _MEND):
         seg = segmentation(as_single_slices(source), tissue, segments, uids, document, binary)
         refer_to_frames(seg, source)
         report = structured_report(files_of(source.headers), seg, segments, uids, document)
     with new_result(folder, _NAMES) as making:
         seg_file, sr_file = (_saved(seg, making / "seg.dcm"), _saved(report, making / "sr.dcm"))
-        with _read_faults():
+        with _one_stop(_UNREADABLE):
             compare_seg(seg_file, tissue, segments)
             compare_sr(sr_file, seg, segments, tissue, document)
     return {name: folder / name for name in _NAMES}
@@ -128,9 +131,9 @@ def write_summary(
     written = {}
     makers = ((options.pdf, _PDF, encapsulated_pdf), (options.secondary_capture, _CAPTURE, secondary_capture))
     for _, name, make in (maker for maker in makers if maker[0]):
-        with _header_faults():
+        with _one_stop(_INVALID, _MEND):
             dataset = make(source.headers, summary)
-        with new_result(folder, (name,)) as making, _read_faults():
+        with new_result(folder, (name,)) as making, _one_stop(_UNREADABLE):
             compare_summary(_saved(dataset, making / name), summary)
         written[name] = folder / name
     return written
@@ -166,25 +169,13 @@ def _same_place(one: Grid, other: Grid) -> bool:
 
 
 @contextlib.contextmanager
-def _header_faults() -> Iterator[None]:
-    """Odd headers become one stop that names no value."""
+def _one_stop(message: str, hint: str | None = None) -> Iterator[None]:
+    """Whatever odd headers make the libraries raise becomes one stop that names no value."""
     try:
         with quiet_libraries():
             yield
     except (AttributeError, KeyError, TypeError, ValueError) as wrong:
-        raise OutputError(
-            f"this series' headers do not make a valid DICOM object ({type(wrong).__name__})",
-            hint="Use the NIfTI mask, or mend the headers at the source.",
-        ) from wrong
-
-
-@contextlib.contextmanager
-def _read_faults() -> Iterator[None]:
-    try:
-        with quiet_libraries():
-            yield
-    except (AttributeError, KeyError, TypeError, ValueError) as wrong:
-        raise OutputError(f"what was written cannot be read back ({type(wrong).__name__})") from wrong
+        raise OutputError(f"{message} ({type(wrong).__name__})", hint=hint) from wrong
 
 
 def _saved(dataset: Dataset, file: Path) -> Path:
