@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -13,6 +12,7 @@ from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger
 from volumetry.deliver import columns, row_of
 from volumetry.errors import OutputError
+from volumetry.storage.atomic import whole_file
 from volumetry.storage.csv_tables import csv_line, guarded
 from volumetry.storage.digests import file_sha256
 
@@ -85,7 +85,8 @@ def write_derived(made: Mapping[str, Callable[[], Iterable[bytes]]], ledger: Led
         sha256 = _digest(lines())
         path = ledger.out / name
         if not path.is_file() or file_sha256(path) != sha256:
-            _stream(path, lines(), ledger)
+            with whole_file(path) as stream:  # it never lies in memory
+                stream.writelines(lines())
         digests[name] = sha256
     if digests != ledger.audit.tables:
         ledger.audit.append("tables_written", files=digests)
@@ -96,20 +97,6 @@ def _digest(lines: Iterable[bytes]) -> str:
     for line in lines:
         whole.update(line)
     return whole.hexdigest()
-
-
-def _stream(path: Path, lines: Iterable[bytes], ledger: Ledger) -> None:
-    """Write a file of any length whole or not at all; it never lies in memory."""
-    draft = ledger.workshop / path.name
-    try:
-        with draft.open("wb") as stream:
-            stream.writelines(lines)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(draft, 0o600)
-        os.replace(draft, path)
-    except OSError as wrong:
-        raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
 
 
 def _result_lines(rows: Rows, *, whole: bool) -> Iterator[bytes]:

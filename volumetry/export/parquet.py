@@ -1,16 +1,14 @@
 """results.parquet: results.csv with types. What was not measured is null, never 0 or NaN."""
 
 import importlib.util
-import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from volumetry.errors import OutputError, UsageError
+from volumetry.errors import UsageError
 from volumetry.export.source import Row, results_of, table_schema
-from volumetry.storage.atomic import prepare_folder, sync_folder
-from volumetry.storage.unfinished import unfinished_file
+from volumetry.storage.atomic import prepare_folder, whole_file
 
 KEYS = ("subject", "visit", "site", "decision", "decision_reason")
 _ROWS_PER_GROUP = 10_000
@@ -57,17 +55,10 @@ def export_parquet(batch: Path, path: Path) -> int:
     schema = pa.schema([(name, arrow[kind]) for name, kind in kinds.items()])
     written = 0
     prepare_folder(path.parent)
-    try:
-        with unfinished_file(path) as (draft, descriptor):
-            with pq.ParquetWriter(draft, schema) as writer:
-                for rows in _groups(results_of(batch)):
-                    written += len(rows)
-                    writer.write_table(pa.Table.from_pylist([_typed(row, kinds) for row in rows], schema))
-            os.fsync(descriptor)
-            os.replace(draft, path)
-        sync_folder(path.parent)
-    except OSError as wrong:
-        raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
+    with whole_file(path) as stream, pq.ParquetWriter(stream, schema) as writer:
+        for rows in _groups(results_of(batch)):
+            written += len(rows)
+            writer.write_table(pa.Table.from_pylist([_typed(row, kinds) for row in rows], schema))
     return written
 
 

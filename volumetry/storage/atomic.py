@@ -4,9 +4,9 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from volumetry.errors import OutputError
 from volumetry.storage.unfinished import sweep, unfinished_file
@@ -27,17 +27,30 @@ def write_whole(path: Path, content: bytes) -> str:
     OutputError
         Naming the file and the system's reason; nothing half-written stays behind.
     """
+    with whole_file(path) as stream:
+        stream.write(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A stream to a file of any length, which has its final name once the stream is left without an error.
+
+    Raises
+    ------
+    OutputError
+        As `write_whole`.
+    """
     try:
         with unfinished_file(path) as (temporary, descriptor):
             with os.fdopen(descriptor, "wb", closefd=False) as stream:
-                stream.write(content)
+                yield stream
                 stream.flush()
                 os.fsync(descriptor)
             os.replace(temporary, path)
     except OSError as wrong:
         raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
     sync_folder(path.parent)
-    return hashlib.sha256(content).hexdigest()
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> str:

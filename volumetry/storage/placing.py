@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from volumetry.errors import OutputError
-from volumetry.storage.atomic import next_numbered, prepare_folder, sync_folder
+from volumetry.storage.atomic import next_numbered, prepare_folder, sync_folder, write_json
 from volumetry.storage.unfinished import is_unfinished, unfinished_folder
 
 EARLIER, PLACING, _PLAN = "earlier", ".placing", "plan.json"
@@ -173,11 +173,7 @@ def _commit(making: Path, folder: Path, names: Sequence[str]) -> None:
         "aside": next_numbered(folder / EARLIER).name,
         "new": sorted(path.name for path in making.iterdir()),
     }
-    with (making / _PLAN).open("w", encoding="utf-8") as stream:
-        json.dump(plan, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    sync_folder(making)
+    write_json(making / _PLAN, plan)
     os.rename(making, folder / PLACING)
     sync_folder(folder)
 
