@@ -25,7 +25,7 @@ from volumetry.config import Config
 from volumetry.domain import Finding
 from volumetry.errors import InputError, OutputError, UsageError
 from volumetry.scan.checks.identity import identity_findings
-from volumetry.scan.findings import refuses
+from volumetry.scan.findings import CodedError, refuses
 from volumetry.scan.headers.files import list_files
 from volumetry.scan.headers.reader import read_header
 from volumetry.scan.headers.slice_header import NotSlice, SliceHeader
@@ -94,13 +94,8 @@ class Package:
     refused: tuple[Refusal, ...]
 
 
-class _NotBlindedError(Exception):
+class _NotBlindedError(CodedError):
     """Why one scan cannot be in the package."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(code, reason)
-        self.code = code
-        self.reason = reason
 
 
 def make_reading_package(
@@ -208,7 +203,7 @@ def _copied(
             readings[reading_id] = source, _copy(headers, folder, disguise)
         except _NotBlindedError as stop:
             shutil.rmtree(folder, ignore_errors=True)
-            refused.append(Refusal(source.scan_id, stop.code, stop.reason))
+            refused.append(Refusal(source.scan_id, stop.code, stop.message))
     return readings, refused
 
 

@@ -12,7 +12,7 @@ from volumetry.domain import Finding
 class CodedError(Exception):
     """Why one file, or part of it, is not read: a code of the catalogue, and a message without values of headers.
 
-    Caught within the room, where it becomes a finding.
+    Caught where the file is read, and becomes a finding or the reason why the file is left out.
     """
 
     def __init__(self, code: str, message: str) -> None:
