@@ -18,9 +18,16 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from volumetry import __version__
+from volumetry.assurance.bill_of_materials import (
+    Part,
+    bill_of_materials,
+    copyleft,
+    installed_parts,
+    licence_table,
+    shipped_parts,
+)
+from volumetry.assurance.bill_of_materials.tools import answer_of
 from volumetry.errors import OutputError, UsageError
-from volumetry.evidence import Part, bill_of_materials, copyleft, installed_parts, licence_table, shipped_parts
-from volumetry.evidence.tools import answer_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

@@ -141,7 +141,13 @@ def evidence(
 
     Example: volumetry evidence evidence
     """
-    from volumetry.evidence import bill_of_materials, copyleft, installed_parts, licence_table, shipped_parts
+    from volumetry.assurance.bill_of_materials import (
+        bill_of_materials,
+        copyleft,
+        installed_parts,
+        licence_table,
+        shipped_parts,
+    )
     from volumetry.storage.atomic import prepare_folder, write_whole
 
     parts = (*installed_parts(), *shipped_parts())

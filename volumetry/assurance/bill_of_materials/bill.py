@@ -8,8 +8,8 @@ from importlib.metadata import distribution
 from typing import Any
 
 from volumetry import __version__
-from volumetry.evidence.parts import Part
-from volumetry.evidence.tools import answer_of
+from volumetry.assurance.bill_of_materials.parts import Part
+from volumetry.assurance.bill_of_materials.tools import answer_of
 
 _PROGRAM = "volumetry"
 _TYPES = {"weights": "machine-learning-model", "script": "library"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from volumetry.evidence.tools import answer_of
+from volumetry.assurance.bill_of_materials.tools import answer_of
 from volumetry.storage.shipped import shipped
 
 
@@ -43,7 +43,7 @@ def installed_parts() -> tuple[Part, ...]:
 def shipped_parts() -> tuple[Part, ...]:
     """The weights of every shipped model, and the viewer's script where the build could fetch it."""
     parts = [_weights(card) for card in sorted(shipped("models").glob("*/card.toml"))]
-    script = Path(__file__).resolve().parents[1] / "web" / "static" / "niivue.umd.js"
+    script = Path(__file__).resolve().parents[2] / "web" / "static" / "niivue.umd.js"
     if script.is_file():
         parts.append(Part("NiiVue", "0.69.0", "script", "BSD-2-Clause", _sha256_of(script)))
     return tuple(parts)
