@@ -1,13 +1,11 @@
 """The README tells the truth."""
 
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
-from volumetry import __version__
 from volumetry.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +16,7 @@ def test_the_first_block_is_the_two_commands():
     block = re.search(r"```sh\n(.*?)```", README, re.DOTALL).group(1).strip().splitlines()
     assert len(block) == 2
     assert "volumetry check data-sample/" in block[0]
-    assert block[1].endswith("pytest")
+    assert re.search(r"/pytest( |$)", block[1])
     assert (ROOT / re.search(r"check (\S+)", block[0]).group(1)).is_dir()
 
 
@@ -31,13 +29,6 @@ def test_every_command_of_the_readme_exists_and_every_verb_is_in_it():
 @pytest.mark.parametrize("name", re.findall(r"`(volumetry/[\w./]+|configs/[\w./-]+|\.ci/run)`", README))
 def test_every_file_named_in_the_readme_exists(name):
     assert (ROOT / name).exists()
-
-
-def test_the_changelog_and_the_package_agree_on_the_version():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
-    assert project["version"] == __version__
-    assert re.search(r"^## (Unreleased|(\d+\.\d+\.\d+))", changelog, re.MULTILINE).group(2) in (None, __version__)
 
 
 def test_exit_codes_in_the_readme_are_those_of_the_errors():

@@ -12,6 +12,7 @@ from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger
 from volumetry.deliver import columns, row_of
 from volumetry.errors import OutputError
+from volumetry.measure.components import HuCuts
 from volumetry.storage.atomic import whole_file
 from volumetry.storage.csv_tables import csv_line, guarded
 from volumetry.storage.digests import file_sha256
@@ -27,9 +28,10 @@ DECISIONS = ("scan_id", "decision", "name", "time", "reason", "record_sha256")
 class Rows(Sequence[Document]):
     """The documents of a batch, in the order of its scans, read from its folder one at a time."""
 
-    def __init__(self, out: Path, scans: Sequence[ScanFolder]) -> None:
+    def __init__(self, out: Path, scans: Sequence[ScanFolder], hu_cuts: HuCuts) -> None:
         self.out = out
         self.scans = scans
+        self.hu_cuts = hu_cuts
 
     def __len__(self) -> int:
         return len(self.scans)
@@ -40,7 +42,7 @@ class Rows(Sequence[Document]):
     def __getitem__(self, index: slice) -> Sequence[Document]: ...
     def __getitem__(self, index: int | slice) -> Document | Sequence[Document]:
         if isinstance(index, slice):
-            return Rows(self.out, self.scans[index])
+            return Rows(self.out, self.scans[index], self.hu_cuts)
         document: Document = json.loads((self.folder(self.scans[index]) / "result.json").read_bytes())
         return document
 
@@ -101,14 +103,14 @@ def _digest(lines: Iterable[bytes]) -> str:
 
 def _result_lines(rows: Rows, *, whole: bool) -> Iterator[bytes]:
     """The header, and each scan's own row as it was written beside its mask."""
-    header = csv_line(columns())
+    header = csv_line(columns(rows.hu_cuts))
     yield header
     for scan in rows.scans:
         try:
             first, _, row = (rows.folder(scan) / "results.csv").read_bytes().partition(b"\n")
             if first + b"\n" != header:  # written by a version with other columns
                 document = json.loads((rows.folder(scan) / "result.json").read_bytes())
-                row = csv_line(row_of(document).values())
+                row = csv_line(row_of(document, rows.hu_cuts).values())
         except OSError as wrong:
             if not whole:
                 continue

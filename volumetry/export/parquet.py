@@ -2,12 +2,12 @@
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from volumetry.errors import UsageError
-from volumetry.export.source import Row, results_of, table_schema
+from volumetry.export.source import Row, hu_cuts_of, results_of, table_schema
 from volumetry.storage.atomic import prepare_folder, whole_file
 
 KEYS = ("subject", "visit", "site", "decision", "decision_reason")
@@ -50,15 +50,17 @@ def export_parquet(batch: Path, path: Path) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {**table_schema(), **dict.fromkeys(KEYS, "text")}
+    rows = results_of(batch)
+    first = next(rows, {})
+    kinds = {**table_schema(hu_cuts_of(first)), **dict.fromkeys(KEYS, "text")}
     arrow = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "text": pa.string()}
     schema = pa.schema([(name, arrow[kind]) for name, kind in kinds.items()])
     written = 0
     prepare_folder(path.parent)
     with whole_file(path) as stream, pq.ParquetWriter(stream, schema) as writer:
-        for rows in _groups(results_of(batch)):
-            written += len(rows)
-            writer.write_table(pa.Table.from_pylist([_typed(row, kinds) for row in rows], schema))
+        for group in _groups(chain([first] if first else [], rows)):
+            written += len(group)
+            writer.write_table(pa.Table.from_pylist([_typed(row, kinds) for row in group], schema))
     return written
 
 

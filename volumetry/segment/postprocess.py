@@ -11,24 +11,13 @@ from numpy.typing import NDArray
 from skimage.segmentation import watershed
 
 from volumetry.config import Tidy
-from volumetry.domain import BODY_HU, Box, CtScan, Grid, Side, Tissue, TissueMap
+from volumetry.domain import BODY_HU, CAUSES, Box, CtScan, Grid, Side, Tissue, TissueMap
 from volumetry.image.coarse import any_in_block, block_spacing_mm, repeated, sampled, strides
 from volumetry.image.components import Bodies, Mask, bodies_of, bounding_box
 from volumetry.image.morphology import distance_to_outside_mm, filled_holes, within_mm
 from volumetry.image.orientation import axial_view
 from volumetry.segment.exclusion import no_lung
 
-CAUSES = (
-    "outside_lungs_ml",
-    "lesion_outside_lungs_ml",
-    "lesion_beside_lungs_ml",
-    "holes_filled_ml",
-    "lesion_specks_ml",
-    "class_specks_ml",
-)
-"""Why tidying takes away, fills in or renames. ``lesion_beside_lungs_ml`` is the part of the lesion outside the
-lungs that may be lung: what lies in the upper three quarters of their height. Below, in front of the recess, is
-abdomen."""
 _ABDOMEN_SHARE = 0.25
 
 
