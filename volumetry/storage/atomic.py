@@ -61,8 +61,12 @@ def write_json(path: Path, document: Mapping[str, Any]) -> str:
     ValueError
         If a number is not finite: JSON has none such, and an unknown value is None.
     """
-    text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False)
-    return write_whole(path, f"{text}\n".encode())
+    return write_whole(path, json_bytes(document))
+
+
+def json_bytes(document: Mapping[str, Any]) -> bytes:
+    """A document as indented JSON with sorted keys, ending in a line feed; raises ValueError as `write_json`."""
+    return f"{json.dumps(document, indent=2, sort_keys=True, allow_nan=False)}\n".encode()
 
 
 def prepare_folder(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from volumetry import __version__
 from volumetry.assurance.bill_of_materials.parts import Part
 from volumetry.assurance.bill_of_materials.tools import answer_of
+from volumetry.storage.atomic import json_bytes
 
 _PROGRAM = "volumetry"
 _TYPES = {"weights": "machine-learning-model", "script": "library"}
@@ -42,7 +43,7 @@ def bill_of_materials(parts: Sequence[Part]) -> bytes:
     document["components"] = [*packages.values(), *files]
     _depend(document, program["bom-ref"], [file["bom-ref"] for file in files])
     document["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(document, sort_keys=True)).urn
-    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode("utf-8")
+    return json_bytes(document)
 
 
 def _complete(component: Component, licence: str) -> None:

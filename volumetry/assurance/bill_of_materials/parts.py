@@ -1,12 +1,12 @@
 """What an installation is made of: packages beside the program, and files inside it that are not its code."""
 
-import hashlib
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from volumetry.assurance.bill_of_materials.tools import answer_of
+from volumetry.storage.digests import file_sha256
 from volumetry.storage.shipped import shipped
 
 
@@ -45,7 +45,7 @@ def shipped_parts() -> tuple[Part, ...]:
     parts = [_weights(card) for card in sorted(shipped("models").glob("*/card.toml"))]
     script = Path(__file__).resolve().parents[2] / "web" / "static" / "niivue.umd.js"
     if script.is_file():
-        parts.append(Part("NiiVue", "0.69.0", "script", "BSD-2-Clause", _sha256_of(script)))
+        parts.append(Part("NiiVue", "0.69.0", "script", "BSD-2-Clause", file_sha256(script)))
     return tuple(parts)
 
 
@@ -53,9 +53,4 @@ def _weights(card_file: Path) -> Part:
     card = tomllib.loads(card_file.read_text("utf-8"))
     weights = card_file.parent / card["weights"]["file"]
     licence = card.get("story", {}).get("licence_of_weights", "")
-    return Part(card["name"], card["version"], "weights", licence, _sha256_of(weights))
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return Part(card["name"], card["version"], "weights", licence, file_sha256(weights))
