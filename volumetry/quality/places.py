@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from volumetry.domain import CtScan
+from volumetry.wording import images_text
 
 
 def images(scan: CtScan, slices: Iterable[int]) -> str:
@@ -23,17 +24,5 @@ def images(scan: CtScan, slices: Iterable[int]) -> str:
     grid = scan.grid
     axis = int(np.argmax(np.abs(grid.direction_lps[0])))
     at_mm = [float(grid.lps_mm(np.array([k, 0.0, 0.0]))[axis]) for k in (first, last)]
-    where = f"{'xyz'[axis]} {_range(*(f'{mm:.1f}' for mm in sorted(at_mm)))} mm"
-    numbers = [scan.image_numbers[k] for k in (first, last)] if scan.image_numbers else [None, None]
-    known = sorted(number for number in numbers if number is not None)
-    if len(known) == 2:
-        return f"{_named('image', *known)}, {where}"
-    return f"{_named('slice', first, last)} of {grid.shape_kji[0]} counted from 0, {where}"
-
-
-def _named(noun: str, first: int, last: int) -> str:
-    return f"{noun} {first}" if first == last else f"{noun}s {first} to {last}"
-
-
-def _range(low: str, high: str) -> str:
-    return low if low == high else f"{low} to {high}"
+    numbers = [scan.image_numbers[k] for k in (first, last)] if scan.image_numbers else ()
+    return images_text(numbers, at_mm, axis, (first, last, grid.shape_kji[0]))
