@@ -1,7 +1,7 @@
 """The generated parts of the documentation, made from the program itself when the site is built.
 
-A hook of mkdocs (``hooks:`` in mkdocs.yml): the line ``<!-- generated: NAME -->`` of a page is replaced by what the
-function NAME below returns, so that the tables are never out of date and none is committed. ``python
+A hook of mkdocs (``hooks:`` in mkdocs.yml): the line ``<!-- generated: NAME -->`` of a page is replaced by what
+the function NAME below returns, so that the tables are never out of date and none is committed. ``python
 docs/generate.py FOLDER`` writes the pages with their generated parts as files, to be read without mkdocs.
 """
 
@@ -105,7 +105,8 @@ def _sections(name: str, model: type[BaseModel]) -> Iterator[str]:
         if isinstance(table, Mapping):
             below = model.model_fields[section].annotation
             yield f"### `[{section}]`"
-            yield from [_sentence(comments[section, ""])] if comments.get((section, "")) else []
+            if comments.get((section, "")):
+                yield f"{_sentence(comments[section, ''])}."
             yield from _section(section, table, comments, below)
 
 

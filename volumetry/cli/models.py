@@ -67,7 +67,7 @@ def evaluate(
 
     A list of scans holds a table "scan" for each: path, and infected_csv (a reader's flag per slice), normal =
     true (lesions of known volume are put into it) or lung_mask; and one table "planted": volumes_ml, levels_hu,
-    places, realistic, seed. README has more on it.
+    places, realistic, seed. See docs/training.md.
 
     Example: volumetry evaluate ../slices --json scores.json
 
