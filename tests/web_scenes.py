@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from delivered import deliver
+
 from volumetry.config import Config
-from volumetry.deliver import deliver
 from volumetry.phantom import Lesion, PhantomSpec, SeriesSpec, make_phantom, write_series
 from volumetry.pipeline import Analysis, analyse_scan
 from volumetry.segment.hu_segmenter import ThresholdSegmenter

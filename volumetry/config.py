@@ -13,10 +13,30 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from volumetry.codes import CATALOGUE, Outcome
+from volumetry.errors import ConfigError
 from volumetry.storage.shipped import shipped
 from volumetry.storage.toml_file import read_table, validated
 
 Share = Field(gt=0, lt=1)
+
+SETTINGS_VERSION = 2
+"""Of the settings that runs keep; 1 where none is stated. A key that is dropped goes into `_DROPPED`."""
+_DROPPED: dict[str, frozenset[str]] = {
+    "change_map": frozenset({"mesh_mm"}),
+    "deliver": frozenset({"include_patient_id"}),
+    "interval": frozenset({"every_slices"}),
+    "tidy": frozenset(
+        {"dome_flatness", "dome_height_mm", "dome_rest_share", "gas_edge_mm", "gas_in_lung_share", "gas_wall_mm"}
+    ),
+}
+"""By section: what version 1 knew and this version does not."""
+_DECIDES_NO_NUMBER: Any = {
+    "limits": True,
+    "change_map": True,
+    "export": True,
+    "segment": {"device", "batch_slices"},
+}
+"""Where a scan is measured, what that may cost, and what is made of the numbers afterwards."""
 
 
 class _Section(BaseModel):
@@ -282,9 +302,32 @@ class Config(_Section):
 
     @property
     def sha256(self) -> str:
-        """Digest of the resolved settings, whatever files they came from."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        """Digest of the resolved settings that decide a number, whatever files they came from.
+
+        Device, batch size, limits, DICOM export and the change map are left out: a change of these makes no
+        result out of date.
+        """
+        return _digest(self.model_dump(mode="json", exclude=_DECIDES_NO_NUMBER))
+
+    @property
+    def limits_sha256(self) -> str:
+        """Digest of the limits: a scan that gave no number may give one under others."""
+        return _digest(self.limits.model_dump(mode="json"))
+
+    def stored(self) -> dict[str, Any]:
+        """All settings for a run record; `stored_config` reads them, also in later versions."""
+        return {"settings_version": SETTINGS_VERSION, **self.model_dump(mode="json")}
+
+
+def decides_a_number(section: str, key: str) -> bool:
+    """Whether a setting can change a volume or a finding; see `Config.sha256`."""
+    left_out = _DECIDES_NO_NUMBER.get(section, ())
+    return left_out is not True and key not in left_out
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def load_config(*files: Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -315,14 +358,27 @@ def load_config(*files: Path, overrides: Mapping[str, Any] | None = None) -> Con
 
 
 def stored_config(settings: Mapping[str, Any]) -> Config:
-    """Settings that an earlier run kept; what its version did not know yet has the shipped default.
+    """Settings that an earlier run kept: what its version did not know yet has the shipped default.
 
     Raises
     ------
-    pydantic.ValidationError
-        If a key is one that this version does not know, or a value is out of its range.
+    ConfigError
+        If they are those of a newer version, hold a key that no version knew, or a value out of its range.
     """
-    return Config.model_validate(merged_settings(read_toml(Path("default")), settings))
+    version = settings.get("settings_version", 1)
+    if not isinstance(version, int) or version > SETTINGS_VERSION:
+        raise ConfigError(
+            f"the run was made with settings of version {version}; known are up to {SETTINGS_VERSION}"
+        )
+    kept: dict[str, Any] = {}
+    for section, value in settings.items():
+        dropped = _DROPPED.get(section, frozenset())
+        if section == "settings_version" or (dropped and isinstance(value, Mapping) and not set(value) - dropped):
+            continue
+        kept[section] = (
+            {key: v for key, v in value.items() if key not in dropped} if isinstance(value, Mapping) else value
+        )
+    return validated(merged_settings(read_toml(Path("default")), kept), Config, called="the run's settings")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -1,17 +1,18 @@
 """The straight line: a scan folder in, a result out. Nothing else decides a number."""
 
+import contextlib
 import hashlib
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 
 from volumetry import __version__
 from volumetry.codes import CATALOGUE, Outcome
-from volumetry.config import Config
+from volumetry.config import Config, load_config
 from volumetry.domain import (
     CtScan,
     Finding,
@@ -37,52 +38,90 @@ STAGES = ("read", "segment", "measure")
 OnStage = Callable[[str], None]
 
 
+def unheard(_: str) -> None:
+    """Nobody follows the stages."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
-    """A measured scan: its numbers, the map they were counted on, and the scan itself."""
+    """A measured scan: its numbers, the map they were counted on, the scan itself and the settings used."""
 
     result: ScanResult
     tissue: TissueMap
     scan: CtScan
+    config: Config
 
 
 def analyse_scan(
-    folder: Path, segmenter: Segmenter, config: Config, scan_id: str = "scan", on_stage: OnStage = lambda _: None
+    path: str | Path,
+    segmenter: Segmenter | None = None,
+    config: Config | None = None,
+    scan_id: str = "scan",
+    on_stage: OnStage = unheard,
 ) -> Analysis:
-    """Measure the one CT series in a folder.
+    """Read the one CT volume in an input and measure it.
 
     Parameters
     ----------
-    folder
-        The DICOM files, in any order, at any depth.
+    path
+        What `volumetry.scan.read_scan` takes: a folder of DICOM files in any order and at any depth, an archive,
+        one file of a series, or a volume in HU.
     segmenter
-        The learned step, passed in so that the line also runs without it.
+        The learned step, passed in so that the line also runs without it; the shipped model if None.
     config
-        Every setting that decides a number.
+        Every setting that decides a number; the defaults if None.
     scan_id
         The name under which the result is known; never a patient's.
     on_stage
         Called with the name of each stage as it begins.
 
+    Returns
+    -------
+    Analysis
+        Numbers, delivered mask on the scanner's own grid, scan and settings.
+
     Raises
     ------
     ScanRefusedError
         If the scan cannot be measured; every reason is in it.
+    ScanFailedError
+        If reading ran out of time or memory.
     SegmentationError
         If the numbers do not add up.
+    ModelError
+        If `segmenter` is None and the model cannot be used.
     """
+    config = config or load_config()
     with peak_memory() as memory:
-        return _analysed(folder, segmenter, config, scan_id, _Clock(on_stage), memory)
+        clock = _Clock(on_stage)
+        clock.begin("read")
+        return _analysed(read_scan(path, config), segmenter, config, scan_id, clock, memory)
+
+
+def analyse(
+    scan: CtScan,
+    segmenter: Segmenter | None = None,
+    config: Config | None = None,
+    scan_id: str = "scan",
+    on_stage: OnStage = unheard,
+) -> Analysis:
+    """Measure a scan that was read before; parameters, result and errors are those of `analyse_scan`."""
+    with peak_memory() as memory:
+        return _analysed(scan, segmenter, config or load_config(), scan_id, _Clock(on_stage), memory)
 
 
 def _analysed(
-    folder: Path, segmenter: Segmenter, config: Config, scan_id: str, clock: "_Clock", memory: PeakMemory
+    scan: CtScan,
+    segmenter: Segmenter | None,
+    config: Config,
+    scan_id: str,
+    clock: "_Clock",
+    memory: PeakMemory,
 ) -> Analysis:
-    clock.begin("read")
-    scan = read_scan(folder, config)
     charter = charter_findings(scan.series, config)
     _stop_if_refused(most_severe_first([*scan.findings, *charter]), scan)
     clock.begin("segment")
+    segmenter = segmenter or _shipped_segmenter(config)
     tissue = tidy(segmenter(scan), scan, config.tidy)
     clock.begin("measure")
     measurement = measure(tissue, scan, config.measure, config.interval)
@@ -105,7 +144,7 @@ def _analysed(
         peak_memory_mb=memory.mb,
         blood_pool_hu=blood_hu,
     )
-    return Analysis(result, delivered, scan)
+    return Analysis(result, delivered, scan, config)
 
 
 def failure_of(stop: VolumetryError, scan_id: str) -> ScanFailure:
@@ -150,9 +189,24 @@ def _provenance(scan: CtScan, segmenter: Segmenter, config: Config, delivered: T
         device=facts.device,
         precision=facts.precision,
         lesion_probability=facts.lesion_probability,
-        packages={name: version(name) for name in PACKAGES},
+        packages=package_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that decide a number, of those installed: another segmenter may need no torch."""
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+def _shipped_segmenter(config: Config) -> Segmenter:
+    from volumetry.segment.network import load_segmenter  # torch, only where the network is wanted
+
+    return load_segmenter(config)
 
 
 class _Clock:

@@ -13,11 +13,12 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from delivered import deliver
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from small_results import LESIONS, TruthSegmenter
 
 from volumetry.config import load_config
-from volumetry.deliver import deliver, result_schema
+from volumetry.deliver import result_schema
 from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr
 from volumetry.domain import ScanRefusedError, Side, TissueMap
 from volumetry.errors import InputError, OutputError, UsageError

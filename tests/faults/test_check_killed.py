@@ -27,7 +27,7 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 import numpy as np
 from volumetry.config import load_config
-from volumetry.deliver import deliver_failure
+from delivered import deliver_failure
 from volumetry.domain import ScanFailure, Status
 out = Path(sys.argv[1])
 deliver_failure(ScanFailure("S1", Status.REFUSED, "NOT_CT", "message", "hint", (), None), load_config(), out)

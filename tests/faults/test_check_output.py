@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from delivered import deliver
 from faults.conftest import finished, none_is_half, numbers_of, require_root, unfinished_or_whole
 from small_results import measured_phantom
 
-from volumetry.deliver import deliver
 from volumetry.errors import OutputError
 from volumetry.storage import atomic
 

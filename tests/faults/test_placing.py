@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from delivered import deliver_failure
 from faults.conftest import unfinished_or_whole
 
 from volumetry.config import load_config
-from volumetry.deliver import deliver_failure, new_result, settle
+from volumetry.deliver import new_result, settle
 from volumetry.domain import ScanFailure, Status
 from volumetry.storage import placing
 from volumetry.storage.placing import PLACING
@@ -21,7 +22,7 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from volumetry.config import load_config
-from volumetry.deliver import deliver_failure
+from delivered import deliver_failure
 from volumetry.storage import placing
 from volumetry.domain import ScanFailure, Status
 
@@ -69,7 +70,8 @@ def _killed_at_each_call(tmp_path: Path, way: str, new: str, *old: str) -> list[
     script = tmp_path / "deliver.py"
     script.write_text(SCRIPT, "utf-8")
     command = [sys.executable, "-B", str(script), str(tmp_path / "at"), way, new, *old]
-    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603  our own script
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)  # noqa: S603  our own script
     assert done.returncode == 0, done.stderr
     outs = [folder / "out" for folder in sorted((tmp_path / "at").iterdir())]
     assert len(outs) > 5

@@ -250,12 +250,25 @@ def test_a_run_killed_while_it_set_a_result_aside_is_entered_by_the_next(batch):
     assert verify(batch.out).passed
 
 
-def test_limits_that_cannot_change_a_number_do_not_make_scans_be_done_again(batch, config):
+def test_settings_that_decide_no_number_do_not_make_measured_scans_be_done_again(batch, config):
     batch()
-    limits = config.limits.model_copy(update={"scan_timeout_s": 5.0, "worker_memory_gb": 3.0})
-    assert batch(config.model_copy(update={"limits": limits})) == 0
-    limits = config.limits.model_copy(update={"max_files": 60000})
-    assert batch(config.model_copy(update={"limits": limits})) == 3
+    segment = config.segment.model_copy(update={"batch_slices": 1, "device": "cpu"})
+    change_map = config.change_map.model_copy(update={"working_mm": 2.5})
+    assert batch(config.model_copy(update={"segment": segment, "change_map": change_map})) == 0
+
+
+@pytest.mark.parametrize("changed", [{"max_files": 60000}, {"scan_timeout_s": 5.0}, {"worker_memory_gb": 3.0}])
+def test_under_other_limits_only_a_scan_without_a_number_is_tried_again(batch, line, config, changed):
+    batch()
+    limits = config.limits.model_copy(update=changed)
+    assert batch(config.model_copy(update={"limits": limits})) == 1
+    assert line.read == ["refused"]
+
+
+def test_a_setting_that_decides_a_number_makes_every_scan_be_done_again(batch, config):
+    batch()
+    tidy = config.tidy.model_copy(update={"min_lung_island_mm3": 1.0})
+    assert batch(config.model_copy(update={"tidy": tidy})) == 3
 
 
 def test_other_weights_make_every_scan_be_done_again(batch):

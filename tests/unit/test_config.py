@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from volumetry.codes import Outcome
-from volumetry.config import Config, load_config, stored_config
+from volumetry.config import Config, decides_a_number, load_config, stored_config
 from volumetry.errors import ConfigError
 from volumetry.storage.shipped import shipped
 
@@ -70,3 +70,46 @@ def test_settings_that_an_older_version_kept_are_read_with_todays_defaults() -> 
     kept = today.model_dump(mode="json")
     del kept["export"], kept["limits"]["max_unpacked_gb"], kept["quality"]["move_points"]
     assert stored_config(kept) == today
+
+
+def _changed(config: Config, section: str, key: str) -> Config:
+    """The same settings but for one; unchecked, since only the digest is asked for."""
+    part = getattr(config, section)
+    return config.model_copy(update={section: part.model_copy(update={key: ["another", getattr(part, key)]})})
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_only_what_decides_a_number_is_in_the_digest() -> None:
+    config = load_config()
+    sections = [name for name in Config.model_fields if name not in ("profile", "outcomes")]
+    keys = [(section, key) for section in sections for key in type(getattr(config, section)).model_fields]
+    left_out = {at for at in keys if _changed(config, *at).sha256 == config.sha256}
+    wanted = {at for at in keys if at[0] in ("limits", "change_map", "export")}
+    assert left_out == wanted | {("segment", "device"), ("segment", "batch_slices")}
+    assert left_out == {at for at in keys if not decides_a_number(*at)}
+
+
+def test_settings_of_the_first_version_are_read_without_what_was_dropped_since() -> None:
+    kept = load_config().model_dump(mode="json")
+    kept["deliver"] = {"include_patient_id": False}
+    kept["interval"]["every_slices"] = 4
+    kept["tidy"] |= {"dome_flatness": 0.5, "gas_edge_mm": 3.0}
+    kept["change_map"]["mesh_mm"] = 40.0
+    assert stored_config(kept) == load_config()
+    assert stored_config(load_config().stored()) == load_config()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"settings_version": 99}, "version 99"),
+        ({"tidy": {"min_lung_islnd_mm3": 1.0}}, "tidy.min_lung_islnd_mm3"),
+        ({"deliver": {"include_patients_id": True}}, "deliver"),
+    ],
+)
+def test_stored_settings_that_no_version_knew_are_an_error(wrong: dict[str, object], says: str) -> None:
+    kept = load_config().model_dump(mode="json")
+    for section, value in wrong.items():
+        kept[section] = {**kept[section], **value} if section in kept and isinstance(value, dict) else value
+    with pytest.raises(ConfigError, match=says):
+        stored_config(kept)

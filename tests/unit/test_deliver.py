@@ -11,11 +11,12 @@ import jsonschema
 import nibabel as nib
 import numpy as np
 import pytest
+from delivered import deliver, deliver_failure
 from scenes import AXIAL, chest, scan_of
 
 from volumetry.codes import Outcome
 from volumetry.config import load_config
-from volumetry.deliver import as_document, columns, deliver, deliver_failure, result_schema, row_of
+from volumetry.deliver import as_document, columns, result_schema, row_of
 from volumetry.domain import (
     Finding,
     Grid,

@@ -180,7 +180,7 @@ def test_a_bug_costs_its_own_scan_and_its_text_is_not_shown(page, scan, monkeypa
     def broken(*_args):
         raise KeyError("Doe^Jane")
 
-    monkeypatch.setattr("volumetry.web.jobs.analyse_scan", broken)
+    monkeypatch.setattr("volumetry.case.analyse_scan", broken)
     job = page.new()
     page.put(job, "files", scan[0])
     page.start(job)

@@ -84,7 +84,9 @@ class Ledger:
 
     def _why_again(self, scan: ScanFolder, record: Record, stamp: Stamp, *, retry_failed: bool) -> str:
         folder = self.out / "scans" / scan.scan_id
-        changed = [key for key in stamp if record["stamp"].get(key) != stamp[key]]
+        has_number = record["status"] in (Status.MEASURED, Status.REVIEW)
+        matters = [key for key in stamp if not (has_number and key == records.LIMITS)]
+        changed = [key for key in matters if record["stamp"].get(key) != stamp[key]]
         if changed and not (changed == ["listing_sha256"] and _same_content(scan, record)):
             return f"made with another {', '.join(changed)}"
         faults = [f"{name} is {fault}" for fault, name in records.file_faults(folder, record) if fault != "added"]

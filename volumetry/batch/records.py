@@ -26,7 +26,8 @@ Stamp = Mapping[str, str]
 Record = Mapping[str, Any]
 FileFault = Literal["changed", "missing", "added"]
 
-_CANNOT_CHANGE_A_NUMBER = {"limits": {"scan_timeout_s", "worker_memory_gb"}}
+LIMITS = "limits_sha256"
+"""Part of a stamp that matters only where a scan gave no number: under other limits it may give one."""
 
 
 class TornError(Exception):
@@ -35,10 +36,10 @@ class TornError(Exception):
 
 def stamp_of(scan: ScanFolder, facts: SegmenterFacts, config: Config) -> Stamp:
     """What a result depends on, as far as it can be told without reading the pixels."""
-    settings = config.model_dump(mode="json", exclude=_CANNOT_CHANGE_A_NUMBER)
     return {
         "software_version": __version__,
-        "settings_sha256": digest(settings),
+        "settings_sha256": config.sha256,
+        LIMITS: config.limits_sha256,
         "model": f"{facts.name}-{facts.version}",
         "model_sha256": facts.sha256 or "",
         "precision": facts.precision,

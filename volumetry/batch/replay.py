@@ -15,7 +15,7 @@ from volumetry.batch.find import ScanFolder
 from volumetry.config import Config, stored_config
 from volumetry.deliver import as_document
 from volumetry.domain import Segmenter, TissueMap
-from volumetry.errors import VolumetryError
+from volumetry.errors import ConfigError, VolumetryError
 from volumetry.pipeline import analyse_scan, failure_of
 
 Verdict = Literal["identical", "differs", "input changed", "no input", "no result"]
@@ -57,7 +57,7 @@ def replay(
         Makes the segmenter from the recorded settings, such as `volumetry.segment.network.load_segmenter`. Called
         once for each settings that occur.
     """
-    loaded: dict[str, Segmenter] = {}
+    loaded: dict[tuple[str, str], Segmenter] = {}
     for scan in scans:
         folder = out / "scans" / scan.scan_id
         try:
@@ -69,10 +69,16 @@ def replay(
         if not scan.path.exists():
             yield Replayed(scan.scan_id, "no input", None, {}, "the scan is not there")
             continue
-        config = stored_config(run["config"])
-        if config.sha256 not in loaded:
-            loaded = {config.sha256: segmenter_of(config)}
-        yield _replayed(scan, folder, then, config, loaded[config.sha256])
+        try:
+            config = stored_config(run["config"])
+        except (KeyError, ConfigError):
+            detail = "the run record does not hold settings that this version understands"
+            yield Replayed(scan.scan_id, "no result", None, {}, detail)
+            continue
+        wanted = (config.sha256, config.segment.device)
+        if wanted not in loaded:
+            loaded = {wanted: segmenter_of(config)}
+        yield _replayed(scan, folder, then, config, loaded[wanted])
 
 
 def _replayed(

@@ -16,12 +16,12 @@ from typing import Any
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.picture import key_slice_png
 from volumetry.batch.records import Stamp, TornError, content_of, listing_of, read_record, write_record
+from volumetry.case import failed_case, measure_case
 from volumetry.codes import CATALOGUE
 from volumetry.config import Config
-from volumetry.deliver import deliver, deliver_failure
 from volumetry.domain import ScanFailure, Segmenter, Status
-from volumetry.errors import OutputError, VolumetryError
-from volumetry.pipeline import analyse_scan, failure_of, failure_of_bug
+from volumetry.errors import ConfigError, ModelError, OutputError
+from volumetry.pipeline import Analysis, failure_of
 from volumetry.quality.trachea_noise import control_figures
 from volumetry.storage.atomic import write_whole
 
@@ -70,29 +70,30 @@ def carry_out(order: Order, segmenter: Segmenter, config: Config) -> Brief:
     done = _done_already(order)
     if done is not None:
         return done
-    content = None
+    content: str | None = None
+    figures: Mapping[str, float] = {}
+
+    def add(_document: dict[str, Any], analysis: Analysis, folder: Path) -> None:
+        nonlocal content, figures
+        content = _content_measured(order)
+        figures = control_figures(analysis.scan, analysis.tissue)
+        if not any(finding.code == "BURNED_IN" for finding in analysis.result.findings):
+            write_whole(folder / KEY_SLICE, key_slice_png(analysis.scan, analysis.tissue))
+
+    scan_id = order.scan.scan_id
     with _bench(order) as folder:
         try:
-            analysis = analyse_scan(order.scan.path, segmenter, config, order.scan.scan_id)
-            content = _content_measured(order)
-            document = deliver(analysis.result, analysis.tissue, config, folder)
-            figures = control_figures(analysis.scan, analysis.tissue)
-            if not any(finding.code == "BURNED_IN" for finding in analysis.result.findings):
-                write_whole(folder / KEY_SLICE, key_slice_png(analysis.scan, analysis.tissue))
-        except OutputError:
-            raise
-        except VolumetryError as stop:
-            document, figures = deliver_failure(failure_of(stop, order.scan.scan_id), config, folder), {}
-        except Exception as bug:  # noqa: BLE001  a bug costs its own scan, never the batch
-            document, figures = deliver_failure(failure_of_bug(bug, order.scan.scan_id), config, folder), {}
-        return _seal(order, folder, document, figures, content)
+            case = measure_case(order.scan.path, folder, scan_id, segmenter, config, add=add)
+        except (ConfigError, ModelError) as stop:  # of this worker: the batch goes on, and the row says so
+            case = failed_case(failure_of(stop, scan_id), folder, config)
+        return _seal(order, folder, case.document, {} if case.stop else figures, content)
 
 
 def give_up(order: Order, code: str, message: str, config: Config) -> Brief:
     """The row of a scan that no worker could bring to an end."""
     failure = ScanFailure(order.scan.scan_id, Status.FAILED, code, message, CATALOGUE[code].hint)
     with _bench(order) as folder:
-        return _seal(order, folder, deliver_failure(failure, config, folder), {}, None)
+        return _seal(order, folder, failed_case(failure, folder, config).document, {}, None)
 
 
 def brief_of(record: Mapping[str, Any]) -> Brief:

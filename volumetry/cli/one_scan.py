@@ -72,6 +72,7 @@ def check(
 
     Example: volumetry check data-sample/phantom-001 --out result
     """
+    from volumetry import case
     from volumetry.batch.find import safe_scan_id
     from volumetry.cli import show
     from volumetry.cli.loading import Loading
@@ -89,7 +90,7 @@ def check(
         export = Export(scan, settings, DicomOptions("labelmap" if labelmap else "binary", pdf, capture))
     with show.stages(quiet) as stages:
         segmenter = Loading(lambda: common.segmenter_of(settings))
-        analysis, document = common.measured_folder(
+        analysis, document = case.measured_folder(
             scan, out, scan_id or safe_scan_id(scan), segmenter, settings, stages, export
         )
         if pdf:
@@ -99,7 +100,7 @@ def check(
         if export is not None:
             stages("dicom")
             try:
-                common.dicom_objects(export, analysis, document, out)
+                case.dicom_objects(export, analysis, document, out)
             except VolumetryError as known:  # the result is delivered, and shown, all the same
                 stop = known
     if not quiet:

@@ -99,7 +99,7 @@ def serve(
 
     settings = common.settings_of(config, device)
 
-    def with_report(document: dict[str, Any], analysis: Analysis, _scan: Path, folder: Path) -> None:
+    def with_report(document: dict[str, Any], analysis: Analysis, folder: Path) -> None:
         write_report(document, folder, settings, analysis.tissue, analysis.scan)
 
     run(
@@ -184,6 +184,7 @@ def receive(
     from volumetry.archive.receive import Node, store
     from volumetry.archive.receive import receive as run
     from volumetry.archive.tls import Tls
+    from volumetry.case import dicom_objects, measured_folder
     from volumetry.deliver.dicom import DicomOptions, Export
     from volumetry.errors import OutputError
 
@@ -200,9 +201,9 @@ def receive(
         name = f"study-{secrets.token_hex(4)}"
         folder = out / name
         export = Export(study, settings, DicomOptions())
-        analysis, document = common.measured_folder(study, folder, name, segmenter, settings, export=export)
+        analysis, document = measured_folder(study, folder, name, segmenter, settings, export=export)
         try:
-            return common.dicom_objects(export, analysis, document, folder)
+            return dicom_objects(export, analysis, document, folder)
         except OutputError as stop:
             if stop.code != "DICOM_NOT_POSSIBLE":
                 raise

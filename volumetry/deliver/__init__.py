@@ -1,6 +1,6 @@
 """Results to files: result.json, results.csv, mask.nii.gz, run.json; each whole or not there at all."""
 
-from volumetry.deliver.delivery import NAMES, deliver, deliver_failure, fill, fill_failure
+from volumetry.deliver.delivery import NAMES, fill, fill_failure
 from volumetry.deliver.result import as_document, result_schema
 from volumetry.deliver.row import columns, row_of, write_table
 from volumetry.storage.placing import new_result, settle
@@ -9,8 +9,6 @@ __all__ = [
     "NAMES",
     "as_document",
     "columns",
-    "deliver",
-    "deliver_failure",
     "fill",
     "fill_failure",
     "new_result",

@@ -15,7 +15,6 @@ from volumetry.deliver.row import table_bytes
 from volumetry.domain import ScanFailure, ScanResult, TissueMap
 from volumetry.image.nifti import mask_bytes
 from volumetry.storage.atomic import write_whole
-from volumetry.storage.placing import new_result
 
 NAMES = (
     "mask.nii.gz",
@@ -31,38 +30,6 @@ NAMES = (
     "corrections",
 )
 """What belongs to one result: a later run into the folder moves all of it aside together."""
-
-
-def deliver(result: ScanResult, tissue: TissueMap, config: Config, folder: Path) -> dict[str, Any]:
-    """Write a measured scan's files; what an earlier run left there is kept under ``earlier/``.
-
-    Parameters
-    ----------
-    result, tissue
-        The numbers and the map they were counted on.
-    config
-        The settings, kept whole in the run record.
-    folder
-        Made if missing.
-
-    Returns
-    -------
-    dict
-        The document written as result.json.
-
-    Raises
-    ------
-    OutputError
-        If anything cannot be written; then what was there before is still there.
-    """
-    with new_result(folder, NAMES) as making:
-        return fill(result, tissue, config, making)
-
-
-def deliver_failure(failure: ScanFailure, config: Config, folder: Path) -> dict[str, Any]:
-    """Write the files of a scan that gives no number: result, row and run record, no mask."""
-    with new_result(folder, NAMES) as making:
-        return fill_failure(failure, config, making)
 
 
 def fill(result: ScanResult, tissue: TissueMap, config: Config, making: Path) -> dict[str, Any]:
@@ -91,7 +58,7 @@ def _finish(document: dict[str, Any], files: dict[str, str], config: Config, fol
         "python": platform.python_version(),
         "system": platform.system(),
         "machine": platform.machine(),
-        "config": config.model_dump(mode="json"),
+        "config": config.stored(),
         "config_sha256": config.sha256,
         "files_sha256": files,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -12,13 +12,12 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from volumetry.codes import OF_THE_EXPORT, Outcome
 from volumetry.config import Config, stored_config
 from volumetry.deliver import settle
 from volumetry.domain import Finding, Grid, SeriesInfo, Vector
-from volumetry.errors import InputError
+from volumetry.errors import ConfigError, InputError
 
 _OF_THE_MASK = frozenset(
     {
@@ -64,9 +63,10 @@ class Automatic:
         """Those of the automatic result; raises InputError if this version does not understand them."""
         try:
             return stored_config(self.run["config"])
-        except (KeyError, ValidationError) as wrong:
+        except (KeyError, ConfigError) as wrong:
             raise InputError(
-                "run.json holds no settings that this version understands", hint="Give the settings by --config."
+                "run.json does not hold settings that this version understands",
+                hint="Give the settings by --config.",
             ) from wrong
 
     @property

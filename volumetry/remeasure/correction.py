@@ -5,7 +5,6 @@ import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -34,7 +33,7 @@ from volumetry.domain import (
 from volumetry.errors import OutputError, UsageError
 from volumetry.image.nifti import mask_bytes
 from volumetry.measure import by_component_rule, check_identities, measure
-from volumetry.pipeline import PACKAGES
+from volumetry.pipeline import package_versions
 from volumetry.quality import blood_pool_hu, lung_findings
 from volumetry.remeasure.automatic import Automatic, read_automatic, sha256_of
 from volumetry.remeasure.edited import EditedMaskError, read_edited_mask
@@ -171,7 +170,7 @@ def _measured(
         mask_sha256=hashlib.sha256(delivered.labels_kji.tobytes()).hexdigest(),
         device="reader",
         precision="",
-        packages={name: version(name) for name in PACKAGES},
+        packages=package_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     flagged = any(finding.outcome is Outcome.FLAG for finding in findings)
@@ -250,7 +249,7 @@ def _write(
                 "corrected_from": document["corrected_from"],
                 "edited_file_sha256": document["edited_file_sha256"],
                 "software_version": __version__,
-                "config": settings.model_dump(mode="json"),
+                "config": settings.stored(),
                 "config_sha256": settings.sha256,
                 "files_sha256": files,
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -24,7 +24,7 @@ from volumetry.scan.inputs.opening import (
     remove_private_folders,
 )
 from volumetry.scan.inspection import Inspection, StackReport, inspect_folder
-from volumetry.scan.read import read_scan
+from volumetry.scan.read import read_scan, scan_from_array
 from volumetry.scan.sources import Source, SourceSlice, source_headers
 
 __all__ = [
@@ -40,5 +40,6 @@ __all__ = [
     "kind_of_file",
     "read_scan",
     "remove_private_folders",
+    "scan_from_array",
     "source_headers",
 ]

@@ -1,32 +1,43 @@
 """A folder -> one CT series in Hounsfield units, or every reason why not."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
-from volumetry.config import Config
-from volumetry.domain import CtScan, Finding, ScanRefusedError, most_severe_first
+import numpy as np
+from numpy.typing import NDArray
+
+from volumetry.config import Config, load_config
+from volumetry.domain import CtScan, Finding, Grid, ScanRefusedError, most_severe_first
 from volumetry.scan.checks.gate import GatedStack
 from volumetry.scan.choice import choose
 from volumetry.scan.contents import contents_of
 from volumetry.scan.findings import found, plural, refuses
+from volumetry.scan.headers.files import FileRef
 from volumetry.scan.inputs.opening import Given, opened
-from volumetry.scan.inputs.volumes import VolumeStack, decode_volume
+from volumetry.scan.inputs.volume_headers import VolumeHeader
+from volumetry.scan.inputs.volumes import VolumeStack, decode_volume, judged_stack, require_ct_numbers
 from volumetry.scan.pixels.decode import DecoderDiedError, SliceFault, Stored, decode
 from volumetry.scan.pixels.digests import input_digests
 from volumetry.scan.pixels.hounsfield import HuVolume, hounsfield
 
 
-def read_scan(folder: Path, config: Config) -> CtScan:
+def read_scan(path: str | Path, config: Config | None = None) -> CtScan:
     """Read the one CT volume in an input.
 
     Parameters
     ----------
-    folder
-        Searched to any depth the limits allow; files are told by their content. Links are not followed. Or a ZIP
-        archive, one file of a series, or a NIfTI, NRRD or MetaImage volume in HU: see
+    path
+        A folder, searched to any depth the limits allow: files are recognised by their content, and links are
+        not followed. Or a ZIP archive, one file of a series, or a NIfTI, NRRD or MetaImage volume in HU: see
         `volumetry.scan.inputs.opening`.
     config
-        Tolerances, limits, the selection rule, and what follows from each code.
+        Tolerances, limits, the selection rule, and what follows from each code; the defaults if None.
+
+    Returns
+    -------
+    CtScan
+        HU as float32 on the scanner's own grid, axes (k, j, i).
 
     Raises
     ------
@@ -35,20 +46,61 @@ def read_scan(folder: Path, config: Config) -> CtScan:
     ScanFailedError
         If the decoding ran out of time or memory, or failed by a fault of ours.
     """
-    with opened(folder, config) as given:
+    config = config or load_config()
+    with opened(Path(path), config) as given:
         return _read(given, config)
+
+
+def scan_from_array(hu_kji: NDArray[np.floating | np.integer], grid: Grid, config: Config | None = None) -> CtScan:
+    """A scan from numbers in memory, judged as a volume file without a DICOM header is.
+
+    Parameters
+    ----------
+    hu_kji
+        Hounsfield units, axes as in `grid`; turned into float32.
+    grid
+        Where the voxels are.
+    config
+        Tolerances, limits, and what follows from each code; the defaults if None.
+
+    Raises
+    ------
+    ScanRefusedError
+        If the geometry cannot be measured, or the numbers are not those of a chest CT in HU.
+    ValueError
+        If the array does not have the shape of the grid.
+    """
+    config = config or load_config()
+    if hu_kji.shape != grid.shape_kji:
+        raise ValueError(f"the array has shape {hu_kji.shape}, the grid {grid.shape_kji}")
+    affine_lps = np.eye(4)
+    affine_lps[:3, :3] = grid.step_lps_mm[:, ::-1]
+    affine_lps[:3, 3] = grid.origin_lps_mm
+    nowhere = FileRef(Path("array"), 0, 0, 0, "array")
+    stack = judged_stack(VolumeHeader("array", grid.shape_kji, affine_lps, "<f4"), nowhere, nowhere, config)
+    if refuses(stack.findings):
+        raise ScanRefusedError(stack.findings, stack.series)
+    filed = np.ascontiguousarray(hu_kji, np.float32)
+    require_ct_numbers(filed, stack, config)
+    scan = _scan_of(stack, stack.judged(filed), stack.findings, config)
+    return replace(scan, grid=grid)
 
 
 def _read(given: Given, config: Config) -> CtScan:
     contents = contents_of(given, config)
     stack, findings = choose(contents, config)
+    stored = decoded(stack, findings, given, config)
+    return _scan_of(stack, stored, (*findings, *_changes(given, config)), config)
+
+
+def _scan_of(stack: GatedStack, stored: Stored, findings: tuple[Finding, ...], config: Config) -> CtScan:
+    """Stored numbers of a measurable stack as a scan in HU; raises ScanRefusedError if they are not HU."""
     if stack.geometry is None or stack.series is None:
         raise AssertionError("the gate lets no stack pass without a grid")
-    stored = decoded(stack, findings, given, config)
     with ThreadPoolExecutor(1) as beside:
         digests = beside.submit(input_digests, stored, stack.slices, stack.geometry.grid)
         volume = hu_of(stack, stored, config)
-    findings = (*findings, *volume.findings, *_changes(given, config))
+    findings = most_severe_first([*findings, *volume.findings])
     if refuses(findings):
         raise ScanRefusedError(findings, stack.series)
     input_sha256, pixels_sha256 = digests.result()
@@ -60,7 +112,7 @@ def _read(given: Given, config: Config) -> CtScan:
         hu_kji=hu_kji,
         grid=grid,
         series=stack.series,
-        findings=most_severe_first(findings),
+        findings=findings,
         no_data_kji=no_data_kji,
         input_sha256=input_sha256,
         pixels_sha256=pixels_sha256,

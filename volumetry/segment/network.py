@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from volumetry.config import Config, IntervalSettings, Segment
+from volumetry.config import Config, IntervalSettings, Segment, load_config
 from volumetry.domain import CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
 from volumetry.memory import keep_freed_memory
@@ -232,14 +232,22 @@ def _ahead(make: Callable[[int], T], of: Iterable[int]) -> Iterator[T]:
             yield coming.result()
 
 
-def load_segmenter(config: Config, progress: Progress | None = None) -> NetworkSegmenter:
+def load_segmenter(config: Config | None = None, progress: Progress | None = None) -> NetworkSegmenter:
     """The segmenter that the settings name, verified.
+
+    Parameters
+    ----------
+    config
+        Names the model, the device and the thresholds; the defaults if None.
+    progress
+        Called with slices done and slices in all, after each batch.
 
     Raises
     ------
     ModelError
         If the model is missing, was changed, or does not reproduce its probe; or the device is not there.
     """
+    config = config or load_config()
     keep_freed_memory()
     return NetworkSegmenter(
         load_model(find_model(config.segment.model)), config.segment, progress, config.interval

@@ -12,11 +12,12 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
+from volumetry.case import Add, nothing_more
 from volumetry.config import Config
 from volumetry.domain import Segmenter
 from volumetry.errors import UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
-from volumetry.web.jobs import Job, Jobs, OnDelivered
+from volumetry.web.jobs import Job, Jobs
 from volumetry.web.serving import LocalServer, new_app, run_and_open
 from volumetry.web.uploads import Upload, UploadLimits
 from volumetry.web.viewer import add_static, static_folder, viewer_is_there, viewer_routes
@@ -29,7 +30,7 @@ def serve(  # noqa: PLR0913  the command's own options
     keep: Path | None = None,
     port: int = 0,
     open_browser: bool = True,
-    on_delivered: OnDelivered = lambda *_: None,
+    on_delivered: Add = nothing_more,
     say: Callable[[str], None] = print,
 ) -> None:
     """Run the drop-in page on this machine until the user stops it.

@@ -4,16 +4,16 @@ import queue
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from volumetry.case import Add, measure_case, nothing_more
 from volumetry.config import Config
-from volumetry.deliver import as_document, deliver
+from volumetry.deliver import as_document
 from volumetry.domain import Segmenter
 from volumetry.errors import UsageError, VolumetryError
-from volumetry.pipeline import STAGES, Analysis, analyse_scan, failure_of, failure_of_bug
+from volumetry.pipeline import STAGES, failure_of, failure_of_bug
 from volumetry.storage.atomic import prepare_folder
 from volumetry.storage.unfinished import unfinished_folder
 from volumetry.web.cases import ViewCase, case_of
@@ -22,9 +22,6 @@ from volumetry.web.viewer import new_id
 
 SCAN_ID = "dropped-scan"
 """The result's name: those of the dropped files may name a patient and are never sent here."""
-
-OnDelivered = Callable[[dict[str, Any], Analysis, Path, Path], object]
-"""Called with result.json, the analysis, the scan's folder and the result's folder, to write more into it."""
 
 _PATIENCE_S = 2.0
 """A scan at hand when the server ends is given up; deep in a library, its thread may only end with the process."""
@@ -80,7 +77,7 @@ class Jobs:
     segmenter: Segmenter
     config: Config
     limits: UploadLimits
-    on_delivered: OnDelivered = lambda *_: None
+    on_delivered: Add = nothing_more
     keep: Path | None = None
     _table: dict[str, Job] = field(default_factory=dict)
     _queue: "queue.Queue[str | None]" = field(default_factory=queue.Queue)
@@ -175,13 +172,11 @@ class Jobs:
         try:
             self._enter(job, "unpack")
             scan = job.upload.ready()
-            analysis = analyse_scan(
-                scan, self.segmenter, self.config, SCAN_ID, lambda stage: self._enter(job, stage)
-            )
-            self._enter(job, "deliver")
-            self._deliver(job, analysis, scan)
+            prepare_folder(job.result.parent)
+            with unfinished_folder(job.result.parent) as self._making:
+                self._measure_into(self._making, scan, job)
         except VolumetryError as stop:
-            job.document = as_document(failure_of(stop, SCAN_ID))
+            job.document = job.document or as_document(failure_of(stop, SCAN_ID))
             job.stop, job.state = _as_stop(stop), "stopped"
         except Exception as bug:  # noqa: BLE001  a bug costs its own scan, never the server
             failure = failure_of_bug(bug, SCAN_ID)
@@ -191,18 +186,25 @@ class Jobs:
         finally:
             job.upload.remove()
 
-    def _deliver(self, job: Job, analysis: Analysis, scan: Path) -> None:
+    def _measure_into(self, making: Path, scan: Path, job: Job) -> None:
         """Write the result under a hidden name; it gets its own when everything is in it."""
-        prepare_folder(job.result.parent)
-        with unfinished_folder(job.result.parent) as self._making:
-            document = deliver(analysis.result, analysis.tissue, self.config, self._making)
-            self.on_delivered(document, analysis, scan, self._making)
-            report = self._making / "report.html"
-            case = case_of(analysis, report.read_bytes() if report.is_file() else None)
-            with self._naming:
-                self._enter(job, "deliver")
-                self._making.rename(job.result)
-        job.case, job.document, job.state = case, document, "done"
+        case = measure_case(
+            scan,
+            making,
+            SCAN_ID,
+            self.segmenter,
+            self.config,
+            on_stage=lambda stage: self._enter(job, stage),
+            add=self.on_delivered,
+        )
+        job.document = case.document
+        analysis = case.measured()
+        report = making / "report.html"
+        shown = case_of(analysis, report.read_bytes() if report.is_file() else None)
+        with self._naming:
+            self._enter(job, "deliver")
+            making.rename(job.result)
+        job.case, job.state = shown, "done"
 
     def _enter(self, job: Job, stage: str) -> None:
         if self._closing:

@@ -125,7 +125,7 @@ def decode_volume(stack: VolumeStack, given: Given, config: Config) -> tuple[Sto
     dtype = np.dtype(_SHARED.get(header.dtype[1:], "i4"))
     stored, faults = decode_requests(requests, header.shape_kji, dtype, config.limits, compressed=False)
     if not faults:
-        _require_numbers(stored, stack, config)
+        require_ct_numbers(stored, stack, config)
     return stack.judged(stored), faults
 
 
@@ -141,6 +141,21 @@ def _stack(file: FileRef, given: Given, config: Config) -> VolumeStack:
         packed = stream.read(2) == GZIP
     header = volume_header(start_of(file), packed=packed)
     data = file if header.data_name is None else _beside(file, header.data_name, given)
+    return judged_stack(header, file, data, config)
+
+
+def judged_stack(header: VolumeHeader, file: FileRef, data: FileRef, config: Config) -> VolumeStack:
+    """A volume through the gate: turned along the body's axis, with what its header leaves unknown.
+
+    Parameters
+    ----------
+    header
+        Geometry and type of the numbers.
+    file, data
+        Where the header and the numbers were found; the same file for most kinds.
+    config
+        Tolerances, limits, and what follows from each code.
+    """
     grid = _grid(header)
     steps = grid.step_lps_mm.T
     body = int(np.argmax(np.abs(np.asarray(grid.direction_lps)[:, 2])))
@@ -319,7 +334,7 @@ def _request(index: int, header: VolumeHeader, data: FileRef, at: int) -> dict[s
     }
 
 
-def _require_numbers(stored: Stored, stack: VolumeStack, config: Config) -> None:
+def require_ct_numbers(stored: Stored, stack: VolumeStack, config: Config) -> None:
     """Refuse what is no CT before its histogram is judged: no numbers, or a mask's few."""
     if stored.dtype.kind == "f":
         odd = sum(int(np.count_nonzero(~np.isfinite(plane))) for plane in stored)

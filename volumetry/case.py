@@ -1,0 +1,204 @@
+"""One scan's case: measured and delivered into a folder, whether it gives a number or a reason why not.
+
+`check`, `batch`, `receive` and `serve` all come through here; they differ in how the folder gets its name.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from volumetry.config import Config
+from volumetry.deliver import NAMES, fill, fill_failure, new_result
+from volumetry.deliver.report import write_report
+from volumetry.domain import ScanFailure, Segmenter
+from volumetry.errors import ConfigError, ModelError, OutputError, ScanFailedError, VolumetryError
+from volumetry.pipeline import Analysis, OnStage, analyse_scan, failure_of, failure_of_bug, unheard
+
+if TYPE_CHECKING:
+    from volumetry.deliver.dicom import Export
+
+
+Add = Callable[[dict[str, Any], Analysis, Path], object]
+"""Called with result.json's document, the analysis and the unfinished folder, to write more into it."""
+
+
+def nothing_more(_document: dict[str, Any], _analysis: Analysis, _making: Path) -> None:
+    """The result's own files are all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """What became of one scan.
+
+    Parameters
+    ----------
+    document
+        What result.json says.
+    analysis
+        The numbers and the map; None where the scan gives no number.
+    stop
+        Why it gives none; None where it was measured. Raised by `measured_folder`.
+    """
+
+    document: dict[str, Any]
+    analysis: Analysis | None = None
+    stop: VolumetryError | None = None
+
+    def measured(self) -> Analysis:
+        """The analysis; raises `stop` where there is none."""
+        if self.analysis is None:
+            raise self.stop or AssertionError("a case is either measured or stopped")
+        return self.analysis
+
+
+def measure_case(  # noqa: PLR0913  the options of a case are its parameters
+    scan: Path,
+    making: Path,
+    scan_id: str,
+    segmenter: Segmenter,
+    config: Config,
+    *,
+    on_stage: OnStage = unheard,
+    export: "Export | None" = None,
+    add: Add = nothing_more,
+) -> Case:
+    """Measure one scan into an unfinished folder: mask, result, row and run record.
+
+    Parameters
+    ----------
+    scan
+        What `analyse_scan` takes.
+    making
+        A folder that has not been given its name yet; empty.
+    scan_id, segmenter, config, on_stage
+        As for `analyse_scan`.
+    export
+        With it the result states what its DICOM objects will say differently from the source.
+    add
+        Writes more into the folder of a measured scan, such as a report.
+
+    Returns
+    -------
+    Case
+        Measured, or stopped: a scan that gives no number leaves the same files but for the mask, whether the scan
+        was refused or the failure is ours.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        What is wrong with the installation is not a result of the scan and leaves none.
+    OutputError
+        If the files cannot be written; its cause is the scan's own failure, if there was one.
+    """
+    try:
+        analysis = analyse_scan(scan, segmenter, config, scan_id, on_stage)
+        if export is not None:
+            analysis = replace(analysis, result=export.noted(analysis.result))
+        on_stage("deliver")
+        document = fill(analysis.result, analysis.tissue, config, making)
+        add(document, analysis, making)
+        return Case(document, analysis)
+    except (ConfigError, ModelError, OutputError):
+        raise
+    except VolumetryError as known:
+        return failed_case(failure_of(known, scan_id), making, config, known)
+    except Exception as bug:  # noqa: BLE001  a bug costs its own scan; `stop` carries it on
+        failure = failure_of_bug(bug, scan_id)
+        stop = ScanFailedError(failure.message, failure.code, failure.hint)
+        stop.__cause__ = bug
+        return failed_case(failure, making, config, stop)
+
+
+def failed_case(failure: ScanFailure, making: Path, config: Config, stop: VolumetryError | None = None) -> Case:
+    """Write the files of a scan that gives no number; whatever was begun in the folder goes first.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written; from `stop`.
+    """
+    stop = stop or ScanFailedError(failure.message, failure.code, failure.hint)
+    try:
+        for left in making.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        return Case(fill_failure(failure, config, making), stop=stop)
+    except OSError as wrong:
+        raise OutputError(f"cannot write into the output folder: {wrong.strerror}") from stop
+    except OutputError as unwritten:
+        raise unwritten from stop
+
+
+def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
+    scan: Path,
+    out: Path,
+    scan_id: str,
+    segmenter: Segmenter,
+    config: Config,
+    on_stage: OnStage = unheard,
+    export: "Export | None" = None,
+) -> tuple[Analysis, dict[str, Any]]:
+    """Measure one scan into the folder `out`, with a report; what an earlier run left there is kept.
+
+    Raises
+    ------
+    VolumetryError
+        As `measure_case`, and why the scan gives no number, after its result was written.
+    """
+
+    def report(document: dict[str, Any], analysis: Analysis, making: Path) -> None:
+        write_report(document, making, config, analysis.tissue, analysis.scan)
+
+    case: Case | None = None
+    try:
+        with new_result(out, NAMES) as making:
+            case = measure_case(
+                scan, making, scan_id, segmenter, config, on_stage=on_stage, export=export, add=report
+            )
+            if case.analysis is None:
+                write_report(case.document, making, config)
+    except OutputError as unwritten:
+        stop = unwritten.__cause__ if case is None else case.stop
+        if isinstance(stop, ScanFailedError):  # what happened first is said, too
+            message = f"{stop.message}; and no result could be left: {unwritten.message}"
+            raise ScanFailedError(message, stop.code, stop.hint) from stop
+        raise
+    return case.measured(), case.document
+
+
+def dicom_objects(export: "Export", analysis: Analysis, document: dict[str, Any], out: Path) -> list[Path]:
+    """Write SEG and SR, and the summary objects that the options ask for, beside a result."""
+    from volumetry.deliver.report.summary import summary_of
+
+    written = export.write(document, analysis.tissue, out)
+    if export.options.pdf or export.options.secondary_capture:
+        summary = summary_of(document, analysis.tissue, analysis.scan)
+        written |= export.write_summary(summary, document, out)
+    return list(written.values())
+
+
+def write_result(analysis: Analysis, folder: str | Path) -> dict[str, Any]:
+    """Write a measured scan's mask, result, row, run record and report; an earlier result there is kept.
+
+    Parameters
+    ----------
+    analysis
+        From `analyse` or `analyse_scan`.
+    folder
+        Made if missing. An earlier result in it moves to ``earlier/``.
+
+    Returns
+    -------
+    dict
+        What result.json says.
+
+    Raises
+    ------
+    OutputError
+        If anything cannot be written; then what was there before is still there.
+    """
+    with new_result(Path(folder), NAMES) as making:
+        document = fill(analysis.result, analysis.tissue, analysis.config, making)
+        write_report(document, making, analysis.config, analysis.tissue, analysis.scan)
+    return document
