@@ -13,7 +13,7 @@ import pytest
 from damage import DAMAGES, LEGAL, Damage
 
 from volumetry import codes
-from volumetry.codes import CATALOGUE, OF_THE_EXPORT, Outcome
+from volumetry.codes import CATALOGUE, About, Outcome, codes_about
 from volumetry.config import Config, load_config
 from volumetry.domain import CtScan, Finding, ScanRefusedError, TissueMap
 from volumetry.phantom import PhantomSpec, make_phantom, write_series
@@ -272,7 +272,7 @@ def test_every_decidable_code_has_an_entry() -> None:
         - of_the_anatomy
         - of_the_settings
         - of_a_charter
-        - OF_THE_EXPORT
+        - codes_about(About.EXPORT)
         - of_a_crash
         - covered
     )

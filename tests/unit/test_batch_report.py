@@ -102,16 +102,14 @@ def test_a_query_says_what_which_tag_and_what_to_resend():
 def test_tags_of_queries_are_those_of_the_dicom_dictionary():
     from pydicom.datadict import tag_for_keyword
 
-    from volumetry.batch import queries
-
-    for code, text in queries._TAGS.items():
-        assert code in CATALOGUE
+    assert sum(bool(row.tag) for row in CATALOGUE.values()) > 50
+    for text in (row.tag for row in CATALOGUE.values() if row.tag):
         pairs = re.findall(r"(\w+) \(([0-9A-F]{4}),([0-9A-F]{4})\)", text)
         assert len(pairs) == text.count("(")
         for keyword, group, element in pairs:
             assert tag_for_keyword(keyword) == int(group + element, 16), keyword
-    assert set(CATALOGUE) >= queries._FOR_THE_READER | set(queries._REQUESTS)
-    assert not queries._FOR_THE_READER & set(queries._REQUESTS)
+    assert all(row.ask == "site" for row in CATALOGUE.values() if row.request)
+    assert {row.ask for row in CATALOGUE.values()} == {"site", "reader"}
 
 
 def test_the_page_of_a_batch_needs_nothing_else_and_escapes_everything(tmp_path, monkeypatch, config):

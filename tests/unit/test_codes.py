@@ -9,7 +9,7 @@ import pytest
 
 import volumetry
 from volumetry import errors
-from volumetry.codes import CATALOGUE, severity_rank
+from volumetry.codes import CATALOGUE, Outcome, severity_rank
 from volumetry.domain import ScanFailure, ScanRefusedError, Status
 from volumetry.errors import InputError, VolumetryError
 from volumetry.pipeline import failure_of
@@ -92,3 +92,13 @@ def test_a_row_says_whose_fault_it_is(kinds):
 def test_refused_input_and_our_own_failure_end_differently():
     assert errors.InputError("x").exit_code == 3
     assert errors.ScanFailedError("x", "TIMEOUT").exit_code == 9
+
+
+@pytest.mark.parametrize("row", CATALOGUE.values(), ids=lambda row: row.name)
+def test_every_row_names_the_module_that_judges(row):
+    text = (Path(volumetry.__file__).parent / row.judged).read_text("utf-8")
+    assert row.name in text or row.name.removeprefix("CHARTER_") in text or row.name.rpartition("_")[2] in text
+
+
+def test_only_what_the_trial_profile_takes_seriously_says_why_the_default_does_not():
+    assert {row.trial_outcome for row in CATALOGUE.values() if row.why} <= {Outcome.FLAG, Outcome.REFUSE}

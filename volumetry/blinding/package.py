@@ -21,6 +21,7 @@ from typing import Protocol
 
 from volumetry import __version__
 from volumetry.blinding.deidentify import Disguise, OverlayInPixelsError, cleaned, seconds_of, secret_words
+from volumetry.codes import About, codes_about
 from volumetry.config import Config
 from volumetry.domain import Finding
 from volumetry.errors import InputError, OutputError, UsageError
@@ -47,7 +48,7 @@ READ_COLUMNS = (
     "comment",
 )
 PLAN_COLUMNS = ("subject", "visit", "day", "arm")
-_NO_SLICES = frozenset({"JUNK_FILES_SKIPPED", "DICOMDIR_IGNORED", "NON_CT_OBJECT_DROPPED", "ZIP_REJECTED"})
+_NO_SLICES = codes_about(About.OTHER_FILE) - {"ENHANCED_MULTIFRAME"}
 """Files that are certainly no slice of a CT: not copied, and nothing is lost by it."""
 
 

@@ -13,24 +13,12 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
-from volumetry.codes import OF_THE_EXPORT, Outcome
+from volumetry.codes import About, Outcome, codes_about
 from volumetry.config import Config, stored_config
 from volumetry.deliver import settle
 from volumetry.domain import Finding, Grid, SeriesInfo, Vector
 from volumetry.errors import ConfigError, InputError
 
-_OF_THE_MASK = frozenset(
-    {
-        "NO_LUNGS_FOUND",
-        "LUNG_VOLUME_IMPLAUSIBLE",
-        "ONE_LUNG",
-        "LESION_OUTSIDE_LUNG",
-        "SUSPECT_SOLID",
-        "LUNG_TRUNCATED_BASE",
-        "LUNG_TRUNCATED_APEX",
-    }
-)
-"""Codes that the mask alone decides, so that the edited one is judged anew. Any other stays true of the scan."""
 _SPACING_TOLERANCE = 1e-4
 """Relative: a NIfTI holds its affine as float32."""
 _NEWER = "Run `volumetry check` on the scan again, or give the scan by --scan."
@@ -83,7 +71,7 @@ class Automatic:
             return tuple(
                 Finding(flag["code"], Outcome(flag["outcome"]), flag["message"], flag["value"])
                 for flag in self.document["flags"]
-                if flag["code"] not in _OF_THE_MASK | OF_THE_EXPORT
+                if flag["code"] not in codes_about(About.MASK, About.EXPORT)
             )
         except (KeyError, ValueError) as wrong:
             raise InputError("result.json holds codes that this version does not know", hint=_NEWER) from wrong

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from volumetry.codes import About, codes_about
 from volumetry.config import Config
 from volumetry.domain import Finding, most_severe_first
 from volumetry.scan.checks.composition import drop_localizers, drop_pictures, stacks_of, with_pooled_series
@@ -110,9 +111,7 @@ def _may_belong(file: NotSlice, only: FileRef) -> bool:
     return file.code not in _NO_SLICE
 
 
-_NO_SLICE = frozenset(
-    {"NON_CT_OBJECT_DROPPED", "JUNK_FILES_SKIPPED", "DICOMDIR_IGNORED", "ZIP_REJECTED", "ENHANCED_MULTIFRAME"}
-)
+_NO_SLICE = codes_about(About.OTHER_FILE)
 
 
 def _volumes_alone(others: Sequence[NotSlice]) -> list[FileRef]:

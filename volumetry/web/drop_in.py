@@ -45,7 +45,7 @@ def serve(  # noqa: PLR0913  the command's own options
     port
         0 takes a free one.
     on_delivered
-        Called with result.json, the analysis, the scan's folder and the result's folder, to write report and SEG.
+        Called with result.json, the analysis and the result's folder, to write more into it, such as a report.
     say
         Gets the link, which must reach the user and no log.
 
