@@ -64,19 +64,34 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 # --- codes ---
 
 
+_SUBJECTS = {
+    "scan": "Scans",
+    "mask": "Lung masks",
+    "other_file": "Files that are not slices",
+    "export": "DICOM objects of a result",
+    "input": "Other inputs of a command",
+    "ours": "Failures of the program, and stops of a command",
+}
+
+
 def codes() -> str:
-    """The catalogue of codes: what each does under either profile, and what to do about it."""
-    from volumetry.codes import CATALOGUE
+    """The catalogue of codes: what each does under either profile, what to do about it, and who can answer."""
+    from volumetry.codes import CATALOGUE, About
 
-    rows = [
-        (f"`{code.name}`", _outcome(code, code.outcome), _outcome(code, code.trial_outcome), code.hint)
-        for code in CATALOGUE.values()
-    ]
-    return _table(("code", "default profile", "trial profile", "what to do"), rows)
+    parts = []
+    for about in sorted(About, key=list(_SUBJECTS).index):
+        rows = [_code_row(code) for code in CATALOGUE.values() if code.about is about]
+        head = ("code", "default profile", "trial profile", "what to do", "ask", "DICOM elements")
+        parts += [f"## {_SUBJECTS[about]}", _table(head, rows)]
+    return "\n\n".join(parts)
 
 
-def _outcome(code: Any, outcome: Any) -> str:
-    return "fail" if code.ours else str(outcome)
+def _code_row(code: Any) -> tuple[str, ...]:
+    outcomes = ("fail", "fail") if code.ours else (str(code.outcome), str(code.trial_outcome))
+    advice = f"{code.hint} {code.request}" if code.request else code.hint
+    if code.why:
+        advice += f" Default profile: {code.why}"
+    return (f"`{code.name}`", *outcomes, advice, "" if code.ours else code.ask, code.tag)
 
 
 # --- settings ---
