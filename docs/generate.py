@@ -211,23 +211,9 @@ def _sentence(text: str) -> str:
 
 def results() -> str:
     """The result dictionary: every key of result.json, which is a column of results.csv."""
-    try:
-        from volumetry.deliver.dictionary import result_dictionary_markdown
-    except ImportError:
-        from volumetry.deliver.result import result_schema
+    from volumetry.deliver.dictionary import result_dictionary_markdown
 
-        return _table(("key", "type", "meaning"), list(_leaves(result_schema(), "", "")))
-    return str(result_dictionary_markdown())
-
-
-def _leaves(schema: Mapping[str, Any], prefix: str, meaning: str) -> Iterator[tuple[str, str, str]]:
-    for key, below in schema["properties"].items():
-        says = below.get("description") or meaning
-        if "properties" in below:
-            yield from _leaves(below, f"{prefix}{key}.", says)
-        else:
-            kinds = below.get("type", below.get("enum", "constant"))
-            yield f"`{prefix}{key}`", kinds if isinstance(kinds, str) else " or ".join(kinds), says
+    return result_dictionary_markdown().rstrip()
 
 
 # --- commands ---

@@ -240,8 +240,21 @@ class CtScan:
         return replace(self, hu_kji=self.hu_kji[box], grid=grid, no_data_kji=no_data, image_numbers=numbers)
 
 
+VOLUMES = ("lung", "aerated", "ground_glass", "solid", "lesion")
+"""What is given in mL, of both lungs, of a side and of a zone."""
 SHARES = ("lesion", "ground_glass", "solid")
 """What is given as a percentage of the lung."""
+CAUSES = (
+    "outside_lungs_ml",
+    "lesion_outside_lungs_ml",
+    "lesion_beside_lungs_ml",
+    "holes_filled_ml",
+    "lesion_specks_ml",
+    "class_specks_ml",
+)
+"""Why tidying takes away, fills in or renames. ``lesion_beside_lungs_ml`` is the part of the lesion outside the
+lungs that may be lung: what lies in the upper three quarters of their height. Below, in front of the recess, is
+abdomen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +398,15 @@ class ComponentSplit:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The numbers of one scan."""
+    """The numbers of one scan.
+
+    Parameters
+    ----------
+    hu_bins_ml
+        The whole lung by HU; the names of the bins state the cuts.
+    values
+        By key, the measures of `volumetry.measure.table` that have a function; None where one is not defined.
+    """
 
     volumes_ml: Volumes
     sides: Mapping[str, Volumes]
@@ -393,9 +414,7 @@ class Measurement:
     component_rule: str
     components_by_rule: Mapping[str, ComponentSplit]
     hu_bins_ml: Mapping[str, float]
-    lesion_weight_hu_ml: float
-    lesion_mass_g: float
-    mean_lung_hu: float
+    values: Mapping[str, float | None]
     interval: Interval | None = None
 
 

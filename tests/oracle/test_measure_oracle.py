@@ -45,7 +45,7 @@ def test_volumes_equal_simpleitk_label_statistics_and_identities_hold(labels, hu
         ml = shapes.GetPhysicalSize(int(kind)) / 1000 if shapes.HasLabel(int(kind)) else 0.0
         assert getattr(found.volumes_ml, kind.name.lower()) == pytest.approx(ml)
     if (labels > 0).any():
-        assert found.mean_lung_hu == pytest.approx(hu[labels > 0].mean(dtype=np.float64), abs=1e-6)
+        assert found.values["mean_lung_hu"] == pytest.approx(hu[labels > 0].mean(dtype=np.float64), abs=1e-6)
 
 
 @settings(max_examples=50, deadline=None)

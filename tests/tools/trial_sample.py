@@ -121,6 +121,7 @@ def _scan(scan_id: str, lung_ml: float, lesion: float, solid: float, sharp: bool
     row |= {f"percent_of_lung.{name}": value for name, value in share.items()}
     row |= {f"volumes_ml.{name}": value for name, value in ml.items()}
     row |= {f"interval_percent.{name}": f"{value * 0.95!r};{value * 1.06!r}" for name, value in share.items()}
+    row["interval_level"] = 0.95
     for rule, factor in (("hu", 1.0), ("network", 0.9 + 0.002 * lesion)):
         row[f"components_by_rule.{rule}.solid_ml"] = ml["solid"] * factor
         row[f"components_by_rule.{rule}.ground_glass_ml"] = ml["lesion"] - ml["solid"] * factor

@@ -104,6 +104,37 @@ def test_parquet_holds_the_table_with_types_and_nulls(batch, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["results.parquet"]
 
 
+def test_the_tables_of_a_batch_name_the_hu_cuts_in_force(tmp_path, config):
+    """Lung at -850 HU: cuts at -900 and -800 put all of it into the second bin."""
+    cuts = (-900.0, -800.0, 0.5)
+    other = config.model_copy(update={"measure": config.measure.model_copy(update={"hu_cuts": cuts})})
+    scans = [ScanFolder(name, tmp_path / name, "S01", name, "007") for name in ("good", "bad")]
+    for scan in scans:
+        scan.path.mkdir()
+
+    def read_scan(folder, _config):
+        if folder.name == "bad":
+            raise ScanRefusedError([Finding("NO_RESCALE", Outcome.REFUSE, "RescaleSlope (0028,1053) is missing")])
+        return scan_of(chest()[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("volumetry.pipeline.read_scan", read_scan)
+        run_batch(scans, tmp_path / "out", ThresholdSegmenter(), other)
+    good, bad = _table(tmp_path / "out" / "results.csv")
+    assert [name for name in good if name.startswith("hu_bins_ml")] == [
+        *("hu_bins_ml.below_-900", "hu_bins_ml.-900_to_-800", "hu_bins_ml.-800_to_0.5", "hu_bins_ml.above_0.5")
+    ]
+    lung = float(good["volumes_ml.lung"])
+    assert float(good["hu_bins_ml.-900_to_-800"]) == pytest.approx(lung)
+    assert bad["hu_bins_ml.-900_to_-800"] == ""
+    pq = pytest.importorskip("pyarrow.parquet")
+    export_parquet(tmp_path / "out", tmp_path / "results.parquet")
+    rows = pq.read_table(tmp_path / "results.parquet").to_pylist()
+    assert rows[0]["hu_bins_ml.-900_to_-800"] == pytest.approx(lung)
+    assert len(rows) == 2
+    assert "hu_bins_ml.below_-750" not in rows[0]
+
+
 def test_every_scan_is_a_procedure_and_every_test_is_done_or_says_why_not(batch, tmp_path):
     export_cdisc(batch, tmp_path, "STUDY1", xpt=False)
     procedures = _table(tmp_path / "pr.csv")

@@ -31,9 +31,9 @@ def test_a_hundred_ml_at_minus_six_hundred_weigh_forty_grams(config):
     labels[0] = Tissue.GROUND_GLASS
     hu = np.full(CUBE.shape_kji, -600, np.float32)
     found = measure(_map(labels), scan_of(hu, CUBE), config.measure)
-    assert found.lesion_weight_hu_ml == pytest.approx(-60000)
-    assert found.lesion_mass_g == pytest.approx(40.0)
-    assert found.mean_lung_hu == pytest.approx(-600)
+    assert found.values["lesion_weight_hu_ml"] == pytest.approx(-60000)
+    assert found.values["lesion_mass_g"] == pytest.approx(40.0)
+    assert found.values["mean_lung_hu"] == pytest.approx(-600)
 
 
 def test_hu_bins_cover_the_whole_lung_and_split_at_the_registered_cuts(config):

@@ -6,6 +6,8 @@ from scipy import stats
 from trial_tables import read, scan, visit
 
 from volumetry.errors import ConfigError
+from volumetry.measure.components import REGISTERED_CUTS, bin_names
+from volumetry.trial import methods_text
 from volumetry.trial.compare import carried_forward, contrasts_of
 from volumetry.trial.config import TrialConfig, load_trial_config
 from volumetry.trial.run import analyse
@@ -144,8 +146,12 @@ def test_where_no_scan_states_an_interval_there_is_none_of_the_difference(tmp_pa
     assert all(row.measurement is None for row in trial.endpoint)
 
 
-def test_measurement_error_of_one_pair_follows_the_normal_formula(tmp_path):
-    """One subject per arm: the shift in points is a sum of four normals, whose interval is a formula."""
+@pytest.mark.parametrize("levels", [(None,) * 4, (0.95,) * 4, (0.8,) * 4, (0.95, 0.8, 0.5, 0.99)])
+def test_measurement_error_of_one_pair_follows_the_normal_formula(tmp_path, levels):
+    """One subject per arm: the shift in points is a sum of four normals, whose interval is a formula.
+
+    An interval of level L reaches z((1 + L) / 2) standard deviations to each side.
+    """
     from trial_tables import RESULTS, VISITS, write_csv
 
     from volumetry.trial.results import read_results
@@ -153,8 +159,10 @@ def test_measurement_error_of_one_pair_follows_the_normal_formula(tmp_path):
 
     values = {"a0": 20.0, "a1": 15.0, "b0": 30.0, "b1": 28.0}
     half = {"a0": 1.0, "a1": 2.0, "b0": 1.5, "b1": 0.5}
+    stated = dict(zip(values, levels, strict=True))
     scans = [
         scan(name, lesion=x, **{"interval_percent.lesion": f"{x - half[name]};{x + half[name]}"})
+        | ({} if stated[name] is None else {"interval_level": stated[name]})
         for name, x in values.items()
     ]
     rows = [visit(s, v, d, f"{s}{n}", arm=a) for s, a in (("a", "X"), ("b", "placebo")) for n, v, d in
@@ -164,11 +172,47 @@ def test_measurement_error_of_one_pair_follows_the_normal_formula(tmp_path):
     visits = read_visits(write_csv(tmp_path / "visits.csv", VISITS, rows), known, config)
     trial = analyse(visits, known, config)
     row = _lesion(trial.endpoint, scale="absolute_points")
-    reach = np.sqrt(sum(h**2 for h in half.values()))  # at 95 % each: the half widths add in squares
+    z = {name: stats.norm.ppf((1 + (level or 0.95)) / 2) for name, level in stated.items()}
+    reach = stats.norm.ppf(0.975) * np.sqrt(sum((half[name] / z[name]) ** 2 for name in half))
     assert row.shift == pytest.approx(-3)
-    assert row.measurement == (pytest.approx(-3 - reach, abs=0.08), pytest.approx(-3 + reach, abs=0.08))
+    # The standard error of a 2.5 % quantile of 20000 draws is 0.0096 of the reach: three of them.
+    near = 0.03 * reach
+    assert row.measurement == (pytest.approx(-3 - reach, abs=near), pytest.approx(-3 + reach, abs=near))
     again = _lesion(analyse(visits, known, config).endpoint, scale="absolute_points")
     assert again.measurement == row.measurement
+
+
+def _said(tmp_path, scans):
+    rows = [visit("a", "baseline", 0, "a0", arm="X"), visit("a", "d28", 28, "a1", arm="X")]
+    known, visits = read(tmp_path, scans, rows, CONFIG)
+    trial = analyse(visits, known, CONFIG)
+    warnings = methods_text.warnings_of(trial.placements, visits, known, trial.changes, CONFIG)
+    methods = methods_text.methods(visits, trial.changes, list(known.values()), CONFIG)
+    return " ".join(warnings), " ".join(methods)
+
+
+def test_the_level_of_the_intervals_is_the_scans_own(tmp_path):
+    spans = {"interval_percent.lesion": "8;12"}
+    levels = {"interval_level": 0.8}
+    warnings, methods = _said(tmp_path, [scan(name, **spans, **levels) for name in ("a0", "a1")])
+    assert "level" not in warnings
+    assert "interval for each scan (level 80 %)" in methods
+    warnings, methods = _said(tmp_path, [scan("a0", **spans, **levels), scan("a1", **spans, interval_level=0.9)])
+    assert "not all of one level (80 % in 1, 90 % in 1 scans)" in warnings
+    assert "(level 80, 90 %)" in methods
+    warnings, methods = _said(tmp_path, [scan("a0", **spans, **levels), scan("a1", **spans)])
+    assert "1 scans state an interval without its level; 95 % (interval_level) was assumed." in warnings
+
+
+def test_the_methods_state_the_cuts_that_the_results_name(tmp_path):
+    def said(names):
+        more = {f"hu_bins_ml.{name}": 1.0 for name in names}
+        return _said(tmp_path, [scan(name, component_rule="hu", **more) for name in ("a0", "a1")])[1]
+
+    assert "divided by HU (-750 to below -300 ground glass, -300 to 50 solid;" in said(bin_names(REGISTERED_CUTS))
+    other = said(bin_names((-700.0, -200.5, 30.0)))
+    assert "HU (-700 to below -200.5 ground glass, -200.5 to 30 solid; lesion outside -700 to 30" in other
+    assert "divided by HU, at cuts that the results do not state" in said(())
 
 
 def test_summaries_hold_the_baseline_too(tmp_path):

@@ -204,6 +204,8 @@ def test_after_a_death_or_a_withdrawal_the_reason_stays(tmp_path):
         ({"volumes_ml.lung": "0"}, "row 2, column volumes_ml.lung: must be above 0 mL"),
         ({"series.kvp": "high"}, "row 2, column series.kvp: 'high' is not a number"),
         ({"interval_percent.lesion": "9;8"}, "row 2, column interval_percent.lesion"),
+        ({"interval_level": "95"}, "row 2, column interval_level: 95 is not a level between 0 and 1"),
+        ({"interval_level": "0"}, "row 2, column interval_level: 0 is not a level between 0 and 1"),
         ({"scan_id": ""}, "row 2, column scan_id: is empty"),
         ({"scan_id": "b0"}, "row 3, column scan_id: the same scan as in row 2"),
     ],

@@ -98,7 +98,7 @@ class Run:
 
     def through(self, runner: Runner) -> tables.Rows:
         """Every scan's row, made by the runner or by an earlier run."""
-        rows = tables.Rows(self.ledger.out, self.scans)
+        rows = tables.Rows(self.ledger.out, self.scans, self.config.measure.hu_cuts)
         try:
             self._measure(runner, rows)
             tables.write_tables(rows, self.ledger)

@@ -15,6 +15,7 @@ from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger
 from volumetry.deliver import columns, row_of
 from volumetry.errors import OutputError
+from volumetry.measure.components import HuCuts
 
 Document = Mapping[str, Any]
 
@@ -28,9 +29,10 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 class Rows(Sequence[Document]):
     """The documents of a batch, in the order of its scans, read from its folder one at a time."""
 
-    def __init__(self, out: Path, scans: Sequence[ScanFolder]) -> None:
+    def __init__(self, out: Path, scans: Sequence[ScanFolder], hu_cuts: HuCuts) -> None:
         self.out = out
         self.scans = scans
+        self.hu_cuts = hu_cuts
 
     def __len__(self) -> int:
         return len(self.scans)
@@ -41,7 +43,7 @@ class Rows(Sequence[Document]):
     def __getitem__(self, index: slice) -> Sequence[Document]: ...
     def __getitem__(self, index: int | slice) -> Document | Sequence[Document]:
         if isinstance(index, slice):
-            return Rows(self.out, self.scans[index])
+            return Rows(self.out, self.scans[index], self.hu_cuts)
         document: Document = json.loads((self.folder(self.scans[index]) / "result.json").read_bytes())
         return document
 
@@ -115,14 +117,14 @@ def _stream(path: Path, lines: Iterable[bytes], ledger: Ledger) -> None:
 
 def _result_lines(rows: Rows, *, whole: bool) -> Iterator[bytes]:
     """The header, and each scan's own row as it was written beside its mask."""
-    header = _csv_line(columns())
+    header = _csv_line(columns(rows.hu_cuts))
     yield header
     for scan in rows.scans:
         try:
             first, _, row = (rows.folder(scan) / "results.csv").read_bytes().partition(b"\n")
             if first + b"\n" != header:  # written by a version with other columns
                 document = json.loads((rows.folder(scan) / "result.json").read_bytes())
-                row = _csv_line(row_of(document).values())
+                row = _csv_line(row_of(document, rows.hu_cuts).values())
         except OSError as wrong:
             if not whole:
                 continue

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from volumetry.deliver.result import finding_document
+from volumetry.measure.table import shown as measures_shown
 
 if TYPE_CHECKING:
     from volumetry.batch import ScanFolder
@@ -200,6 +201,7 @@ def result(document: Document) -> None:
         )
     console.print(table)
     flags(document["flags"])
+    console.print("; ".join(f"{name}: {text}" for name, text in measures_shown(document)), style="dim")
     level = document.get("interval_level")
     stated = "" if level is None else f"intervals: {100 * level:.0f} %; "
     console.print(

@@ -1,8 +1,9 @@
 """Results to files: result.json, results.csv, mask.nii.gz, run.json; each whole or not there at all."""
 
 from volumetry.deliver.delivery import NAMES, fill, fill_failure
-from volumetry.deliver.result import as_document, result_schema
-from volumetry.deliver.row import columns, row_of, write_table
+from volumetry.deliver.result import as_document
+from volumetry.deliver.row import columns, row_of
+from volumetry.deliver.schema import result_schema
 from volumetry.storage.placing import new_result, settle
 
 __all__ = [
@@ -15,5 +16,4 @@ __all__ = [
     "result_schema",
     "row_of",
     "settle",
-    "write_table",
 ]

@@ -50,7 +50,7 @@ def fill_failure(failure: ScanFailure, config: Config, making: Path) -> dict[str
 
 def _finish(document: dict[str, Any], files: dict[str, str], config: Config, folder: Path) -> dict[str, Any]:
     files["result.json"] = write_whole(folder / "result.json", as_json(document))
-    files["results.csv"] = write_whole(folder / "results.csv", table_bytes([document]))
+    files["results.csv"] = write_whole(folder / "results.csv", table_bytes([document], config.measure.hu_cuts))
     record = {
         "scan_id": document["scan_id"],
         "status": document["status"],

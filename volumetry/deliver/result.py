@@ -1,23 +1,13 @@
 """result.json: the contract's document of one scan, schema 1."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib import resources
 from typing import Any
 
 from volumetry.codes import Outcome
-from volumetry.domain import Finding, Measurement, Outcomes, ScanResult, SeriesInfo, Volumes
-
-SCHEMA = 1
-
-
-def result_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) that every result.json satisfies."""
-    text = resources.files("volumetry.deliver").joinpath("result.schema.json").read_text("utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
+from volumetry.deliver.schema import SCHEMA
+from volumetry.domain import VOLUMES, Finding, Measurement, Outcomes, ScanResult, SeriesInfo, Volumes
 
 
 def as_document(outcome: Outcomes) -> dict[str, Any]:
@@ -86,9 +76,7 @@ def _numbers(m: Measurement) -> dict[str, Any]:
             "hu": asdict(m.components_by_rule["hu"]),
         },
         "hu_bins_ml": dict(m.hu_bins_ml),
-        "lesion_weight_hu_ml": m.lesion_weight_hu_ml,
-        "lesion_mass_g": m.lesion_mass_g,
-        "mean_lung_hu": None if math.isnan(m.mean_lung_hu) else m.mean_lung_hu,
+        **m.values,
     }
 
 
@@ -103,13 +91,7 @@ def _interval(m: Measurement) -> dict[str, Any]:
 
 
 def _volumes(volumes: Volumes) -> dict[str, float]:
-    return {
-        "lung": volumes.lung,
-        "aerated": volumes.aerated,
-        "ground_glass": volumes.ground_glass,
-        "solid": volumes.solid,
-        "lesion": volumes.lesion,
-    }
+    return {name: getattr(volumes, name) for name in VOLUMES}
 
 
 def _series(series: SeriesInfo) -> dict[str, Any]:

@@ -2,55 +2,68 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from volumetry.deliver.result import result_schema
-from volumetry.storage.atomic import write_whole
+from volumetry.deliver.schema import result_schema
+from volumetry.measure.components import REGISTERED_CUTS, HuCuts, cuts_named
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def columns() -> tuple[str, ...]:
-    """The table's columns, in the schema's order; the same for every scan, measured or not."""
-    return tuple(_leaves(result_schema(), ""))
+def columns(hu_cuts: HuCuts = REGISTERED_CUTS) -> tuple[str, ...]:
+    """The table's columns, in the schema's order; the same for every scan of these HU cuts, measured or not."""
+    return tuple(leaves(hu_cuts))
 
 
-def row_of(document: Mapping[str, Any]) -> dict[str, str]:
+def leaves(hu_cuts: HuCuts = REGISTERED_CUTS) -> dict[str, tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """By column, its path in result.json and its part of the schema."""
+    return {".".join(path): (path, schema) for path, schema in _walk(result_schema(hu_cuts), ())}
+
+
+def kind_of(schema: Mapping[str, Any]) -> str:
+    """What a column of this schema holds: ``number``, ``integer``, ``boolean`` or ``text``."""
+    declared = schema.get("type", "integer" if isinstance(schema.get("const"), int) else "string")
+    kinds = {declared} if isinstance(declared, str) else set(declared)
+    kinds.discard("null")
+    if kinds <= {"number", "integer"} and kinds:
+        return "number" if "number" in kinds else "integer"
+    return "boolean" if kinds == {"boolean"} else "text"
+
+
+def row_of(document: Mapping[str, Any], hu_cuts: HuCuts | None = None) -> dict[str, str]:
     """One document as cells.
 
     Numbers are written with all their digits. A text that a spreadsheet would take for a formula gets a leading
-    apostrophe. Lists are joined with ``;`` (of flags, their codes).
+    apostrophe. Lists are joined with ``;`` (of flags, their codes). Without `hu_cuts` the columns are those of the
+    document's own HU bins.
     """
-    return {name: _cell(_at(document, name)) for name in columns()}
+    hu_cuts = hu_cuts or cuts_named(document.get("hu_bins_ml", ())) or REGISTERED_CUTS
+    return {name: _cell(_at(document, path)) for name, (path, _) in leaves(hu_cuts).items()}
 
 
-def table_bytes(documents: Iterable[Mapping[str, Any]]) -> bytes:
+def table_bytes(documents: Iterable[Mapping[str, Any]], hu_cuts: HuCuts) -> bytes:
     """The whole table: UTF-8, LF, every text quoted where it must be."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=columns(), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=columns(hu_cuts), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row_of(document) for document in documents)
+    writer.writerows(row_of(document, hu_cuts) for document in documents)
     return text.getvalue().encode("utf-8")
 
 
-def write_table(path: Path, documents: Iterable[Mapping[str, Any]]) -> None:
-    """Write results.csv whole; raises OutputError."""
-    write_whole(path, table_bytes(documents))
-
-
-def _leaves(schema: Mapping[str, Any], prefix: str) -> Iterable[str]:
+def _walk(
+    schema: Mapping[str, Any], above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
     for key, below in schema["properties"].items():
         if "properties" in below:
-            yield from _leaves(below, f"{prefix}{key}.")
+            yield from _walk(below, (*above, key))
         elif below.get("type") != "object":
-            yield prefix + key
+            yield (*above, key), below
 
 
-def _at(document: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401  a JSON value
+def _at(document: Mapping[str, Any], path: tuple[str, ...]) -> Any:  # noqa: ANN401  a JSON value
     value: Any = document
-    for key in name.split("."):
+    for key in path:
         if not isinstance(value, Mapping) or key not in value:
             return None
         value = value[key]

@@ -8,7 +8,8 @@ set.
 Domain One record per       Filled from
 ====== ==================== ==============================================================================
 PR     scan                 PRTRT ``CHEST CT``, PRREFID = scan_id, PRSTDTC = series.acquisition_date
-RE     scan and test        RETESTCD/RETEST/REORRES/REORRESU and RESTRESC/RESTRESN/RESTRESU: table `TESTS`
+RE     scan and test        RETESTCD/RETEST/REORRES/REORRESU and RESTRESC/RESTRESN/RESTRESU: the measures'
+                            `code`, `sdtm` and unit (`volumetry.measure.table`)
 DI     device and parameter scanner (SPDEVID from manufacturer and model) and software; DIPARMCD/DIPARM/DIVAL
 DU     scan and parameter   DUTESTCD/DUTEST/DUORRES/DUORRESU: slice thickness, kernel, kVp
 SUPPRE scan and qualifier   of a scan's RE records (IDVAR REREFID): RESTATUS, and REDECIS with REDECRSN
@@ -32,20 +33,10 @@ from typing import Any
 
 from volumetry.errors import OutputError, UsageError
 from volumetry.export.source import Row, results_of
+from volumetry.measure import table
 from volumetry.storage.atomic import prepare_folder, write_whole
 from volumetry.storage.unfinished import unfinished_file
 
-TESTS = (
-    ("LUNGVOL", "Lung Volume", "volumes_ml.lung", "mL"),
-    ("LESVOL", "Lung Lesion Volume", "volumes_ml.lesion", "mL"),
-    ("GGOVOL", "Ground Glass Volume", "volumes_ml.ground_glass", "mL"),
-    ("SOLIDVOL", "Solid Component Volume", "volumes_ml.solid", "mL"),
-    ("LESPCT", "Lesion Share of Lung Volume", "percent_of_lung.lesion", "%"),
-    ("GGOPCT", "Ground Glass Share of Lung Volume", "percent_of_lung.ground_glass", "%"),
-    ("SOLIDPCT", "Solid Share of Lung Volume", "percent_of_lung.solid", "%"),
-    ("LUNGHU", "Mean Lung Attenuation", "mean_lung_hu", "HU"),
-)
-"""RETESTCD, RETEST, column of results.csv, unit."""
 _USE = (
     ("SLCTHICK", "Slice Thickness", "series.thickness_mm", "mm"),
     ("KERNEL", "Convolution Kernel", "series.kernel", ""),
@@ -148,16 +139,18 @@ def _procedures(row: Row) -> Iterator[Record]:
 
 
 def _results(row: Row) -> Iterator[Record]:
-    for code, name, column, unit in TESTS:
+    for measure in table.MEASURES:
+        if not measure.sdtm:
+            continue
         common = {
             "REREFID": row["scan_id"],
-            "RETESTCD": code,
-            "RETEST": name,
+            "RETESTCD": measure.code,
+            "RETEST": measure.sdtm,
             "REMETHOD": "CT SCAN",
             "VISIT": row["visit"],
             "REDTC": _date(row),
         }
-        value = row.get(column, "")
+        value = row.get(measure.key, "")
         if not value:
             reason = row["code"] or "NOT MEASURED"
             yield {**common, "RESTAT": "NOT DONE", "REREASND": reason}
@@ -166,10 +159,10 @@ def _results(row: Row) -> Iterator[Record]:
             **common,
             "SPDEVID": _SOFTWARE,
             "REORRES": value,
-            "REORRESU": unit,
+            "REORRESU": measure.unit,
             "RESTRESC": value,
             "RESTRESN": float(value),
-            "RESTRESU": unit,
+            "RESTRESU": measure.unit,
         }
 
 

@@ -3,12 +3,12 @@
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from volumetry.errors import OutputError, UsageError
-from volumetry.export.source import Row, results_of, table_schema
+from volumetry.export.source import Row, hu_cuts_of, results_of, table_schema
 from volumetry.storage.atomic import prepare_folder, sync_folder
 from volumetry.storage.unfinished import unfinished_file
 
@@ -52,7 +52,9 @@ def export_parquet(batch: Path, path: Path) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {**table_schema(), **dict.fromkeys(KEYS, "text")}
+    rows = results_of(batch)
+    first = next(rows, {})
+    kinds = {**table_schema(hu_cuts_of(first)), **dict.fromkeys(KEYS, "text")}
     arrow = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "text": pa.string()}
     schema = pa.schema([(name, arrow[kind]) for name, kind in kinds.items()])
     written = 0
@@ -60,9 +62,9 @@ def export_parquet(batch: Path, path: Path) -> int:
     try:
         with unfinished_file(path) as (draft, descriptor):
             with pq.ParquetWriter(draft, schema) as writer:
-                for rows in _groups(results_of(batch)):
-                    written += len(rows)
-                    writer.write_table(pa.Table.from_pylist([_typed(row, kinds) for row in rows], schema))
+                for group in _groups(chain([first] if first else [], rows)):
+                    written += len(group)
+                    writer.write_table(pa.Table.from_pylist([_typed(row, kinds) for row in group], schema))
             os.fsync(descriptor)
             os.replace(draft, path)
         sync_folder(path.parent)

@@ -4,15 +4,15 @@ import csv
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from volumetry.deliver import columns, result_schema
+from volumetry.deliver.row import kind_of, leaves
 from volumetry.errors import UsageError
+from volumetry.measure.components import REGISTERED_CUTS, HuCuts, cuts_named
 
 Row = Mapping[str, str]
 
 
-def table_schema() -> dict[str, str]:
+def table_schema(hu_cuts: HuCuts = REGISTERED_CUTS) -> dict[str, str]:
     """Type of each column of results.csv, in order: ``number``, ``integer``, ``boolean`` or ``text``.
 
     The table is the published schema of result.json, flattened with dots; ``volumetry/deliver/result.schema.json``
@@ -23,7 +23,13 @@ def table_schema() -> dict[str, str]:
     >>> table_schema()["volumes_ml.lung"], table_schema()["scan_id"]
     ('number', 'text')
     """
-    return {name: _type_of(name) for name in columns()}
+    return {name: kind_of(schema) for name, (_, schema) in leaves(hu_cuts).items()}
+
+
+def hu_cuts_of(row: Row) -> HuCuts:
+    """The cuts, in HU, that the columns of a row name; the registered ones where they name none."""
+    bins = "hu_bins_ml."
+    return cuts_named(name.removeprefix(bins) for name in row if name.startswith(bins)) or REGISTERED_CUTS
 
 
 def results_of(folder: Path) -> Iterator[Row]:
@@ -74,15 +80,3 @@ def _rows(path: Path) -> Iterator[Row]:
                 yield {name: unquoted(cell) for name, cell in row.items()}
     except (OSError, UnicodeDecodeError, csv.Error) as wrong:
         raise UsageError(f"cannot read {path.name}: is this a batch's folder?") from wrong
-
-
-def _type_of(column: str) -> str:
-    schema: Any = result_schema()
-    for key in column.split("."):
-        schema = schema["properties"][key]
-    declared = schema.get("type", "integer" if isinstance(schema.get("const"), int) else "string")
-    kinds = {declared} if isinstance(declared, str) else set(declared)
-    kinds.discard("null")
-    if kinds <= {"number", "integer"} and kinds:
-        return "number" if "number" in kinds else "integer"
-    return "boolean" if kinds == {"boolean"} else "text"

@@ -4,7 +4,8 @@ The HU rule is NCT04288102's registered histogram (< -750, -750 to -300, -300 to
 learned lesion. The registry's strict signs fix the outer edges; that -300 belongs to solid is our choice.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,37 @@ from numpy.typing import NDArray
 from volumetry.config import Measure
 from volumetry.domain import ComponentSplit, CtScan, Tissue, TissueMap
 
-BINS = ("below_-750", "-750_to_-300", "-300_to_50", "above_50")
-"""Names of the four HU bins in results; the cuts are -750, -300 and 50 unless configured otherwise."""
+HuCuts = tuple[float, float, float]
+REGISTERED_CUTS: HuCuts = (-750.0, -300.0, 50.0)
+
+
+def bin_names(cuts: HuCuts) -> tuple[str, str, str, str]:
+    """Names of the four HU bins in results.
+
+    >>> bin_names((-750.0, -300.0, 50.0))
+    ('below_-750', '-750_to_-300', '-300_to_50', 'above_50')
+    """
+    low, middle, high = (repr(float(cut) + 0.0).removesuffix(".0") for cut in cuts)
+    return f"below_{low}", f"{low}_to_{middle}", f"{middle}_to_{high}", f"above_{high}"
+
+
+def cuts_named(names: Iterable[str]) -> HuCuts | None:
+    """The cuts that the names of bins state; None unless they are the four names of one set of cuts.
+
+    >>> cuts_named(["below_-700", "-700_to_-200.5", "-200.5_to_50", "above_50"])
+    (-700.0, -200.5, 50.0)
+    """
+    given = set(names)
+    cuts = sorted({float(text) for name in given for text in re.findall(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?", name)})
+    if len(cuts) != 3 or given != set(bin_names((cuts[0], cuts[1], cuts[2]))):
+        return None
+    return cuts[0], cuts[1], cuts[2]
+
+
+def stored_bins(bins_ml: Mapping[str, float], cuts: HuCuts) -> list[float]:
+    """Bins of a stored result, low to high; up to version 0.1 they had the registered names whatever the cuts."""
+    names = bin_names(cuts)
+    return [bins_ml[name] for name in (names if set(names) == set(bins_ml) else bin_names(REGISTERED_CUTS))]
 
 
 def hu_bin(hu: NDArray[np.float32], cuts: tuple[float, float, float]) -> NDArray[np.uint8]:

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from volumetry.config import IntervalSettings, Measure
 from volumetry.domain import CtScan, Measurement, Side, Tissue, TissueMap, Volumes
-from volumetry.measure.components import BINS, by_component_rule, component_splits, hu_bin
+from volumetry.measure import table
+from volumetry.measure.components import bin_names, by_component_rule, component_splits, hu_bin
+from volumetry.measure.densitometry import Counted
 from volumetry.measure.interval import with_interval
 from volumetry.measure.regions import ZONES, lung_height_mm, plane_z_mm, zone_of
 
@@ -17,7 +19,7 @@ from volumetry.measure.regions import ZONES, lung_height_mm, plane_z_mm, zone_of
 def measure(
     tissue: TissueMap, scan: CtScan, settings: Measure, interval: IntervalSettings | None = None
 ) -> Measurement:
-    """Volumes, shares and densitometry of a tidied tissue map.
+    """Volumes, shares and the table's further measures of a tidied tissue map.
 
     Parameters
     ----------
@@ -29,11 +31,6 @@ def measure(
         Which component rule fills ground glass and solid, and the HU cuts.
     interval
         How the interval's parts are made; without it, no interval.
-
-    Notes
-    -----
-    ``lesion_weight_hu_ml`` is the registered "voxel weight", the sum of HU times voxel volume over the lesion.
-    ``lesion_mass_g`` is physical: V + W / 1000, with water at 0 HU weighing 1 g per mL and air nothing.
 
     Raises
     ------
@@ -48,17 +45,16 @@ def measure(
     voxel_ml = tissue.grid.voxel_ml
     total = _volumes(counts.sum(axis=(0, 1)), voxel_ml)
     lung_voxels = int(counts[:, :, Tissue.AERATED :].sum())
-    weight_hu_ml = lesion_hu_sum * voxel_ml
+    counted = Counted(delivered, scan, total, lung_voxels, lung_hu_sum, lesion_hu_sum)
+    names = bin_names(settings.hu_cuts)
     return Measurement(
         volumes_ml=total,
         sides={s.name.lower(): _volumes(counts[s].sum(axis=0), voxel_ml) for s in (Side.LEFT, Side.RIGHT)},
         zones={name: _volumes(counts[:, n].sum(axis=0), voxel_ml) for n, name in enumerate(ZONES)},
         component_rule=settings.component_rule,
         components_by_rule=component_splits(tissue, scan, settings),
-        hu_bins_ml={name: float(n * voxel_ml) for name, n in zip(BINS, bins.tolist(), strict=True)},
-        lesion_weight_hu_ml=weight_hu_ml,
-        lesion_mass_g=total.lesion + weight_hu_ml / 1000,
-        mean_lung_hu=lung_hu_sum / lung_voxels if lung_voxels else float("nan"),
+        hu_bins_ml={name: float(n * voxel_ml) for name, n in zip(names, bins.tolist(), strict=True)},
+        values={row.key: row.value(counted) for row in table.computed()},
         interval=with_interval(tissue, scan, delivered, total, settings, interval) if interval else None,
     )
 
@@ -78,12 +74,12 @@ def _counts(tissue: TissueMap) -> NDArray[np.int64]:
 
 def _density(tissue: TissueMap, scan: CtScan, settings: Measure) -> tuple[NDArray[np.int64], float, float]:
     """Lung voxels by HU bin, and the sums of HU over lung and lesion."""
-    bins = np.zeros(len(BINS), np.int64)
+    bins = np.zeros(4, np.int64)
     lung_sum = lesion_sum = 0.0
     for labels, hu in zip(tissue.labels_kji, scan.hu_kji, strict=True):
         lung = labels > 0
         in_lung = hu[lung]
-        bins += np.bincount(hu_bin(in_lung, settings.hu_cuts), minlength=len(BINS))
+        bins += np.bincount(hu_bin(in_lung, settings.hu_cuts), minlength=len(bins))
         lung_sum += float(in_lung.sum(dtype=np.float64))
         lesion_sum += float(hu[labels > Tissue.AERATED].sum(dtype=np.float64))
     return bins, lung_sum, lesion_sum

@@ -33,11 +33,12 @@ from volumetry.domain import (
 from volumetry.errors import OutputError, UsageError
 from volumetry.image.nifti import mask_bytes
 from volumetry.measure import by_component_rule, check_identities, measure
+from volumetry.measure.table import hu_keys
 from volumetry.pipeline import package_versions
 from volumetry.quality import blood_pool_hu, lung_findings
 from volumetry.remeasure.automatic import Automatic, read_automatic, sha256_of
 from volumetry.remeasure.edited import EditedMaskError, read_edited_mask
-from volumetry.remeasure.source import HU_KEYS, Source, source_of
+from volumetry.remeasure.source import Source, source_of
 from volumetry.storage.atomic import prepare_folder, write_whole
 from volumetry.storage.unfinished import unfinished_folder
 
@@ -52,7 +53,6 @@ _AUTOMATIC = (
     "zones",
     "component_rule",
     "components_by_rule",
-    *HU_KEYS,
     "provenance",
 )
 """What of the automatic result stands beside the corrected one."""
@@ -130,7 +130,7 @@ def remeasure(  # noqa: PLR0913  the command's own options
         "corrected_from": automatic.document["provenance"]["mask_sha256"],
         "changed_voxels": int(np.count_nonzero(automatic.labels_kji != delivered.labels_kji)),
         "edited_file_sha256": sha256_of(mask_file),
-        "automatic": {key: automatic.document[key] for key in _AUTOMATIC if key in automatic.document},
+        "automatic": {k: automatic.document[k] for k in (*_AUTOMATIC, *hu_keys()) if k in automatic.document},
     }
     return document, _write(document, delivered, source, settings, result_folder / "corrections", export)
 
@@ -200,7 +200,7 @@ def _document(result: ScanResult, source: Source) -> dict[str, Any]:
     if source.has_hu:
         return document
     by_labels = {rule: split for rule, split in document["components_by_rule"].items() if rule != "hu"}
-    counted = {key: value for key, value in document.items() if key not in HU_KEYS}
+    counted = {key: value for key, value in document.items() if key not in hu_keys()}
     return counted | {"components_by_rule": by_labels}
 
 

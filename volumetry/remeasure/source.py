@@ -16,13 +16,11 @@ from volumetry.config import Config
 from volumetry.domain import CtScan, Finding, Grid, Side, TissueMap
 from volumetry.errors import InputError, UsageError
 from volumetry.measure import measure
+from volumetry.measure.components import stored_bins
 from volumetry.quality import charter_findings
 from volumetry.remeasure.automatic import Automatic, nifti_volume
 from volumetry.scan import read_scan
 from volumetry.segment.postprocess import with_sides
-
-HU_KEYS = ("hu_bins_ml", "lesion_weight_hu_ml", "lesion_mass_g", "mean_lung_hu")
-"""Of result.json: what is made from Hounsfield units; ``components_by_rule.hu`` is, too."""
 
 _BESIDE = "ct.nii.gz"
 _OFF_MM = 0.01
@@ -105,9 +103,10 @@ def _from_nifti(automatic: Automatic, path: Path, settings: Config) -> Source:
     scan = _scan(automatic, hu_kji.astype(np.float32))
     tissue = with_sides(TissueMap(automatic.labels_kji, grid), scan, settings.tidy)
     again = measure(tissue, scan, automatic.settings.measure)
-    found = {**again.hu_bins_ml, "mean_lung_hu": again.mean_lung_hu}
-    said = {**automatic.document["hu_bins_ml"], "mean_lung_hu": automatic.document["mean_lung_hu"]}
-    if not all(math.isclose(found[name], said[name], rel_tol=1e-6, abs_tol=1e-6) for name in said):
+    stored = automatic.document
+    found = [*again.hu_bins_ml.values(), again.values["mean_lung_hu"] or math.nan]
+    wanted = [*stored_bins(stored["hu_bins_ml"], automatic.settings.measure.hu_cuts), stored["mean_lung_hu"]]
+    if not np.allclose(found, wanted, rtol=1e-6, atol=1e-6):
         raise InputError(
             "this CT does not give the automatic result's Hounsfield figures on the automatic mask",
             hint="Give the folder that was given to `volumetry check`.",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skimage.segmentation import watershed
 
 from volumetry.config import Tidy
-from volumetry.domain import BODY_HU, Box, CtScan, Grid, Side, Tissue, TissueMap
+from volumetry.domain import BODY_HU, CAUSES, Box, CtScan, Grid, Side, Tissue, TissueMap
 from volumetry.image.components import (
     Bodies,
     Mask,
@@ -23,17 +23,6 @@ from volumetry.image.components import (
 )
 from volumetry.segment.exclusion import any_in_block, no_lung, repeated, strides
 
-CAUSES = (
-    "outside_lungs_ml",
-    "lesion_outside_lungs_ml",
-    "lesion_beside_lungs_ml",
-    "holes_filled_ml",
-    "lesion_specks_ml",
-    "class_specks_ml",
-)
-"""Why tidying takes away, fills in or renames. ``lesion_beside_lungs_ml`` is the part of the lesion outside the
-lungs that may be lung: what lies in the upper three quarters of their height. Below, in front of the recess, is
-abdomen."""
 _ABDOMEN_SHARE = 0.25
 
 

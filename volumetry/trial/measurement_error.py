@@ -1,7 +1,8 @@
 """How far the arm difference moves because each scan's own number is uncertain.
 
-Every share is drawn from a two-piece normal through the scan's value and the ends of its interval; the shift is
-computed for every draw. What comes out is measurement error alone: which patients were in the trial is fixed.
+Every share is drawn from a two-piece normal through the scan's value and the ends of its interval, at the level
+that the scan states; the shift is computed for every draw. What comes out is measurement error alone: which
+patients were in the trial is fixed.
 """
 
 from collections.abc import Sequence
@@ -66,7 +67,7 @@ def _shares(scan: ScanRow | None, measure: str, settings: Statistics, rng: np.ra
         return None
     value = scan.percent[measure]
     low, high = scan.interval_percent[measure]
-    z_end = NormalDist().inv_cdf((1 + settings.interval_level) / 2)
+    z_end = NormalDist().inv_cdf((1 + (scan.interval_level or settings.interval_level)) / 2)
     z = rng.standard_normal(settings.simulations)
     reach = np.where(z > 0, max(high - value, 0.0), max(value - low, 0.0))
     return np.clip(value + z * reach / z_end, 0.0, 100.0)

@@ -1,9 +1,10 @@
 """Sentences made from settings and records: methods paragraph, footnotes, what a reader must know."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from volumetry import __version__
+from volumetry.measure.components import HuCuts
 from volumetry.trial.change import Change
 from volumetry.trial.compare import arm_of, contrasts_of, primary_visit
 from volumetry.trial.config import TrialConfig
@@ -22,22 +23,20 @@ _QUARTILES = {
     "averaged_inverted_cdf": "type 2 of Hyndman and Fan",
     "inverted_cdf": "type 1 of Hyndman and Fan",
 }
-_RULES = {
-    "hu": "the lesion was divided by HU (-750 to below -300 ground glass, -300 to 50 solid; "
-    "lesion outside -750 to 50 HU belongs to neither)",
-    "network": "the lesion was divided by the network's own classes",
-}
+_NETWORK = "the lesion was divided by the network's own classes"
 
 
 def methods(visits: Visits, changes: Sequence[Change], scans: Iterable[ScanRow], config: TrialConfig) -> list[str]:
     """The methods section, one paragraph per entry; every number in it comes from a record or a setting."""
+    scans = list(scans)
     known = _provenance(scans)
     endpoint = config.endpoint
     text = page("methods.txt.j2").render(
         version=__version__,
         config=config,
         known={name.rpartition(".")[2]: values for name, values in known.items()},
-        rules=[_RULES.get(rule, rule) for rule in known["component_rule"]],
+        rules=_rules(scans),
+        levels=sorted(levels_of(scans, config)) or [config.statistics.interval_level],
         baseline=visits.baseline,
         primary=f"{TITLES[endpoint.primary_measure].lower()}, {SCALE_TITLES[endpoint.primary_scale]}",
         primary_visit=primary_visit(changes, config),
@@ -51,12 +50,13 @@ def footnotes(
     visits: Visits, changes: Sequence[Change], scans: Iterable[ScanRow], config: TrialConfig
 ) -> list[str]:
     """What stands below the table."""
+    scans = list(scans)
     known = _provenance(scans)
     arms = contrasts_of(visits.arms.values(), config)
     notes = [
         "Denominator of every share: the full volume of both lungs. Lesion is ground glass and solid together"
         + (" and what the HU cut leaves to neither." if "hu" in known["component_rule"] else "."),
-        *(f"Component rule: {_RULES.get(rule, rule)}." for rule in known["component_rule"]),
+        *(f"Component rule: {rule}." for rule in _rules(scans)),
         "Relative change = 100 (visit - baseline) / baseline; absolute change in percentage points; negative is "
         "improvement.",
     ]
@@ -116,6 +116,7 @@ def warnings_of(
     for name, values in _provenance(_used(placements, scans)).items():
         if len(values) > 1:
             told.append(f"The scans were not all measured alike: {name} has {len(values)} values.")
+    told += _on_levels(_used(placements, scans), config)
     wanted = config.endpoint.primary_visit
     visit = primary_visit(changes, config)
     planned = config.windows.named(wanted)
@@ -148,6 +149,42 @@ def warnings_of(
         least = config.endpoint.small_baseline_percent
         told.append(f"{small} relative changes stand on a lesion baseline below {least:g} % of lung: unstable.")
     return told
+
+
+def levels_of(scans: Iterable[ScanRow], config: TrialConfig) -> Counter[float]:
+    """How many scans have an interval of each level: that which the scan states, else that of the settings."""
+    with_interval = [scan for scan in scans if scan.interval_percent]
+    return Counter(scan.interval_level or config.statistics.interval_level for scan in with_interval)
+
+
+def _on_levels(scans: Sequence[ScanRow], config: TrialConfig) -> Iterator[str]:
+    levels = levels_of(scans, config)
+    if len(levels) > 1:
+        listed = ", ".join(f"{100 * level:g} % in {count}" for level, count in sorted(levels.items()))
+        yield f"The intervals are not all of one level ({listed} scans); each was used at its own."
+    unstated = sum(1 for scan in scans if scan.interval_percent and scan.interval_level is None)
+    if unstated:
+        assumed = 100 * config.statistics.interval_level
+        yield f"{unstated} scans state an interval without its level; {assumed:g} % (interval_level) was assumed."
+
+
+def _rules(scans: Iterable[ScanRow]) -> list[str]:
+    """How the lesion was divided, a sentence for each way, with the cuts that the results state."""
+    ways = {(s.facts.get("component_rule"), s.hu_cuts) for s in scans if s.is_evaluable}
+    sentences = {_rule(rule, cuts) for rule, cuts in ways if rule}
+    return sorted(sentences)
+
+
+def _rule(rule: str, cuts: HuCuts | None) -> str:
+    if rule != "hu":
+        return _NETWORK if rule == "network" else rule
+    if cuts is None:
+        return "the lesion was divided by HU, at cuts that the results do not state"
+    low, middle, high = (f"{cut:g}" for cut in cuts)
+    return (
+        f"the lesion was divided by HU ({low} to below {middle} ground glass, {middle} to {high} solid; "
+        f"lesion outside {low} to {high} HU belongs to neither)"
+    )
 
 
 def _used(placements: Sequence[Placement], scans: Mapping[str, ScanRow]) -> list[ScanRow]:

@@ -6,20 +6,16 @@ from pathlib import Path
 
 from volumetry.domain import Status
 from volumetry.errors import UsageError
+from volumetry.measure import table as measures
+from volumetry.measure.components import HuCuts, cuts_named
 from volumetry.storage.csv_tables import Problems, Row, Table, number_in, read_table
 
 MEASURES = ("lesion", "solid", "ground_glass")
 _SHARES = tuple(f"percent_of_lung.{measure}" for measure in MEASURES)
 _VOLUMES = ("volumes_ml.lung", *(f"volumes_ml.{measure}" for measure in MEASURES))
 _RULES = tuple(f"components_by_rule.{r}.{c}_ml" for r in ("network", "hu") for c in ("solid", "ground_glass"))
-_OTHER_NUMBERS = (
-    "lesion_weight_hu_ml",
-    "lesion_mass_g",
-    "mean_lung_hu",
-    "series.thickness_mm",
-    "series.kvp",
-    *_RULES,
-)
+_OF_THE_SCANNER = ("series.thickness_mm", "series.kvp")
+_BINS = "hu_bins_ml."
 _TEXTS = ("series.kernel", "series.manufacturer", "series.model_name", "series.patient_position")
 PROVENANCE = (
     *("provenance.software_version", "provenance.model", "provenance.model_sha256", "provenance.config_sha256"),
@@ -39,6 +35,10 @@ class ScanRow:
         By measure; `ml` also holds ``lung``. Empty if the scan was refused or failed.
     interval_percent
         [low, high] of each share, where the results give one.
+    interval_level
+        Its stated coverage, 0 to 1; None where the row states none.
+    hu_cuts
+        Of the HU bins and the HU rule, as the names of the columns state them; None where they state none.
     numbers
         Further numbers by the name of their column.
     facts
@@ -53,6 +53,8 @@ class ScanRow:
     percent: Mapping[str, float] = field(default_factory=dict)
     ml: Mapping[str, float] = field(default_factory=dict)
     interval_percent: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    interval_level: float | None = None
+    hu_cuts: HuCuts | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] | None = None
@@ -121,7 +123,8 @@ def _scan_of(row: Row, table: Table, problems: Problems) -> ScanRow:
         return ScanRow(scan_id, status, row.cells.get("code") or status.upper(), facts=facts)
     shares = {name: _number(row, name, problems, 0, 100) for name in _SHARES}
     volumes = {name: _number(row, name, problems, 0) for name in _VOLUMES}
-    others = {name: _number(row, name, problems) for name in _OTHER_NUMBERS if name in table.columns}
+    wanted = (*(measure.key for measure in measures.computed()), *_OF_THE_SCANNER, *_RULES)
+    others = {name: _number(row, name, problems) for name in wanted if name in table.columns}
     if volumes["volumes_ml.lung"] == 0:
         problems.add(row.number, "volumes_ml.lung", "must be above 0 mL in a scan that was measured")
     if None in shares.values() or None in volumes.values():
@@ -133,6 +136,8 @@ def _scan_of(row: Row, table: Table, problems: Problems) -> ScanRow:
         percent=_known(shares),
         ml=_known(volumes),
         interval_percent=_intervals(row, problems),
+        interval_level=_level(row, problems),
+        hu_cuts=_hu_cuts(row),
         numbers={name: value for name, value in others.items() if value is not None},
         facts=facts,
         flags=tuple(c for c in row.cells["flags"].split(";") if c) if "flags" in table.columns else None,
@@ -153,6 +158,21 @@ def _number(
         problems.add(row.number, column, f"{text} is not {allowed}")
         return None
     return value
+
+
+def _level(row: Row, problems: Problems) -> float | None:
+    level = _number(row, "interval_level", problems) if "interval_level" in row.cells else None
+    if level is not None and not 0 < level < 1:
+        problems.add(row.number, "interval_level", f"{level:g} is not a level between 0 and 1, such as 0.95")
+        return None
+    return level
+
+
+def _hu_cuts(row: Row) -> HuCuts | None:
+    """By the columns that this row fills: a table of two batches has the bins of both."""
+    named = [name for name in row.cells if name.startswith(_BINS)]
+    filled = [name for name in named if row.cells[name]] or named
+    return cuts_named(name.removeprefix(_BINS) for name in filled)
 
 
 def _known(numbers: Mapping[str, float | None]) -> dict[str, float]:

@@ -4,6 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from volumetry.measure import table
+from volumetry.measure.components import REGISTERED_CUTS, HuCuts, bin_names, cuts_named, stored_bins
+
 Document = Mapping[str, Any]
 
 MINUS, TIMES, NONE = "\u2212", "\u00d7", "\u2013"
@@ -19,7 +22,7 @@ _VERDICTS = {
 }
 _RULES = {
     "network": "Ground glass and solid are told apart by the network's classes.",
-    "hu": "Ground glass and solid are told apart by the registered HU bins inside the learned lesion.",
+    "hu": "Ground glass and solid are told apart by {} HU bins inside the learned lesion.",
 }
 _REGIONS = (
     ("sides", "right", "Right lung"),
@@ -36,12 +39,7 @@ _PARTS = {
     "boundary": "The outline of the disease moved",
     "reference": "This model against readers, where it was calibrated",
 }
-BINS = (
-    ("below_-750", "below {0:g}"),
-    ("-750_to_-300", "{0:g} to {1:g}"),
-    ("-300_to_50", "{1:g} to {2:g}"),
-    ("above_50", "above {2:g}"),
-)
+_BINS = ("below {0:g}", "{0:g} to {1:g}", "{1:g} to {2:g}", "above {2:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +126,10 @@ def regions(document: Document) -> Iterator[tuple[str, list[str]]]:
             yield name, _cells(document[group][key])
 
 
-def hu_bins(document: Document, cuts_hu: tuple[float, float, float]) -> Iterator[tuple[str, str, str]]:
+def hu_bins(document: Document, cuts_hu: HuCuts) -> Iterator[tuple[str, str, str]]:
     """Rows of the HU bins: range, mL, share of the lung."""
     lung = document["volumes_ml"]["lung"]
-    for key, text in BINS:
-        ml = document["hu_bins_ml"][key]
+    for text, ml in zip(_BINS, stored_bins(document["hu_bins_ml"], cuts_hu), strict=True):
         yield (
             text.format(*cuts_hu).replace("-", MINUS),
             millilitres(ml),
@@ -144,7 +141,7 @@ def rule(document: Document) -> str:
     """How ground glass and solid were told apart, and what the other rule would say."""
     chosen = document["component_rule"]
     other = "hu" if chosen == "network" else "network"
-    told_apart = _RULES[chosen]
+    told_apart = _RULES[chosen].format(whose_bins(document))
     if document.get("corrected_by") and chosen == "network":
         told_apart = "Ground glass and solid are told apart by the reader."
     split = document["components_by_rule"].get(other)
@@ -155,6 +152,12 @@ def rule(document: Document) -> str:
         f"{told_apart} By the {name} they would be {millilitres(split['ground_glass_ml'])} mL "
         f"and {millilitres(split['solid_ml'])} mL."
     )
+
+
+def whose_bins(document: Document) -> str:
+    """Whether the HU bins are those of the trial's registry."""
+    registered = cuts_named(document.get("hu_bins_ml") or bin_names(REGISTERED_CUTS)) == REGISTERED_CUTS
+    return "the registered" if registered else "the configured"
 
 
 def acquisition(document: Document) -> list[tuple[str, str]]:
@@ -179,14 +182,7 @@ def acquisition(document: Document) -> list[tuple[str, str]]:
 
 def density(document: Document) -> list[tuple[str, str]]:
     """Densitometry and what tidying changed."""
-    rows = [
-        ("Mean lung HU", f"{document['mean_lung_hu']:.0f} HU" if document.get("mean_lung_hu") is not None else ""),
-        ("Disease, mass", f"{document['lesion_mass_g']:.1f} g" if "lesion_mass_g" in document else ""),
-        (
-            f"Disease, HU {TIMES} mL",
-            f"{document['lesion_weight_hu_ml']:,.0f}" if "lesion_weight_hu_ml" in document else "",
-        ),
-    ]
+    rows = table.shown(document)
     dropped = document.get("dropped_ml") or {}
     names = {
         "outside_lungs_ml": "Left out: outside lungs",

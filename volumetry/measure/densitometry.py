@@ -1,0 +1,46 @@
+"""Densitometry of lung and lesion: pure functions of what was counted, each the formula of one measure."""
+
+from dataclasses import dataclass
+
+from volumetry.domain import CtScan, TissueMap, Volumes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """What a measure is computed from.
+
+    Parameters
+    ----------
+    tissue
+        The delivered map: tidied, with sides, ground glass and solid by the chosen rule.
+    scan
+        Its HU on the same grid; not a number where a reader's correction is measured without the CT.
+    volumes_ml
+        Of both lungs.
+    lung_voxels
+        Voxels of both lungs, lesions included.
+    lung_hu_sum, lesion_hu_sum
+        Sums of HU over the voxels of lung and lesion.
+    """
+
+    tissue: TissueMap
+    scan: CtScan
+    volumes_ml: Volumes
+    lung_voxels: int
+    lung_hu_sum: float
+    lesion_hu_sum: float
+
+
+def mean_lung_hu(counted: Counted) -> float | None:
+    """Mean HU of both lungs, lesions included; None where there is no lung."""
+    return counted.lung_hu_sum / counted.lung_voxels if counted.lung_voxels else None
+
+
+def lesion_mass_g(counted: Counted) -> float:
+    """Physical mass of the lesion in g: V + W / 1000, with water at 0 HU weighing 1 g per mL and air nothing."""
+    return counted.volumes_ml.lesion + lesion_weight_hu_ml(counted) / 1000
+
+
+def lesion_weight_hu_ml(counted: Counted) -> float:
+    """NCT04288102's registered "voxel weight": the sum of HU times voxel volume over the lesion."""
+    return counted.lesion_hu_sum * counted.tissue.grid.voxel_ml
