@@ -11,10 +11,13 @@
 Names are imported when they are first used, so that ``import volumetry`` loads neither torch nor SimpleITK.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # whoever uses the package decides what is logged
 
 if TYPE_CHECKING:
     from volumetry.case import write_result

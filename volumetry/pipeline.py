@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ from volumetry.segment.postprocess import tidy
 
 PACKAGES = ("SimpleITK", "monai", "nibabel", "numpy", "pydicom", "scikit-image", "torch")
 STAGES = ("read", "segment", "measure")
+
+_LOG = logging.getLogger(__name__)
+"""Stages, seconds and codes; never a value of a header, a name or a path."""
 
 OnStage = Callable[[str], None]
 
@@ -132,6 +136,9 @@ def _analysed(
     findings = most_severe_first([*scan.findings, *charter, *of_the_lungs])
     _stop_if_refused(findings, scan)
     clock.end()
+    _LOG.info(
+        "measured in %.1f s: %s", sum(clock.seconds.values()), ", ".join(f.code for f in findings) or "no code"
+    )
     result = ScanResult(
         scan_id=scan_id,
         status=Status.REVIEW if any(f.outcome is Outcome.FLAG for f in findings) else Status.MEASURED,
@@ -161,6 +168,7 @@ def failure_of_bug(bug: Exception, scan_id: str) -> ScanFailure:
     """What no one foresaw as the row of its scan: out of memory, or a fault of this program."""
     code = CATALOGUE["MEMORY_LIMIT" if isinstance(bug, MemoryError) else "INTERNAL_ERROR"]
     text = f"{type(bug).__name__} in {_where(bug)}"
+    _LOG.error("%s: %s", code.name, text)
     return ScanFailure(scan_id, Status.FAILED, code.name, text, code.hint)
 
 
@@ -226,4 +234,5 @@ class _Clock:
     def end(self) -> None:
         if self._stage is not None:
             self.seconds[self._stage] = perf_counter() - self._since
+            _LOG.debug("%s took %.2f s", self._stage, self.seconds[self._stage])
             self._stage = None

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from volumetry import __version__
 from volumetry.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +62,8 @@ def test_every_command_is_explained_in_a_guide():
 @pytest.mark.parametrize("page", TEXTS)
 def test_every_file_named_exists(page):
     named = re.findall(
-        r"`((?:volumetry|configs|tests|docs|models|data-sample|\.ci)/[\w./-]+|pyproject\.toml)`", TEXTS[page]
+        r"`((?:volumetry|configs|tests|docs|models|data-sample|\.ci|\.github)/[\w./-]+|pyproject\.toml)`",
+        TEXTS[page],
     )
     assert [name for name in named if not (ROOT / name).exists()] == []
 
@@ -84,13 +84,6 @@ def test_python_of_the_readme_uses_public_names_alone():
     assert set(re.findall(r"\bv\.(\w+)", block)) <= set(volumetry.__all__)
 
 
-def test_the_changelog_and_the_package_agree_on_the_version():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
-    assert project["version"] == __version__
-    assert re.search(r"^## (Unreleased|(\d+\.\d+\.\d+))", changelog, re.MULTILINE).group(2) in (None, __version__)
-
-
 def test_exit_codes_of_the_documentation_are_those_of_the_errors():
     from volumetry import errors
 
@@ -104,3 +97,11 @@ def test_extras_of_the_documentation_are_those_of_the_project():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     table = PAGES["install.md"].split("## Extras")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(extras)
+
+
+def test_packages_of_the_architecture_page_are_the_layers():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    layers = [name.strip() for layer in contracts[0]["layers"] for name in layer.split("|")]
+    table = PAGES["architecture.md"].split("| packages |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(layers)

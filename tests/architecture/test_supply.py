@@ -1,12 +1,13 @@
 """What the program is made of: locked with hashes, above the known floors, and never under the GPL."""
 
 import csv
+import hashlib
 import json
 import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, distributions, version
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,17 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from volumetry.evidence import Part, bill_of_materials, copyleft, installed_parts, licence_table, shipped_parts
+from volumetry import __version__
+from volumetry.assurance.bill_of_materials import (
+    Part,
+    bill_of_materials,
+    copyleft,
+    installed_parts,
+    licence_table,
+    shipped_parts,
+)
+from volumetry.assurance.bill_of_materials.tools import answer_of
+from volumetry.errors import OutputError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -59,11 +70,17 @@ def test_what_the_dependencies_need_is_locked_too(lock):
     """What a locked package asks for has its own pin; one installed in another version may ask for more."""
     locked = _locked(lock)
     same = [
-        p
-        for p in installed_parts(WANTED)
-        if p.name in locked and locked[p.name][0].public == Version(p.version).public
+        package
+        for package in distributions()
+        if canonicalize_name(package.name) in locked
+        and locked[canonicalize_name(package.name)][0].public == Version(package.version).public
     ]
-    assert {need for part in same for need in part.needs} <= set(locked)
+    assert len(same) > len(PROJECT["dependencies"])
+    asked = [Requirement(text) for package in same for text in package.requires or []]
+    needed = {
+        canonicalize_name(need.name) for need in asked if not need.marker or need.marker.evaluate({"extra": ""})
+    }
+    assert needed <= set(locked)
     assert len(locked) > 2 * len(PROJECT["dependencies"])  # not made of the top alone
 
 
@@ -86,10 +103,17 @@ def test_no_version_lies_below_its_floor(floor):
             assert max(map(Version, admitted)) >= least, f"pyproject.toml admits less than {least}"
 
 
-def test_nothing_needed_at_run_time_is_copyleft():
-    parts = installed_parts(WANTED)
+@pytest.fixture(scope="module")
+def installed() -> tuple[Part, ...]:
+    """Every package of this environment."""
+    return installed_parts()
+
+
+def test_nothing_needed_at_run_time_is_copyleft(installed):
+    needed = set(_locked(LOCKS[0]))
+    parts = [part for part in installed if canonicalize_name(part.name) in needed]
     assert {"torch", "pydicom", "simpleitk", "highdicom", "dask"} <= {part.name for part in parts}
-    assert [part.name for part in parts if not part.licence] == []
+    assert [part.name for part in parts if part.licence in ("", "UNKNOWN")] == []
     assert [part.name for part in parts if copyleft(part)] == []
     for name in ("python-gdcm", "pylibjpeg-libjpeg"):
         with pytest.raises(PackageNotFoundError):
@@ -113,13 +137,15 @@ def test_copyleft_terms_are_recognised(licence, caught):
     assert copyleft(Part("a", "1", "package", licence)) is caught
 
 
-def test_the_bill_of_materials_is_valid_and_lists_weights_by_digest():
-    parts = (*installed_parts(WANTED), *shipped_parts())
+def test_the_bill_of_materials_is_valid_and_lists_packages_and_weights_by_digest(installed):
+    parts = (*installed, *shipped_parts())
     made = bill_of_materials(parts)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(made.decode()) is None
     assert made == bill_of_materials(parts)
-    components = {c["name"]: c for c in json.loads(made)["components"]}
-    assert len(components) == len(parts)
+    document = json.loads(made)
+    components = {c["name"]: c for c in document["components"]}
+    assert set(components) == {part.name for part in parts} - {"volumetry"}
+    assert all(component["licenses"] for component in components.values())
     for card in (ROOT / "models").glob("*/card.toml"):
         stated = tomllib.loads(card.read_text("utf-8"))
         listed = components[stated["name"]]
@@ -127,13 +153,58 @@ def test_the_bill_of_materials_is_valid_and_lists_weights_by_digest():
         if len(list((ROOT / "models").glob("*/card.toml"))) == 1:
             assert listed["hashes"] == [{"alg": "SHA-256", "content": stated["weights"]["sha256"]}]
     assert components["pydicom"]["purl"] == f"pkg:pypi/pydicom@{version('pydicom')}"
+    record = hashlib.sha256((distribution("pydicom").read_text("RECORD") or "").encode()).hexdigest()
+    assert {"name": "volumetry:record_sha256", "value": record} in components["pydicom"]["properties"]
 
 
-def test_the_licence_table_has_a_line_for_everything():
-    parts = (*installed_parts(WANTED), *shipped_parts())
+def test_the_bill_of_materials_is_about_the_program_and_names_no_folder_of_this_machine(installed):
+    made = bill_of_materials((*installed, *shipped_parts()))
+    document = json.loads(made)
+    program = document["metadata"]["component"]
+    assert (program["name"], program["type"], program["version"]) == ("volumetry", "application", __version__)
+    needs = {line["ref"]: line.get("dependsOn", []) for line in document["dependencies"]}
+    assert f"pydicom=={version('pydicom')}" in needs[program["bom-ref"]]
+    assert any(ref.startswith("lesion2d==") for ref in needs[program["bom-ref"]])
+    assert b"file:" not in made
+    assert str(ROOT).encode() not in made
+
+
+def test_the_licence_table_has_a_line_for_everything(installed):
+    parts = (*installed, *shipped_parts())
     rows = list(csv.DictReader(licence_table(parts).splitlines()))
     assert [row["name"] for row in rows] == [part.name for part in parts]
-    assert {row["copyleft"] for row in rows} == {"no"}
+    assert {row["kind"] for row in rows} >= {"package", "weights"}
+
+
+def test_a_missing_tool_is_named_with_what_to_install():
+    with pytest.raises(UsageError, match="no_such_tool") as stop:
+        answer_of("no_such_tool")
+    assert stop.value.code == "EXTRA_MISSING"
+    assert "volumetry[evidence]" in stop.value.hint
+
+
+def test_a_tool_that_fails_is_an_output_that_could_not_be_made():
+    with pytest.raises(OutputError, match="cyclonedx_py"):
+        answer_of("cyclonedx_py", "no-such-command")
+
+
+def test_the_licence_of_the_whole_covers_weights_and_script():
+    expression = PROJECT["license"]
+    assert {"MIT", "BSD-2-Clause", "LicenseRef-volumetry-models"} <= set(expression.split(" AND "))
+    texts = {name: (ROOT / name).read_text("utf-8") for name in PROJECT["license-files"]}
+    assert "MIT License" in texts["LICENSE"]
+    assert "LicenseRef-volumetry-models" in texts["models/LICENSE"]
+    assert any("BSD 2-Clause License" in text for text in texts.values())
+
+
+@pytest.mark.parametrize("card", sorted((ROOT / "models").glob("*/card.toml")), ids=lambda card: card.parent.name)
+def test_the_terms_of_the_weights_name_every_source_on_the_card(card):
+    """A source is named by the first word under which the card lists it, unless this program made the data."""
+    terms = (ROOT / "models" / "LICENSE").read_text("utf-8").casefold()
+    sources = set(tomllib.loads(card.read_text("utf-8"))["story"]["data"].values())
+    foreign = [text for text in sources if "by this program" not in text]
+    assert foreign
+    assert [text for text in foreign if text.casefold().split()[0] not in terms] == []
 
 
 def test_the_evidence_is_written_by_one_command(tmp_path):

@@ -3,6 +3,9 @@
 import csv
 import io
 import re
+from base64 import b64encode
+from hashlib import sha256
+from html import unescape
 
 import numpy as np
 import pytest
@@ -133,6 +136,11 @@ def test_the_page_of_a_batch_needs_nothing_else_and_escapes_everything(tmp_path,
     assert "&lt;b&gt;ACME" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:image/png;base64,)", page)
     assert "http" not in page.replace("http-equiv", "")
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1]
+    policy = unescape(re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1])
+    assert f"style-src 'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'" in policy.split("; ")
+    assert {"default-src 'none'", "img-src data:", "form-action 'none'"} <= set(policy.split("; "))
+    assert " style=" not in page
     assert page.count('class="card"') == 2
     assert "NO_RESCALE" in page
     queries = list(csv.DictReader((out / "queries.csv").read_text("utf-8").splitlines()))

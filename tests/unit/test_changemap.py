@@ -134,7 +134,7 @@ def test_columns_add_up_to_the_visits_volumes_but_for_the_stated_remainder(resul
         margin = result.visit_margins[column]
         assert cells + margin.remainder_ml == pytest.approx(own, rel=1e-9)
         assert abs(margin.remainder_ml) < 0.01 * own
-        assert margin.unmapped_ml == pytest.approx(margin.outside_ml + margin.remainder_ml)
+        assert margin.own_ml - margin.mapped_ml == pytest.approx(margin.outside_ml + margin.remainder_ml)
 
 
 def test_the_jacobian_gives_the_change_of_the_lung(result: ChangeMap) -> None:

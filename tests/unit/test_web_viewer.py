@@ -4,6 +4,8 @@ import hashlib
 import importlib.util
 import json
 import shutil
+from base64 import b64encode
+from hashlib import sha256
 
 import nibabel as nib
 import numpy as np
@@ -147,13 +149,18 @@ def test_ids_are_opaque_and_unknown_ones_are_not_found(folders, config):
 
 
 def test_the_report_is_served_without_scripts():
-    case = ViewCase({}, np.zeros((1, 1, 1), np.uint8), np.eye(4), None, b"<p>report</p>")
+    page = b"<style>p { color: red }</style><p>report</p>"
+    case = ViewCase({}, np.zeros((1, 1, 1), np.uint8), np.eye(4), None, page)
     client = Client(viewer.viewer_app({"one": case}, "/")).enter()
     answer = client.get("/cases/one/report.html")
     client.close()
-    assert answer.content == b"<p>report</p>"
-    assert "script" not in answer.headers["content-security-policy"]
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.content == page
+    policy = answer.headers["content-security-policy"]
+    assert "script" not in policy
+    assert "unsafe" not in policy
+    style = b64encode(sha256(b"p { color: red }").digest()).decode()
+    assert f"style-src 'sha256-{style}'" in policy
+    assert {"default-src 'none'", "frame-ancestors 'none'"} <= set(policy.split("; "))
 
 
 def test_a_build_without_the_script_says_what_to_do(monkeypatch, config, tmp_path):

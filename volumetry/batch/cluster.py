@@ -45,6 +45,8 @@ from volumetry.batch.worker import facts_of, measure_in_worker
 from volumetry.config import Config
 from volumetry.errors import UsageError, VolumetryError
 
+_LOG = logging.getLogger(__name__)
+
 SHIPPED_SEGMENTER = "volumetry.segment.network:load_segmenter"
 
 _WINDOW = 3
@@ -199,6 +201,7 @@ class _Desk:
                 yield order, brief
                 continue
             suspects.append(order)
+            _LOG.warning("a worker died; its scan is measured again, alone")
             self._ledger.audit.append("attempt_failed", "its worker died", scan_id=order.scan.scan_id)
         for order, brief in self._drain(iter(suspects), alone=True):
             yield order, brief or self._given_up(order, "WORKER_DIED")

@@ -15,6 +15,7 @@ from volumetry.batch.audit import Entry
 from volumetry.batch.charts import chart_picture, data_uri, histogram_picture, individuals_chart
 from volumetry.batch.tables import Rows
 from volumetry.batch.work import KEY_SLICE
+from volumetry.deliver.report import one_file_policy
 from volumetry.domain import Status
 
 _PICTURES = 600
@@ -60,11 +61,13 @@ def report_page(rows: Rows, decisions: Mapping[str, Entry]) -> str:
 
     counts = Counter(line.status for line in lines)
     codes = Counter(code for line in lines for code in line.codes)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined
-    )
+    templates = Path(__file__).parent / "templates"
+    style = (templates / "report.css").read_text("utf-8")
+    environment = Environment(loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined)
     return environment.get_template("report.html.j2").render(
         version=__version__,
+        style=style,
+        policy=one_file_policy(style),
         total=len(lines),
         counts=[(status.value, counts[status.value]) for status in Status],
         codes=codes.most_common(),

@@ -12,6 +12,7 @@ from volumetry.batch.work import Brief, Order, carry_out
 from volumetry.config import Config
 from volumetry.domain import Segmenter, SegmenterFacts
 from volumetry.errors import UsageError
+from volumetry.memory import keep_freed_memory
 from volumetry.scan import remove_private_folders
 
 _LOOK_EVERY_S = 0.1
@@ -57,6 +58,7 @@ def facts_of(factory: str, settings: str) -> SegmenterFacts:
 @lru_cache(maxsize=1)
 def _bench(factory: str, settings: str) -> tuple[Segmenter, Config]:
     os.umask(0o077)
+    keep_freed_memory()
     module, _, function = factory.partition(":")
     config = Config.model_validate_json(settings)
     return getattr(import_module(module), function)(config), config

@@ -112,11 +112,6 @@ class Margin:
         """What neither of them holds: beyond the mapping's reach, or lost to its sampling. Baseline: 0."""
         return self.own_ml - self.mapped_ml - self.outside_ml
 
-    @property
-    def unmapped_ml(self) -> float:
-        """Everything that no cell joins to lung of the other scan."""
-        return self.own_ml - self.mapped_ml
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChangeMap:

@@ -46,8 +46,10 @@ def settings_of(files: list[Path] | None, device: str | None = None) -> Config:
 
 def segmenter_of(settings: Config) -> "NetworkSegmenter":
     """The model that the settings name, verified."""
+    from volumetry.memory import keep_freed_memory
     from volumetry.segment.network import load_segmenter
 
+    keep_freed_memory()
     return load_segmenter(settings)
 
 

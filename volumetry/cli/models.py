@@ -140,12 +140,17 @@ def evidence(
 ) -> None:
     """Write a CycloneDX bill of materials and a table of licences of this installation, without a network.
 
+    Both list every package of the environment, the weights of the models, and the viewer's script.
+
     Example: volumetry evidence evidence
     """
-    from volumetry.evidence.extra import require_extra
-
-    require_extra()
-    from volumetry.evidence import bill_of_materials, copyleft, installed_parts, licence_table, shipped_parts
+    from volumetry.assurance.bill_of_materials import (
+        bill_of_materials,
+        copyleft,
+        installed_parts,
+        licence_table,
+        shipped_parts,
+    )
     from volumetry.storage.atomic import prepare_folder, write_whole
 
     parts = (*installed_parts(), *shipped_parts())

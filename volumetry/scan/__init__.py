@@ -17,9 +17,7 @@
 
 from volumetry.scan.headers.file_kinds import FileKind
 from volumetry.scan.inputs.opening import (
-    archive_heads,
     files_of_input,
-    head_of,
     kind_of_file,
     remove_private_folders,
 )
@@ -33,9 +31,7 @@ __all__ = [
     "Source",
     "SourceSlice",
     "StackReport",
-    "archive_heads",
     "files_of_input",
-    "head_of",
     "inspect_folder",
     "kind_of_file",
     "read_scan",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydicom.datadict import tag_for_keyword
 
-from volumetry.codes import CATALOGUE, Outcome
+from volumetry.codes import Outcome
 from volumetry.config import Config
 from volumetry.domain import Finding
 
@@ -25,11 +25,6 @@ def found_mildly(config: Config, code: str, mild: Outcome, message: str, value: 
 def refuses(findings: Sequence[Finding]) -> bool:
     """Tell whether any of them forbids a number."""
     return any(finding.outcome is Outcome.REFUSE for finding in findings)
-
-
-def is_ours(code: str) -> bool:
-    """Tell whether a code is a failure of this program and not of the scan."""
-    return CATALOGUE[code].ours
 
 
 def named(keyword: str) -> str:

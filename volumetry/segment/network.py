@@ -1,12 +1,10 @@
 """The network as a segmenter: a scan in, the tissue of every voxel of its own grid out."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
-
-# cuBLAS reads this when CUDA starts; without it the same scan may give another volume on the same card.
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import numpy as np
 import torch
@@ -15,7 +13,6 @@ from numpy.typing import NDArray
 from volumetry.config import Config, IntervalSettings, Segment, load_config
 from volumetry.domain import CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
-from volumetry.memory import keep_freed_memory
 from volumetry.segment.preprocess import (
     InputRecipe,
     Pictures,
@@ -41,6 +38,8 @@ from volumetry.segment.weights import Model, channels_last, find_model, load_mod
 OUTPUTS = ("lung", "lesion", "solid")
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
 
 
 class NetworkSegmenter:
@@ -78,10 +77,10 @@ class NetworkSegmenter:
         self.interval = interval
         self.device = chosen_device(settings.device)
         self.precision = chosen_precision(settings.precision, self.device)
-        # torch leaves Stream untyped.
-        self._copying = torch.cuda.Stream() if self.device == "cuda" else None  # type: ignore[no-untyped-call]
         if self.device == "cuda":
             _deterministic()
+        # torch leaves Stream untyped.
+        self._copying = torch.cuda.Stream() if self.device == "cuda" else None  # type: ignore[no-untyped-call]
         verify_probe(model, self.device)
         self._network = channels_last(model.network, self.device)
         fitted = model.card.lesion_probability
@@ -248,10 +247,10 @@ def load_segmenter(config: Config | None = None, progress: Progress | None = Non
         If the model is missing, was changed, or does not reproduce its probe; or the device is not there.
     """
     config = config or load_config()
-    keep_freed_memory()
-    return NetworkSegmenter(
-        load_model(find_model(config.segment.model)), config.segment, progress, config.interval
-    )
+    model = load_model(find_model(config.segment.model))
+    segmenter = NetworkSegmenter(model, config.segment, progress, config.interval)
+    _LOG.info("model %s on %s in %s", model.folder.name, segmenter.device, segmenter.precision)
+    return segmenter
 
 
 def chosen_device(wanted: str) -> str:
@@ -279,8 +278,14 @@ def chosen_precision(wanted: str, device: str) -> str:
     return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
 
 
+def fix_cublas_workspace() -> None:
+    """Have cuBLAS add in the same order each time, unless the environment says how; it asks at its first use."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
 def _deterministic() -> None:
     """The same scan gives the same volume on the same card; a GPU's fast paths do not promise that."""
+    fix_cublas_workspace()
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

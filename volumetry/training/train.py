@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from volumetry.errors import ConfigError, OutputError
-from volumetry.segment.network import chosen_device
+from volumetry.segment.network import chosen_device, fix_cublas_workspace
 from volumetry.segment.weights import build_network, channels_last
 from volumetry.training.augment import Drawing
 from volumetry.training.config import Schedule, TrainConfig, load_recipe
@@ -136,6 +136,7 @@ def prepare(schedule: Schedule) -> None:
     """Seed and threads; two runs of one configuration on one machine give the same weights."""
     torch.set_num_threads(schedule.threads)
     torch.manual_seed(schedule.seed)
+    fix_cublas_workspace()
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 

@@ -28,12 +28,6 @@ PAGE_POLICY = (
 )
 """No inline script or style. ``data:`` and ``blob:`` images are NiiVue's own font."""
 
-REPORT_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
-"""The report is one file with its styles inside and no script at all."""
-
 _HEADERS = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",

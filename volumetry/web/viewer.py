@@ -10,9 +10,9 @@ from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.responses import FileResponse, RedirectResponse, Response
 
 from volumetry.config import Config
+from volumetry.deliver.report import policy_of
 from volumetry.errors import UsageError
 from volumetry.web.cases import ViewCase, load_case
-from volumetry.web.guard import REPORT_POLICY
 from volumetry.web.serving import LocalServer, new_app, run_and_open
 
 NIIVUE = "niivue.umd.js"
@@ -93,7 +93,8 @@ def viewer_routes(find: FindCase) -> APIRouter:
         content = case(case_id).report
         if content is None:
             raise HTTPException(404)
-        return Response(content, media_type="text/html", headers={"content-security-policy": REPORT_POLICY})
+        policy = f"{policy_of(content)}; frame-ancestors 'none'"
+        return Response(content, media_type="text/html", headers={"content-security-policy": policy})
 
     return router
 

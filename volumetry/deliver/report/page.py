@@ -1,7 +1,5 @@
 """The report: a document, and for a measured scan its mask and HU, as one self-contained page."""
 
-import base64
-import hashlib
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +13,7 @@ from volumetry.config import Config
 from volumetry.deliver.report import text
 from volumetry.deliver.report.histogram import lung_histogram
 from volumetry.deliver.report.images import chest_of, key_slices, projections
+from volumetry.deliver.report.policy import one_file_policy
 from volumetry.domain import CtScan, TissueMap
 from volumetry.storage.atomic import prepare_folder, write_whole
 
@@ -82,9 +81,8 @@ def report_page(
 
 
 def content_security_policy() -> str:
-    """What the page may load: its own style and pictures inside it. A server that shows it must allow the same."""
-    digest = base64.b64encode(hashlib.sha256(_style().encode("utf-8")).digest()).decode("ascii")
-    return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    """What the page may load: its own style and pictures inside it."""
+    return one_file_policy(_style())
 
 
 def _style() -> str:

@@ -22,7 +22,7 @@ from volumetry.scan.findings import found
 from volumetry.scan.headers.file_kinds import FileKind, kind_of
 from volumetry.scan.headers.files import FileRef, Listing, as_listed, file_ref, list_beside, list_files
 from volumetry.scan.headers.slice_header import NotSlice
-from volumetry.scan.inputs.unpack import ZipLimits, first_bytes, unpack_safely
+from volumetry.scan.inputs.unpack import ZipLimits, unpack_safely
 from volumetry.scan.inputs.volume_headers import VolumeError, volume_header
 
 GZIP = b"\x1f\x8b"
@@ -171,21 +171,6 @@ def kind_of_file(path: Path) -> FileKind | None:
         return None if file is None else kind_of(start_of(file, _KIND_BYTES))
     except OSError:
         return None
-
-
-def head_of(path: Path) -> bytes:
-    """The first bytes of a file, inflated if it is gzipped; none if it cannot be read."""
-    file = file_ref(path.resolve())
-    try:
-        return b"" if file is None else start_of(file)
-    except OSError:
-        return b""
-
-
-def archive_heads(archive: Path) -> Iterator[bytes]:
-    """The first bytes of each file in a ZIP, inflated where it is gzipped; none if the archive is refused."""
-    for start in first_bytes(archive, HEAD_BYTES, ZipLimits()):
-        yield _inflated_start(start)
 
 
 def start_of(file: FileRef, most: int = HEAD_BYTES) -> bytes:

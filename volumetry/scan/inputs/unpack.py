@@ -10,7 +10,6 @@ import shutil
 import stat
 import unicodedata
 import zipfile
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -95,20 +94,6 @@ def unpack_safely(archive: Path, folder: Path, limits: ZipLimits) -> dict[PurePo
 
 
 _HINT = "Unpack the archive and give the folder, or have it packed again."
-
-
-def first_bytes(archive: Path, size: int, limits: ZipLimits) -> Iterator[bytes]:
-    """The beginning of each file in a ZIP, by name, as far as it can be read; nothing is written."""
-    try:
-        _require_small_directory(archive, limits)
-        with zipfile.ZipFile(archive) as zipped:
-            for member in sorted(zipped.infolist(), key=lambda one: one.orig_filename.encode()):
-                with zipped.open(member) as stream:
-                    yield stream.read(size)
-    except GeneratorExit:
-        raise
-    except Exception:  # noqa: BLE001  zipfile raises anything on a hostile archive
-        return
 
 
 def _unpack(archive: Path, folder: Path, limits: ZipLimits) -> dict[PurePosixPath, Path]:

@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Iterable
 
-from volumetry.evidence.components import Part
+from volumetry.assurance.bill_of_materials.parts import Part
 
 _COPYLEFT = re.compile(r"\b(A?L?GPL|GNU (LESSER |AFFERO )?GENERAL PUBLIC)", re.IGNORECASE)
 
