@@ -81,7 +81,7 @@ def codes() -> str:
     parts = []
     for about in sorted(About, key=list(_SUBJECTS).index):
         rows = [_code_row(code) for code in CATALOGUE.values() if code.about is about]
-        head = ("code", "default profile", "trial profile", "what to do", "ask", "DICOM elements")
+        head = ("code", "default", "trial", "ask", "what to do")
         parts += [f"## {_SUBJECTS[about]}", _table(head, rows)]
     return "\n\n".join(parts)
 
@@ -91,7 +91,9 @@ def _code_row(code: Any) -> tuple[str, ...]:
     advice = f"{code.hint} {code.request}" if code.request else code.hint
     if code.why:
         advice += f" Default profile: {code.why}"
-    return (f"`{code.name}`", *outcomes, advice, "" if code.ours else code.ask, code.tag)
+    if code.tag:
+        advice += f" Element: {code.tag}."
+    return (f"`{code.name}`", *outcomes, "" if code.ours else code.ask, advice)
 
 
 # --- settings ---
