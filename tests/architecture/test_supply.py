@@ -33,7 +33,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 FLOORS = tomllib.loads((ROOT / ".ci" / "floors.toml").read_text("utf-8"))["floor"]
 LOCKS = ("requirements.lock", "requirements-cpu.lock")
-_ALSO_AT_RUN_TIME = [r for extra, rs in PROJECT["optional-dependencies"].items() if extra != "test" for r in rs]
+_FOR_DEVELOPERS = ("docs", "test")
+_ALSO_AT_RUN_TIME = [
+    r for extra, rs in PROJECT["optional-dependencies"].items() if extra not in _FOR_DEVELOPERS for r in rs
+]
 WANTED = [*PROJECT["dependencies"], *_ALSO_AT_RUN_TIME]
 
 

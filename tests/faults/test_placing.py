@@ -49,7 +49,7 @@ for at in range(1, 80):
     if pid == 0:
         for name in ("rename", "replace", "mkdir", "rmdir", "unlink"):
             setattr(os, name, counted(getattr(os, name), at))
-        placing._exchange = counted(placing._exchange, at) if way == "exchange" else lambda *_: False
+        placing.exchange = counted(placing.exchange, at) if way == "exchange" else lambda *_: False
         deliver(new, out)
         os._exit(0)
     ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -92,7 +92,7 @@ def _every_result(out: Path) -> list[str | None]:
 def _can_exchange(tmp_path: Path) -> bool:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-    return placing._exchange(tmp_path / "one", tmp_path / "other")
+    return placing.exchange(tmp_path / "one", tmp_path / "other")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -128,7 +128,7 @@ def test_a_first_result_is_there_whole_or_not_at_all(way, tmp_path):
 @pytest.mark.parametrize("way", WAYS)
 def test_what_else_lies_there_stays(way, tmp_path, monkeypatch):
     if way == "one by one":
-        monkeypatch.setattr(placing, "_exchange", lambda *_: False)
+        monkeypatch.setattr(placing, "exchange", lambda *_: False)
     out = tmp_path / "out"
     deliver_failure(_failure("NOT_CT"), load_config(), out)
     (out / "notes.txt").write_text("mine", "utf-8")
@@ -179,7 +179,7 @@ def test_an_error_while_the_new_one_is_made_leaves_the_old_one(tmp_path):
 
 def test_a_reader_does_not_disturb_a_run_that_is_moving_its_files(tmp_path, monkeypatch):
     """Another process settles the folder while the files move: the lock of the one at work keeps it out."""
-    monkeypatch.setattr(placing, "_exchange", lambda *_: False)
+    monkeypatch.setattr(placing, "exchange", lambda *_: False)
     out = tmp_path / "out"
     deliver_failure(_failure("NOT_CT"), load_config(), out)
     rename, looked = os.rename, []

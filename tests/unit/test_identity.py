@@ -1,5 +1,6 @@
 """Who and what an image is: UIDs that tell nothing, patients that differ, and what is said of each."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,41 @@ def test_a_uid_per_slice_is_a_note_and_two_are_a_refusal(keyword: str, tmp_path:
     two = write(tmp_path / "two", series(), lambda ds, k: setattr(ds, keyword, uid(6, int(k < 30))))
     mixed = {"StudyInstanceUID": "MIXED_STUDIES", "FrameOfReferenceUID": "MIXED_FRAME_OF_REFERENCE"}
     assert _refused(two, config).code == mixed[keyword]
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "FrameOfReferenceUID"])
+@pytest.mark.parametrize("together", [2, 4, 6])
+def test_a_uid_for_every_few_slices_of_a_uniform_stack_is_a_note(
+    together: int, keyword: str, tmp_path: Path, config: Config
+) -> None:
+    own = write(tmp_path / "own", series(), lambda ds, k: setattr(ds, keyword, uid(6, k // together)))
+    note = findings_of(own, config)["IDENTIFIED_BY_CONTENT"]
+    assert note.outcome == "note"
+    assert f"{keyword} (" in note.message
+    assert "new with every few slices" in note.message
+    read_scan(own, config)
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "FrameOfReferenceUID"])
+@pytest.mark.parametrize(
+    "whose",
+    [lambda k: k % 2, lambda k: k // 21, lambda k: int(k > 57), lambda k: k // 12],
+    ids=["interleaved", "thirds", "last four", "fifths"],
+)
+def test_uids_that_may_be_those_of_several_volumes_refuse(
+    whose: Callable[[int], int], keyword: str, tmp_path: Path, config: Config
+) -> None:
+    """Every other slice, thirds, the last four, and fifths: each group may have come from elsewhere."""
+    mixed = write(tmp_path / "s", series(), lambda ds, k: setattr(ds, keyword, uid(6, whose(k))))
+    code = {"StudyInstanceUID": "MIXED_STUDIES", "FrameOfReferenceUID": "MIXED_FRAME_OF_REFERENCE"}[keyword]
+    assert {code, "AMBIGUOUS_VOLUMES"} & set(codes_of(_refused(mixed, config)))
+
+
+def test_two_patients_are_two_whatever_their_uids_say(tmp_path: Path, config: Config) -> None:
+    def other(ds: Dataset, k: int) -> None:
+        ds.StudyInstanceUID, ds.PatientID = uid(6, k // 2), f"ZZPHIZZ{k % 2}"
+
+    assert "MIXED_PATIENTS" in codes_of(_refused(write(tmp_path / "s", series(), other), config))
 
 
 def test_a_birth_date_with_dashes_is_the_same_birth_date(tmp_path: Path, config: Config) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from multiframe_ct import each_frame, enhanced, legacy_converted, save
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import RLELossless, generate_uid
 from scan_series import SLICES, series, write
 
 from volumetry.config import Config, load_config
@@ -225,3 +226,28 @@ def test_a_localizer_object_beside_a_classic_series_is_passed_over(
     scan = read_scan(folder, config)
     _same(scan, classic)
     assert "LOCALIZER_DROPPED" in {finding.code for finding in scan.findings}
+
+
+def test_a_concatenation_that_states_no_total_says_how_to_see_that_its_end_is_lost(
+    tmp_path: Path, config: Config
+) -> None:
+    parts = _concatenation(31)
+    for part in parts:
+        del part.InConcatenationTotalNumber
+    scan = read_scan(_folder(tmp_path, *parts[:30]), config)
+    (note,) = [f for f in scan.findings if f.code == "INCOMPLETE_INSTANCE_NUMBERS"]
+    assert "30 parts" in note.message
+    assert "InConcatenationTotalNumber (0020,9163) does not say how many there were" in note.message
+    assert f"image 60, z {-80.0 + 2.5 * 59:.1f} mm" in note.message
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_rle_frames_in_several_fragments_are_put_together(
+    table: bool, tmp_path: Path, config: Config, classic: CtScan
+) -> None:
+    ds = enhanced(series())
+    ds.compress(RLELossless, generate_instance_uid=False)
+    frames = list(generate_frames(ds.PixelData, number_of_frames=SLICES))
+    ds.PixelData = encapsulate(frames, fragments_per_frame=3, has_bot=table)
+    scan = read_scan(_folder(tmp_path, ds), config)
+    assert np.array_equal(scan.hu_kji, classic.hu_kji)

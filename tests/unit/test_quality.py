@@ -152,3 +152,17 @@ def test_lesion_left_out_of_the_lungs_is_flagged(config):
     hu, truth = chest()
     found = _findings(hu, truth.labels_kji, config, dropped={"lesion_outside_lungs_ml": 25.0})
     assert found["LESION_OUTSIDE_LUNG"].value == 25.0
+
+
+def test_a_lung_that_ends_at_a_slice_without_values_is_cut_there(config):
+    """Half-empty end slices are set to padding: the lung's end is then the last slice with values."""
+    hu, truth = chest()
+    pole = int(np.flatnonzero(truth.labels_kji.any(axis=(1, 2)))[0])
+    hu, labels = hu[pole + 1 :].copy(), truth.labels_kji[pole + 1 :].copy()
+    as_it_is = _findings(hu[1:], labels[1:], config, replace(AXIAL, shape_kji=labels[1:].shape))
+    no_data = np.zeros(labels.shape, bool)
+    hu[0], labels[0], no_data[0] = -1000, 0, True
+    masked = _findings(hu, labels, config, replace(AXIAL, shape_kji=labels.shape), no_data)
+    one, other = (found["LUNG_TRUNCATED_BASE"] for found in (as_it_is, masked))
+    assert (one.outcome, one.value) == (other.outcome, other.value)
+    assert f"slice 1 of {len(labels)} counted from 0" in other.message

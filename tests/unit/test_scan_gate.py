@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from scan_series import COLUMNS, ROWS, SLICES, SPACING_KJI_MM, Edit, findings_of, series, uid, write
+from scan_series import COLUMNS, ROWS, SLICES, SPACING_KJI_MM, Edit, chest_hu, findings_of, series, uid, write
 
 from volumetry.config import Config, load_config
-from volumetry.scan import inspect_folder
+from volumetry.scan import inspect_folder, read_scan
 from volumetry.scan.inspection import MEASURABLE
 
 
@@ -283,3 +283,20 @@ def test_pixel_size_by_how_likely_it_is(
     folder = write(tmp_path / "s", series(), every(PixelSpacing=[pixel_mm, pixel_mm]))
     found = findings_of(folder, config).get("PIXEL_SPACING_RANGE")
     assert (found.outcome if found else None) == outcome
+
+
+@pytest.mark.parametrize(("size", "value"), [(64, 0), (2 * COLUMNS, 0), (5000, 32), (2 * ROWS * COLUMNS, 255)])
+def test_bytes_of_one_value_behind_the_pixels_are_filling(
+    size: int, value: int, tmp_path: Path, config: Config
+) -> None:
+    def fill(ds: Dataset, k: int) -> None:
+        ds.PixelData += bytes([value]) * size
+
+    scan = read_scan(write(tmp_path / "filled", series(), fill), config)
+    assert np.array_equal(scan.hu_kji, chest_hu())
+    assert ("FILLING_IGNORED" in {f.code for f in scan.findings}) == (size >= 2 * COLUMNS)
+
+
+def test_other_bytes_from_a_row_on_may_be_rows_that_the_header_leaves_out(tmp_path: Path, config: Config) -> None:
+    short = write(tmp_path / "s", series(), lambda ds, k: setattr(ds, "Rows", ROWS - 1))
+    assert inspect_folder(short, config).verdict == "PIXEL_LENGTH"

@@ -202,7 +202,7 @@ def test_two_scans_joined_at_one_slice_are_flagged_and_refused_where_no_uid_tell
 ) -> None:
     findings = {f.code: f for f in read_scan(_joined_with_another(tmp_path / "s"), config).findings}
     assert findings["SEAM"].outcome == "flag"
-    assert f"images {SLICES // 2} and {SLICES // 2 + 1}" in findings["SEAM"].message
+    assert f"images {SLICES // 2} to {SLICES // 2 + 1}, z " in findings["SEAM"].message
     own_uids = _joined_with_another(tmp_path / "u", lambda ds, k: setattr(ds, "StudyInstanceUID", uid(9, k)))
     with pytest.raises(ScanRefusedError) as stop:
         read_scan(own_uids, config)

@@ -3,6 +3,7 @@
 import gzip
 import io
 import stat
+import tarfile
 import zipfile
 import zlib
 
@@ -348,3 +349,48 @@ def test_a_record_of_one_file_covers_what_was_read(folder, tmp_path):
     assert listing_of(scan) != before[0]
     assert content_of(scan) != before[1]
     assert len(files_of_input(folder / "I0001")) == SLICES
+
+
+def _tar(path, folder, mode):
+    with tarfile.open(path, mode, format=tarfile.GNU_FORMAT) as archive:
+        archive.add(folder, "series")
+    return path
+
+
+def _old_tar(path, folder):
+    """As tar was before POSIX: no magic word, only a checksum."""
+    data = bytearray(_tar(path, folder, "w").read_bytes())
+    for at in range(0, len(data), 512):
+        if data[at + 257 : at + 262] == b"ustar":
+            data[at + 257 : at + 265] = bytes(8)
+            total = sum(data[at : at + 148]) + 8 * 32 + sum(data[at + 156 : at + 512])
+            data[at + 148 : at + 156] = b"%06o\0 " % total
+    path.write_bytes(data)
+    return path
+
+
+ARCHIVES = {
+    "tar": lambda path, folder: _tar(path, folder, "w"),
+    "old tar": lambda path, folder: _old_tar(path, folder),
+    "tar.gz": lambda path, folder: _tar(path, folder, "w:gz"),
+    "7z": lambda path, _: path.write_bytes(b"7z\xbc\xaf\x27\x1c\0\x04" + bytes(range(200))),
+    "RAR": lambda path, _: path.write_bytes(b"Rar!\x1a\x07\x01\0" + bytes(range(200))),
+}
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_an_archive_that_is_not_read_says_so_and_what_to_do(kind, folder, tmp_path, config, private):
+    (tmp_path / "tree" / "site").mkdir(parents=True)
+    path = tmp_path / "tree" / "site" / "scan.bin"
+    ARCHIVES[kind](path, folder)
+    for given in (path, path.parent):
+        with pytest.raises(
+            ScanRefusedError, match=f"a {kind.removeprefix('old ')} archive, which is not read"
+        ) as stop:
+            read_scan(given, config)
+        assert stop.value.code == "ZIP_REJECTED"
+        assert "Unpack it" in stop.value.hint
+    assert [scan.path for scan in find_scans(tmp_path / "tree")] == [path]  # owed a row
+    path.rename(folder / "scan.bin")
+    assert read_scan(folder, config).grid.shape_kji[0] == SLICES
+    assert set(findings_of(folder, config)) == {"JUNK_FILES_SKIPPED"}

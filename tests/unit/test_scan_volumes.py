@@ -488,3 +488,51 @@ def test_a_real_volume_is_placed_as_nibabel_places_it(shared: Path, config):
     assert stack.grid is not None
     assert sorted(stack.grid.shape_kji) == sorted(other.shape)
     assert stack.grid.voxel_ml == pytest.approx(abs(np.linalg.det(other.affine[:3, :3])) / 1000, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.int32, np.float32])
+def test_a_mask_of_any_type_on_the_grid_of_a_ct_is_set_aside(dtype, tmp_path, config):
+    alone = read_scan(nifti(tmp_path / "ct.nii.gz"), config)
+    nifti(tmp_path / "a-labels.nii.gz", (3 * (HU < -700) + (HU > 20)).astype(dtype))
+    scan = read_scan(tmp_path, config)
+    assert scan.pixels_sha256 == alone.pixels_sha256
+    (note,) = [f for f in scan.findings if f.code == "JUNK_FILES_SKIPPED"]
+    assert "1 volume on the CT's own grid with the values of a mask" in note.message
+
+
+@pytest.mark.parametrize("other", ["second CT", "mask elsewhere", "negative values", "many values", "fractions"])
+def test_what_may_be_a_second_ct_stays_ambiguous(other, tmp_path, config):
+    nifti(tmp_path / "a.nii.gz")
+    labels = (HU < -700).astype(np.float32)
+    hu_kji, affine = {
+        "second CT": (chest_hu(1), None),
+        "mask elsewhere": (labels, np.diag([-0.8, -0.9, 2.5, 1.0])),
+        "negative values": (labels - 1000, None),
+        "many values": (np.clip(HU + 1100, 0, 400).astype(np.int16), None),
+        "fractions": (labels / 2, None),
+    }[other]
+    nifti(tmp_path / "b.nii.gz", hu_kji, affine)
+    refusal(tmp_path, config, "AMBIGUOUS_VOLUMES")
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_an_end_slice_that_resampling_left_half_empty_is_flagged_and_not_counted(flipped, tmp_path, config):
+    hu = HU.copy()
+    end = 0 if flipped else SLICES - 1
+    hu[end, : hu.shape[1] * 2 // 3] = -1024
+    scan = read_scan(nifti(tmp_path / "ct.nii.gz", hu), config)
+    (flag,) = [f for f in scan.findings if f.outcome is Outcome.FLAG]
+    assert (flag.code, flag.value) == ("SEAM", 1)
+    z_mm = -80.0 + SPACING_KJI_MM[0] * end
+    assert f"slice {end} of {SLICES} counted from 0, z {z_mm:.1f} mm" in flag.message
+    assert f"{100 / SLICES:.1f} % of the volume's height" in flag.message
+    assert np.flatnonzero(scan.no_data_kji.all(axis=(1, 2))).tolist() == [end]
+    assert not scan.no_data_kji[np.arange(SLICES) != end].any()
+    np.testing.assert_array_equal(scan.hu_kji[np.arange(SLICES) != end], HU[np.arange(SLICES) != end])
+
+
+def test_an_odd_slice_inside_a_volume_or_at_the_end_of_a_series_refuses(tmp_path, config):
+    inside, end = HU.copy(), HU.copy()
+    inside[30, :30], end[-1, :30] = -1024, -1024
+    refusal(nifti(tmp_path / "ct.nii.gz", inside), config, "HU_IMPLAUSIBLE")
+    refusal(write(tmp_path / "series", series(end)), config, "HU_IMPLAUSIBLE")

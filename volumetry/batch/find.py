@@ -12,7 +12,8 @@ __all__ = ["ScanFolder", "find_scans", "is_scan_file", "safe_scan_id"]
 
 _MOST_DEPTH = 32
 """Folders below each other; what lies deeper is left to the reader of the scan, which has a limit of its own."""
-_ALONE = (FileKind.ZIP, FileKind.VOLUME)
+_ALONE = (FileKind.ZIP, FileKind.ARCHIVE, FileKind.VOLUME)
+"""An archive that is not read is owed a row that says so."""
 """Each such file is a scan of its own."""
 
 
@@ -44,7 +45,7 @@ def find_scans(root: Path) -> list[ScanFolder]:
     """Every scan below a folder, in the order of their paths; or the one scan that a file is.
 
     A folder that directly holds a DICOM file, gzipped or not, is one scan, whatever lies below it. In other
-    folders every ZIP archive and every NIfTI, NRRD or MetaImage file is a scan of its own. A folder with neither,
+    folders every archive and every NIfTI, NRRD or MetaImage file is a scan of its own. A folder with neither,
     and without sub-folders, is one scan too, even if it is empty: it is owed a row. So is one that cannot be
     listed, or that lies too deep to be looked into. Other folders are only looked into; links are not followed.
     """

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from volumetry.batch import records
+from volumetry.batch import records, succession
 from volumetry.batch.audit import Audit
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.lease import Lease, holder, named, require_dead
@@ -30,7 +30,7 @@ from volumetry.batch.records import Record, Stamp, TornError
 from volumetry.batch.work import Brief, Order, brief_of
 from volumetry.domain import Status
 from volumetry.errors import BusyError, OutputError
-from volumetry.storage.atomic import next_numbered, prepare_folder, sync_folder
+from volumetry.storage.atomic import prepare_folder, sync_folder
 
 LOCK = ".lock"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -45,6 +45,12 @@ class Ledger:
         self.audit = Audit.opened(out)
         self.lease = Lease(out / LOCK)
         self._workshop: Path | None = None
+        self._reasons: dict[str, str] = {}
+
+    @property
+    def owed(self) -> frozenset[str]:
+        """Scans that are being done again: what lies under their names is still the older result."""
+        return frozenset(self._reasons)
 
     @property
     def workshop(self) -> Path:
@@ -100,25 +106,31 @@ class Ledger:
         return f"it had failed: {record['code']}" if retry_failed and record["status"] == Status.FAILED else ""
 
     def order(self, scan: ScanFolder, stamp: Stamp, reason: str) -> Order:
-        """The work of one scan; what is there under its name is set aside first, never deleted."""
+        """The work of one scan; what is there under its name stays until the new result takes its place."""
         self.lease.require()
         final = self.out / "scans" / scan.scan_id
         workshop = self.workshop
-        if final.exists():
-            self._set_aside(scan.scan_id, final, reason)
-        return Order(scan, stamp, workshop, final)
+        if not final.exists():
+            return Order(scan, stamp, workshop, final)
+        self._reasons[scan.scan_id] = reason
+        older = None
+        with contextlib.suppress(FileNotFoundError, TornError):
+            older = records.read_record(final)["sha256"]
+        return Order(scan, stamp, workshop, final, again=True, older_sha256=older)
 
-    def _set_aside(self, scan_id: str, final: Path, reason: str) -> None:
-        earlier = self.out / "earlier" / scan_id
+    def _set_aside(self, earlier: Path, reason: str) -> None:
+        """Give what was replaced its number, and enter what the log does not have."""
+        final = self.out / "scans" / earlier.name
         try:
-            earlier.mkdir(parents=True, exist_ok=True, mode=0o700)
-            place = next_numbered(earlier)
-            os.rename(final, place)
+            if any(earlier.glob(".*")):
+                succession.settle(earlier, final, self.workshop)
+                sync_folder(earlier)
+                sync_folder(final.parent)
         except OSError as wrong:
             raise OutputError(f"cannot move the earlier result aside: {wrong.strerror}") from wrong
-        sync_folder(earlier)
-        sync_folder(final.parent)
-        self._enter_aside(place, reason)
+        for place in sorted(earlier.iterdir()):
+            if str(place.relative_to(self.out)) not in self.audit.aside:
+                self._enter_aside(place, reason)
 
     def _enter_aside(self, place: Path, reason: str) -> None:
         scan_id, to = place.parent.name, str(place.relative_to(self.out))
@@ -126,22 +138,29 @@ class Ledger:
         self.audit.append("scan_set_aside", reason, scan_id=scan_id, to=to, files_sha256=files)
 
     def note(self, brief: Brief, reason: str = "") -> None:
-        """Enter a finished scan in the log."""
+        """Enter a finished scan in the log, and before it what it has replaced."""
         self.lease.require()
+        if brief["scan_id"] in self._reasons:
+            self._set_aside(self.out / "earlier" / brief["scan_id"], self._reasons.pop(brief["scan_id"]))
         self.audit.append("scan_recorded", reason, **brief)
 
     def _recover(self) -> None:
-        """Mend the log after a run that was killed: a torn line, and a result set aside but not yet entered."""
+        """Mend what a run left that was killed: a torn line, and a result replaced but not yet entered."""
         self.audit.repair()
-        for place in sorted((self.out / "earlier").glob("*/*")):
-            if str(place.relative_to(self.out)) not in self.audit.aside:
-                self._enter_aside(place, "found set aside after an interruption")
+        for earlier in sorted((self.out / "earlier").glob("*")):
+            if earlier.is_dir():
+                self._set_aside(earlier, "found set aside after an interruption")
 
     def _catch_up(self) -> None:
         """Enter what workers still finished while an interrupted run was ending."""
         if self._workshop is None:
             return
         with contextlib.suppress(OSError, OutputError):
+            for scan_id, reason in list(self._reasons.items()):
+                earlier = self.out / "earlier" / scan_id
+                if earlier.is_dir():
+                    self._set_aside(earlier, reason)
+                    del self._reasons[scan_id]
             for folder in sorted((self.out / "scans").iterdir()):
                 if folder.name not in self.audit.recorded:
                     with contextlib.suppress(TornError):

@@ -70,8 +70,9 @@ def write_tables(rows: Rows, ledger: Ledger) -> None:
 
 
 def write_results(rows: Rows, ledger: Ledger, *, whole: bool) -> None:
-    """Derive results.csv alone; unless `whole`, from the scans that are there so far."""
-    write_derived({"results.csv": lambda: _result_lines(rows, whole=whole)}, ledger)
+    """Derive results.csv alone; unless `whole`, from the scans that are there so far and are not done again."""
+    left_out = frozenset() if whole else ledger.owed
+    write_derived({"results.csv": lambda: _result_lines(rows, whole=whole, left_out=left_out)}, ledger)
 
 
 def write_decisions(ledger: Ledger) -> None:
@@ -101,11 +102,13 @@ def _digest(lines: Iterable[bytes]) -> str:
     return whole.hexdigest()
 
 
-def _result_lines(rows: Rows, *, whole: bool) -> Iterator[bytes]:
+def _result_lines(rows: Rows, *, whole: bool, left_out: frozenset[str] = frozenset()) -> Iterator[bytes]:
     """The header, and each scan's own row as it was written beside its mask."""
     header = csv_line(columns(rows.hu_cuts))
     yield header
     for scan in rows.scans:
+        if scan.scan_id in left_out:
+            continue
         try:
             first, _, row = (rows.folder(scan) / "results.csv").read_bytes().partition(b"\n")
             if first + b"\n" != header:  # written by a version with other columns

@@ -15,6 +15,7 @@ from typing import Any
 
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.records import Stamp, TornError, content_of, listing_of, read_record, write_record
+from volumetry.batch.succession import alone, take_place
 from volumetry.case import failed_case, measure_case
 from volumetry.codes import CATALOGUE
 from volumetry.config import Config
@@ -46,12 +47,23 @@ class Order:
         Folder for unfinished work, of this run alone.
     final
         The scan's folder once it is whole.
+    again
+        An older result may lie there: it stays until the new one takes its place.
+    older_sha256
+        Digest of that one's record, if it has one that can be read.
     """
 
     scan: ScanFolder
     stamp: Stamp
     workshop: Path
     final: Path
+    again: bool = False
+    older_sha256: str | None = None
+
+    @property
+    def earlier(self) -> Path:
+        """Where what is replaced goes."""
+        return self.final.parent.parent / "earlier" / self.scan.scan_id
 
     @property
     def stop_note(self) -> Path:
@@ -105,7 +117,8 @@ def brief_of(record: Mapping[str, Any]) -> Brief:
 def _done_already(order: Order) -> Brief | None:
     """A cluster may run a finished scan again when the worker that finished it dies before it was heard."""
     with contextlib.suppress(FileNotFoundError, TornError):
-        return brief_of(read_record(order.final))
+        record = read_record(order.final)
+        return None if record["sha256"] == order.older_sha256 else brief_of(record)
     return None
 
 
@@ -134,7 +147,15 @@ def _seal(
     """Write the record and let the folder appear under its final name."""
     record = write_record(folder, document, order.stamp, figures, content)
     try:
-        os.rename(folder, order.final)
+        if order.again:
+            with alone(order.earlier):
+                done = _done_already(order)
+                if done is not None:
+                    return done
+                take_place(folder, record, order.final, order.earlier)
+            sync_folder(order.earlier)
+        else:
+            os.rename(folder, order.final)
     except OSError as wrong:
         done = _done_already(order)
         if done is not None:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="volumetry",
-    help="CT lung-lesion volumetry: a scan folder in, the share of the lungs that is ground glass and solid out.",
+    help="Measure ground glass and solid disease on chest CT, in mL and as a percentage of the lung volume.",
     epilog=(
         "Exit codes: 0 done, 1 unexpected, 2 usage, 3 input refused, 4 configuration, 5 model, 6 segmentation, "
-        "7 output, 8 batch finished with scans not measured, 9 our own failure (time or memory limit, decoder), "
+        "7 output, 8 batch finished with scans not measured, 9 failure of the program (time or memory limit), "
         "75 another run holds the folder, 130 and 143 interrupted."
     ),
     no_args_is_help=True,
@@ -32,8 +32,8 @@ ConfigFiles = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Also write what was found as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the findings as JSON.")]
 
 ONE_SCAN, MANY_SCANS, TRIAL, MODELS = "One scan", "Many scans", "The trial", "Models and phantoms"
 """Panels of ``volumetry --help``, by who uses the verbs."""

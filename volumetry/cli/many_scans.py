@@ -8,7 +8,7 @@ import typer
 from volumetry.cli import common
 from volumetry.cli.common import MANY_SCANS, ConfigFiles, Device, Quiet, app
 
-BatchFolder = Annotated[Path, typer.Argument(help="A batch's folder.")]
+BatchFolder = Annotated[Path, typer.Argument(help="Folder of a batch.")]
 
 
 @app.command(rich_help_panel=MANY_SCANS)
@@ -19,24 +19,29 @@ def batch(
     ],
     out: Annotated[Path, typer.Option(help="Results go to OUT/scans/<scan_id>/ and OUT/results.csv.")],
     workers: Annotated[
-        int, typer.Option(help="Worker processes on this machine; 0 measures in this process.")
+        int, typer.Option(help="Worker processes on this machine; 0 measures in this process, one scan at a time.")
     ] = 0,
-    threads: Annotated[
-        int, typer.Option(help="Threads of each worker; 0 shares the cores among them equally.")
-    ] = 0,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a running dask scheduler instead.")] = None,
-    gpu: Annotated[bool, typer.Option("--gpu", help="Every scan needs the dask resource GPU.")] = False,
+    threads: Annotated[int, typer.Option(help="Threads of each worker; 0 shares the cores equally.")] = 0,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a running dask scheduler, in place of --workers.")
+    ] = None,
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="Run each scan on a worker with the dask resource GPU.")
+    ] = False,
     dashboard: Annotated[
         bool, typer.Option("--dashboard", help="Start dask's dashboard on this machine.")
     ] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also redo what failed by our fault.")
+        bool,
+        typer.Option(
+            "--retry-failed", help="Also repeat scans that failed because of the program or the machine."
+        ),
     ] = False,
     config: ConfigFiles = None,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """Every scan below a folder or in a manifest: one result and one row each. Run it again to resume.
+    """Measure every scan of a folder tree or a manifest, with one row for each. Run again to resume.
 
     Example: volumetry batch data-sample --out results
     """
@@ -64,7 +69,7 @@ def batch(
 
 @app.command(rich_help_panel=MANY_SCANS)
 def verify(result: BatchFolder, quiet: Quiet = False) -> None:
-    """Are the files what the records say, and the records what the log says? Changes nothing.
+    """Check file hashes against the records and the audit log. Changes nothing.
 
     Example: volumetry verify results
     """
@@ -84,10 +89,12 @@ def verify(result: BatchFolder, quiet: Quiet = False) -> None:
 @app.command(rich_help_panel=MANY_SCANS)
 def replay(
     result: BatchFolder,
-    scans: Annotated[Path, typer.Option(help="Where the input is now: the tree or the manifest of the batch.")],
+    scans: Annotated[
+        Path, typer.Option(help="Where the scans are now: the folder tree or the manifest of the batch.")
+    ],
     quiet: Quiet = False,
 ) -> None:
-    """Does the input still give this number? Measures again under the recorded settings.
+    """Measure the scans again under their recorded settings and compare.
 
     Example: volumetry replay results --scans data-sample
     """
@@ -108,12 +115,12 @@ def replay(
 @app.command(rich_help_panel=MANY_SCANS)
 def decide(
     result: BatchFolder,
-    scan_id: Annotated[str, typer.Argument(help="The scan's id in results.csv.")],
+    scan_id: Annotated[str, typer.Argument(help="Identifier of the scan in results.csv.")],
     decision: Annotated[str, typer.Argument(help="accept, exclude or repeat.")],
-    name: Annotated[str, typer.Option(help="Who decides.")],
-    reason: Annotated[str, typer.Option(help="Why.")],
+    name: Annotated[str, typer.Option(help="Name of the person who decides.")],
+    reason: Annotated[str, typer.Option(help="Reason for the decision.")],
 ) -> None:
-    """Append a human decision on a result to the log; nothing is overwritten.
+    """Record a decision on a result in the audit log; nothing is overwritten.
 
     Example: volumetry decide results S01_v1 exclude --name "A. Reader" --reason "motion at the bases"
     """
@@ -134,7 +141,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder of the CDISC files, or the Parquet file.")],
     study: Annotated[str, typer.Option(help="STUDYID of the CDISC files.")] = "STUDY",
 ) -> None:
-    """A batch's table in other people's formats: SDTM-shaped CSV (and XPT), or Parquet.
+    """Export the table of a batch as SDTM-shaped CSV (and XPT), or as Parquet.
 
     Example: volumetry export cdisc results --out sdtm --study NCT04288102
     """

@@ -11,11 +11,11 @@ from volumetry.cli.common import MODELS, ConfigFiles, Device, Json, Quiet, app
 
 @app.command(rich_help_panel=MODELS)
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder to make; it must not exist or be empty.")],
-    seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 1,
+    out: Annotated[Path, typer.Argument(help="Folder for the phantoms; it must be new or empty.")],
+    seed: Annotated[int, typer.Option(help="Seed; the same seed makes the same files.")] = 1,
     quiet: Quiet = False,
 ) -> None:
-    """Digital reference objects: DICOM series of a thorax whose mL are known from formulas, with truth.json.
+    """Write digital reference objects: DICOM series of a thorax whose volumes are known from formulas.
 
     Example: volumetry phantom phantoms --seed 7
     """
@@ -33,13 +33,15 @@ def phantom(
 
 @app.command(rich_help_panel=MODELS)
 def train(
-    config: Annotated[Path, typer.Argument(help="Training recipe, e.g. configs/train-lesion2d.toml.")],
-    out: Annotated[Path, typer.Option(help="Where the model folder and, beside it, the run's folder go.")],
-    data: Annotated[Path | None, typer.Option(help="Root of the training data; the recipe's by default.")] = None,
+    config: Annotated[Path, typer.Argument(help="Training configuration, e.g. configs/train-lesion2d.toml.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model and for the state of the run.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Root of the training data; by default the one in the configuration.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Make a model. Killed and started again with the same folder, it goes on where it was.
+    """Train a model. Run again with the same folder to continue after an interruption.
 
     Example: volumetry train configs/train-lesion2d.toml --data ../shared/data --out runs
     """
@@ -54,20 +56,21 @@ def train(
 
 @app.command(rich_help_panel=MODELS)
 def evaluate(
-    json_file: Annotated[Path, typer.Option("--json", help="Where the scores are written.")],
+    json_file: Annotated[Path, typer.Option("--json", help="File for the scores.")],
     dataset: Annotated[Path | None, typer.Argument(help="Folder with images/, labels/ and dataset.toml.")] = None,
     scans: Annotated[
-        Path | None, typer.Option(help="Instead: TOML that lists chest CTs in HU and what is known of them.")
+        Path | None,
+        typer.Option(help="In place of a folder: TOML that lists chest CTs in HU and what is known about them."),
     ] = None,
     config: ConfigFiles = None,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """Dice and lesion share of the model on labelled 8-bit slices, or its errors on whole chest CTs in HU.
+    """Measure a model: Dice on labelled 8-bit slices, or errors on chest CTs in HU.
 
-    A list of scans holds a table "scan" for each: path, and infected_csv (a reader's flag per slice), normal =
-    true (lesions of known volume are put into it) or lung_mask; and one table "planted": volumes_ml, levels_hu,
-    places, realistic, seed. README has more on it.
+    A list of scans has a table "scan" for each: path, and infected_csv (a reader's flag per slice), normal = true
+    (lesions of known volume are inserted) or lung_mask; and one table "planted": volumes_ml, levels_hu, places,
+    realistic, seed. docs/training.md has an example.
 
     Example: volumetry evaluate ../slices --json scores.json
 
@@ -99,13 +102,13 @@ def evaluate(
 def selftest(
     json_file: Json = None,
     report: Annotated[
-        Path | None, typer.Option(help="Folder for the report on bias, linearity and repeatability; minutes.")
+        Path | None, typer.Option(help="Folder for a report on bias, linearity and repeatability; takes minutes.")
     ] = None,
     config: ConfigFiles = None,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """Phantoms through this installation: a bias table, and pass or fail.
+    """Measure phantoms with this installation: a table of bias, and pass or fail.
 
     Example: volumetry selftest --report validation
     """
@@ -135,7 +138,7 @@ def evidence(
     out: Annotated[Path, typer.Argument(help="Folder for sbom.cdx.json and licences.csv.")],
     quiet: Quiet = False,
 ) -> None:
-    """What this installation is made of: a CycloneDX bill of materials and a table of licences, made offline.
+    """Write a CycloneDX bill of materials and a table of licences of this installation, without a network.
 
     Both list every package of the environment, the weights of the models, and the viewer's script.
 

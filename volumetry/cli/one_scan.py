@@ -8,7 +8,9 @@ import typer
 from volumetry.cli import common
 from volumetry.cli.common import ONE_SCAN, ConfigFiles, Device, Json, Quiet, app
 
-Labelmap = Annotated[bool, typer.Option("--labelmap", help="The SEG as LABELMAP: smaller, fewer readers know it.")]
+Labelmap = Annotated[
+    bool, typer.Option("--labelmap", help="Write the SEG as LABELMAP: smaller, but fewer viewers can read it.")
+]
 
 
 @app.command(rich_help_panel=ONE_SCAN)
@@ -21,12 +23,12 @@ def inspect(
     ],
     json_file: Json = None,
     pixels: Annotated[
-        bool, typer.Option(help="Also decode, and test that the values are Hounsfield units.")
+        bool, typer.Option(help="Also decode the pixels and test that they are Hounsfield units.")
     ] = True,
     config: ConfigFiles = None,
     quiet: Quiet = False,
 ) -> None:
-    """What is in here: every series, its geometry, the gate's verdict and code. Needs no model.
+    """List every series of an input, its geometry, and whether it can be measured. Needs no model.
 
     Example: volumetry inspect data-sample/phantom-001
     """
@@ -55,20 +57,23 @@ def check(
     out: Annotated[
         Path, typer.Option(help="Folder for result.json, mask.nii.gz, report.html and the run record.")
     ],
-    scan_id: Annotated[str | None, typer.Option(help="Name of the result; the folder's name by default.")] = None,
+    scan_id: Annotated[
+        str | None, typer.Option(help="Identifier of the result; the name of the folder by default.")
+    ] = None,
     dicom: Annotated[bool, typer.Option("--dicom", help="Also write the result as DICOM SEG and SR.")] = False,
     labelmap: Labelmap = False,
     pdf: Annotated[
-        bool, typer.Option("--pdf", help="Also the summary page as PDF; with --dicom encapsulated too.")
+        bool,
+        typer.Option("--pdf", help="Also write the summary page as PDF; with --dicom also encapsulated in DICOM."),
     ] = False,
     capture: Annotated[
-        bool, typer.Option("--capture", help="With --dicom: the page as secondary capture.")
+        bool, typer.Option("--capture", help="With --dicom: also write the page as a secondary capture.")
     ] = False,
     config: ConfigFiles = None,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """One scan: numbers and flags on the terminal, result, mask and report in a folder.
+    """Measure one scan: print volumes and flags, write result, mask and report to a folder.
 
     Example: volumetry check data-sample/phantom-001 --out result
     """

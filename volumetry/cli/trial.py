@@ -11,17 +11,17 @@ from volumetry.cli.common import TRIAL, ConfigFiles, Quiet, app
 
 @app.command(rich_help_panel=TRIAL)
 def trial(
-    results: Annotated[Path, typer.Argument(help="A batch's folder, or a table with the columns of results.csv.")],
-    visits: Annotated[
-        Path, typer.Option(help="CSV: subject,visit,day,arm,scan_id and whatever else was measured.")
+    results: Annotated[
+        Path, typer.Argument(help="Folder of a batch, or a table with the columns of results.csv.")
     ],
+    visits: Annotated[Path, typer.Option(help="CSV with subject,visit,day,arm,scan_id and any further outcomes.")],
     out: Annotated[
         Path, typer.Option(help="Folder for endpoint.csv, changes.csv, events.csv, report and figures.")
     ],
     config: Annotated[Path | None, typer.Option(help="TOML with differences from configs/trial.toml.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Change from baseline per subject and visit, differences between arms, tables and figures.
+    """Compute change from baseline and differences between arms, with tables and figures.
 
     Example: volumetry trial data-sample/trial --visits data-sample/trial/visits.csv --out trial
     """
@@ -37,14 +37,14 @@ def trial(
 @app.command(rich_help_panel=TRIAL)
 def changemap(
     baseline_scan: Annotated[Path, typer.Option(help="Folder of the baseline scan.")],
-    baseline: Annotated[Path, typer.Option(help="Its result's folder.")],
-    visit_scan: Annotated[Path, typer.Option(help="Folder of the visit's scan.")],
-    visit: Annotated[Path, typer.Option(help="Its result's folder.")],
+    baseline: Annotated[Path, typer.Option(help="Folder of its result.")],
+    visit_scan: Annotated[Path, typer.Option(help="Folder of the scan of the visit.")],
+    visit: Annotated[Path, typer.Option(help="Folder of its result.")],
     out: Annotated[Path, typer.Option(help="Folder for transitions.csv, change_map.nii.gz, .json and .png.")],
     config: ConfigFiles = None,
     quiet: Quiet = False,
 ) -> None:
-    """What became of the lung between two visits, in mL; exploratory, and refused where the lungs do not match.
+    """Count, in mL, which tissue became which between two visits. Exploratory; refused if the lungs do not match.
 
     Example: volumetry changemap --baseline-scan v0 --baseline r0 --visit-scan v1 --visit r1 --out change
     """
@@ -61,16 +61,18 @@ def changemap(
 @app.command(rich_help_panel=TRIAL)
 def blind(
     scans: Annotated[Path, typer.Argument(help="Tree of scan folders, or a CSV manifest.")],
-    out: Annotated[Path, typer.Option(help="Folder of the reading package; it must not exist or be empty.")],
+    out: Annotated[Path, typer.Option(help="Folder of the reading package; it must be new or empty.")],
     visits: Annotated[
-        Path | None, typer.Option(help="visits.csv: subjects, visits and arms go into the key.")
+        Path | None, typer.Option(help="visits.csv, whose subjects, visits and arms are written to the key.")
     ] = None,
-    key: Annotated[Path | None, typer.Option(help="The sealed key; OUT.key/key.csv by default.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the order; drawn and sealed in the key by default.")] = None,
+    key: Annotated[Path | None, typer.Option(help="File for the sealed key; OUT.key/key.csv by default.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the order; drawn at random and kept in the key by default.")
+    ] = None,
     config: ConfigFiles = None,
     quiet: Quiet = False,
 ) -> None:
-    """A reading package: scans renamed and cleaned of identity and dates, order shuffled, the key sealed apart.
+    """Make a blinded reading package: scans renamed, de-identified and shuffled; the key is kept outside it.
 
     Example: volumetry blind scans --out package --visits visits.csv
     """
@@ -88,11 +90,11 @@ def blind(
 @app.command(rich_help_panel=TRIAL)
 def unblind(
     package: Annotated[Path, typer.Argument(help="The reading package.")],
-    key: Annotated[Path, typer.Option(help="Its sealed key.")],
-    reads: Annotated[Path, typer.Option(help="The filled reads.csv.")],
-    out: Annotated[Path, typer.Option(help="CSV to write: reads joined with scans, visits and arms.")],
+    key: Annotated[Path, typer.Option(help="The sealed key of the package.")],
+    reads: Annotated[Path, typer.Option(help="The completed reads.csv.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write: reads joined with scans, visits and arms.")],
 ) -> None:
-    """Join reads with what they were of; refused unless the key is the one that was sealed.
+    """Join reads with scans, visits and arms; refused unless the key is the one that was sealed.
 
     Example: volumetry unblind package --key package.key/key.csv --reads reads.csv --out joined.csv
     """

@@ -12,25 +12,31 @@ if TYPE_CHECKING:
     from volumetry.archive.receive import Peer
     from volumetry.archive.tls import Tls
 
-Port = Annotated[int, typer.Option(help="0 takes a free one.")]
-Browser = Annotated[bool, typer.Option(help="Open the browser.")]
-Bundle = Annotated[Path | None, typer.Option(help="Certificates to check the archive's against.")]
-Certificate = Annotated[Path | None, typer.Option("--client-cert", help="What we show to the archive (PEM).")]
-Key = Annotated[Path | None, typer.Option("--client-key", help="Its key (PEM).")]
+Port = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")]
+Browser = Annotated[bool, typer.Option(help="Open the page in the browser.")]
+Bundle = Annotated[
+    Path | None, typer.Option(help="Authorities (PEM) against which the archive's certificate is checked.")
+]
+Certificate = Annotated[Path | None, typer.Option("--client-cert", help="Client certificate to present (PEM).")]
+Key = Annotated[Path | None, typer.Option("--client-key", help="Key of the client certificate (PEM).")]
 Url = Annotated[str, typer.Argument(help="DICOMweb address; the token is read from VOLUMETRY_DICOMWEB_TOKEN.")]
 
 
 @app.command(rich_help_panel=ONE_SCAN)
 def view(
-    result: Annotated[Path, typer.Argument(help="A result's folder.")],
-    scan: Annotated[Path | None, typer.Option(help="What was measured, or its CT as NIfTI.")] = None,
-    prior: Annotated[Path | None, typer.Option(help="Result of an earlier visit, shown beside it.")] = None,
-    prior_scan: Annotated[Path | None, typer.Option(help="The earlier visit's CT.")] = None,
+    result: Annotated[Path, typer.Argument(help="Folder of a result.")],
+    scan: Annotated[Path | None, typer.Option(help="The scan that was measured, or its CT as NIfTI.")] = None,
+    prior: Annotated[
+        Path | None, typer.Option(help="Folder of the result of an earlier visit, shown beside it.")
+    ] = None,
+    prior_scan: Annotated[
+        Path | None, typer.Option(help="The scan of the earlier visit, or its CT as NIfTI.")
+    ] = None,
     port: Port = 0,
     browser: Browser = True,
     config: ConfigFiles = None,
 ) -> None:
-    """The result in the browser: CT, mask, planes, windows. Nothing leaves this machine.
+    """Show CT and mask of a result in the browser, in three planes. Nothing leaves this machine.
 
     Example: volumetry view result --scan data-sample/phantom-001
     """
@@ -51,21 +57,23 @@ def view(
 
 @app.command(rich_help_panel=ONE_SCAN)
 def remeasure(
-    result: Annotated[Path, typer.Argument(help="The folder of the automatic result.")],
-    mask: Annotated[Path, typer.Option(help="The edited mask: NIfTI or DICOM SEG on the scan's own grid.")],
-    reader: Annotated[str, typer.Option(help="Who edited it.")],
-    reason: Annotated[str, typer.Option(help="Why.")],
+    result: Annotated[Path, typer.Argument(help="Folder of the automatic result.")],
+    mask: Annotated[Path, typer.Option(help="The edited mask: NIfTI or DICOM SEG on the grid of the scan.")],
+    reader: Annotated[str, typer.Option(help="Name or code of the reader who edited the mask.")],
+    reason: Annotated[str, typer.Option(help="Reason for the edit.")],
     scan: Annotated[
         Path | None,
-        typer.Option(help="What was measured, or its CT as NIfTI. Without it nothing is said of HU."),
+        typer.Option(
+            help="The scan that was measured, or its CT as NIfTI. Without it, quantities in HU are absent."
+        ),
     ] = None,
     dicom: Annotated[
-        bool, typer.Option("--dicom", help="Also SEG and SR of the correction; needs --scan.")
+        bool, typer.Option("--dicom", help="Also write SEG and SR of the correction; needs --scan.")
     ] = False,
     config: ConfigFiles = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a corrected mask; both results stay side by side, the automatic one untouched.
+    """Measure a corrected mask; the automatic result stays unchanged beside it.
 
     Example: volumetry remeasure result --mask edited.nii.gz --reader R1 --reason "bases"
     """
@@ -83,13 +91,15 @@ def remeasure(
 
 @app.command(rich_help_panel=ONE_SCAN)
 def serve(
-    keep: Annotated[Path | None, typer.Option(help="Folder in which results stay; else all is removed.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder in which results are kept; otherwise everything is removed.")
+    ] = None,
     port: Port = 0,
     browser: Browser = True,
     config: ConfigFiles = None,
     device: Device = None,
 ) -> None:
-    """A page on this machine where a scan folder or zip is dropped and measured.
+    """Open a page in the browser on which a scan folder or zip is dropped and measured.
 
     Example: volumetry serve --keep results
     """
@@ -116,8 +126,8 @@ def serve(
 @app.command(rich_help_panel=ONE_SCAN)
 def pull(
     url: Url,
-    study: Annotated[str, typer.Argument(help="StudyInstanceUID.")],
-    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    study: Annotated[str, typer.Argument(help="StudyInstanceUID of the study.")],
+    out: Annotated[Path, typer.Option(help="Folder for the DICOM files.")],
     series: Annotated[str | None, typer.Option(help="SeriesInstanceUID; the whole study by default.")] = None,
     ca_bundle: Bundle = None,
     client_cert: Certificate = None,
@@ -158,23 +168,31 @@ def push(
 def receive(
     out: Annotated[Path, typer.Option(help="Folder for the results, one per study.")],
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 11112,
-    ae_title: Annotated[str, typer.Option(help="Our AE title.")] = "VOLUMETRY",
-    host: Annotated[str, typer.Option(help="Address to listen on; DICOM knows no login.")] = "127.0.0.1",
-    caller: Annotated[list[str] | None, typer.Option(help="AE title that may call; all may by default.")] = None,
-    quiet_s: Annotated[float, typer.Option(help="A study is whole after so many seconds of silence.")] = 10.0,
-    send_to: Annotated[str | None, typer.Option(help="host:port:AE that gets SEG and SR.")] = None,
-    tls_cert: Annotated[
-        Path | None, typer.Option(help="Our certificate (PEM): then all is TLS, sending back too.")
+    ae_title: Annotated[str, typer.Option(help="AE title of this node.")] = "VOLUMETRY",
+    host: Annotated[str, typer.Option(help="Address to listen on. DICOM has no login.")] = "127.0.0.1",
+    caller: Annotated[
+        list[str] | None, typer.Option(help="AE title that may connect; all may by default.")
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    quiet_s: Annotated[
+        float, typer.Option(help="A study is complete after this many seconds without a new image.")
+    ] = 10.0,
+    send_to: Annotated[str | None, typer.Option(help="Node that receives SEG and SR, as host:port:AE.")] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(help="Certificate of this node (PEM). All connections, outgoing ones too, then use TLS."),
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Key of that certificate (PEM).")] = None,
     tls_ca: Annotated[
-        Path | None, typer.Option(help="Certificates that callers' and the archive's are checked against.")
+        Path | None,
+        typer.Option(
+            help="Authorities (PEM) against which the certificates of callers and of the archive are checked."
+        ),
     ] = None,
     config: ConfigFiles = None,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """A C-STORE node: measures each study when it has come in whole, and sends SEG and SR back.
+    """Run a C-STORE node that measures each complete study and sends SEG and SR back.
 
     Example: volumetry receive --out results --send-to 10.0.0.5:104:PACS
     """

@@ -15,6 +15,7 @@ from volumetry.config import Config
 from volumetry.domain import CtScan, Finding, SeriesInfo, TissueMap
 from volumetry.image.coarse import Mask, block_mean, block_spacing_mm, strides
 from volumetry.image.orientation import axial_view
+from volumetry.wording import EVERY_SLICE, for_reader
 
 ENHANCED_HU = 80.0
 """From here on blood holds contrast. In sixteen chests the pool was at 25 to 45 HU without, at 103 to 386 with."""
@@ -98,13 +99,20 @@ def contrast_findings(series: SeriesInfo, blood_hu: float | None, config: Config
     blood = f"the blood in heart and great vessels is at {blood_hu:.0f} HU" if blood_hu is not None else ""
     if enhanced:
         text = f"{blood}: contrast was given, though ContrastBolusAgent (0018,0010) names none"
+        text = for_reader(text, "at vessels and enhanced tissue that the mask may hold", EVERY_SLICE, _ENHANCED)
         yield Finding("CONTRAST_NOT_STATED", config.outcome_of("CONTRAST_NOT_STATED"), text, blood_hu)
     wanted = config.charter.contrast
     if wanted == "without" and enhanced:
-        yield _charter(f"{blood}: contrast; the charter wants scans without", blood_hu, config)
+        text = f"{blood}: contrast; the charter wants scans without"
+        yield _charter(for_reader(text, _LOOK, EVERY_SLICE, _ENHANCED), blood_hu, config)
     elif wanted == "with" and not enhanced:
         why = "contrast is unknown" if enhanced is None else f"{blood}: no contrast"
-        yield _charter(f"{why}; the charter wants scans with contrast", blood_hu, config)
+        text = f"{why}; the charter wants scans with contrast"
+        yield _charter(for_reader(text, _LOOK, EVERY_SLICE, _ENHANCED), blood_hu, config)
+
+
+_LOOK = "at the aorta and the heart"
+_ENHANCED = "not quantified: contrast in small vessels adds to mean density and lesion mass"
 
 
 def _charter(message: str, blood_hu: float | None, config: Config) -> Finding:

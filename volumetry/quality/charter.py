@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from volumetry.codes import Outcome
 from volumetry.config import Charter, Config
 from volumetry.domain import Finding, SeriesInfo
+from volumetry.wording import EVERY_SLICE, for_reader
 
 
 def charter_findings(series: SeriesInfo, config: Config) -> list[Finding]:
@@ -33,7 +34,22 @@ def charter_findings(series: SeriesInfo, config: Config) -> list[Finding]:
         *_contrast(series, charter),
         *_coverage(series, charter),
     ]
-    return [Finding(code, _outcome(code, config), message, value) for code, message, value in found]
+    return [
+        Finding(code, _outcome(code, config), _for_reader(code, message), value) for code, message, value in found
+    ]
+
+
+def _for_reader(code: str, message: str) -> str:
+    effect = _EFFECTS.get(code.removeprefix("CHARTER_"), _COMPARED)
+    return for_reader(message, "at the protocol of this scan beside the charter", EVERY_SLICE, effect)
+
+
+_COMPARED = "none on this scan by itself; not quantified: how far it differs from scans made as the charter wants"
+_EFFECTS = {
+    "KERNEL": "not quantified here; in the literature another kernel moved well-aerated lung by up to 14 %",
+    "COVERAGE": "none if the lung is whole; what is cut off is stated by LUNG_TRUNCATED_APEX and _BASE",
+    "SLICES": "none if the lung is whole; what is cut off is stated by LUNG_TRUNCATED_APEX and _BASE",
+}
 
 
 _Found = tuple[str, str, float | str | None]

@@ -64,15 +64,16 @@ def _plausibility(measurement: Measurement, config: Config) -> Iterator[Finding]
     if not limits.lung_low_ml <= lung_ml <= limits.lung_high_ml:
         text = (
             f"lung volume {lung_ml:.0f} mL; adult lungs have {limits.lung_low_ml:.0f} to "
-            f"{limits.lung_high_ml:.0f}: look in the mask for lung left out, or for what is no lung; every "
-            f"share is a part of this volume"
+            f"{limits.lung_high_ml:.0f}: look in the mask for lung left out, or for what is no lung (every "
+            f"slice). Not quantified; every share is a part of this volume"
         )
         yield _finding("LUNG_VOLUME_IMPLAUSIBLE", text, lung_ml, config)
     left, right = measurement.sides["left"].lung, measurement.sides["right"].lung
     if max(left, right) > limits.side_ratio * min(left, right):
+        moves = _estimate(max(left, right) - min(left, right), measurement.volumes_ml)
         text = (
-            f"left lung {left:.0f} mL, right lung {right:.0f} mL: look whether the smaller one was left out. "
-            f"If so, the shares are those of one lung"
+            f"left lung {left:.0f} mL, right lung {right:.0f} mL: look whether the smaller one was left out "
+            f"(every slice). If so, and if it is as large as the other, {moves}"
         )
         yield _finding("ONE_LUNG", text, min(left, right), config)
 
@@ -85,7 +86,8 @@ def _dropped(tissue: TissueMap, volumes: Volumes, config: Config) -> Iterator[Fi
         points = points_if_lesion(volumes, lost_ml)
         text = (
             f"{lost_ml:.0f} mL called lesion lie beside the lungs and are counted in no volume: look for "
-            f"consolidated lung left out of the mask. With all of it the share is {points:.2f} points higher"
+            f"consolidated lung that the mask left out (every slice). With all of it the share is {points:.2f} "
+            f"points higher"
         )
         yield weighed(config, "LESION_OUTSIDE_LUNG", text, lost_ml, points)
 
@@ -110,7 +112,8 @@ def _truncated_ends(tissue: TissueMap, scan: CtScan, volumes: Volumes, config: C
     """Lung in the lowest or highest section: the rest of it was not imaged."""
     lung_ml = volumes.lung
     axis = axial_view(tissue.grid).axes[0]
-    area_cm2 = _section_area_cm2(tissue, axis)
+    first, count = _sections_with_values(scan, axis)
+    area_cm2 = _section_area_cm2(tissue, axis)[first : first + count]
     gap_mm = _section_distance_mm(tissue.grid, axis)
     head_last = tissue.grid.step_lps_mm[2, axis] >= 0
     for name, areas in (
@@ -123,18 +126,31 @@ def _truncated_ends(tissue: TissueMap, scan: CtScan, volumes: Volumes, config: C
         share = None if lost_ml is None else lost_ml / (lung_ml + lost_ml)
         outcome = Outcome.REFUSE if _too_much_cut(areas[0], share, config.quality) else _cut(name, share, config)
         lowest = name.endswith("BASE")
-        at = "" if axis else f", {images(scan, [0 if lowest == head_last else len(areas) - 1])}"
+        at = (
+            ", at an edge of every slice"
+            if axis
+            else f", {images(scan, [first if lowest == head_last else first + count - 1])}"
+        )
         text = (
-            f"{areas[0]:.1f} cm2 of lung in the {'lowest' if lowest else 'highest'} section{at}: "
-            f"{_estimate(lost_ml, volumes)}; the volume is a lower bound"
+            f"{areas[0]:.1f} cm2 of lung in the {'lowest' if lowest else 'highest'} section{at}: look "
+            f"whether the lung goes on; {_estimate(lost_ml, volumes)}; the volume is a lower bound"
         )
         yield Finding(name, outcome, text, round(float(areas[0]), 2))
+
+
+def _sections_with_values(scan: CtScan, axis: int) -> tuple[int, int]:
+    """First section along an axis that is not padding throughout, and how many up to the last such one."""
+    count = scan.grid.shape_kji[axis]
+    if scan.no_data_kji is None or axis:
+        return 0, count
+    known = np.flatnonzero([not plane.all() for plane in scan.no_data_kji])
+    return (int(known[0]), int(known[-1] - known[0]) + 1) if known.size else (0, count)
 
 
 def _estimate(lost_ml: float | None, volumes: Volumes) -> str:
     """What is missing, and how far the share of lesion moves if all of that, or none, is lesion."""
     if lost_ml is None:
-        return "the loss cannot be estimated"
+        return "the loss is not quantified, as the lung does not narrow towards this end"
     percent = 100 * lost_ml / (volumes.lung + lost_ml)
     if_none = 100 * volumes.lesion / volumes.lung - 100 * volumes.lesion / (volumes.lung + lost_ml)
     points = max(points_if_lesion(volumes, lost_ml), if_none)
@@ -186,8 +202,8 @@ def _truncated_field(tissue: TissueMap, scan: CtScan, lung_ml: float, config: Co
     share = lost_ml / (lung_ml + lost_ml)
     where = images(scan, np.flatnonzero(contact_mm2).tolist())
     text = (
-        f"lung touches the edge of the field of view over {contact_mm2.sum() / 100:.1f} cm2 ({where}): part of it "
-        f"is cut off, by the width of the contact at most {100 * share:.2f} % of the lung"
+        f"lung touches the edge of the field of view over {contact_mm2.sum() / 100:.1f} cm2 (look at {where}): "
+        f"part of it is cut off, by the width of the contact at most {100 * share:.2f} % of the lung"
     )
     outcome = _cut("LUNG_TRUNCATED_FOV", share, config)
     yield Finding("LUNG_TRUNCATED_FOV", outcome, text, round(float(contact_mm2.sum() / 100), 3))

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volumetry.domain import CtScan
+from volumetry.wording import images_text
 
 
 def images(scan: CtScan, slices: Iterable[int]) -> str:
@@ -24,12 +25,8 @@ def images(scan: CtScan, slices: Iterable[int]) -> str:
     grid = scan.grid
     axis = int(np.argmax(np.abs(grid.direction_lps[0])))
     at_mm = [float(grid.lps_mm(np.array([k, 0.0, 0.0]))[axis]) for k in (first, last)]
-    where = f"{'xyz'[axis]} {_range(*(f'{mm:.1f}' for mm in sorted(at_mm)))} mm"
-    numbers = [scan.image_numbers[k] for k in (first, last)] if scan.image_numbers else [None, None]
-    known = sorted(number for number in numbers if number is not None)
-    if len(known) == 2:
-        return f"{_named('image', *known)}, {where}"
-    return f"{_named('slice', first, last)} of {grid.shape_kji[0]} counted from 0, {where}"
+    numbers = [scan.image_numbers[k] for k in (first, last)] if scan.image_numbers else ()
+    return images_text(numbers, at_mm, axis, (first, last, grid.shape_kji[0]))
 
 
 def zone_at(height: float, heights: NDArray[np.intp]) -> str:
@@ -42,11 +39,3 @@ def zone_at(height: float, heights: NDArray[np.intp]) -> str:
     """
     third = 3 * (height - heights[0]) / (heights[-1] - heights[0] + 1)
     return ("lower", "middle", "upper")[min(2, max(0, int(third)))]
-
-
-def _named(noun: str, first: int, last: int) -> str:
-    return f"{noun} {first}" if first == last else f"{noun}s {first} to {last}"
-
-
-def _range(low: str, high: str) -> str:
-    return low if low == high else f"{low} to {high}"

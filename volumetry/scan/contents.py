@@ -19,6 +19,8 @@ from volumetry.scan.headers.slice_header import NotSlice, SliceHeader
 from volumetry.scan.headers.syntaxes import uid_name
 from volumetry.scan.inputs.opening import Given
 from volumetry.scan.inputs.volumes import volume_files, volume_stacks
+from volumetry.scan.places import images_at_the_ends
+from volumetry.wording import for_reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,25 @@ def _passed_over(files: Sequence[NotSlice], slices: Sequence[SliceHeader], confi
         else:
             kinds = Counter(file.message for file in same).most_common(4)
             listed = kinds[0][0] if len(kinds) == 1 else ", ".join(f"{number} x {what}" for what, number in kinds)
-            yield found(config, code, f"{count}: {listed}", len(same))
+            message = f"{count}: {listed}"
+            if code == "UNREADABLE_FILES" and slices:
+                message = _one_may_be_a_slice(message, len(same), slices)
+            advice = _UNPACK if code == "ZIP_REJECTED" and any("not read" in f.message for f in same) else None
+            yield found(config, code, message, len(same), advice)
+
+
+_UNPACK = "Unpack it and give the folder, or pack that as ZIP: of archives only ZIP is read."
+
+
+def _one_may_be_a_slice(what: str, count: int, slices: Sequence[SliceHeader]) -> str:
+    """A slice lost inside a stack leaves a hole, which refuses; so these can only be lost at its ends."""
+    largest = Counter(header.series_key for header in slices).most_common(1)[0][0]
+    mine = [header for header in slices if header.series_key == largest]
+    share = 100 * count / (count + len(mine))
+    effect = f"none if no file is a slice; else at most {share:.1f} % of the stack's height is missing at its ends"
+    return for_reader(
+        what, "whether the lung ends within the first and the last image", images_at_the_ends(mine), effect
+    )
 
 
 _NO_DICOM = frozenset({"JUNK_FILES_SKIPPED", "ZIP_REJECTED", "UNREADABLE_FILES", "DICOMDIR_IGNORED"})

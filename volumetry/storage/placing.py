@@ -88,7 +88,7 @@ def _exchanged(making: Path, folder: Path, names: set[str]) -> bool:
         os.rename(making, beside)
     except OSError:  # the folder above is not ours, or on another file system
         return False
-    if not _exchange(beside, folder):
+    if not exchange(beside, folder):
         os.rename(beside, making)
         return False
     # The new result is in its place: what fails from here on is left to the next run, which settles it.
@@ -127,7 +127,8 @@ def _as_owned(making: Path, folder: Path) -> None:
     os.chmod(making, wanted.st_mode & 0o7777)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places in one call; False, and nothing has changed, where the system cannot."""
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         return False

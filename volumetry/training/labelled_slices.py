@@ -15,7 +15,7 @@ from volumetry.training.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION
 
 SUFFIXES = (".png", ".webp")
 KNOWN_LABELS = {"lung": AERATED, "lesion": SOME_LESION, "ground_glass": GROUND_GLASS, "solid": SOLID}
-HINT = "The folder needs images/, labels/ with the same names, and dataset.toml; see README."
+HINT = "The folder needs images/, labels/ with the same names, and dataset.toml; see docs/training.md."
 
 
 class _Description(BaseModel):

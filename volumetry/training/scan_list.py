@@ -88,7 +88,7 @@ def read_scan_list(path: Path) -> ScanList:
     ConfigError
         If it is missing or not TOML, or a key is unknown or out of range.
     """
-    return load_toml(path, ScanList, hint="The README shows what a list says of each scan.")
+    return load_toml(path, ScanList, hint="docs/training.md shows what a list states about each scan.")
 
 
 def read_listed(path: Path, config: Config) -> CtScan:

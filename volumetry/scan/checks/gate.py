@@ -15,12 +15,16 @@ from volumetry.scan.checks.uids import uid_findings
 from volumetry.scan.findings import found, found_mildly, named, plural, refuses
 from volumetry.scan.headers.slice_header import SliceHeader
 from volumetry.scan.headers.syntaxes import DECODERS
+from volumetry.scan.places import images_with
+from volumetry.wording import EVERY_SLICE, for_reader
 
 _ROUNDING_MM = 0.01
 _BYTES_PER_VOXEL = 12
 """Peak need of the whole line per voxel: stored 2, HU 4, masks and labels 3, working copies 3."""
 
 
+_LESION_MM = 30.0
+"""Height of the lesion for which partial volume is stated: a usual patch of one segment."""
 _NO_VOLUME = frozenset({"TOO_FEW_SLICES", "NOT_CT_NUMBERS", "NOT_CT"})
 
 
@@ -84,7 +88,14 @@ def _object(stack: Stack, config: Config) -> Iterator[Finding]:
     called = sum(h.is_localizer for h in stack.slices)
     if called:
         message = f"{named('ImageType')} says LOCALIZER in {called} of {len(stack.slices)} parallel slices"
-        yield found(config, "CALLED_LOCALIZER", f"{message}: a whole stack is no scout", called)
+        message = for_reader(
+            f"{message}: a whole stack is no scout",
+            "whether vessels and fissures are as sharp and as free of noise as in a diagnostic CT",
+            images_with(stack.slices, lambda h: h.is_localizer),
+            "not quantified: low dose and a broad slice blur what is recognised by its density; size and place"
+            " are not concerned",
+        )
+        yield found(config, "CALLED_LOCALIZER", message, called)
     parts: dict[str, set[int]] = defaultdict(set)
     totals: dict[str, int] = {}
     for header in stack.series:
@@ -117,8 +128,14 @@ def _spacing(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
     if thicknesses:
         yield from _against_thickness(spacing, min(thicknesses), max(thicknesses), config)
     if thickest > limits.thick_mm + _ROUNDING_MM:
-        message = (
-            f"slices are {thickest:.2f} mm thick or apart; image features change above {limits.thick_mm:g} mm"
+        message = for_reader(
+            f"slices are {thickest:.2f} mm thick or apart; image features change above {limits.thick_mm:g} mm",
+            "at the domes, the fissures, and the top and bottom of each lesion: they blur into what lies above and"
+            " below",
+            EVERY_SLICE,
+            f"each lesion's top and bottom are uncertain by half a slice, {thickest / 2:.2f} mm: at most "
+            f"{100 * min(1.0, thickest / _LESION_MM):.0f} % of a lesion {_LESION_MM:g} mm high, "
+            f"{100 * min(1.0, thickest / geometry.coverage_mm):.1f} % of what is as high as the stack",
         )
         if thickest > limits.thick_refuse_mm - _ROUNDING_MM:
             yield found(config, "THICK_SLICES", message, thickest)
@@ -129,12 +146,24 @@ def _spacing(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
     wrong = [tag for tag in tags if tag < 0 or abs(tag - spacing) > limits.spacing_tag_tolerance * spacing]
     if wrong:
         message = f"{named('SpacingBetweenSlices')} says {wrong[0]:g} mm, the positions say {spacing:.3f} mm"
-        yield found(config, "SPACING_TAG_CONFLICT", f"{message}; the positions are used", wrong[0])
+        message = for_reader(
+            f"{message}; the positions are used",
+            "at the table positions of neighbouring images",
+            images_with(geometry.slices, lambda h: h.spacing_tag_mm in wrong),
+            f"none if the positions are right; by a factor of {abs(wrong[0]) / spacing:.3g} for every volume, and "
+            "none for a share, if the tag were",
+        )
+        yield found(config, "SPACING_TAG_CONFLICT", message, wrong[0])
     pixel = geometry.grid.spacing_kji_mm[1:]
     yield from _pixel_size(geometry, config)
     yield from _against_field(geometry, config)
     if max(pixel) > limits.large_fov_pixel_mm:
-        message = f"pixels of {max(pixel):.2f} mm: a large field of view, the lung is small in it"
+        message = for_reader(
+            f"pixels of {max(pixel):.2f} mm: a large field of view, the lung is small in it",
+            "whether the mask follows the lung's outline",
+            EVERY_SLICE,
+            f"not quantified: an outline is as uncertain as half a pixel, {max(pixel) / 2:.2f} mm",
+        )
         yield found(config, "LARGE_FOV", message, max(pixel))
 
 
@@ -147,10 +176,15 @@ def _pixel_size(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
     if max(pixel) > _MOST_PIXEL_MM:
         yield Finding(code, Outcome.REFUSE, f"{message}: no CT of a chest has such pixels", max(pixel))
     elif not _LIKELY_PIXEL_MM[0] <= min(pixel) <= max(pixel) <= _LIKELY_PIXEL_MM[1]:
-        message = f"{message}: unlikely for a chest CT, and every volume goes with its square"
+        message = _of_body_size(f"{message}: unlikely for a chest CT")
         yield found_mildly(config, code, Outcome.FLAG, message, max(pixel))
     elif min(pixel) < limits.pixel_spacing_min_mm or max(pixel) > limits.pixel_spacing_max_mm:
-        yield found(config, code, f"{message}: unusual for a chest CT", max(pixel))
+        yield found(config, code, _of_body_size(f"{message}: unusual for a chest CT"), max(pixel))
+
+
+def _of_body_size(what: str) -> str:
+    effect = "none if it is right; every volume goes with its square, so a pixel 10 % too large adds 21 %"
+    return for_reader(what, "whether the body has the size of a person", EVERY_SLICE, effect)
 
 
 _MOST_PIXEL_MM = 5.0
@@ -169,10 +203,13 @@ def _against_field(geometry: StackGeometry, config: Config) -> Iterator[Finding]
     field_mm, diameter_mm = max(rows * row_mm, columns * column_mm), min(stated)
     ratio = diameter_mm / field_mm
     if abs(ratio - 1) > _FIELD_TOLERANCE:
-        message = (
+        message = for_reader(
             f"{named('ReconstructionDiameter')} says {diameter_mm:g} mm, rows and columns times "
             f"{named('PixelSpacing')} give {field_mm:.1f} mm: the image was cropped, or its matrix changed and "
-            f"PixelSpacing was not, and then every volume is wrong by a factor of {ratio**2:.2g}"
+            "PixelSpacing was not",
+            "whether the body has the size that it has in the PACS",
+            EVERY_SLICE,
+            f"none if it was cropped; else every volume is wrong by a factor of {ratio**2:.2g}, and no share",
         )
         yield found(config, "PIXEL_SPACING_CONFLICT", message, round(ratio, 3))
 
@@ -189,13 +226,25 @@ def _against_thickness(spacing: float, thinnest: float, thickest: float, config:
         )
         yield found(config, "SAMPLED_HRCT", message, spacing / thinnest)
     elif spacing > limits.slice_gap_ratio * thinnest:
-        message = (
-            f"slices {spacing:.2f} mm apart but {thinnest:.2f} mm thick by {tag}: part of the lung was not imaged"
+        missing = 100 * (1 - thinnest / spacing)
+        message = for_reader(
+            f"slices {spacing:.2f} mm apart but {thinnest:.2f} mm thick by {tag}: part of the lung was not imaged",
+            "at lesions seen in one or two slices alone",
+            EVERY_SLICE,
+            f"{missing:.0f} % of the lung lies between the slices and is taken to be like its neighbours: at most "
+            f"{missing:.0f} % of lung volume, and of a lesion",
         )
         yield found(config, "SLICE_GAP", message, spacing / thinnest)
     overlap = thickest / spacing
     if overlap > limits.slice_gap_ratio:
-        message = f"slices {thickest:.2f} mm thick by {tag} every {spacing:.2f} mm"
+        message = for_reader(
+            f"slices {thickest:.2f} mm thick by {tag} every {spacing:.2f} mm",
+            "at the top and bottom of each lesion: they blur over a slice's thickness",
+            EVERY_SLICE,
+            "the sum over slices counts nothing twice; each end is uncertain by half a slice, "
+            f"{thickest / 2:.2f} mm: at most {100 * min(1.0, thickest / _LESION_MM):.0f} % of a lesion "
+            f"{_LESION_MM:g} mm high",
+        )
         if overlap > limits.overlap_flag_ratio:
             yield found(config, "SLICE_OVERLAP", message, overlap)
         else:
@@ -209,19 +258,39 @@ def _patient(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]
         message = f"neither {named('PatientAge')} nor dates give an age"
         yield found(config, "AGE_UNKNOWN", message)
     elif min(ages) < config.geometry.adult_years:
-        message = f"the patient is younger than {config.geometry.adult_years} years; the model was made on adults"
+        message = for_reader(
+            f"the patient is younger than {config.geometry.adult_years} years; the model was made on adults",
+            "whether the mask follows the lung and the lesions",
+            EVERY_SLICE,
+            "not quantified: the model's error on children is not known",
+        )
         yield found(config, "OUT_OF_INTENDED_POPULATION", message)
     positions = Counter(h.patient_position for h in slices if h.patient_position)
     tag = named("PatientPosition")
     lying = {position[2:] for position in positions}
     if len(positions) > 1:
-        yield found(config, "POSITION_CONFLICT", f"{tag} takes {len(positions)} values in one stack")
+        usual = positions.most_common(1)[0][0]
+        where = images_with(slices, lambda h: h.patient_position not in (usual, None))
+        message = f"{tag} takes {len(positions)} values in one stack"
+        yield found(config, "POSITION_CONFLICT", for_reader(message, _LOOK_FOR_HEART, where, _BY_SIDE))
     if lying & {"P", "DR", "DL"}:
-        yield found(config, "PRONE", f"{tag} is prone or decubitus: gravity moves ground glass and lung volume")
+        message = for_reader(
+            f"{tag} is prone or decubitus: gravity moves ground glass and lung volume",
+            "at haze in the parts of the lung that lie lowest: it may be the patient's own weight",
+            images_with(slices, lambda h: (h.patient_position or "")[2:] in ("P", "DR", "DL")),
+            "not quantified: haze by gravity counts as ground glass, and another position inflates the lungs"
+            " otherwise",
+        )
+        yield found(config, "PRONE", message)
     down = [h.orientation[4] for h in slices if h.orientation is not None]
     if down and ((lying == {"S"} and max(down) < -0.5) or (lying == {"P"} and min(down) > 0.5)):
         message = f"{tag} and {named('ImageOrientationPatient')} disagree on which side of the image is the back"
-        yield found(config, "POSITION_CONFLICT", f"{message}: left and right may be swapped")
+        message = for_reader(f"{message}: left and right may be swapped", _LOOK_FOR_HEART, EVERY_SLICE, _BY_SIDE)
+        yield found(config, "POSITION_CONFLICT", message)
+
+
+_LOOK_FOR_HEART = "on which side the heart's apex and the liver lie"
+_BY_SIDE = "volumes and shares of both lungs together do not change; those by side may be swapped whole"
 
 
 def _series_info(geometry: StackGeometry | None) -> SeriesInfo | None:

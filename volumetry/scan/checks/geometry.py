@@ -13,10 +13,12 @@ import numpy as np
 from volumetry.config import Config
 from volumetry.config import Geometry as Tolerances
 from volumetry.domain import Finding, Grid
-from volumetry.scan.checks.needed import advice_on, one_per_slice, wanting
+from volumetry.scan.checks.needed import advice_on, tells_nothing, wanting
 from volumetry.scan.checks.positions import Array, angle_deg, is_orthonormal, orientation_of_most, orthonormal
 from volumetry.scan.findings import found, named, plural
 from volumetry.scan.headers.slice_header import SliceHeader
+from volumetry.scan.places import images_from_to
+from volumetry.wording import EVERY_SLICE, for_reader
 
 _SAME_PLACE_MM = 0.01
 """Positions this close are equal: far below any slice spacing, above the rounding of decimal strings."""
@@ -61,7 +63,7 @@ def stack_geometry(slices: Sequence[SliceHeader], config: Config) -> tuple[Stack
     order = np.argsort(positions @ axes[2], kind="stable")
     ordered = tuple(slices[n] for n in order)
     in_axes = positions[order] @ axes.T  # row, column, normal coordinate of every slice
-    problems = [*_place_findings(in_axes, [h.instance_number for h in ordered], config)]
+    problems = [*_place_findings(in_axes, ordered, config)]
     findings += problems
     spacing_yx = ordered[0].pixel_spacing_mm
     if len(ordered) < 2 or any(f.code not in ("POSITION_JITTER",) for f in problems) or spacing_yx is None:
@@ -94,7 +96,7 @@ def _plane_findings(slices: Sequence[SliceHeader], config: Config) -> Iterator[F
             )
             yield found(config, "MIXED_PIXEL_SPACING", message, apart)
     frames = {h.frame_of_reference for h in slices} - {None}
-    if len(frames) > 1 and not one_per_slice([h.frame_of_reference for h in slices]):
+    if len(frames) > 1 and not tells_nothing([h.frame_of_reference for h in slices], config.geometry.min_slices):
         message = f"{named('FrameOfReferenceUID')} takes {len(frames)} values: positions do not compare"
         yield found(config, "MIXED_FRAME_OF_REFERENCE", message, len(frames))
 
@@ -143,9 +145,10 @@ def _positions_mm(slices: Sequence[SliceHeader], config: Config, findings: list[
     return positions
 
 
-def _place_findings(in_axes: Array, numbers: Sequence[int | None], config: Config) -> Iterator[Finding]:
+def _place_findings(in_axes: Array, ordered: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
     """Gaps and in-plane shifts of slices ordered along the normal."""
     along_mm = in_axes[:, 2]
+    numbers = [header.instance_number for header in ordered]
     gaps_mm = np.diff(along_mm)
     real_gaps_mm = gaps_mm[gaps_mm > _SAME_PLACE_MM]
     if not real_gaps_mm.size:
@@ -166,13 +169,21 @@ def _place_findings(in_axes: Array, numbers: Sequence[int | None], config: Confi
         )
         kept = np.concatenate([[True], gaps_mm >= tolerances.duplicate_share * usual_mm])
         along_mm, numbers = along_mm[kept], [n for n, keep in zip(numbers, kept, strict=True) if keep]
-    residual_mm = _residual_mm(along_mm)
+    off_mm = _off_line_mm(along_mm)
+    residual_mm = float(off_mm.max())
     passes, flags = _jitter_limits_mm(usual_mm, tolerances)
     if residual_mm > flags:
         yield _uneven(np.diff(along_mm), usual_mm, _numbered_gaps(numbers), config)
-    yield from _in_plane(in_axes, usual_mm, config)
+    yield from _in_plane(in_axes, ordered, usual_mm, config)
     if passes < residual_mm <= flags:
-        message = f"slice positions are up to {residual_mm:.3f} mm off even spacing of {usual_mm:.3f} mm"
+        worst, height_mm = int(off_mm.argmax()), float(np.ptp(along_mm)) + usual_mm
+        message = for_reader(
+            f"slice positions are up to {residual_mm:.3f} mm off even spacing of {usual_mm:.3f} mm",
+            "at the table positions of neighbouring images, the worst first",
+            images_from_to(ordered, worst, worst) if len(along_mm) == len(ordered) else EVERY_SLICE,
+            f"at most {100 * min(1.0, 2 * residual_mm / usual_mm):.1f} % of what lies in one slice alone, "
+            f"{100 * 2 * residual_mm / height_mm:.2g} % of what is as high as the stack",
+        )
         yield found(config, "POSITION_JITTER", message, residual_mm)
 
 
@@ -181,10 +192,13 @@ def _jitter_limits_mm(spacing_mm: float, tolerances: Tolerances) -> tuple[float,
     return passes, max(tolerances.jitter_flag_mm, tolerances.jitter_flag_share * spacing_mm)
 
 
-def _residual_mm(along_mm: Array) -> float:
-    """Largest distance from the straight line through the positions (least squares)."""
+def _off_line_mm(along_mm: Array) -> Array:
+    """Distance of each position from the straight line through all of them (least squares)."""
     k = np.arange(len(along_mm))
-    return float(np.abs(along_mm - np.polyval(np.polyfit(k, along_mm, 1), k)).max()) if len(k) > 2 else 0.0
+    if len(k) <= 2:
+        return np.zeros(len(k))
+    off_mm: Array = np.abs(along_mm - np.polyval(np.polyfit(k, along_mm, 1), k))
+    return off_mm
 
 
 def _numbered_gaps(numbers: Sequence[int | None]) -> Array:
@@ -218,7 +232,9 @@ def _uneven(gaps_mm: Array, usual_mm: float, numbered: Array, config: Config) ->
     return found(config, "NONUNIFORM_SPACING", f"the slice spacing is not one number; gaps: {histogram}")
 
 
-def _in_plane(in_axes: Array, usual_mm: float, config: Config) -> Iterator[Finding]:
+def _in_plane(
+    in_axes: Array, ordered: Sequence[SliceHeader], usual_mm: float, config: Config
+) -> Iterator[Finding]:
     """In-plane shift of every slice against the straight line along the normal: constant, or a tilt."""
     along_mm = in_axes[:, 2]
     passes, flags = _jitter_limits_mm(usual_mm, config.geometry)
@@ -232,7 +248,12 @@ def _in_plane(in_axes: Array, usual_mm: float, config: Config) -> Iterator[Findi
         message = f"{plural(odd, 'slice')} shifted in plane, the worst (slice {worst}) by {off_mm[worst]:.2f} mm"
         yield found(config, "BAD_POSITIONS", f"{message} by {named('ImagePositionPatient')}", float(off_mm[worst]))
     elif off_mm[worst] > passes:
-        message = f"slices are up to {off_mm[worst]:.3f} mm off in plane"
+        message = for_reader(
+            f"slices are up to {off_mm[worst]:.3f} mm off in plane",
+            "whether the body's outline is where it is in the neighbouring images",
+            images_from_to(ordered, worst, worst),
+            "none, 0 %: a slice moved in its own plane keeps its area",
+        )
         yield found(config, "POSITION_JITTER", message, float(off_mm[worst]))
 
 
@@ -273,7 +294,13 @@ def _tilt_findings(geometry: StackGeometry, in_axes: Array, config: Config) -> I
     tilt, tolerances = geometry.tilt_deg, config.geometry
     drift_mm = float(np.linalg.norm(in_axes[-1, :2] - in_axes[0, :2]))
     if tilt > tolerances.tilt_deg:
-        message = f"slices are sheared by {tilt:.1f} degrees against their normal (gantry tilt)"
+        message = for_reader(
+            f"slices are sheared by {tilt:.1f} degrees against their normal (gantry tilt)",
+            "whether the mask follows lung and lesions in the tilted sections",
+            EVERY_SLICE,
+            f"0 % by the shear, as the grid is sheared too (without that, {_by_cosine(tilt):.1f} %); not "
+            "quantified: what the model makes of tilted sections, on few of which it was trained",
+        )
         yield found(config, "GANTRY_TILT", message, tilt)
     elif drift_mm > _TILT_NOTE_MM:
         yield found(
@@ -281,7 +308,18 @@ def _tilt_findings(geometry: StackGeometry, in_axes: Array, config: Config) -> I
         )
     oblique = math.degrees(math.acos(min(1.0, abs(geometry.normal[2]))))
     if oblique > tolerances.non_axial_deg:
-        message = f"the slice normal lies {oblique:.0f} degrees from the body axis: not an axial reconstruction"
+        message = for_reader(
+            f"the slice normal lies {oblique:.0f} degrees from the body axis: not an axial reconstruction",
+            "whether the mask follows lung and lesions",
+            EVERY_SLICE,
+            "0 % by the geometry, which is used as it is; not quantified: what the model makes of sections in "
+            "another plane, as it was trained on axial ones",
+        )
         yield found(config, "NON_AXIAL", message, oblique)
     elif oblique > _OBLIQUE_DEG:
         yield found(config, "OBLIQUE", f"the slice normal lies {oblique:.1f} degrees from the body axis", oblique)
+
+
+def _by_cosine(tilt_deg: float) -> float:
+    """Percent by which a volume is too large if the step between tilted slices is taken for their distance."""
+    return 100 * (1 / math.cos(math.radians(tilt_deg)) - 1)

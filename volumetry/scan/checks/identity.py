@@ -8,7 +8,7 @@ import numpy as np
 
 from volumetry.config import Config
 from volumetry.domain import Finding
-from volumetry.scan.checks.needed import one_per_slice
+from volumetry.scan.checks.needed import one_per_slice, tells_nothing
 from volumetry.scan.findings import found, named, plural
 from volumetry.scan.headers.slice_header import IDENTITY, SliceHeader
 from volumetry.scan.pixels.decode import DecoderDiedError, decode
@@ -30,7 +30,8 @@ def identity_findings(headers: Sequence[SliceHeader], config: Config) -> Iterato
             own = one_per_slice([header.identity[number] for header in headers])
             yield found(config, "MIXED_PATIENTS", message, odd, _ONE_ID_PER_SLICE if own else None)
     studies = {header.study_uid for header in headers}
-    if one_per_slice([header.study_uid for header in headers]):
+    one_series = len({header.series_key for header in headers}) == 1
+    if one_series and tells_nothing([header.study_uid for header in headers], config.geometry.min_slices):
         studies = set()
     dates = {header.study_date for header in headers} - {None}
     if one_per_slice([header.study_date for header in headers]):

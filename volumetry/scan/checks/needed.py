@@ -8,6 +8,7 @@ UIDs, dates, names, kernel, voltage, thickness and all else may be absent, empty
 by their content.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from volumetry.scan.findings import named
@@ -42,3 +43,20 @@ def one_per_slice(values: Sequence[str | None]) -> bool:
     """
     known = [value for value in values if value is not None]
     return len(known) > max(2, 0.9 * len(values)) and len(set(known)) == len(known)
+
+
+def tells_nothing(values: Sequence[str | None], volume_slices: int) -> bool:
+    """Whether a UID changes so often within a stack that none of its values can be a volume's own.
+
+    Each value then stands in fewer slices than any volume has, and none in more than a tenth: an anonymiser or a
+    converter made a new one for every slice, pair or batch of slices. Two volumes put together, or a few slices of
+    another one among the rest, have a value that most slices share.
+
+    >>> tells_nothing(["1.2", "1.2", "1.3", "1.3"] * 10, 20)
+    False
+    >>> tells_nothing([f"1.{k // 2}" for k in range(60)], 20)
+    True
+    """
+    known = Counter(value for value in values if value is not None)
+    most = max(known.values(), default=0)
+    return one_per_slice(values) or (0 < most < volume_slices and most <= 0.1 * len(values))

@@ -1,7 +1,7 @@
 """Does the numbering say that slices are lost, and did the order have to be put right."""
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,15 +14,20 @@ from volumetry.scan.checks.composition import Stack
 from volumetry.scan.checks.geometry import StackGeometry
 from volumetry.scan.findings import found, named, plural
 from volumetry.scan.headers.slice_header import SliceHeader
+from volumetry.scan.places import images_at_the_ends
+from volumetry.wording import for_reader
 
 
 @dataclass(frozen=True, slots=True)
 class _Doubt:
-    """What the numbering says against a complete series, and what follows by default and in a trial."""
+    """What the numbering says against a complete series, what follows by default or in a trial, and its effect."""
 
     message: str
     default: Outcome
     trial: Outcome
+    effect: str = (
+        "none inside the stack, whose positions are even; what is lost at an end is seen at the lung's ends"
+    )
 
 
 def numbering_findings(stack: Stack, geometry: StackGeometry | None, config: Config) -> Iterator[Finding]:
@@ -37,21 +42,26 @@ def numbering_findings(stack: Stack, geometry: StackGeometry | None, config: Con
         message = f"{named('InstanceNumber')} is {numbers[0]} in every slice and tells none from another"
         yield found(config, "NO_INSTANCE_NUMBER", message)
     else:
-        doubts = [*_doubts(stack, numbers), *_announced(stack)]
+        doubts = [*_doubts(stack, numbers), *_announced(stack), *_parts_of_unknown_count(stack)]
         if doubts:
-            yield _incomplete(doubts, config)
+            yield _incomplete(doubts, stack, config)
     if geometry is not None:
         yield from _order(geometry, config)
 
 
-def _incomplete(doubts: Sequence[_Doubt], config: Config) -> Finding:
+def _incomplete(doubts: Sequence[_Doubt], stack: Stack, config: Config) -> Finding:
     """Positions are uniform, so what is lost is lost at an end, where the lung is judged, or every other slice."""
     code = "INCOMPLETE_INSTANCE_NUMBERS"
     outcomes = [doubt.trial if config.profile == "trial" else doubt.default for doubt in doubts]
     if code in config.outcomes:
         outcomes.append(config.outcomes[code])
-    message = "; ".join(doubt.message for doubt in doubts)
-    return Finding(code, strictest(outcomes), f"{message}: compare the count of images with the PACS")
+    message = for_reader(
+        f"{'; '.join(doubt.message for doubt in doubts)}: compare the count of images with the PACS",
+        "whether the lung ends within the first and the last image",
+        images_at_the_ends(stack.slices),
+        "; ".join(dict.fromkeys(doubt.effect for doubt in doubts)),
+    )
+    return Finding(code, strictest(outcomes), message)
 
 
 def _doubts(stack: Stack, numbers: list[int]) -> Iterator[_Doubt]:
@@ -67,7 +77,12 @@ def _doubts(stack: Stack, numbers: list[int]) -> Iterator[_Doubt]:
     steps = np.diff(known)
     if steps.size and steps.min() > 1 and np.all(steps == steps[0]):
         message = f"{tag} goes in steps of {steps[0]}: only every {steps[0]}. image may be here"
-        yield _Doubt(message, Outcome.FLAG, Outcome.REFUSE)
+        share = 100 * (1 - 1 / int(steps[0]))
+        effect = (
+            f"up to {share:.0f} % of the lung was sampled away and is taken to be like its neighbours: at most "
+            f"{share:.0f} % of lung volume, and of a lesion"
+        )
+        yield _Doubt(message, Outcome.FLAG, Outcome.REFUSE, effect)
     elif np.any(steps > 1):
         absent = int((steps - 1).sum())
         first = int(known[np.flatnonzero(steps > 1)[0]]) + 1
@@ -91,8 +106,33 @@ def _announced(stack: Stack) -> Iterator[_Doubt]:
         here = per_acquisition[header.acquisition_number]
         if said is not None and said > 0 and said not in (of_series, here, len(stack.slices)):
             message = f"{named('ImagesInAcquisition')} says {said}, {here} are here"
-            yield _Doubt(message, Outcome.FLAG if said > here else Outcome.NOTE, Outcome.REFUSE)
+            if said > here:
+                effect = (
+                    f"images lost at an end are at most {100 * (said - here) / said:.0f} % of the stack's height"
+                )
+                yield _Doubt(message, Outcome.FLAG, Outcome.REFUSE, effect)
+            else:
+                yield _Doubt(message, Outcome.NOTE, Outcome.REFUSE)
             return
+
+
+def _parts_of_unknown_count(stack: Stack) -> Iterator[_Doubt]:
+    """An object that was split for transfer and does not say into how many parts: the last may be lost."""
+    parts: dict[str, set[int]] = defaultdict(set)
+    known = set()
+    for header in stack.series:
+        if header.concatenation is not None:
+            whole, part, total = header.concatenation
+            parts[whole].add(part)
+            known |= {whole} if total else set()
+    here = [len(numbers) for whole, numbers in parts.items() if whole not in known]
+    if here:
+        message = (
+            f"{plural(sum(here), 'part')} of a multi-frame object that was split for transfer are here, and "
+            f"{named('InConcatenationTotalNumber')} does not say how many there were: further ones may be lost"
+        )
+        effect = "none if the lung ends within them; what a lost part holds is missing whole"
+        yield _Doubt(message, Outcome.NOTE, Outcome.FLAG, effect)
 
 
 def _order(geometry: StackGeometry, config: Config) -> Iterator[Finding]:

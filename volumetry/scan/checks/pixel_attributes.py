@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from volumetry.scan.checks.needed import advice_on
 from volumetry.scan.findings import found, named, plural
 from volumetry.scan.headers.slice_header import SliceHeader
 from volumetry.scan.headers.syntaxes import DECODERS, LOSSY, Decoder, uid_name
+from volumetry.scan.places import images_with
+from volumetry.wording import EVERY_SLICE, for_reader
 
 _MONO_ENERGETIC = re.compile(r"VMI|VMR|MONO\w*|ME\d+KEV|\d+KEV|KEV")
 _ASK_FOR_POLYENERGETIC = (
@@ -58,7 +60,13 @@ def _meaning(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]
     if other:
         yield found(config, "NOT_CT", f"{named('Modality')} is not CT in {other} of {len(slices)} slices", other)
     if any(h.image_type[:1] == ("DERIVED",) for h in slices):
-        yield found(config, "DERIVED_IMAGE", f"{named('ImageType')} is DERIVED: processing and slab are unknown")
+        message = for_reader(
+            f"{named('ImageType')} is DERIVED: processing and slab are unknown",
+            "whether edges are doubled, smoothed or sharpened against the original reconstruction",
+            images_with(slices, lambda h: h.image_type[:1] == ("DERIVED",)),
+            "not quantified: smoothing moves what is recognised by its density; another format or plane does not",
+        )
+        yield found(config, "DERIVED_IMAGE", message)
     if any(h.bits_stored <= 8 and not h.faults for h in slices):
         message = f"{named('BitsStored')} is 8 or less: CT numbers need at least 11 bits"
         yield found(config, "HU_IMPLAUSIBLE", message)
@@ -71,7 +79,12 @@ def _rescale(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]
         return
     pairs = {(h.slope, h.intercept) for h in slices}
     if len(pairs) > 1:
-        message = f"slope and intercept take {len(pairs)} values in one stack; applied slice by slice"
+        message = for_reader(
+            f"slope and intercept take {len(pairs)} values in one stack; applied slice by slice",
+            "whether the brightness of air and of muscle is the same everywhere",
+            EVERY_SLICE,
+            "none if each pair is its slice's own: pairs that put air more than 30 HU apart are refused",
+        )
         yield found(config, "VARYING_RESCALE", message, len(pairs))
 
 
@@ -106,13 +119,25 @@ def _losses(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
     if any(h.bits_stored <= 8 for h in slices) and (by_syntax or by_tag):
         yield found(config, "LOSSY_8BIT", "lossy compression of 8-bit values: errors reach 64 HU")
     if by_syntax:
-        yield found(config, "LOSSY", f"transfer syntax {uid_name(by_syntax[0])} may lose up to 35 HU")
+        message = f"transfer syntax {uid_name(by_syntax[0])} may lose up to 35 HU"
+        yield found(config, "LOSSY", _of_loss(message, images_with(slices, _may_lose)))
     elif 0 < bits < _FEWEST_BITS:
         message = f"the pixels are coded in {bits:.2f} bits each; without loss a chest CT takes 2 or more"
-        yield found(config, "LOSSY", f"{message}: the coding was cut short", round(bits, 2))
+        message = _of_loss(f"{message}: the coding was cut short", EVERY_SLICE)
+        yield found(config, "LOSSY", message, round(bits, 2))
     elif by_tag:
         message = f"{named('LossyImageCompression')} is 01 in {by_tag} of {len(slices)} slices"
-        yield found(config, "LOSSY", f"{message}: values were lost once", by_tag)
+        message = _of_loss(f"{message}: values were lost once", images_with(slices, lambda h: h.lossy_tag))
+        yield found(config, "LOSSY", message, by_tag)
+
+
+def _of_loss(what: str, where: str) -> str:
+    return for_reader(
+        what,
+        "for blocks, rings and smeared vessels at the edges of lesions",
+        where,
+        "not quantified: errors of single pixels cancel in a volume, but fine ground glass may be smoothed away",
+    )
 
 
 def _may_lose(header: SliceHeader) -> bool:
@@ -130,22 +155,59 @@ def _coded_bits(header: SliceHeader) -> float:
 _FEWEST_BITS = 0.8
 
 
+_Remark = tuple[str, Callable[[SliceHeader], bool], str, str | None, str]
+
+
 def _remarks(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
-    counts = (
+    """What images say of themselves: a code, which do, what they say, and for a reader what to look at and why."""
+    remarks: tuple[_Remark, ...] = (
         (
             "MONOCHROME1_IGNORED",
-            sum(h.photometric == "MONOCHROME1" for h in slices),
+            lambda h: h.photometric == "MONOCHROME1",
             "are MONOCHROME1: not inverted",
+            None,
+            "",
         ),
-        ("CONTRAST", sum(h.contrast for h in slices), f"name a {named('ContrastBolusAgent')}: it raises density"),
-        ("BURNED_IN", sum(h.burned_in for h in slices), f"have {named('BurnedInAnnotation')} YES"),
+        (
+            "CONTRAST",
+            lambda h: h.contrast,
+            f"name a {named('ContrastBolusAgent')}: it raises density",
+            "at vessels and enhanced tissue that the mask may hold",
+            "not quantified: contrast in small vessels adds to mean density and lesion mass",
+        ),
+        (
+            "BURNED_IN",
+            lambda h: h.burned_in,
+            f"have {named('BurnedInAnnotation')} YES",
+            "for letters and numbers in the image, inside the lung above all",
+            "none where the writing lies outside the lung; not quantified where it lies on it",
+        ),
         (
             "NONSTANDARD_PREAMBLE",
-            sum(h.odd_preamble for h in slices),
+            lambda h: h.odd_preamble,
             "have a preamble that is neither empty nor TIFF",
+            "at the first 128 bytes of the files, not at the image",
+            "none, 0 mL: the preamble is no part of the image",
         ),
-        ("NOT_PART10_REPAIRED", sum(h.repaired for h in slices), "had no preamble or meta group; encoding proved"),
+        (
+            "FILLING_IGNORED",
+            lambda h: h.pixels.filling > 0,
+            "have bytes of one value behind their last pixel: not read",
+            None,
+            "",
+        ),
+        (
+            "NOT_PART10_REPAIRED",
+            lambda h: h.repaired,
+            "had no preamble or meta group; encoding proved",
+            None,
+            "",
+        ),
     )
-    for code, count, what in counts:
+    for code, holds, what, look, effect in remarks:
+        count = sum(map(holds, slices))
         if count:
-            yield found(config, code, f"{count} of {len(slices)} slices {what}", count)
+            message = f"{count} of {len(slices)} slices {what}"
+            if look is not None:
+                message = for_reader(message, look, images_with(slices, holds), effect)
+            yield found(config, code, message, count)

@@ -7,7 +7,7 @@ from pydicom.uid import RE_VALID_UID
 
 from volumetry.config import Config
 from volumetry.domain import Finding
-from volumetry.scan.checks.needed import one_per_slice
+from volumetry.scan.checks.needed import one_per_slice, tells_nothing
 from volumetry.scan.findings import found, named
 from volumetry.scan.headers.slice_header import SliceHeader
 
@@ -29,6 +29,12 @@ def uid_findings(slices: Sequence[SliceHeader], config: Config) -> Iterator[Find
         f"{named(keyword)} is new with every slice"
         for keyword in ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
         if one_per_slice(by_keyword[keyword])
+    ]
+    faults += [
+        f"{named(keyword)} is new with every few slices"
+        for keyword in ("StudyInstanceUID", "FrameOfReferenceUID")
+        if not one_per_slice(by_keyword[keyword])
+        and tells_nothing(by_keyword[keyword], config.geometry.min_slices)
     ]
     if faults:
         message = f"{'; '.join(faults)}: the slices were told apart by their place and pixels"

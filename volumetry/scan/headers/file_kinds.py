@@ -24,6 +24,8 @@ class FileKind(Enum):
     BARE = auto()
     """Starts like a DICOM dataset without preamble."""
     ZIP = auto()
+    ARCHIVE = auto()
+    """An archive of a kind that is not read: see `archive_name`."""
     JUNK = auto()
     """Clearly something else."""
     VOLUME = auto()
@@ -46,9 +48,38 @@ def kind_of(start: bytes) -> FileKind:
         return FileKind.BARE
     if _VOLUME.match(start):
         return FileKind.VOLUME
+    if archive_name(start):
+        return FileKind.ARCHIVE
     if start.startswith(_SHORT_STARTS) or _is_text(start) or _has_signature(start):
         return FileKind.JUNK
     return FileKind.UNKNOWN
+
+
+def archive_name(start: bytes) -> str | None:
+    """What kind of archive, other than ZIP, a file is by its first bytes; None if it is none.
+
+    >>> archive_name(b"7z" + bytes.fromhex("bcaf271c") + bytes(26)), archive_name(b"notes of the day")
+    ('7z', None)
+    """
+    if start[257:262] == b"ustar" or _is_old_tar(start):
+        return "tar"
+    return next((name for magic, name in _ARCHIVES.items() if start.startswith(magic)), None)
+
+
+_ARCHIVES = {
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!\x1a\x07": "RAR",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+
+
+def _is_old_tar(start: bytes) -> bool:
+    """A tar header from before the magic word: the sum of its bytes stands in it, in octal digits."""
+    block, stated = start[:512], start[148:156].strip(b" \0")
+    if len(block) < 512 or not stated or not all(byte in b"01234567" for byte in stated):
+        return False
+    return int(stated, 8) == sum(block) - sum(block[148:156]) + 8 * ord(" ")
 
 
 def _is_meta_group(start: bytes) -> bool:

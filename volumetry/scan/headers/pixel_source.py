@@ -1,5 +1,6 @@
 """Where the stored numbers of one slice lie, and whether the bytes that are there can be what is declared."""
 
+import itertools
 import struct
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -52,6 +53,8 @@ class PixelSource:
     deflated_at: int | None = None
     reversible: bool | None = None
     """Whether the codestream gives back every value, where its syntax alone leaves that open."""
+    filling: int = 0
+    """Bytes of one value behind the last pixel, where they are more than a block of an archive has."""
 
     @property
     def encapsulated(self) -> bool:
@@ -102,12 +105,12 @@ def locate_pixels(
         stream.seek(-4, 1)
     try:
         if source.encapsulated:
-            frames = _by_frame(stream, _fragments(stream, size, length), frame_count)
+            frames = _by_frame(stream, _fragments(stream, size, length), source, frame_count)
             return tuple(_checked(stream, replace(source, fragments=frame), limits) for frame in frames), ()
-        frames = _native(stream, size, length, source, samples * frame_count)
+        frames, filling = _native(stream, size, length, source, samples * frame_count)
     except _FaultError as bad:
         return nowhere, (Fault(bad.code, bad.message),)
-    return tuple(replace(source, fragments=frame) for frame in frames[:: max(1, samples)]), ()
+    return tuple(replace(source, fragments=frame, filling=filling) for frame in frames[:: max(1, samples)]), ()
 
 
 class _FaultError(CodedError):
@@ -134,7 +137,14 @@ def _unread_syntax(source: PixelSource) -> Fault | None:
     return None
 
 
-def _native(stream: BinaryIO, size: int, length: int, source: PixelSource, planes: int) -> list[Fragments]:
+def _native(
+    stream: BinaryIO, size: int, length: int, source: PixelSource, planes: int
+) -> tuple[list[Fragments], int]:
+    """Where each plane lies, and how many bytes of filling are behind them.
+
+    Bytes of one value are filling, however many: pixels that they might be are as good as padding. Other bytes
+    behind the last pixel, from a row on, may be rows that Rows (0028,0010) leaves out.
+    """
     if length == UNDEFINED:
         raise _FaultError("MALFORMED", "the transfer syntax says uncompressed, the pixel data are in fragments")
     at = stream.tell()
@@ -144,9 +154,23 @@ def _native(stream: BinaryIO, size: int, length: int, source: PixelSource, plane
     plane = source.native_bytes
     expected = plane * planes
     filling = max(expected % 2, min(_FILLING_BYTES, source.columns * source.bits_allocated // 8 - 1))
-    if not expected <= length <= expected + filling:
+    more = length - expected
+    if more < 0 or (more > filling and not _is_one_value(stream, at + expected, more)):
         raise _FaultError("PIXEL_LENGTH", f"{length} bytes of pixel data where {expected} are expected")
-    return [((at + n * plane, plane),) for n in range(planes)]
+    return [((at + n * plane, plane),) for n in range(planes)], more if more > filling else 0
+
+
+def _is_one_value(stream: BinaryIO, at: int, length: int) -> bool:
+    """Whether so many bytes are all the same; read piece by piece."""
+    stream.seek(at)
+    first = stream.read(1)
+    left = length - 1
+    while left > 0:
+        piece = stream.read(min(left, 2**20))
+        if not piece or piece.strip(first):
+            return False
+        left -= len(piece)
+    return True
 
 
 def _fragments(stream: BinaryIO, size: int, length: int) -> tuple[bytes, Fragments]:
@@ -175,7 +199,9 @@ def _fragments(stream: BinaryIO, size: int, length: int) -> tuple[bytes, Fragmen
     return _read(stream, items[0], 4 * _MAX_FRAGMENTS), fragments
 
 
-def _by_frame(stream: BinaryIO, found: tuple[bytes, Fragments], frame_count: int) -> list[Fragments]:
+def _by_frame(
+    stream: BinaryIO, found: tuple[bytes, Fragments], source: PixelSource, frame_count: int
+) -> list[Fragments]:
     """Fragments of each frame: one each, as the offset table says, or begun by a codestream's first bytes."""
     table, fragments = found
     if len(table) > 4 * frame_count:
@@ -189,7 +215,7 @@ def _by_frame(stream: BinaryIO, found: tuple[bytes, Fragments], frame_count: int
         starts = {first + offset for offset in struct.unpack(f"<{frame_count}L", table)}
         begins = [at - 8 in starts for at, _ in fragments]
     else:
-        begins = [_read(stream, fragment, 4)[:3] in _CODESTREAM_STARTS for fragment in fragments]
+        begins = [_begins_frame(_read(stream, fragment, 64), source) for fragment in fragments]
     frames: list[list[tuple[int, int]]] = []
     for fragment, begin in zip(fragments, begins, strict=True):
         if begin or not frames:
@@ -202,6 +228,22 @@ def _by_frame(stream: BinaryIO, found: tuple[bytes, Fragments], frame_count: int
 
 
 _CODESTREAM_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff")
+
+
+def _begins_frame(start: bytes, source: PixelSource) -> bool:
+    """Whether a fragment starts as a frame does: by a codestream's marker, or by RLE's table of segments.
+
+    The table has 16 numbers (PS3.5 G.5): how many segments, where each begins, the first right behind the table,
+    and zeros.
+    """
+    if source.syntax != RLE:
+        return start[:3] in _CODESTREAM_STARTS
+    if len(start) < 64:
+        return False
+    count, *offsets = struct.unpack("<16L", start)
+    used, unused = offsets[:count], offsets[count:]
+    rising = all(one < other for one, other in itertools.pairwise(used))
+    return count == source.bits_allocated // 8 and used[0] == 64 and rising and not any(unused)
 
 
 def _checked(stream: BinaryIO, source: PixelSource, limits: Limits) -> PixelSource:

@@ -18,7 +18,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 
 from volumetry.config import Limits
-from volumetry.scan.headers.file_kinds import FileKind, kind_of, provable_syntax
+from volumetry.scan.headers.file_kinds import FileKind, archive_name, kind_of, provable_syntax
 from volumetry.scan.headers.files import FileRef, ReplacedError
 from volumetry.scan.headers.multiframe import frames_of
 from volumetry.scan.headers.nesting import nested_deeper_than
@@ -134,6 +134,8 @@ def _parsed(file: FileRef, stream: BinaryIO, limits: Limits) -> tuple[SliceHeade
         return NotSlice(file, "JUNK_FILES_SKIPPED", "clearly no DICOM")
     if kind is FileKind.ZIP:
         return NotSlice(file, "ZIP_REJECTED", "a ZIP archive")
+    if kind is FileKind.ARCHIVE:
+        return unread_archive(file, archive_name(start))
     if kind is FileKind.UNKNOWN:
         what = "an empty file" if file.size == 0 else "a binary file that cannot be read as DICOM"
         return NotSlice(file, "UNREADABLE_FILES", what)
@@ -143,6 +145,11 @@ def _parsed(file: FileRef, stream: BinaryIO, limits: Limits) -> tuple[SliceHeade
     headers = _dataset(file, stream, meta, limits)
     odd = kind is FileKind.PART10 and start[:4] not in _HARMLESS_PREAMBLES
     return tuple(replace(h, odd_preamble=odd, repaired=kind is not FileKind.PART10) for h in headers)
+
+
+def unread_archive(file: FileRef, name: str | None) -> NotSlice:
+    """An archive of a kind that is not read: what is in it may well be the scan."""
+    return NotSlice(file, "ZIP_REJECTED", f"a {name} archive, which is not read")
 
 
 def _meta_group(stream: BinaryIO, size: int) -> _Meta | None:

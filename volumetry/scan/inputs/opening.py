@@ -19,8 +19,9 @@ from volumetry.config import Config, Limits
 from volumetry.domain import Finding
 from volumetry.errors import InputError, OutputError, ScanFailedError
 from volumetry.scan.findings import CodedError, found
-from volumetry.scan.headers.file_kinds import FileKind, kind_of
+from volumetry.scan.headers.file_kinds import FileKind, archive_name, kind_of
 from volumetry.scan.headers.files import FileRef, Listing, as_listed, file_ref, list_beside, list_files
+from volumetry.scan.headers.reader import unread_archive
 from volumetry.scan.headers.slice_header import NotSlice
 from volumetry.scan.inputs.unpack import ZipLimits, unpack_safely
 from volumetry.scan.inputs.volume_header import VolumeError
@@ -227,7 +228,7 @@ def _given(path: Path, private: PrivateFolder, config: Config) -> Given:
         return Listing(again().files + (() if data is None else (data,)))
 
     listing = with_data()
-    return Given(listing, private, with_data, listing)
+    return _inflated(Given(listing, private, with_data, listing))
 
 
 def _is_directory(path: Path) -> bool:
@@ -275,6 +276,10 @@ def _inflated(given: Given) -> Given:
     files, unread, only = [], [], given.only
     for file in given.listing.files:
         try:
+            name = _gzipped_archive(file)
+            if name is not None:
+                unread.append(unread_archive(file, f"{name}.gz"))
+                continue
             copy = _without_gzip(file, given.private)
         except InflationError as bad:
             unread.append(NotSlice(file, bad.code, bad.message))
@@ -285,6 +290,13 @@ def _inflated(given: Given) -> Given:
         files.append(copy)
     listing = replace(given.listing, files=tuple(files))
     return replace(given, listing=listing, unread=tuple(unread), only=only)
+
+
+def _gzipped_archive(file: FileRef) -> str | None:
+    with file.open() as stream:
+        if stream.read(2) != GZIP:
+            return None
+    return archive_name(start_of(file))
 
 
 def _without_gzip(file: FileRef, private: PrivateFolder) -> FileRef:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from volumetry.codes import Outcome
 from volumetry.config import Config
 from volumetry.domain import Finding, Grid, ScanRefusedError, most_severe_first
+from volumetry.errors import ScanFailedError
 from volumetry.image.orientation import axial_view
 from volumetry.scan.checks.composition import Stack
 from volumetry.scan.checks.gate import GatedStack, gate
@@ -27,7 +28,7 @@ from volumetry.scan.headers.syntaxes import EXPLICIT
 from volumetry.scan.inputs.opening import GZIP, Given, InflationError, start_of
 from volumetry.scan.inputs.volume_header import VolumeError, VolumeHeader
 from volumetry.scan.inputs.volume_headers import volume_header
-from volumetry.scan.pixels.decode import SliceFault, Stored, decode_requests
+from volumetry.scan.pixels.decode import DecoderDiedError, SliceFault, Stored, decode_requests
 
 _OF_ABSENT_TAGS = frozenset({"AGE_UNKNOWN", "NO_INSTANCE_NUMBER", "REORDERED"})
 """What the gate says of tags that a volume cannot have: NO_HEADER says it for all of them."""
@@ -104,7 +105,58 @@ def volume_stacks(
         message = f"{plural(len(stacks) - len(wide), 'volume')} of 8-bit numbers beside it: masks or pictures"
         findings.append(found(config, "JUNK_FILES_SKIPPED", message, len(stacks) - len(wide)))
         stacks = wide
+    labels = _labels_among(stacks, given, config)
+    if labels:
+        message = f"{plural(len(labels), 'volume')} on the CT's own grid with the values of a mask: set aside"
+        findings.append(found(config, "JUNK_FILES_SKIPPED", message, len(labels)))
+        stacks = [stack for stack in stacks if stack not in labels]
     return stacks, findings
+
+
+def _labels_among(stacks: Sequence[VolumeStack], given: Given, config: Config) -> list[VolumeStack]:
+    """Masks in numbers wider than a byte, each on the grid of a volume that is none; told by their values.
+
+    Only looked for where there is more than one volume, as their numbers must be read.
+    """
+    if not 1 < len(stacks) <= _MOST_TO_COMPARE:
+        return []
+    labels = [stack for stack in stacks if _has_label_values(stack, given, config)]
+    others = [stack for stack in stacks if stack not in labels]
+    return [stack for stack in labels if any(_same_grid(stack.grid, other.grid) for other in others)]
+
+
+_MOST_TO_COMPARE = 8
+_SAMPLED_SLICES = 24
+
+
+def _has_label_values(stack: VolumeStack, given: Given, config: Config) -> bool:
+    """Whether slices from all over a volume hold a few different whole numbers, none of them negative."""
+    if not stack.measurable:
+        return False
+    count = stack.header.shape_kji[0]
+    few = np.unique(np.linspace(0, count - 1, min(count, _SAMPLED_SLICES)).astype(int)).tolist()
+    try:
+        stored, faults = _decoded(stack, given, config, few)
+    except (
+        VolumeError,
+        InflationError,
+        OSError,
+        DecoderDiedError,
+        ScanFailedError,
+    ):  # judged where it is measured
+        return False
+    values = np.unique(stored).astype(np.float64) * stack.header.slope + stack.header.intercept
+    if faults or len(values) > _MASK_VALUES or not np.isfinite(values).all():
+        return False
+    return bool(values.min() >= 0 and np.allclose(values, np.rint(values), atol=1e-6))
+
+
+def _same_grid(one: Grid, other: Grid) -> bool:
+    """Whether two volumes have their voxels at the same places, to a hundredth of a millimetre."""
+    if one.shape_kji != other.shape_kji:
+        return False
+    corners = np.array([[0, 0, 0], [n - 1 for n in one.shape_kji]], float)
+    return bool(np.allclose(one.lps_mm(corners), other.lps_mm(corners), atol=0.01))
 
 
 def decode_volume(stack: VolumeStack, given: Given, config: Config) -> tuple[Stored, tuple[SliceFault, ...]]:
@@ -115,20 +167,28 @@ def decode_volume(stack: VolumeStack, given: Given, config: Config) -> tuple[Sto
     ScanRefusedError
         If the file holds less or more than its header says, or no numbers of a CT.
     """
-    header = stack.header
     try:
-        data = _unpacked(stack, given)
-        offset = _offset(header, data)
+        stored, faults = _decoded(stack, given, config, range(stack.header.shape_kji[0]))
     except (VolumeError, InflationError) as bad:
         raise _refusal(stack, bad.code, bad.message, config) from None
     except OSError:
         raise _refusal(stack, "INPUT_CHANGED", "the volume changed while it was read", config) from None
-    requests = [_request(k, header, data, offset + k * header.slice_bytes) for k in range(header.shape_kji[0])]
-    dtype = np.dtype(_SHARED.get(header.dtype[1:], "i4"))
-    stored, faults = decode_requests(requests, header.shape_kji, dtype, config.limits, compressed=False)
     if not faults:
         require_ct_numbers(stored, stack, config)
     return stack.judged(stored), faults
+
+
+def _decoded(
+    stack: VolumeStack, given: Given, config: Config, wanted: Sequence[int]
+) -> tuple[Stored, tuple[SliceFault, ...]]:
+    """Stored numbers of some slices, in the file's own order."""
+    header = stack.header
+    data = _unpacked(stack, given)
+    offset = _offset(header, data)
+    requests = [_request(n, header, data, offset + k * header.slice_bytes) for n, k in enumerate(wanted)]
+    dtype = np.dtype(_SHARED.get(header.dtype[1:], "i4"))
+    shape = (len(requests), *header.shape_kji[1:])
+    return decode_requests(requests, shape, dtype, config.limits, compressed=False)
 
 
 def _is_volume(file: FileRef) -> bool:

@@ -29,6 +29,8 @@ from volumetry.scan.pixels.air import (
 )
 from volumetry.scan.pixels.decode import Stored
 from volumetry.scan.pixels.padding import Mask, padding_mask
+from volumetry.scan.places import images_from_to
+from volumetry.wording import EVERY_SLICE, for_reader
 
 _LOWEST_HU, _HIGHEST_HU = -4096, 8192
 _DENSE_HU = -300
@@ -79,18 +81,38 @@ def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], config: Config
             f"{share:.1f} % of the voxels are padding: set to {settings.padding_hu:g} HU, counted in no volume"
         )
         findings.append(found(config, "PADDING_MASKED", message, share))
-    histograms = np.stack([_histogram(hu[k], None if no_data is None else ~no_data[k]) for k in range(len(hu))])
     means = block_means(hu)
-    air_hu, more = _judge_air(_air(hu, means, no_data, histograms), config)
-    findings += more
-    findings += _uneven_rescale(means, no_data, slices, config)
+    inner = _without_half_empty_ends(means, slices)
+    if inner != slice(0, len(hu)):
+        findings.append(_half_empty(inner, slices, config))
+        no_data = np.zeros(hu.shape, bool) if no_data is None else no_data
+        for outside in (slice(0, inner.start), slice(inner.stop, len(hu))):
+            hu[outside], no_data[outside] = settings.padding_hu, True
+    air_hu, more = _judged(hu[inner], means[inner], no_data, inner, slices, config)
+    return HuVolume(hu, no_data, air_hu, _joined([*findings, *more]))
+
+
+def _judged(
+    hu: NDArray[np.float32],
+    means: NDArray[np.float32],
+    no_data: Mask | None,
+    inner: slice,
+    slices: Sequence[SliceHeader],
+    config: Config,
+) -> tuple[float | None, list[Finding]]:
+    """Air outside the body, and what the values say against being HU; of the slices that are not set aside."""
+    no_data = None if no_data is None else no_data[inner]
+    mine = slices[inner]
+    histograms = np.stack([_histogram(hu[k], None if no_data is None else ~no_data[k]) for k in range(len(hu))])
+    air_hu, findings = _judge_air(_air(hu, means, no_data, histograms), config)
+    findings += _uneven_rescale(means, no_data, mine, config)
     findings += _odd_slice_findings(means, config)
-    findings += _seam_findings(means, slices, config)
-    coarseness = max(h.slope or 1.0 for h in slices) if slices[0].has_header else _STORED_IN_STEPS
+    findings += _seam_findings(means, slices, inner.start, config)
+    coarseness = max(h.slope or 1.0 for h in mine) if mine[0].has_header else _STORED_IN_STEPS
     findings += _range_findings(histograms, means, coarseness, config)
-    findings += _tissue_findings(histograms, slices[0].has_header, config)
-    findings += _wrap_findings(hu, slices, config)
-    return HuVolume(hu, no_data, air_hu, _joined(findings))
+    findings += _tissue_findings(histograms, mine[0].has_header, config)
+    findings += _wrap_findings(hu, mine, config)
+    return air_hu, findings
 
 
 _STORED_IN_STEPS = 1.25
@@ -145,7 +167,14 @@ def _judge_air(air: AirEvidence, config: Config) -> tuple[float | None, list[Fin
         finding = found(config, "HU_IMPLAUSIBLE", f"{message}: these are no HU", round(air.outside_hu, 1))
         return air.outside_hu, [finding]
     if abs(air.outside_hu + 1000) > config.hounsfield.air_drift_hu:
-        message = f"air outside the body is at {air.outside_hu:.0f} HU, {air.outside_hu + 1000:+.0f} off -1000"
+        drift_hu = air.outside_hu + 1000
+        message = for_reader(
+            f"air outside the body is at {air.outside_hu:.0f} HU, {drift_hu:+.0f} off -1000",
+            "whether the trachea is near -1000 HU, and blood and muscle between 30 and 60 HU",
+            EVERY_SLICE,
+            f"mean density moves by up to {abs(drift_hu):.0f} HU, lesion mass by up to "
+            f"{abs(drift_hu) / 1000:.3f} g for each mL of it; the share of lesion is not quantified",
+        )
         return air.outside_hu, [found(config, "HU_DRIFT", message, round(air.outside_hu, 1))]
     return air.outside_hu, []
 
@@ -158,7 +187,15 @@ def _judge_darkest(darkest_hu: float, config: Config) -> list[Finding]:
         message = f"{message}, air and dark lung lie between {low:g} and {_DARK_LUNG_HU:g}: these are no HU"
         return [found(config, "HU_IMPLAUSIBLE", message, round(darkest_hu, 1))]
     if darkest_hu > high:
-        return [found(config, "HU_DRIFT", f"{message}: the calibration cannot be checked", round(darkest_hu, 1))]
+        off_hu = darkest_hu + 1000
+        message = for_reader(
+            f"{message}: the calibration cannot be checked",
+            "whether the trachea is near -1000 HU, and blood and muscle between 30 and 60 HU",
+            EVERY_SLICE,
+            f"none if that is dark lung; if it is air, mean density moves by up to {off_hu:.0f} HU and lesion "
+            f"mass by up to {off_hu / 1000:.3f} g for each mL of it; the share of lesion is not quantified",
+        )
+        return [found(config, "HU_DRIFT", message, round(darkest_hu, 1))]
     return []
 
 
@@ -170,12 +207,7 @@ def _odd_slice_findings(means: NDArray[np.float32], config: Config) -> Iterator[
 
     Compressed data may be damaged in a way that decodes without an error.
     """
-    unlike_next, unlike_after_next = _unlike(means, 1), _unlike(means, 2)
-    unlike = np.minimum(unlike_next, np.roll(unlike_next, 1))[1:]
-    unlike = np.concatenate([unlike_next[:1], unlike, unlike_next[-1:]])  # an end slice has one neighbour
-    beyond = np.pad(unlike_after_next, 1)  # how alike the slices around each one are; at the ends the next three
-    beyond[0], beyond[-1] = beyond[2], beyond[-3]
-    odd = np.flatnonzero(unlike > _UNLIKE + 3 * beyond)
+    odd = _unlike_slices(means)
     if odd.size:
         message = f"{plural(odd.size, 'slice')} unlike their neighbours, which are alike (first: slice {odd[0]})"
         yield found(config, "HU_IMPLAUSIBLE", f"{message}: damaged pixel data", int(odd.size))
@@ -184,6 +216,42 @@ def _odd_slice_findings(means: NDArray[np.float32], config: Config) -> Iterator[
     if far.size:
         message = f"values jump by {jumps[far[0]]:.0f} HU between slices {far[0]} and {far[0] + 1}"
         yield found(config, "HU_IMPLAUSIBLE", f"{message}: not all slices are in HU", float(jumps[far[0]]))
+
+
+def _unlike_slices(means: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Slices that resemble their neighbours far less than those resemble each other."""
+    unlike_next, unlike_after_next = _unlike(means, 1), _unlike(means, 2)
+    unlike = np.minimum(unlike_next, np.roll(unlike_next, 1))[1:]
+    unlike = np.concatenate([unlike_next[:1], unlike, unlike_next[-1:]])  # an end slice has one neighbour
+    beyond = np.pad(unlike_after_next, 1)  # how alike the slices around each one are; at the ends the next three
+    beyond[0], beyond[-1] = beyond[2], beyond[-3]
+    return np.flatnonzero(unlike > _UNLIKE + 3 * beyond)
+
+
+def _without_half_empty_ends(means: NDArray[np.float32], slices: Sequence[SliceHeader]) -> slice:
+    """All slices but an end slice of a volume file that is unlike its neighbour: resampling leaves it half empty.
+
+    In a series a slice is whole or damaged, and damage refuses. Where other slices are odd too, all are kept.
+    """
+    count = len(means)
+    odd = set(_unlike_slices(means).tolist())
+    if slices[0].has_header or not odd or odd - {0, count - 1}:
+        return slice(0, count)
+    return slice(int(0 in odd), count - int(count - 1 in odd))
+
+
+def _half_empty(inner: slice, slices: Sequence[SliceHeader], config: Config) -> Finding:
+    odd = [*range(inner.start), *range(inner.stop, len(slices))]
+    message = for_reader(
+        f"{plural(len(odd), 'end slice')} unlike the neighbour: resampling left the volume half empty there, and "
+        "nothing of that slice is counted",
+        "whether lung lies in it",
+        "; ".join(images_from_to(slices, k, k) for k in odd),
+        "none if no lung lies there; else the lung is cut off at the next slice, which LUNG_TRUNCATED_APEX or "
+        f"_BASE states, and {100 * len(odd) / len(slices):.1f} % of the volume's height at most is left out here",
+    )
+    advice = "Give the DICOM series, or the volume before it was resampled, if lung lies in that slice."
+    return found(config, "SEAM", message, len(odd), advice)
 
 
 def _uneven_rescale(
@@ -214,8 +282,16 @@ def _uneven_rescale(
 _AIRS_APART_HU = 30.0
 
 
-def _seam_findings(means: NDArray[np.float32], slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
-    """One pair of neighbours unlike each other between slices that are alike: two scans may be joined there."""
+def _seam_findings(
+    means: NDArray[np.float32], slices: Sequence[SliceHeader], start: int, config: Config
+) -> Iterator[Finding]:
+    """One pair of neighbours unlike each other between slices that are alike: two scans may be joined there.
+
+    Parameters
+    ----------
+    start
+        The slice that the first of `means` belongs to.
+    """
     unlike = _unlike(means, 1)
     if len(unlike) < 5:
         return
@@ -223,18 +299,23 @@ def _seam_findings(means: NDArray[np.float32], slices: Sequence[SliceHeader], co
     seams = np.flatnonzero(unlike[1:-1] > _UNLIKE + 3 * around) + 1
     if not seams.size:
         return
-    numbers = [slices[k].instance_number for k in (seams[0], seams[0] + 1)]
-    where = (
-        f"images {numbers[0]} and {numbers[1]}" if None not in numbers else f"slices {seams[0]} and {seams[0] + 1}"
-    )
-    message = (
-        f"the image changes at once between {where}, and hardly before and behind: two scans may be joined there"
-    )
+    first = start + int(seams[0])
+    what = "the image changes at once between two slices, hardly before and behind: two scans may be joined there"
+    share = min(first + 1, len(slices) - first - 1) / len(slices)
     known = next(uid_findings(slices, config), None)
     if known is None:
+        message = for_reader(
+            what,
+            "whether vessels, ribs and the body's outline go on from the one image to the other",
+            images_from_to(slices, first, first + 1),
+            f"none if they do; else the shorter part, {100 * share:.0f} % of the stack's height, is of another "
+            "scan or breath",
+        )
         yield found(config, "SEAM", message, int(seams.size))
     else:
-        yield Finding("SEAM", Outcome.REFUSE, f"{message}, and no UID tells their slices apart", int(seams.size))
+        where = images_from_to(slices, first, first + 1)
+        message = f"{what} ({where}), and no UID tells their slices apart"
+        yield Finding("SEAM", Outcome.REFUSE, message, int(seams.size))
 
 
 def _unlike(means: NDArray[np.float32], step: int) -> NDArray[np.float32]:
