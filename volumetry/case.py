@@ -35,11 +35,11 @@ class Case:
     Parameters
     ----------
     document
-        What result.json says.
+        Content of result.json.
     analysis
         The numbers and the map; None where the scan gives no number.
     stop
-        Why it gives none; None where it was measured. Raised by `measured_folder`.
+        Why there is no number; None where the scan was measured.
     """
 
     document: dict[str, Any]
@@ -47,7 +47,13 @@ class Case:
     stop: VolumetryError | None = None
 
     def measured(self) -> Analysis:
-        """The analysis; raises `stop` where there is none."""
+        """The analysis of a measured scan; otherwise `stop` is raised.
+
+        Returns
+        -------
+        Analysis
+            Numbers, mask, scan and settings.
+        """
         if self.analysis is None:
             raise self.stop or AssertionError("a case is either measured or stopped")
         return self.analysis
@@ -112,7 +118,23 @@ def measure_case(  # noqa: PLR0913  the options of a case are its parameters
 
 
 def failed_case(failure: ScanFailure, making: Path, config: Config, stop: VolumetryError | None = None) -> Case:
-    """Write the files of a scan that gives no number; whatever was begun in the folder goes first.
+    """Write the files of a scan that gives no number; whatever was begun in the folder is removed first.
+
+    Parameters
+    ----------
+    failure
+        The row of the scan.
+    making
+        As for `measure_case`.
+    config
+        Recorded in run.json.
+    stop
+        The error that the case carries; by default a ScanFailedError made from `failure`.
+
+    Returns
+    -------
+    Case
+        Stopped.
 
     Raises
     ------
@@ -139,12 +161,26 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
     on_stage: OnStage = unheard,
     export: "Export | None" = None,
 ) -> tuple[Analysis, dict[str, Any]]:
-    """Measure one scan into the folder `out`, with a report; what an earlier run left there is kept.
+    """Measure one scan into a folder, with a report; what an earlier run left there is kept.
+
+    Parameters
+    ----------
+    scan, scan_id, segmenter, config, on_stage, export
+        As for `measure_case`.
+    out
+        The result's folder; made if missing.
+
+    Returns
+    -------
+    analysis, document
+        The numbers with their mask, and the content of result.json.
 
     Raises
     ------
+    ScanFailedError
+        If reading ran out of time or memory, or the program failed; also if the result could not be written then.
     VolumetryError
-        As `measure_case`, and why the scan gives no number, after its result was written.
+        As `measure_case`, and the reason why the scan gives no number, after its result was written.
     """
 
     def report(document: dict[str, Any], analysis: Analysis, making: Path) -> None:
@@ -168,7 +204,29 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
 
 
 def dicom_objects(export: "Export", analysis: Analysis, document: dict[str, Any], out: Path) -> list[Path]:
-    """Write SEG and SR, and the summary objects that the options ask for, beside a result."""
+    """Write SEG and SR, and the summary objects that the options ask for, beside a result.
+
+    Parameters
+    ----------
+    export
+        What is written, and from which source.
+    analysis
+        The measured scan.
+    document
+        Content of result.json.
+    out
+        The result's folder.
+
+    Returns
+    -------
+    list[Path]
+        The files written.
+
+    Raises
+    ------
+    OutputError
+        If an object cannot be made, read back or written.
+    """
     from volumetry.deliver.report.summary import summary_of
 
     written = export.write(document, analysis.tissue, out)

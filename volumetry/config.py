@@ -17,7 +17,6 @@ from volumetry.storage.shipped import shipped
 from volumetry.storage.toml_file import Section, read_table, validated
 
 Share = Field(gt=0, lt=1)
-
 SETTINGS_VERSION = 2
 """Of the settings that runs keep; 1 where none is stated. A key that is dropped goes into `_DROPPED`."""
 _DROPPED: dict[str, frozenset[str]] = {
@@ -292,8 +291,13 @@ class Config(Section):
 
         Parameters
         ----------
-        mild
-            In the place of the profile's outcome, in a range where the catalogue is milder than that.
+        code, mild
+            Of the catalogue; and an outcome instead of the profile's, in a range where the catalogue is milder.
+
+        Returns
+        -------
+        Outcome
+            The stricter of the two.
         """
         entry = CATALOGUE[code]
         base = mild or (entry.trial_outcome if self.profile == "trial" else entry.outcome)
@@ -327,6 +331,9 @@ def decides_a_number(section: str, key: str) -> bool:
 def load_config(*files: Path, overrides: Mapping[str, Any] | None = None) -> Config:
     """Settings from the shipped defaults, then each file, then `overrides`; later ones win key by key.
 
+    >>> load_config(Path("nct04288102")).measure.component_rule
+    'hu'
+
     Parameters
     ----------
     files
@@ -334,15 +341,15 @@ def load_config(*files: Path, overrides: Mapping[str, Any] | None = None) -> Con
     overrides
         Nested differences, for example from command-line options.
 
+    Returns
+    -------
+    Config
+        Valid.
+
     Raises
     ------
     ConfigError
         If a file is missing or not TOML, or a key is unknown, missing or out of range.
-
-    Examples
-    --------
-    >>> load_config(Path("nct04288102")).measure.component_rule
-    'hu'
     """
     merged: dict[str, Any] = {}
     for path in (Path("default"), *files):
@@ -370,7 +377,7 @@ def stored_config(settings: Mapping[str, Any]) -> Config:
         if section == "settings_version" or (dropped and isinstance(value, Mapping) and not set(value) - dropped):
             continue
         kept[section] = (
-            {key: v for key, v in value.items() if key not in dropped} if isinstance(value, Mapping) else value
+            {k: v for k, v in value.items() if k not in dropped} if isinstance(value, Mapping) else value
         )
     return validated(merged_settings(read_toml(Path("default")), kept), Config, called="the run's settings")
 

@@ -48,7 +48,19 @@ def unheard(_: str) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
-    """A measured scan: its numbers, the map they were counted on, the scan itself and the settings used."""
+    """A measured scan.
+
+    Parameters
+    ----------
+    result
+        The numbers, the findings and the provenance.
+    tissue
+        The delivered map, on which the numbers were counted.
+    scan
+        What was measured.
+    config
+        The settings used.
+    """
 
     result: ScanResult
     tissue: TissueMap
@@ -71,7 +83,7 @@ def analyse_scan(
         What `volumetry.scan.read_scan` takes: a folder of DICOM files in any order and at any depth, an archive,
         one file of a series, or a volume in HU.
     segmenter
-        The learned step, passed in so that the line also runs without it; the shipped model if None.
+        Labels the tissue; the shipped model if None.
     config
         Every setting that decides a number; the defaults if None.
     scan_id
@@ -109,7 +121,35 @@ def analyse(
     scan_id: str = "scan",
     on_stage: OnStage = unheard,
 ) -> Analysis:
-    """Measure a scan that was read before; parameters, result and errors are those of `analyse_scan`."""
+    """Measure a scan that was read before.
+
+    Parameters
+    ----------
+    scan
+        From `read_scan` or `scan_from_array`.
+    segmenter
+        Labels the tissue; the shipped model if None.
+    config
+        Every setting that decides a number; the defaults if None.
+    scan_id
+        The name under which the result is known; never a patient's.
+    on_stage
+        Called with the name of each stage as it begins.
+
+    Returns
+    -------
+    Analysis
+        Numbers, delivered mask on the scanner's own grid, scan and settings.
+
+    Raises
+    ------
+    ScanRefusedError
+        If the scan cannot be measured; every reason is in it.
+    SegmentationError
+        If the numbers do not add up.
+    ModelError
+        If `segmenter` is None and the model cannot be used.
+    """
     with peak_memory() as memory:
         return _analysed(scan, segmenter, config or load_config(), scan_id, _Clock(on_stage), memory)
 
@@ -155,7 +195,20 @@ def _analysed(
 
 
 def failure_of(stop: VolumetryError, scan_id: str) -> ScanFailure:
-    """A known stop as the row of its scan: refused if the scan is at fault, failed if we are."""
+    """A known error as the row of its scan.
+
+    Parameters
+    ----------
+    stop
+        The error.
+    scan_id
+        Name of the scan in the results.
+
+    Returns
+    -------
+    ScanFailure
+        Refused if the scan is at fault, failed if the program or the machine is.
+    """
     refused = isinstance(stop, InputError) and not (stop.code in CATALOGUE and CATALOGUE[stop.code].ours)
     findings = stop.findings if isinstance(stop, ScanRefusedError) else ()
     series = stop.series if isinstance(stop, ScanRefusedError) else None
@@ -165,7 +218,20 @@ def failure_of(stop: VolumetryError, scan_id: str) -> ScanFailure:
 
 
 def failure_of_bug(bug: Exception, scan_id: str) -> ScanFailure:
-    """What no one foresaw as the row of its scan: out of memory, or a fault of this program."""
+    """An unforeseen exception as the row of its scan: out of memory, or a fault of this program.
+
+    Parameters
+    ----------
+    bug
+        The exception; its text, which may hold values of a header, is not used.
+    scan_id
+        Name of the scan in the results.
+
+    Returns
+    -------
+    ScanFailure
+        Failed, with the class of the exception and the line of this program where it happened.
+    """
     code = CATALOGUE["MEMORY_LIMIT" if isinstance(bug, MemoryError) else "INTERNAL_ERROR"]
     text = f"{type(bug).__name__} in {_where(bug)}"
     _LOG.error("%s: %s", code.name, text)
@@ -203,7 +269,13 @@ def _provenance(scan: CtScan, segmenter: Segmenter, config: Config, delivered: T
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide a number, of those installed: another segmenter may need no torch."""
+    """Versions of the packages that decide a number.
+
+    Returns
+    -------
+    dict[str, str]
+        By name, of those installed: another segmenter may need no torch.
+    """
     versions = {}
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):

@@ -58,7 +58,20 @@ class Access:
         client_certificate: Path | None = None,
         client_key: Path | None = None,
     ) -> "Access":
-        """The token from ``VOLUMETRY_DICOMWEB_TOKEN``: arguments of a process can be read by every user."""
+        """Access with the token from ``VOLUMETRY_DICOMWEB_TOKEN``: every user can read a process's arguments.
+
+        Parameters
+        ----------
+        environment
+            Variables by name.
+        ca_bundle, client_certificate, client_key
+            As for `Access`.
+
+        Returns
+        -------
+        Access
+            Without a token where the variable is absent or empty.
+        """
         return cls(environment.get(TOKEN_VARIABLE) or None, ca_bundle, client_certificate, client_key)
 
 
@@ -108,6 +121,15 @@ def pull(url: str, study: str, series: str | None, out: Path, access: Access | N
 def push(url: str, files: Sequence[Path], access: Access | None = None) -> int:
     """Store DICOM files in an archive.
 
+    Parameters
+    ----------
+    url
+        Of the archive's DICOMweb service (STOW-RS, DICOM PS3.18).
+    files
+        DICOM files.
+    access
+        How the archive is reached; without a token by default.
+
     Returns
     -------
     int
@@ -119,10 +141,10 @@ def push(url: str, files: Sequence[Path], access: Access | None = None) -> int:
         If there are no files.
     InputError
         If one is not DICOM.
-    OutputError
-        If the archive cannot be reached or refuses any.
     ConfigError
         If a token would travel unencrypted.
+    OutputError
+        If the archive cannot be reached or refuses any.
     """
     if not files:
         raise UsageError("there is nothing to push")

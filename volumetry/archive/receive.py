@@ -35,7 +35,15 @@ SendBack = Callable[[Sequence[Path]], object]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A DICOM node to send to; with `tls` encrypted, and only if its certificate bears the name `host`."""
+    """A DICOM node to send to.
+
+    Parameters
+    ----------
+    host, port, ae_title
+        Its address and its application entity title.
+    tls
+        With it the association is encrypted, and made only if the node's certificate bears the name `host`.
+    """
 
     host: str
     port: int
@@ -134,6 +142,15 @@ def receive(  # noqa: PLR0913  the command's own options
 def store(peer: Peer, files: Sequence[Path], ae_title: str = "VOLUMETRY") -> int:
     """Send files by C-STORE.
 
+    Parameters
+    ----------
+    peer
+        Where to.
+    files
+        DICOM files.
+    ae_title
+        Our own application entity title.
+
     Returns
     -------
     int
@@ -141,10 +158,10 @@ def store(peer: Peer, files: Sequence[Path], ae_title: str = "VOLUMETRY") -> int
 
     Raises
     ------
-    OutputError
-        If the peer cannot be reached or refuses any, or its certificate is not believed.
     ConfigError
         If our own certificate or key cannot be used.
+    OutputError
+        If the peer cannot be reached or refuses any, or its certificate is not trusted.
     """
     require_extra("pynetdicom")
     from pynetdicom import AE

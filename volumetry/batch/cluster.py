@@ -116,10 +116,19 @@ def run_on_cluster(  # noqa: PLR0913  as `run_batch`, and where
 
     Parameters
     ----------
+    scans, out, config, on_scan, retry_failed
+        As for `volumetry.batch.run_batch`.
+    cluster
+        Where the workers are.
     factory
         ``module:function``; called with the settings in every worker, it makes the segmenter.
     on_dashboard
         Called with the link of dask's dashboard, if there is one.
+
+    Returns
+    -------
+    Rows
+        As from `volumetry.batch.run_batch`.
 
     Raises
     ------
@@ -127,6 +136,8 @@ def run_on_cluster(  # noqa: PLR0913  as `run_batch`, and where
         As `volumetry.batch.run_batch`.
     ModelError
         If a worker cannot load the model; no row is written then.
+    VolumetryError
+        CLUSTER_LOST, if the scheduler went away; finished scans are kept.
     """
     require_ids(scans)
     out = out.absolute()

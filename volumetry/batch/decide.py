@@ -23,17 +23,26 @@ def decide(out: Path, scan_id: str, decision: Decision, name: str, reason: str) 
     ----------
     out
         A batch's folder.
+    scan_id
+        Of the scan.
+    decision
+        ``accept``, ``exclude`` or ``repeat``.
     name
-        Who decides.
+        Of the person who decides; not empty.
     reason
-        Why; both are demanded.
+        Not empty.
+
+    Returns
+    -------
+    Entry
+        As appended to the audit log.
 
     Raises
     ------
-    UsageError
-        If there is no such result, or name or reason is empty.
     BusyError
         If a run holds the folder.
+    UsageError
+        If there is no such result or decision, or name or reason is empty.
     """
     if decision not in get_args(Decision):
         raise UsageError(f"a decision is one of {', '.join(get_args(Decision))}")

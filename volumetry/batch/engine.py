@@ -51,10 +51,14 @@ def run_batch(
         From `find_scans` or `read_manifest`; their ids differ.
     out
         Results go to ``out/scans/<scan_id>/``; the tables beside them are derived.
+    segmenter
+        Labels the tissue.
+    config
+        Every setting that decides a number, and limits.
     on_scan
         Called after each scan.
     retry_failed
-        Also do again what failed through our fault (a dead worker, a time limit).
+        Also do again what failed through no fault of the scan (a dead worker, a time limit).
 
     Returns
     -------

@@ -45,9 +45,19 @@ def find_scans(root: Path) -> list[ScanFolder]:
     """Every scan below a folder, in the order of their paths; or the one scan that a file is.
 
     A folder that directly holds a DICOM file, gzipped or not, is one scan, whatever lies below it. In other
-    folders every archive and every NIfTI, NRRD or MetaImage file is a scan of its own. A folder with neither,
-    and without sub-folders, is one scan too, even if it is empty: it is owed a row. So is one that cannot be
-    listed, or that lies too deep to be looked into. Other folders are only looked into; links are not followed.
+    folders every archive and every NIfTI, NRRD or MetaImage file is a scan of its own. A folder with neither, and
+    without sub-folders, is one scan too, even if it is empty: it must get a row. So is one that cannot be listed,
+    or that lies too deep to be read. Other folders are only searched; links are not followed.
+
+    Parameters
+    ----------
+    root
+        Folder, or file of one scan.
+
+    Returns
+    -------
+    list[ScanFolder]
+        With ids that differ.
     """
     paths = list(_scan_paths(root))
     names = [path.relative_to(root) if path != root else Path(root.resolve().name) for path in paths]

@@ -16,6 +16,16 @@ REQUIRED = ("scan_id", "path")
 def list_scans(source: Path) -> list[ScanFolder]:
     """Every scan of a folder tree or of a CSV manifest; or the one scan that a file is.
 
+    Parameters
+    ----------
+    source
+        Folder, manifest, or file of one scan.
+
+    Returns
+    -------
+    list[ScanFolder]
+        With ids that differ.
+
     Raises
     ------
     UsageError
@@ -31,8 +41,18 @@ def list_scans(source: Path) -> list[ScanFolder]:
 def read_manifest(path: Path) -> list[ScanFolder]:
     """Scans of a CSV with the columns ``scan_id,path`` and, if wanted, ``subject,visit,site``.
 
-    Paths are relative to the manifest's own folder. The ids are the user's: what is in the manifest is taken to
-    be free of identity. A folder that is not there is still owed a row.
+    Paths are relative to the manifest's own folder. The ids are the user's: what is in the manifest is taken to be
+    free of identity. A folder that is missing still gets a row.
+
+    Parameters
+    ----------
+    path
+        Of the CSV file.
+
+    Returns
+    -------
+    list[ScanFolder]
+        In the order of the lines.
 
     Raises
     ------

@@ -16,6 +16,12 @@ class Tally:
     ----------
     total
         Scans in all.
+    counts
+        Scans by status.
+    done
+        Scans finished, those of earlier runs included.
+    computed
+        Scans measured in this run.
 
     Examples
     --------
@@ -33,7 +39,15 @@ class Tally:
     _last: float = field(default_factory=monotonic)
 
     def add(self, document: Mapping[str, Any], *, known: bool) -> None:
-        """Count one scan; those of an earlier run (`known`) say nothing about the speed of this one."""
+        """Count one scan.
+
+        Parameters
+        ----------
+        document
+            Content of the scan's result.json.
+        known
+            Whether an earlier run had measured it: then it says nothing about the speed of this one.
+        """
         self.counts[document["status"]] += 1
         self.done += 1
         self._last = monotonic()
@@ -53,7 +67,13 @@ class Tally:
         return None if rate is None else 60 * (self.total - self.done) / rate
 
     def as_document(self) -> dict[str, Any]:
-        """For a JSON line; what is unknown is null."""
+        """The counts for a line of JSON.
+
+        Returns
+        -------
+        dict[str, Any]
+            What is unknown is None.
+        """
         rate, left = self.per_minute, self.left_s
         return {
             "done": self.done,

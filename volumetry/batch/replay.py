@@ -23,6 +23,8 @@ class Replayed:
 
     Parameters
     ----------
+    scan_id
+        Name of the scan in the results.
     verdict
         ``identical``: the same mask, voxel for voxel, and the same volumes (or the same refusal).
     differing_voxels, difference_ml
@@ -52,6 +54,11 @@ def replay(
     segmenter_of
         Makes the segmenter from the recorded settings, such as `volumetry.segment.network.load_segmenter`. Called
         once for each settings that occur.
+
+    Yields
+    ------
+    Replayed
+        One for each scan, in their order.
     """
     loaded: dict[tuple[str, str], Segmenter] = {}
     for scan in scans:

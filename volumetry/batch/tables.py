@@ -26,7 +26,17 @@ DECISIONS = ("scan_id", "decision", "name", "time", "reason", "record_sha256")
 
 
 class Rows(Sequence[Document]):
-    """The documents of a batch, in the order of its scans, read from its folder one at a time."""
+    """The documents of a batch, in the order of its scans, read from its folder one at a time.
+
+    Parameters
+    ----------
+    out
+        The batch's folder.
+    scans
+        In the order of the rows.
+    hu_cuts
+        HU cuts that name the columns of the HU bins.
+    """
 
     def __init__(self, out: Path, scans: Sequence[ScanFolder], hu_cuts: HuCuts) -> None:
         self.out = out
@@ -47,7 +57,18 @@ class Rows(Sequence[Document]):
         return document
 
     def folder(self, scan: ScanFolder) -> Path:
-        """Where a scan's files are."""
+        """The folder of a scan's files.
+
+        Parameters
+        ----------
+        scan
+            One of the batch.
+
+        Returns
+        -------
+        Path
+            Below ``out/scans``.
+        """
         return self.out / "scans" / scan.scan_id
 
 

@@ -62,6 +62,16 @@ class Verification:
 def verify(out: Path) -> Verification:
     """Compare every file of a batch's folder with its record, and every record with the log. Changes nothing.
 
+    Parameters
+    ----------
+    out
+        A batch's folder.
+
+    Returns
+    -------
+    Verification
+        Every fault found, and the head of the log.
+
     Raises
     ------
     UsageError

@@ -72,7 +72,21 @@ class Order:
 
 
 def carry_out(order: Order, segmenter: Segmenter, config: Config) -> Brief:
-    """Measure one scan; our own errors, and any bug, become its row.
+    """Measure one scan; a known error, and any bug, become its row.
+
+    Parameters
+    ----------
+    order
+        The scan, and where its result goes.
+    segmenter
+        Labels the tissue.
+    config
+        Every setting that decides a number, and limits.
+
+    Returns
+    -------
+    Brief
+        Of the scan's record.
 
     Raises
     ------
@@ -102,14 +116,42 @@ def carry_out(order: Order, segmenter: Segmenter, config: Config) -> Brief:
 
 
 def give_up(order: Order, code: str, message: str, config: Config) -> Brief:
-    """The row of a scan that no worker could bring to an end."""
+    """Write the row of a scan that no worker could finish.
+
+    Parameters
+    ----------
+    order
+        The scan, and where its result goes.
+    code
+        Of the catalogue.
+    message
+        What happened.
+    config
+        Recorded in run.json.
+
+    Returns
+    -------
+    Brief
+        Of the scan's record.
+    """
     failure = ScanFailure(order.scan.scan_id, Status.FAILED, code, message, CATALOGUE[code].hint)
     with _bench(order) as folder:
         return _seal(order, folder, failed_case(failure, folder, config).document, {}, None)
 
 
 def brief_of(record: Mapping[str, Any]) -> Brief:
-    """What the batch needs to know of a scan, from its record."""
+    """The summary of a finished scan, from its record.
+
+    Parameters
+    ----------
+    record
+        Content of its record.
+
+    Returns
+    -------
+    Brief
+        What the batch needs of a scan.
+    """
     facts = {key: record[key] for key in ("scan_id", "status", "code", "input_sha256")}
     return {**facts, "content_sha256": record.get("content_sha256"), "record_sha256": record["sha256"]}
 

@@ -90,7 +90,7 @@ class OverlayInPixelsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Disguise:
-    """What a scan becomes.
+    """How a scan is de-identified.
 
     Parameters
     ----------
@@ -110,12 +110,34 @@ class Disguise:
     start_s: float = 0.0
 
     def uid(self, uid: str) -> UID:
-        """Another UID for this one: the same within a scan, another in every other scan and package."""
+        """A new UID in the place of one of the source.
+
+        Parameters
+        ----------
+        uid
+            Of the source.
+
+        Returns
+        -------
+        UID
+            The same within a scan, another in every other scan and package; below 2.25 (DICOM PS3.5 B.2).
+        """
         number = int.from_bytes(self._digest(uid)[:16], "big")
         return UID(f"2.25.{number}")
 
     def token(self, text: str) -> str:
-        """A word that stands for a text, so that texts that differ still differ."""
+        """A word in the place of a text, so that texts that differ still differ.
+
+        Parameters
+        ----------
+        text
+            Of the source.
+
+        Returns
+        -------
+        str
+            X and eight hexadecimal digits.
+        """
         return f"X{self._digest(text)[:4].hex().upper()}"
 
     def _digest(self, text: str) -> bytes:
@@ -151,7 +173,7 @@ def seconds_of(time: str | None) -> float | None:
 
 
 def cleaned(header: SliceHeader, disguise: Disguise) -> bytes:
-    """A slice as a DICOM file under its disguise.
+    """A slice as a de-identified DICOM file.
 
     Pixel data, their transfer syntax and every kept number are copied byte for byte.
 
@@ -160,7 +182,12 @@ def cleaned(header: SliceHeader, disguise: Disguise) -> bytes:
     header
         Of a file that the gate's bounded reader has accepted.
     disguise
-        Whom it becomes.
+        Its new identity.
+
+    Returns
+    -------
+    bytes
+        A DICOM file (PS3.10).
 
     Raises
     ------

@@ -67,7 +67,17 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A scan that is not in the package: its code of the catalogue, and why in words."""
+    """A scan that is not in the package.
+
+    Parameters
+    ----------
+    scan_id
+        Name of the scan in the results.
+    code
+        Of the catalogue.
+    reason
+        In words.
+    """
 
     scan_id: str
     code: str
@@ -118,11 +128,16 @@ def make_reading_package(
     config
         Limits, and what follows from codes.
     seed
-        Of the order: the same seed and scans give the same names. None draws one; the key tells it.
+        Of the order: the same seed and scans give the same names. None draws one; the key states it.
     visits
         ``visits.csv``: its subjects, visits, days and arms go into the key, and into no kept text of a header.
     key
         Default ``<out>.key/key.csv``. Never inside the package, never overwritten.
+
+    Returns
+    -------
+    Package
+        Where it is, and which scans are in it.
 
     Raises
     ------

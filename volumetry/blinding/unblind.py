@@ -53,7 +53,20 @@ def unblind(package: Path, key: Path, reads: Path) -> list[dict[str, str]]:
 
 
 def write_unblinded(rows: Sequence[Mapping[str, str]], path: Path) -> None:
-    """Write joined reads as CSV; raises OutputError if the file is there already."""
+    """Write joined reads as CSV.
+
+    Parameters
+    ----------
+    rows
+        From `unblind`.
+    path
+        Must not exist.
+
+    Raises
+    ------
+    OutputError
+        If the file is there already, or cannot be written.
+    """
     if path.exists():
         raise OutputError(f"{path.name} exists already and is not overwritten")
     columns = list(dict.fromkeys(name for row in rows for name in row))

@@ -121,6 +121,8 @@ class ChangeMap:
     ----------
     changes_kji
         uint8, codes of `Change`, on the baseline's own `grid`.
+    grid
+        Of the baseline.
     baseline_ml, visit_ml
         mL by (baseline tissue, visit tissue), measured in the baseline's and in the visit's lung.
     baseline_margins, visit_margins
@@ -138,7 +140,18 @@ class ChangeMap:
     quality: Quality
 
     def summary_ml(self, *, visit: bool = False) -> dict[str, float]:
-        """The named sums, in the baseline's mL or in the visit's."""
+        """The named sums of the table.
+
+        Parameters
+        ----------
+        visit
+            In the visit's mL instead of the baseline's.
+
+        Returns
+        -------
+        dict[str, float]
+            mL by name.
+        """
         table = self.visit_ml if visit else self.baseline_ml
         return {
             name: float(sum(ml for pair, ml in table.items() if CODES[pair] in codes))
@@ -171,6 +184,11 @@ def change_map(
         Scan and delivered tissue map, each on the scan's own grid; the grids may differ.
     settings
         ``[change_map]`` of the configuration.
+
+    Returns
+    -------
+    ChangeMap
+        On the baseline's grid, with the quality of the registration.
 
     Raises
     ------

@@ -41,7 +41,7 @@ class Quality:
     Parameters
     ----------
     lung_dice_before, lung_dice
-        Overlap of the lungs after the affine step, and at the end; 1 is perfect.
+        Dice of the lungs after the affine step, and at the end; 1 is perfect.
     surface_mm
         Mean distance between the lung surfaces, both ways.
     implausible_share
@@ -63,7 +63,18 @@ class Quality:
     structure_correlation: float | None
 
     def shortcomings(self, settings: ChangeMapSettings) -> tuple[str, ...]:
-        """Every limit that is missed, in words; empty if the registration may be used."""
+        """Every limit that is missed, in words.
+
+        Parameters
+        ----------
+        settings
+            ``[change_map]`` of the configuration.
+
+        Returns
+        -------
+        tuple[str, ...]
+            Empty if the registration may be used.
+        """
         s = settings
         facts = (
             (

@@ -1,5 +1,6 @@
 """Verbs around a result: look at it, take scans from an archive, send results back."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ from volumetry.cli.common import ONE_SCAN, ConfigFiles, Device, Quiet, app
 if TYPE_CHECKING:
     from volumetry.archive.receive import Peer
     from volumetry.archive.tls import Tls
+    from volumetry.config import Config
+    from volumetry.domain import Segmenter
 
 Port = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")]
 Browser = Annotated[bool, typer.Option(help="Open the page in the browser.")]
@@ -196,15 +199,9 @@ def receive(
 
     Example: volumetry receive --out results --send-to 10.0.0.5:104:PACS
     """
-    import secrets
-    from collections.abc import Sequence
-
     from volumetry.archive.receive import Node, store
     from volumetry.archive.receive import receive as run
     from volumetry.archive.tls import Tls
-    from volumetry.case import dicom_objects, measured_folder
-    from volumetry.deliver.dicom import DicomOptions, Export
-    from volumetry.errors import OutputError
 
     tls = Tls.from_files(tls_cert, tls_key, tls_ca)
     peer = None if send_to is None else _peer(send_to, tls)
@@ -216,17 +213,7 @@ def receive(
             typer.echo(line)
 
     def measured(study: Path) -> list[Path]:
-        name = f"study-{secrets.token_hex(4)}"
-        folder = out / name
-        export = Export(study, settings, DicomOptions())
-        analysis, document = measured_folder(study, folder, name, segmenter, settings, export=export)
-        try:
-            return dicom_objects(export, analysis, document, folder)
-        except OutputError as stop:
-            if stop.code != "DICOM_NOT_POSSIBLE":
-                raise
-            say(f"{name}: {stop.message} [{stop.code}]")
-            return []
+        return _measured_study(study, out, segmenter, settings, say)
 
     def sent(files: Sequence[Path]) -> int:
         return 0 if peer is None else store(peer, files, ae_title)
@@ -238,6 +225,29 @@ def receive(
         None if peer is None else sent,
         say=say,
     )
+
+
+def _measured_study(
+    study: Path, out: Path, segmenter: "Segmenter", settings: "Config", say: Callable[[str], None]
+) -> list[Path]:
+    """Measure a received study into a folder with a random name; the DICOM objects to send back, if any."""
+    import secrets
+
+    from volumetry.case import dicom_objects, measured_folder
+    from volumetry.deliver.dicom import DicomOptions, Export
+    from volumetry.errors import OutputError
+
+    name = f"study-{secrets.token_hex(4)}"
+    folder = out / name
+    export = Export(study, settings, DicomOptions())
+    analysis, document = measured_folder(study, folder, name, segmenter, settings, export=export)
+    try:
+        return dicom_objects(export, analysis, document, folder)
+    except OutputError as stop:
+        if stop.code != "DICOM_NOT_POSSIBLE":
+            raise
+        say(f"{name}: {stop.message} [{stop.code}]")
+        return []
 
 
 def _peer(text: str, tls: "Tls | None") -> "Peer":

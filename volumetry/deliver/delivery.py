@@ -32,7 +32,29 @@ NAMES = (
 
 
 def fill(result: ScanResult, tissue: TissueMap, config: Config, making: Path) -> dict[str, Any]:
-    """Write a measured scan's files into the hidden folder of a `new_result`, for who adds more to it."""
+    """Write a measured scan's files into the hidden folder of a `new_result`; the caller may add more to it.
+
+    Parameters
+    ----------
+    result
+        The numbers.
+    tissue
+        The delivered map, written as mask.nii.gz.
+    config
+        Recorded in run.json.
+    making
+        The hidden folder.
+
+    Returns
+    -------
+    dict[str, Any]
+        Content of result.json.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
     started = perf_counter()
     files = {"mask.nii.gz": write_whole(making / "mask.nii.gz", mask_bytes(tissue))}
     deliver_s = perf_counter() - started
@@ -43,7 +65,27 @@ def fill(result: ScanResult, tissue: TissueMap, config: Config, making: Path) ->
 
 
 def fill_failure(failure: ScanFailure, config: Config, making: Path) -> dict[str, Any]:
-    """The same for a scan that gives no number."""
+    """Write the files of a scan that gives no number into the hidden folder of a `new_result`.
+
+    Parameters
+    ----------
+    failure
+        The row of the scan.
+    config
+        Recorded in run.json.
+    making
+        The hidden folder.
+
+    Returns
+    -------
+    dict[str, Any]
+        Content of result.json.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
     return _finish(as_document(failure), {}, config, making)
 
 

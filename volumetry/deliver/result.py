@@ -11,7 +11,18 @@ from volumetry.domain import VOLUMES, Finding, Measurement, Outcomes, ScanResult
 
 
 def as_document(outcome: Outcomes) -> dict[str, Any]:
-    """The contract's keys, for a scan that was measured or for one that gives no number."""
+    """An outcome as result.json has it: the contract's keys.
+
+    Parameters
+    ----------
+    outcome
+        A result, or a scan that gives no number.
+
+    Returns
+    -------
+    dict[str, Any]
+        What json can write.
+    """
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "scan_id": outcome.scan_id,

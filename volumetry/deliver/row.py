@@ -9,7 +9,18 @@ from volumetry.storage.csv_tables import csv_line, guarded
 
 
 def columns(hu_cuts: HuCuts = REGISTERED_CUTS) -> tuple[str, ...]:
-    """The table's columns, in the schema's order; the same for every scan of these HU cuts, measured or not."""
+    """The table's columns, in the schema's order; the same for every scan of these HU cuts, measured or not.
+
+    Parameters
+    ----------
+    hu_cuts
+        HU cuts that name the columns of the HU bins.
+
+    Returns
+    -------
+    tuple[str, ...]
+        Keys of result.json, joined with dots.
+    """
     return tuple(leaves(hu_cuts))
 
 
@@ -29,11 +40,22 @@ def kind_of(schema: Mapping[str, Any]) -> str:
 
 
 def row_of(document: Mapping[str, Any], hu_cuts: HuCuts | None = None) -> dict[str, str]:
-    """One document as cells.
+    """One document as the cells of a table.
 
     Numbers are written with all their digits. A text that a spreadsheet would take for a formula gets a leading
-    apostrophe. Lists are joined with ``;`` (of flags, their codes). Without `hu_cuts` the columns are those of the
-    document's own HU bins.
+    apostrophe. Lists are joined with ``;`` (of flags, their codes).
+
+    Parameters
+    ----------
+    document
+        Content of result.json.
+    hu_cuts
+        HU cuts that name the columns of the HU bins; by default those of the document's own bins.
+
+    Returns
+    -------
+    dict[str, str]
+        Text by column.
     """
     hu_cuts = hu_cuts or cuts_named(document.get("hu_bins_ml", ())) or REGISTERED_CUTS
     return {name: _cell(_at(document, path)) for name, (path, _) in leaves(hu_cuts).items()}

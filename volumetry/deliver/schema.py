@@ -26,6 +26,11 @@ def result_schema(hu_cuts: HuCuts = REGISTERED_CUTS) -> dict[str, Any]:
     ----------
     hu_cuts
         The cuts, in HU, that name the columns of the HU bins. Any result is valid whatever cuts are given here.
+
+    Returns
+    -------
+    dict[str, Any]
+        What json can write.
     """
     schema: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
     described = {row.key: _described(row) for row in table.computed()}

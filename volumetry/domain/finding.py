@@ -40,6 +40,17 @@ class Finding:
 
 
 def most_severe_first(findings: tuple[Finding, ...] | list[Finding]) -> tuple[Finding, ...]:
-    """Findings in the fixed order in which a row lists them: refusals, flags, repairs, notes."""
+    """Findings in the fixed order in which a row lists them: refusals, flags, repairs, notes.
+
+    Parameters
+    ----------
+    findings
+        In any order.
+
+    Returns
+    -------
+    tuple[Finding, ...]
+        The same findings; those of one outcome by the severity of their codes.
+    """
     order = list(Outcome)
     return tuple(sorted(findings, key=lambda f: (order.index(f.outcome), severity_rank(f.code))))

@@ -17,19 +17,20 @@ class Grid:
     Parameters
     ----------
     shape_kji
-        Number of slices, rows, columns.
+        Number of slices, rows and columns, each at least 1.
     spacing_kji_mm
         Length of one step along each array axis. For a tilted stack this is the length of the step itself,
         not its projection on the slice normal.
     origin_lps_mm
-        Centre of voxel (0, 0, 0).
+        Centre of voxel (0, 0, 0), as Image Position (Patient) states it, DICOM PS3.3 C.7.6.2.1.1.
     direction_lps
         One unit vector per array axis (k, j, i): where it points. They need not be orthogonal (gantry tilt).
 
     Raises
     ------
     ValueError
-        If a step is not positive and finite, a direction is no unit vector, or the three are coplanar.
+        If a number of voxels or a step is not positive and finite, a direction is not a unit vector, or the three
+        are coplanar.
 
     Examples
     --------
@@ -78,13 +79,35 @@ class Grid:
         return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
 
     def part(self, box: Box) -> "Grid":
-        """The grid of a box of voxels, where it lies in the patient; the box is not empty and has no steps."""
+        """The grid of a box of voxels, at its place in the patient.
+
+        Parameters
+        ----------
+        box
+            Slices along k, j and i with start and stop given, not empty and without a step.
+
+        Returns
+        -------
+        Grid
+            Same spacing and direction; the origin is the centre of the box's first voxel.
+        """
         start = np.array([part.start for part in box], float)
         shape = (box[0].stop - box[0].start, box[1].stop - box[1].start, box[2].stop - box[2].start)
         x, y, z = (float(at) for at in self.lps_mm(start))
         return Grid(shape, self.spacing_kji_mm, (x, y, z), self.direction_lps)
 
     def lps_mm(self, index_kji: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Positions of voxel indices; shape (..., 3) in, (..., 3) out."""
+        """Positions of voxel indices in the patient.
+
+        Parameters
+        ----------
+        index_kji
+            Shape (..., 3), (k, j, i) on the last axis; fractions are allowed.
+
+        Returns
+        -------
+        NDArray[np.float64]
+            Shape (..., 3), (x, y, z) in mm, LPS, on the last axis.
+        """
         positions: NDArray[np.float64] = index_kji @ self.step_lps_mm.T + np.asarray(self.origin_lps_mm)
         return positions

@@ -22,7 +22,17 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Volumes:
-    """Volumes of one region in mL."""
+    """Volumes of one region in mL.
+
+    Parameters
+    ----------
+    aerated
+        Lung outside every lesion.
+    ground_glass, solid
+        Lesion of each class. The registry of NCT04288102 calls the second consolidation.
+    unclassed
+        Lesion in neither class, under the HU rule.
+    """
 
     aerated: float
     ground_glass: float
@@ -40,7 +50,18 @@ class Volumes:
         return self.aerated + self.lesion
 
     def percent_of_lung(self) -> dict[str, float]:
-        """Lesion, ground glass and solid as a share of this region's lung; empty where there is no lung."""
+        """Lesion, ground glass and solid as a share of this region's lung.
+
+        Returns
+        -------
+        dict[str, float]
+            Percent by ``lesion``, ``ground_glass`` and ``solid``; empty where there is no lung.
+
+        Notes
+        -----
+        NCT04288102 registers lesion, consolidation and ground-glass proportion "of full lung volume": one
+        denominator.
+        """
         if self.lung <= 0:
             return {}
         return {
@@ -52,7 +73,15 @@ class Volumes:
 
 @dataclass(frozen=True, slots=True)
 class ComponentSplit:
-    """How one rule divides the lesion, in mL; what an HU cut leaves to neither class is listed apart."""
+    """How one component rule divides the lesion.
+
+    Parameters
+    ----------
+    ground_glass_ml, solid_ml
+        Volumes of the two classes in mL.
+    lesion_below_ml, lesion_above_ml
+        Lesion below the lower and above the upper HU cut, in mL: in neither class. 0 under the network's rule.
+    """
 
     ground_glass_ml: float
     solid_ml: float
@@ -66,10 +95,23 @@ class Measurement:
 
     Parameters
     ----------
+    volumes_ml
+        Both lungs.
+    sides
+        By ``left`` and ``right``.
+    zones
+        By ``upper``, ``middle`` and ``lower``: thirds of the height of the lungs.
+    component_rule
+        Which rule made the classes: ``network`` or ``hu``.
+    components_by_rule
+        The lesion divided by each rule.
     hu_bins_ml
-        The whole lung by HU; the names of the bins state the cuts.
+        Volume of the whole lung in mL by HU; the names of the bins state the cuts. NCT04288102 registers the cuts
+        -750, -300 and 50 HU.
     values
         By key, the measures of `volumetry.measure.table` that have a function; None where one is not defined.
+    interval
+        Of the shares; None without a segmenter that states its uncertainty.
     """
 
     volumes_ml: Volumes
@@ -88,8 +130,26 @@ class Provenance:
 
     Parameters
     ----------
+    software_version
+        Of volumetry.
+    model
+        ``name-version`` of the segmenter.
+    model_sha256
+        Of what decides the segmenter's numbers; None for one without weights.
+    config_sha256
+        Of the settings that decide a number.
+    input_sha256, pixels_sha256
+        As in `CtScan`.
+    mask_sha256
+        Of the delivered labels, uint8 in (k, j, i) order; None where no mask was made.
+    device, precision
+        On what, and in which arithmetic, the segmenter ran.
+    packages
+        Versions of the libraries that decide a number.
+    created
+        UTC, ISO 8601, to the second.
     lesion_probability
-        From which probability on the network's lesion was lesion; None where no network said so.
+        Operating threshold: lesion where the network's probability reaches it; None without a network.
     """
 
     software_version: str
@@ -108,12 +168,30 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """A scan that was measured, with everything needed to believe it.
+    """A measured scan, with what is needed to judge its numbers.
 
     Parameters
     ----------
+    scan_id
+        Name of the scan in the results.
+    status
+        ``measured``, or ``review`` if a finding is a flag.
+    findings
+        The most severe first.
+    measurement
+        The numbers.
+    series
+        The acquisition.
+    provenance
+        Program, weights, settings and input.
+    dropped_ml
+        Volumes in mL that postprocessing removed or filled, by cause.
+    timing_s
+        Seconds by stage.
     peak_memory_mb
-        The most that this scan held at once; None where the system does not tell.
+        Most memory that this scan held at once, in MB; None where the system does not report it.
+    blood_pool_hu
+        Median HU of heart and great vessels, which shows whether contrast was given; None if not measurable.
     """
 
     scan_id: str
@@ -126,12 +204,29 @@ class ScanResult:
     timing_s: Mapping[str, float]
     peak_memory_mb: float | None
     blood_pool_hu: float | None = None
-    """Density of heart and great vessels: whether contrast was given. None where it could not be measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanFailure:
-    """A scan that gives no number, and why."""
+    """A scan that gives no number, and the reason.
+
+    Parameters
+    ----------
+    scan_id
+        Name of the scan in the results.
+    status
+        ``refused`` if the scan is at fault, ``failed`` if the program or the machine is.
+    code
+        Of the catalogue.
+    message
+        What is wrong.
+    hint
+        What to do about it.
+    findings
+        What else was found, the most severe first.
+    series
+        What is known of the series, if one was found.
+    """
 
     scan_id: str
     status: Status
@@ -154,6 +249,11 @@ class ScanRefusedError(InputError):
         At least one with outcome ``refuse``; flags, repairs and notes found on the way may be among them.
     series
         What is known of the series, if one was found.
+
+    Raises
+    ------
+    ValueError
+        If no finding refuses.
     """
 
     def __init__(self, findings: tuple[Finding, ...] | list[Finding], series: SeriesInfo | None = None) -> None:

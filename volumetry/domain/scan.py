@@ -14,7 +14,39 @@ BODY_HU = -500.0
 
 @dataclass(frozen=True, slots=True)
 class SeriesInfo:
-    """What the header says of the acquisition: nothing that names the patient."""
+    """What the header says of the acquisition: nothing that names the patient.
+
+    None where an element is absent.
+
+    Parameters
+    ----------
+    series_uid
+        SeriesInstanceUID (0020,000E).
+    slice_count
+        Slices of the stack.
+    spacing_kji_mm
+        Of the grid: length of the step between slices, then row and column spacing.
+    thickness_mm
+        SliceThickness (0018,0050), the largest of the slices.
+    kernel
+        ConvolutionKernel (0018,1210); several values with a backslash between.
+    kvp
+        KVP (0018,0060), in kV.
+    manufacturer, model_name
+        Manufacturer (0008,0070), Manufacturer's Model Name (0008,1090).
+    contrast
+        Whether Contrast/Bolus Agent (0018,0010) states one.
+    acquisition_date
+        YYYYMMDD.
+    patient_position
+        PatientPosition (0018,5100), such as ``HFS``.
+    transfer_syntax, decoder
+        UID of the pixels' transfer syntax, and what decoded them.
+    rows, columns
+        Of the matrix.
+    tilt_deg
+        Gantry tilt from the slice positions, in degrees.
+    """
 
     series_uid: str
     slice_count: int
@@ -52,15 +84,28 @@ class CtScan:
     Parameters
     ----------
     hu_kji
-        float32, the shape of `grid`; padding already set to -1000 HU.
+        HU, float32, the shape of `grid`; padding already set to -1000 HU.
+    grid
+        The scanner's own.
+    series
+        The acquisition.
+    findings
+        Of reading, the most severe first.
     no_data_kji
-        True where the scanner gave no value (padding); no volume counts these. None if there is none.
+        Bool, True where the scanner gave no value (padding), which no volume counts; None without padding.
     input_sha256
         Of the canonical input: instances sorted by UID, stored pixels, rescale pairs, geometry.
     pixels_sha256
         Of pixels and geometry alone: the same scan under a new identity has the same one.
+    air_hu
+        Mode of the air outside the body, a calibration figure; None if not measurable.
     image_numbers
-        InstanceNumber (0020,0013) slice by slice, None where there is none; empty where no header was there.
+        InstanceNumber (0020,0013) of each slice along k, None where it is absent; empty without headers.
+
+    Raises
+    ------
+    ValueError
+        If an array does not have the shape or type stated above.
     """
 
     hu_kji: NDArray[np.float32]
@@ -71,7 +116,6 @@ class CtScan:
     input_sha256: str = ""
     pixels_sha256: str = ""
     air_hu: float | None = None
-    """Mode of the air outside the body, a calibration figure."""
     image_numbers: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
@@ -83,7 +127,18 @@ class CtScan:
             raise ValueError("the no-data mask does not lie on the scan's grid")
 
     def part(self, box: Box) -> "CtScan":
-        """What lies in a box of voxels; arrays are views."""
+        """What lies in a box of voxels.
+
+        Parameters
+        ----------
+        box
+            Slices along k, j and i, without a step.
+
+        Returns
+        -------
+        CtScan
+            The scan on the grid of the box; its arrays are views.
+        """
         no_data = None if self.no_data_kji is None else self.no_data_kji[box]
         numbers = self.image_numbers[box[0]]
         grid = self.grid.part(box)

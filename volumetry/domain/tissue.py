@@ -76,7 +76,17 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Limits of each share in percent of lung, the parts they are made of in points, and the stated coverage."""
+    """Measurement interval of each share.
+
+    Parameters
+    ----------
+    percent
+        (low, high) by share, in percent of the lung.
+    parts
+        What the interval is made of: half-widths in percentage points by part and share.
+    level
+        Stated coverage, 0 to 1.
+    """
 
     percent: Mapping[str, tuple[float, float]]
     parts: Mapping[str, Mapping[str, float]]
@@ -90,13 +100,20 @@ class TissueMap:
     Parameters
     ----------
     labels_kji
-        uint8, values of `Tissue`.
+        uint8, shape of `grid`, values of `Tissue`.
+    grid
+        Where the voxels are.
     side_kji
-        uint8, values of `Side`, 0 outside the lungs; None before the lungs are told apart.
+        uint8, shape of `grid`, values of `Side`, 0 outside the lungs; None before the sides are known.
     dropped_ml
-        What tidying took away or filled in, by cause.
+        What postprocessing removed or filled in, in mL by cause.
     doubt
-        What the segmenter knows of its error; None if it cannot tell.
+        The segmenter's uncertainty; None if it states none.
+
+    Raises
+    ------
+    ValueError
+        If an array is not uint8 of the shape of `grid`, or a label is not one of `Tissue`.
     """
 
     labels_kji: NDArray[np.uint8]
@@ -115,7 +132,19 @@ class TissueMap:
 
 @dataclass(frozen=True, slots=True)
 class SegmenterFacts:
-    """Which segmenter made a map, for the record; the digest is of all that decides its numbers."""
+    """Which segmenter made a map, for the record.
+
+    Parameters
+    ----------
+    name, version
+        Of the model.
+    sha256
+        Of everything that decides its numbers; None without weights.
+    device, precision
+        On what, and in which arithmetic, it ran.
+    lesion_probability
+        Operating threshold of a network for lesion, 0 to 1; None without one.
+    """
 
     name: str
     version: str
@@ -126,7 +155,7 @@ class SegmenterFacts:
 
 
 class Segmenter(Protocol):
-    """Anything that names the tissue of every voxel of a scan."""
+    """Anything that labels the tissue of every voxel of a scan."""
 
     @property
     def facts(self) -> SegmenterFacts:
@@ -134,5 +163,16 @@ class Segmenter(Protocol):
         ...
 
     def __call__(self, scan: CtScan, /) -> TissueMap:
-        """Label every voxel of `scan` on its own grid; islands and holes are left to tidying."""
+        """Label every voxel of `scan` on its own grid; islands and holes are left to postprocessing.
+
+        Parameters
+        ----------
+        scan
+            In HU.
+
+        Returns
+        -------
+        TissueMap
+            Labels, uint8 (k, j, i), on ``scan.grid``.
+        """
         ...

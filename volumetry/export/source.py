@@ -19,6 +19,16 @@ def table_schema(hu_cuts: HuCuts = REGISTERED_CUTS) -> dict[str, str]:
     The table is the published schema of result.json, flattened with dots; ``volumetry/deliver/result.schema.json``
     describes each key.
 
+    Parameters
+    ----------
+    hu_cuts
+        HU cuts that name the columns of the HU bins.
+
+    Returns
+    -------
+    dict[str, str]
+        By column.
+
     Examples
     --------
     >>> table_schema()["volumes_ml.lung"], table_schema()["scan_id"]

@@ -16,13 +16,40 @@ COARSE_MM = 2.5
 
 
 def stride(spacing_mm: float, coarse_mm: float = COARSE_MM) -> int:
-    """Voxels per block along one axis, at least one."""
+    """Voxels per block along one axis.
+
+    Parameters
+    ----------
+    spacing_mm
+        Length of a voxel, in mm.
+    coarse_mm
+        Wanted length of a block, in mm.
+
+    Returns
+    -------
+    int
+        The nearest number, at least 1.
+    """
     return max(1, round(coarse_mm / spacing_mm))
 
 
 def strides(spacing_mm: Vector, coarse_mm: Vector = (COARSE_MM, COARSE_MM, COARSE_MM)) -> Strides:
     """Voxels per block along three axes.
 
+    Parameters
+    ----------
+    spacing_mm
+        Length of a voxel along each axis, in mm.
+    coarse_mm
+        Wanted length of a block along each axis, in mm.
+
+    Returns
+    -------
+    Strides
+        One for each axis, in their order.
+
+    Examples
+    --------
     >>> strides((1.25, 0.7, 5.0))
     (2, 4, 1)
     """
@@ -31,18 +58,57 @@ def strides(spacing_mm: Vector, coarse_mm: Vector = (COARSE_MM, COARSE_MM, COARS
 
 
 def block_spacing_mm(spacing_mm: Vector, step: Strides) -> Vector:
-    """Length of a block along each axis."""
+    """Length of a block along each axis.
+
+    Parameters
+    ----------
+    spacing_mm
+        Length of a voxel along each axis, in mm.
+    step
+        Voxels per block along each axis.
+
+    Returns
+    -------
+    Vector
+        In mm.
+    """
     k, j, i = (mm * n for mm, n in zip(spacing_mm, step, strict=True))
     return k, j, i
 
 
 def sampled(values: NDArray[Any], step: Strides) -> NDArray[Any]:
-    """The first voxel of every block; a view."""
+    """The first voxel of every block.
+
+    Parameters
+    ----------
+    values
+        Three axes.
+    step
+        Voxels per block along each axis.
+
+    Returns
+    -------
+    NDArray[Any]
+        A view.
+    """
     return values[:: step[0], :: step[1], :: step[2]]
 
 
 def block_middles(values: NDArray[Any], step: Strides) -> NDArray[Any]:
-    """The voxel in the middle of every whole block; a view."""
+    """The voxel in the middle of every whole block.
+
+    Parameters
+    ----------
+    values
+        Three axes.
+    step
+        Voxels per block along each axis.
+
+    Returns
+    -------
+    NDArray[Any]
+        A view.
+    """
     within = tuple(
         slice(n // 2, n // 2 + n * (size // n - 1) + 1, n) for n, size in zip(step, values.shape, strict=True)
     )
@@ -55,11 +121,16 @@ def block_mean(values: NDArray[Any], step: Strides, *, whole: bool = False) -> N
     Parameters
     ----------
     values
-        Numbers or a mask, whose means are shares.
+        Three axes: numbers, or a mask, whose means are shares.
     step
-        Voxels per block.
+        Voxels per block along each axis.
     whole
         Leave out what fills no block at the far end of an axis; else the last block is a smaller one.
+
+    Returns
+    -------
+    NDArray[np.float32]
+        float32, one for each block.
 
     Examples
     --------
@@ -88,7 +159,20 @@ def _layer_mean(values: NDArray[Any], step: Strides) -> NDArray[Any]:
 
 
 def any_in_block(mask: Mask, step: Strides) -> Mask:
-    """Whether any voxel of a block is True; the last block of an axis may be smaller."""
+    """Whether any voxel of a block is True.
+
+    Parameters
+    ----------
+    mask
+        Bool, three axes.
+    step
+        Voxels per block along each axis; the last block of an axis may be smaller.
+
+    Returns
+    -------
+    Mask
+        Bool, one for each block.
+    """
     for axis, n in enumerate(step):
         along = np.moveaxis(mask, axis, 0)
         found = along[::n].copy(order="K")
@@ -100,7 +184,22 @@ def any_in_block(mask: Mask, step: Strides) -> Mask:
 
 
 def repeated(blocks: NDArray[Any], step: Strides, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Blocks back to voxels."""
+    """Blocks back to voxels: every voxel has its block's value.
+
+    Parameters
+    ----------
+    blocks
+        Three axes.
+    step
+        Voxels per block along each axis.
+    shape
+        Of the voxels.
+
+    Returns
+    -------
+    NDArray[Any]
+        Of `shape`.
+    """
     for axis, n in enumerate(step):
         blocks = np.repeat(blocks, n, axis=axis)
     return blocks[: shape[0], : shape[1], : shape[2]]

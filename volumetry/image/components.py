@@ -14,14 +14,14 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bodies:
-    """Components of a mask inside `box`, numbered from 1, largest first.
+    """Connected components of a mask inside `box`, numbered from 1, largest first.
 
     Parameters
     ----------
     labels_kji
-        Over the box; 0 is background. Of the smallest unsigned type that can number them.
+        Over the box, (k, j, i); 0 is background. Of the smallest unsigned type that can number them.
     sizes
-        Voxels per body; ``sizes[n - 1]`` belongs to label n.
+        Voxels per component; ``sizes[n - 1]`` belongs to label n.
     box
         Where in the whole array the labels lie.
     """
@@ -31,7 +31,18 @@ class Bodies:
     box: Box
 
     def at_least(self, voxels: float) -> int:
-        """How many bodies have at least so many voxels; they are labels 1 to that number."""
+        """How many components have at least so many voxels.
+
+        Parameters
+        ----------
+        voxels
+            Smallest size.
+
+        Returns
+        -------
+        int
+            n, where labels 1 to n are those components.
+        """
         return int(np.count_nonzero(self.sizes >= voxels))
 
     def __iter__(self) -> Iterator[int]:
@@ -39,7 +50,20 @@ class Bodies:
 
 
 def bounding_box(mask_kji: Mask, margin: int | tuple[int, int, int] = 0) -> Box | None:
-    """The smallest box around the True voxels, with a margin (one, or one per axis); None if there are none."""
+    """The smallest box around the True voxels, with a margin.
+
+    Parameters
+    ----------
+    mask_kji
+        Bool, (k, j, i).
+    margin
+        Voxels on each side, one number or one per axis; cut off at the end of the array.
+
+    Returns
+    -------
+    Box or None
+        None if no voxel is True.
+    """
     margins = (margin,) * 3 if isinstance(margin, int) else margin
     box = []
     for axis, margin in enumerate(margins):
@@ -57,9 +81,14 @@ def bodies_of(mask_kji: Mask, *, corners: bool = True) -> Bodies:
     Parameters
     ----------
     mask_kji
-        Any mask.
+        Bool, (k, j, i).
     corners
         Whether voxels that share only an edge or corner are connected (26 neighbours) or not (6).
+
+    Returns
+    -------
+    Bodies
+        Empty, with an empty box, if the mask is.
     """
     box = bounding_box(mask_kji)
     if box is None:
@@ -78,7 +107,20 @@ def bodies_of(mask_kji: Mask, *, corners: bool = True) -> Bodies:
 
 
 def slicewise_bincount(labels_kji: NDArray[np.integer], length: int = 0) -> NDArray[np.int64]:
-    """`numpy.bincount` of a volume, slice by slice: numpy would first copy the whole volume to 64 bits."""
+    """`numpy.bincount` of a volume, slice by slice: numpy would first copy the whole volume to 64 bits.
+
+    Parameters
+    ----------
+    labels_kji
+        Not negative, (k, j, i).
+    length
+        Of the result at least.
+
+    Returns
+    -------
+    NDArray[np.int64]
+        Voxels by label.
+    """
     length = max(length, int(labels_kji.max(initial=0)) + 1)
     counts = np.zeros(length, np.int64)
     for plane in labels_kji:

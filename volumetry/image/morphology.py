@@ -17,10 +17,22 @@ TIE_MM = 1e-3
 
 
 def distance_to_outside_mm(mask_kji: Mask, spacing_kji_mm: Vector) -> NDArray[np.float32]:
-    """Distance of every mask voxel to the nearest voxel outside it, in mm; 0 outside.
+    """Distance of every mask voxel to the nearest voxel outside it.
 
-    What lies beyond the array counts as neither; with nothing outside the distance is infinite. The filter
-    is given the inverted mask, because inside a mask it would measure to the mask's own border voxels.
+    What lies beyond the array counts as neither; with nothing outside the distance is infinite. The filter is
+    given the inverted mask, because inside a mask it would measure to the mask's own border voxels.
+
+    Parameters
+    ----------
+    mask_kji
+        Bool, (k, j, i).
+    spacing_kji_mm
+        Length of a voxel along each axis, in mm.
+
+    Returns
+    -------
+    NDArray[np.float32]
+        Between voxel centres, in mm; 0 outside the mask.
     """
     found = np.zeros(mask_kji.shape, np.float32)
     box = bounding_box(mask_kji, margin=1)  # of all that lies outside, a voxel in this margin is the nearest
@@ -40,13 +52,43 @@ def distance_to_outside_mm(mask_kji: Mask, spacing_kji_mm: Vector) -> NDArray[np
 
 
 def box_within(mask_kji: Mask, reach_mm: float, spacing_kji_mm: Vector) -> Box | None:
-    """The box that holds all voxels within a distance of a mask; None if the mask is empty."""
+    """The box that holds all voxels within a distance of a mask.
+
+    Parameters
+    ----------
+    mask_kji
+        Bool, (k, j, i).
+    reach_mm
+        Distance in mm.
+    spacing_kji_mm
+        Length of a voxel along each axis, in mm.
+
+    Returns
+    -------
+    Box or None
+        None if the mask is empty.
+    """
     k, j, i = (math.ceil(reach_mm / step) for step in spacing_kji_mm)
     return bounding_box(mask_kji, margin=(k, j, i))
 
 
 def within_mm(mask_kji: Mask, reach_mm: float, spacing_kji_mm: Vector) -> Mask:
-    """What lies within a distance of a mask, the mask included."""
+    """What lies within a distance of a mask, the mask included.
+
+    Parameters
+    ----------
+    mask_kji
+        Bool, (k, j, i).
+    reach_mm
+        Distance between voxel centres, in mm.
+    spacing_kji_mm
+        Length of a voxel along each axis, in mm.
+
+    Returns
+    -------
+    Mask
+        Morphological dilation of the mask.
+    """
     near = np.zeros_like(mask_kji)
     box = box_within(mask_kji, reach_mm, spacing_kji_mm)
     if box is not None:
@@ -58,13 +100,40 @@ def opened_mm(mask_kji: Mask, radius_mm: float, spacing_kji_mm: Vector) -> Mask:
     """What remains of a mask without what is thinner than twice the radius.
 
     What lies beyond the array counts as neither; pad the mask where it is outside.
+
+    Parameters
+    ----------
+    mask_kji
+        Bool, (k, j, i).
+    radius_mm
+        Of the ball, in mm.
+    spacing_kji_mm
+        Length of a voxel along each axis, in mm.
+
+    Returns
+    -------
+    Mask
+        Morphological opening of the mask.
     """
     core = distance_to_outside_mm(mask_kji, spacing_kji_mm) > radius_mm + TIE_MM
     return within_mm(core, radius_mm, spacing_kji_mm)
 
 
 def filled_holes(mask_kji: Mask, max_voxels: float) -> Mask:
-    """The enclosed holes of a mask, up to a size: True where the mask is not but is closed around it."""
+    """The enclosed holes of a mask, up to a size.
+
+    Parameters
+    ----------
+    mask_kji
+        Bool, (k, j, i).
+    max_voxels
+        Of the largest hole.
+
+    Returns
+    -------
+    Mask
+        True where the mask is not but is closed around it, across faces.
+    """
     holes = np.zeros_like(mask_kji)
     box = bounding_box(mask_kji)
     if box is None:

@@ -21,12 +21,24 @@ never came back."""
 
 
 def read_nifti(path: Path, hint: str | None = None) -> tuple[NDArray[Any], Affine]:
-    """Voxels (k, j, i) and affine of a NIfTI volume.
+    """Voxels and affine of a NIfTI volume.
+
+    Parameters
+    ----------
+    path
+        ``.nii`` or ``.nii.gz``.
+    hint
+        What to do if it cannot be read.
+
+    Returns
+    -------
+    voxels_kji, affine_ras
+        Voxels (k, j, i), scaled as the header says; 4 x 4, (i, j, k, 1) to RAS mm.
 
     Raises
     ------
     InputError
-        If it cannot be read or has not three axes; with this hint, if one is given.
+        If it cannot be read or does not have three axes.
     """
     try:
         image = nib.load(path)
@@ -39,14 +51,35 @@ def read_nifti(path: Path, hint: str | None = None) -> tuple[NDArray[Any], Affin
 
 
 def mask_bytes(tissue: TissueMap) -> bytes:
-    """A tissue map as a gzipped NIfTI-1 image; see `labels_bytes`."""
+    """A tissue map as a gzipped NIfTI-1 image.
+
+    Parameters
+    ----------
+    tissue
+        Labels of `Tissue` on their grid.
+
+    Returns
+    -------
+    bytes
+        As from `labels_bytes`.
+    """
     return labels_bytes(tissue.labels_kji, tissue.grid)
 
 
 def labels_bytes(labels_kji: NDArray[np.uint8], grid: Grid) -> bytes:
-    """A gzipped NIfTI-1 image of labels (k, j, i) on their grid, the same bytes every time.
+    """A gzipped NIfTI-1 image of labels on their grid, the same bytes every time.
 
-    The sform always holds the exact affine; the qform only where it can, since it cannot express a tilted stack.
+    Parameters
+    ----------
+    labels_kji
+        uint8, (k, j, i), shape of `grid`.
+    grid
+        Where the voxels are.
+
+    Returns
+    -------
+    bytes
+        Axes (i, j, k), affine to RAS mm.
     """
     image = _image(labels_kji, grid.affine_ras)
     axes = np.asarray(grid.direction_lps)
@@ -68,11 +101,16 @@ def nifti_bytes(
     Parameters
     ----------
     volume_kji
-        HU or labels.
+        HU or labels, (k, j, i).
     affine_ras
         4 x 4, (i, j, k, 1) to RAS mm, of the whole volume.
     steps_kji
         Every how many-th voxel is kept.
+
+    Returns
+    -------
+    bytes
+        Axes (i, j, k), affine to RAS mm.
     """
     k, j, i = steps_kji
     thinned = np.ascontiguousarray(volume_kji[::k, ::j, ::i])
@@ -98,6 +136,22 @@ def thinning_steps(
     The finest direction, in the slices or across them, is thinned first, so that what is left is as even in all
     directions as it can be.
 
+    Parameters
+    ----------
+    shape_kji
+        Number of voxels along each axis.
+    spacing_kji_mm
+        Length of a voxel along each axis, in mm.
+    most_voxels
+        That may be left.
+
+    Returns
+    -------
+    tuple[int, int, int]
+        Steps along k, j and i; powers of 2.
+
+    Examples
+    --------
     >>> thinning_steps((300, 512, 512), (1.0, 0.7, 0.7))
     (4, 4, 4)
     >>> thinning_steps((100, 256, 256), (2.5, 1.0, 1.0))

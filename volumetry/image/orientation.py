@@ -29,12 +29,34 @@ class AxialView:
     flipped: tuple[bool, bool, bool]
 
     def of(self, array_kji: NDArray[T]) -> NDArray[T]:
-        """A view, without copying, of an array on the scanner's grid; axes to the head, the back, the left."""
+        """A view, without copying, of an array on the scanner's grid; axes to the head, the back, the left.
+
+        Parameters
+        ----------
+        array_kji
+            On the scanner's grid.
+
+        Returns
+        -------
+        NDArray[T]
+            A view, without copying; axes to the head, the back, the left.
+        """
         turned = array_kji.transpose(self.axes)
         return turned[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
 
     def spacing_mm(self, grid: Grid) -> Vector:
-        """Length of a step along each axis of the view."""
+        """Length of a step along each axis of the view.
+
+        Parameters
+        ----------
+        grid
+            Of the array.
+
+        Returns
+        -------
+        Vector
+            In mm, to the head, the back, the left.
+        """
         head, back, left = (grid.spacing_kji_mm[axis] for axis in self.axes)
         return head, back, left
 
@@ -43,8 +65,15 @@ class AxialView:
 
         Parameters
         ----------
+        grid
+            Of the array.
         low, high
             The box's first and last voxel along the view's axes; what lies beyond the grid's end is cut off.
+
+        Returns
+        -------
+        first, last
+            Both included.
         """
         along, size = self.axes.index(0), grid.shape_kji[0]
         first, last = int(low[along]), min(int(high[along]), size - 1)
@@ -52,7 +81,18 @@ class AxialView:
 
 
 def axial_view(grid: Grid) -> AxialView:
-    """How to look at arrays on `grid` so that slices are axial, rows run to the back and columns to the left."""
+    """How to look at arrays on `grid` so that slices are axial, rows run to the back and columns to the left.
+
+    Parameters
+    ----------
+    grid
+        Of the arrays.
+
+    Returns
+    -------
+    AxialView
+        The nearest one: axes are exchanged and turned round, never resampled.
+    """
     to_left_back_head = np.asarray(grid.direction_lps)
     best = max(
         permutations(range(3)),

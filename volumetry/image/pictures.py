@@ -25,19 +25,54 @@ too, so that they differ without colour vision and on paper."""
 
 
 def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
-    """Grey (rows, columns) or RGB (rows, columns, 3) pixels as PNG without metadata."""
+    """Pixels as PNG without metadata.
+
+    Parameters
+    ----------
+    pixels
+        uint8: grey (rows, columns) or RGB (rows, columns, 3).
+
+    Returns
+    -------
+    bytes
+        The file.
+    """
     stream = BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
 
 
 def figure_png(figure: "Figure", dpi: int) -> bytes:
-    """A figure as PNG without metadata."""
+    """A figure as PNG without metadata.
+
+    Parameters
+    ----------
+    figure
+        Of matplotlib.
+    dpi
+        Pixels per inch.
+
+    Returns
+    -------
+    bytes
+        The file.
+    """
     stream = BytesIO()
     figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
     return stream.getvalue()
 
 
 def data_uri(png: bytes) -> str:
-    """PNG bytes as a data URI."""
+    """PNG bytes as a data URI.
+
+    Parameters
+    ----------
+    png
+        A PNG file.
+
+    Returns
+    -------
+    str
+        For the ``src`` of an image.
+    """
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"

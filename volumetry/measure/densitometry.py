@@ -32,15 +32,52 @@ class Counted:
 
 
 def mean_lung_hu(counted: Counted) -> float | None:
-    """Mean HU of both lungs, lesions included; None where there is no lung."""
+    """Mean HU of both lungs, lesions included.
+
+    Parameters
+    ----------
+    counted
+        Volumes and HU sums of a scan.
+
+    Returns
+    -------
+    float or None
+        None where there is no lung.
+    """
     return counted.lung_hu_sum / counted.lung_voxels if counted.lung_voxels else None
 
 
 def lesion_mass_g(counted: Counted) -> float:
-    """Physical mass of the lesion in g: V + W / 1000, with water at 0 HU weighing 1 g per mL and air nothing."""
+    """Physical mass of the lesion in g: V + W / 1000, with water at 0 HU weighing 1 g per mL and air nothing.
+
+    Parameters
+    ----------
+    counted
+        Volumes and HU sums of a scan.
+
+    Returns
+    -------
+    float
+        The sum of (HU + 1000) / 1000 times voxel volume in mL over the lesion.
+    """
     return counted.volumes_ml.lesion + lesion_weight_hu_ml(counted) / 1000
 
 
 def lesion_weight_hu_ml(counted: Counted) -> float:
-    """NCT04288102's registered "voxel weight": the sum of HU times voxel volume over the lesion."""
+    """Registered "voxel weight" of the lesion: the sum of HU times voxel volume.
+
+    Parameters
+    ----------
+    counted
+        Volumes and HU sums of a scan.
+
+    Returns
+    -------
+    float
+        In HU mL; usually negative. It is not a mass, see `lesion_mass_g`.
+
+    References
+    ----------
+    NCT04288102, secondary outcome: total voxel "weight" in the lesion area, voxel density (HU) times voxel volume.
+    """
     return counted.lesion_hu_sum * counted.tissue.grid.voxel_ml

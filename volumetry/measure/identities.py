@@ -12,6 +12,13 @@ from volumetry.errors import SegmentationError
 def check_identities(measurement: Measurement, delivered: TissueMap) -> None:
     """Stop unless every sum agrees with the delivered mask, counted here a second way.
 
+    Parameters
+    ----------
+    measurement
+        The numbers.
+    delivered
+        The map they were counted on.
+
     Raises
     ------
     SegmentationError

@@ -30,14 +30,25 @@ def with_interval(
     rule: Measure,
     settings: IntervalSettings,
 ) -> Interval | None:
-    """The interval of each share of a scan; None if the segmenter stated no doubt or there is no lung.
+    """The interval of each share of a scan.
 
     Parameters
     ----------
     tissue, delivered
-        The network's classes and the classes by the chosen rule, tidied.
+        The network's classes and the classes by the chosen rule, postprocessed.
+    scan
+        HU on the same grid.
     volumes
         Of `delivered`.
+    rule
+        Component rule and HU cuts.
+    settings
+        By how much threshold, HU and outline are moved.
+
+    Returns
+    -------
+    Interval or None
+        None if the segmenter states no uncertainty or there is no lung.
     """
     doubt = tissue.doubt
     if doubt is None or not volumes.lung:
@@ -65,6 +76,22 @@ def interval_of(percent: Mapping[str, float], parts: Mapping[str, Mapping[str, f
 def boundary_points(delivered: TissueMap, lung_ml: float, shift_mm: float) -> dict[str, float]:
     """Points by which each share moves when the outline of its tissue moves by `shift_mm`: area times shift.
 
+    Parameters
+    ----------
+    delivered
+        The delivered map.
+    lung_ml
+        The denominator of the shares, in mL.
+    shift_mm
+        By how far the outline moves.
+
+    Returns
+    -------
+    dict[str, float]
+        Percentage points by share.
+
+    Examples
+    --------
     >>> from volumetry.domain import Grid
     >>> ball = sum((np.indices((60,) * 3) - 29.5) ** 2) < 20**2
     >>> labels = np.where(ball, np.uint8(Tissue.SOLID), np.uint8(Tissue.AERATED))

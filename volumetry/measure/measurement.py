@@ -24,13 +24,18 @@ def measure(
     Parameters
     ----------
     tissue
-        The network's classes, tidied, with sides.
+        The network's classes, postprocessed, with sides.
     scan
         Its HU on the same grid.
     settings
         Which component rule fills ground glass and solid, and the HU cuts.
     interval
         How the interval's parts are made; without it, no interval.
+
+    Returns
+    -------
+    Measurement
+        The numbers of both lungs, of each side and of each zone.
 
     Raises
     ------

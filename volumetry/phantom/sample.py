@@ -61,7 +61,8 @@ def write_phantoms(out: Path, seed: int = 1, spacing_kji_mm: Vector = (2.5, 0.9,
 
     Returns
     -------
-    What ``truth.json`` says: by folder name, the truth of `volumetry.phantom.truth_of` and the grid.
+    dict[str, Any]
+        What ``truth.json`` says: by folder name, the truth of `volumetry.phantom.truth_of` and the grid.
     """
     truth: dict[str, Any] = {}
     for number, (name, spec) in enumerate(phantom_set(seed, spacing_kji_mm).items(), start=1):

@@ -48,7 +48,14 @@ class SeriesSpec:
     subject, age
         PatientID and PatientAge.
     study_date, study, series
-        One study and one series per pair of names: they and `seed` make all UIDs.
+        Date, and names of study and series: the two names and `seed` make all UIDs.
+    seed
+        Of the UIDs and of random file names.
+
+    Raises
+    ------
+    ValueError
+        If an order, a naming, a number of bits or a slope is not one of those above.
     """
 
     transfer_syntax: str = ExplicitVRLittleEndian
@@ -95,7 +102,8 @@ def write_series(image: Phantom | tuple[Floats, Grid], folder: Path, spec: Serie
 
     Returns
     -------
-    The files, in the order of the array's slices. The same arguments give the same bytes.
+    list[Path]
+        The files, in the order of the array's slices. The same arguments give the same bytes.
     """
     hu_kji, grid = (image.hu_kji, image.grid) if isinstance(image, Phantom) else image
     spec = spec or SeriesSpec()

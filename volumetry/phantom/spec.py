@@ -28,6 +28,18 @@ PRONE: Axes = ((0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0))
 def tilted(degrees: float) -> Axes:
     """Axial slices whose stack leans backward by an angle, as a tilted gantry leaves it: sheared, not turned.
 
+    Parameters
+    ----------
+    degrees
+        Gantry tilt.
+
+    Returns
+    -------
+    Axes
+        Unit vectors of k, j and i, LPS.
+
+    Examples
+    --------
     >>> [round(v, 3) for v in tilted(30.0)[0]]
     [0.0, 0.5, 0.866]
     """
@@ -36,7 +48,20 @@ def tilted(degrees: float) -> Axes:
 
 
 def rotated(degrees: float, axes: Axes = AXIAL) -> Axes:
-    """Axes turned together about the patient's left-right axis: oblique, not sheared."""
+    """Axes turned together about the patient's left-right axis: oblique, not sheared.
+
+    Parameters
+    ----------
+    degrees
+        Angle.
+    axes
+        Unit vectors of k, j and i, LPS.
+
+    Returns
+    -------
+    Axes
+        Unit vectors of k, j and i, LPS.
+    """
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     k, j, i = ((x, c * y - s * z, s * y + c * z) for x, y, z in axes)
     return k, j, i

@@ -36,9 +36,13 @@ class Phantom:
     Parameters
     ----------
     hu_kji
-        float32 on `grid`; neither rounded nor clipped.
+        HU, float32 on `grid`; neither rounded nor clipped.
+    grid
+        Where the voxels are.
     truth
         Volumes in mL and shares in percent; see `truth_of`.
+    spec
+        What it was made from.
     """
 
     hu_kji: Floats
@@ -91,6 +95,16 @@ def truth_of(spec: PhantomSpec) -> dict[str, Any]:
 
     Keys follow ``result.json`` where they mean the same. Volumes in mL, shares in percent of the lung. Lung is
     both lungs with their vessels and lesions, without trachea and main bronchi.
+
+    Parameters
+    ----------
+    spec
+        The phantom.
+
+    Returns
+    -------
+    dict[str, Any]
+        Volumes in mL, shares in percent, each lesion, and the formulas.
     """
     lungs = lungs_of(spec.breath, spec.scale_lps)
     side_ml = {name: lung_ml(name, spec.breath, spec.scale_lps) for name in lungs}
@@ -119,9 +133,17 @@ def truth_of(spec: PhantomSpec) -> dict[str, Any]:
 
 
 def truth_map(spec: PhantomSpec) -> TissueMap:
-    """The tissue at every voxel centre: what a perfect segmenter would answer on this grid.
+    """The tissue at every voxel centre: the answer of a perfect segmenter on this grid.
 
-    Counting these voxels differs from `truth_of` by the sampling error of the grid, and by nothing else.
+    Parameters
+    ----------
+    spec
+        The phantom.
+
+    Returns
+    -------
+    TissueMap
+        Labels, uint8 (k, j, i), with sides.
     """
     grid = spec.grid
     labels_kji = np.zeros(grid.shape_kji, np.uint8)

@@ -35,12 +35,19 @@ _NO_LUNG = 0.02
 
 
 def blood_pool_hu(tissue: TissueMap, scan: CtScan) -> float | None:
-    """Median HU of heart and great vessels; None where they cannot be told from what lies around them.
+    """Median HU of heart and great vessels.
 
     Parameters
     ----------
     tissue
         Any label above 0 is lung.
+    scan
+        HU on the same grid.
+
+    Returns
+    -------
+    float or None
+        None where they cannot be separated from what lies around them.
     """
     view = axial_view(scan.grid)
     lung = view.of(tissue.labels_kji) > 0

@@ -23,6 +23,11 @@ def charter_findings(series: SeriesInfo, config: Config) -> list[Finding]:
         What the header says. Spacing and slice count come from the slice positions.
     config
         ``[charter]`` holds the rules and names those whose deviation refuses; others flag.
+
+    Returns
+    -------
+    list[Finding]
+        Empty where the charter has no rule, or every rule is met.
     """
     charter = config.charter
     found = [

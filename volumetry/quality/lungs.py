@@ -31,14 +31,28 @@ def lung_findings(
     config: Config,
     blood_hu: float | None = None,
 ) -> list[Finding]:
-    """Everything the lungs themselves say about how far their numbers can be trusted.
+    """What the segmented lungs show about how far their numbers can be trusted.
 
-    A lung smaller than ``[quality] min_lung_ml`` is no lung and the only finding: a share of nothing is not 0 %.
+    A lung smaller than ``[quality] min_lung_ml`` does not count as a lung and is then the only finding: a share of
+    nothing is not 0 %.
 
     Parameters
     ----------
+    tissue
+        The network's classes, postprocessed, with sides.
+    scan
+        HU on the same grid.
+    measurement
+        Their numbers.
+    config
+        ``[quality]`` holds the limits.
     blood_hu
-        What `blood_pool_hu` found; None if it is not known.
+        From `blood_pool_hu`; None if it is not known.
+
+    Returns
+    -------
+    list[Finding]
+        In a fixed order, not by severity.
     """
     volumes = measurement.volumes_ml
     lung_ml = volumes.lung

@@ -104,12 +104,21 @@ def suspect_findings(
 
 
 def suspect_solid(tissue: TissueMap, scan: CtScan, blood_hu: float | None = None) -> list[Suspect]:
-    """Bodies of lesion that are probably none, largest first.
+    """Connected components of lesion that are probably not lesion, largest first.
 
     Parameters
     ----------
+    tissue
+        The delivered or the network's map.
+    scan
+        HU on the same grid.
     blood_hu
-        Density of the blood pool; None if it is not known. It decides what is too dense.
+        Median HU of the blood pool; None if it is not known. It decides what is too dense.
+
+    Returns
+    -------
+    list[Suspect]
+        Each with volume in mL by reason, and place.
     """
     view = axial_view(scan.grid)
     fine_mm = view.spacing_mm(scan.grid)

@@ -21,11 +21,22 @@ _LEAST_VOXELS = 20
 
 
 def control_figures(scan: CtScan, tissue: TissueMap) -> dict[str, float]:
-    """``outside_air_hu``, ``tracheal_air_hu`` and ``noise_hu``, as far as they can be told.
+    """``outside_air_hu``, ``tracheal_air_hu`` and ``noise_hu``, as far as they can be measured.
 
-    The windpipe is looked for in the upper half of the lungs of an axial scan: air that is not lung, not open to
-    the outside, and lies between the lungs. ``noise_hu`` is the median over slices of the standard deviation in
-    it.
+    The trachea is searched in the upper half of the lungs of an axial scan: air that is not lung, not open to the
+    outside, and lies between the lungs. ``noise_hu`` is the median over slices of the standard deviation in it.
+
+    Parameters
+    ----------
+    scan
+        HU.
+    tissue
+        The lungs, on the same grid.
+
+    Returns
+    -------
+    dict[str, float]
+        In HU, by name; what cannot be measured is absent.
     """
     figures = {} if scan.air_hu is None else {"outside_air_hu": round(float(scan.air_hu), 1)}
     lumen = list(_lumens(scan, tissue))

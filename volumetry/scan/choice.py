@@ -13,6 +13,13 @@ from volumetry.scan.findings import found, plural, refuses
 def choose(contents: Contents, config: Config) -> tuple[GatedStack, tuple[Finding, ...]]:
     """Take the one stack to measure.
 
+    Parameters
+    ----------
+    contents
+        From `contents_of`.
+    config
+        ``[select]`` holds the rule by which one of several volumes is chosen, if any.
+
     Returns
     -------
     stack, findings

@@ -43,7 +43,20 @@ class Contents:
 
 
 def contents_of(given: Given, config: Config) -> Contents:
-    """Look into every file of an input and judge every stack by its headers."""
+    """Read the header of every file of an input and check every stack.
+
+    Parameters
+    ----------
+    given
+        The files.
+    config
+        Tolerances, limits, and what follows from each code.
+
+    Returns
+    -------
+    Contents
+        Stacks, the largest first, and the findings of the folder as a whole.
+    """
     listing = given.listing
     findings = [*given.found_before, *listing.findings(config)]
     if listing.too_many or listing.too_deep:

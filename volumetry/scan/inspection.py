@@ -71,8 +71,15 @@ def inspect_folder(folder: Path, config: Config, *, pixels: bool = False) -> Ins
     ----------
     folder
         As for `volumetry.scan.read_scan`.
+    config
+        Tolerances, limits, and what follows from each code.
     pixels
         Also decode each measurable stack and test its HU.
+
+    Returns
+    -------
+    Inspection
+        Every stack with what was found in it.
 
     Raises
     ------

@@ -16,7 +16,8 @@ from volumetry.scan.findings import found, plural, refuses
 from volumetry.scan.headers.files import FileRef
 from volumetry.scan.inputs.opening import Given, opened
 from volumetry.scan.inputs.volume_header import VolumeHeader
-from volumetry.scan.inputs.volumes import VolumeStack, decode_volume, judged_stack, require_ct_numbers
+from volumetry.scan.inputs.volume_stack import VolumeStack
+from volumetry.scan.inputs.volumes import decode_volume, judged_stack, require_ct_numbers
 from volumetry.scan.pixels.decode import DecoderDiedError, SliceFault, Stored, decode
 from volumetry.scan.pixels.digests import input_digests
 from volumetry.scan.pixels.hounsfield import HuVolume, hounsfield
@@ -57,11 +58,16 @@ def scan_from_array(hu_kji: NDArray[np.floating | np.integer], grid: Grid, confi
     Parameters
     ----------
     hu_kji
-        Hounsfield units, axes as in `grid`; turned into float32.
+        Hounsfield units, any real type, axes (k, j, i) and shape as in `grid`; converted to float32.
     grid
         Where the voxels are.
     config
         Tolerances, limits, and what follows from each code; the defaults if None.
+
+    Returns
+    -------
+    CtScan
+        On `grid`, without a series UID.
 
     Raises
     ------

@@ -45,10 +45,22 @@ def readable_id(name: str) -> str:
 
 
 def safe_scan_id(folder: Path, name: Path | None = None) -> str:
-    """The folder's name as a scan id, unless it holds what the headers call the patient: then a digest of it.
+    """The folder's name as a scan id, or a digest of it where it holds what the headers say of the patient.
 
     Folders of a study are usually named by subject key and visit, and a batch's rows must be found again by them;
     folders that come straight from an archive may be named after the patient, and no result may carry that on.
+
+    Parameters
+    ----------
+    folder
+        Folder or file of one scan.
+    name
+        What to name the scan after, such as a path below the batch's root; by default the folder's own name.
+
+    Returns
+    -------
+    str
+        Letters, digits, marks, dots, dashes and underlines alone.
     """
     relative = name if name is not None else Path(folder.resolve().name)
     text = text_of(_without_suffixes(relative) if folder.is_file() else relative)

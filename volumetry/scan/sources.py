@@ -16,7 +16,7 @@ from volumetry.scan.headers.files import FileRef
 from volumetry.scan.headers.reader import raw_header
 from volumetry.scan.headers.slice_header import BadHeaderError, SliceHeader
 from volumetry.scan.inputs.opening import opened
-from volumetry.scan.inputs.volumes import VolumeStack
+from volumetry.scan.inputs.volume_stack import VolumeStack
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,12 +43,21 @@ class SourceSlice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """The stack that `read_scan` measures: slice ``k`` belongs to slice ``k`` of the grid."""
+    """The stack that `read_scan` measures: slice ``k`` belongs to slice ``k`` of the grid.
+
+    Parameters
+    ----------
+    slices
+        In the order of k.
+    grid
+        Of the measured scan.
+    series_uid
+        As in the result; it need not be a valid UID.
+    """
 
     slices: tuple[SourceSlice, ...]
     grid: Grid
     series_uid: str
-    """As the result has it, which need not be a legal UID."""
 
 
 def source_headers(folder: Path, config: Config, keywords: tuple[str, ...]) -> Source:
@@ -60,6 +69,11 @@ def source_headers(folder: Path, config: Config, keywords: tuple[str, ...]) -> S
         Those that were given to `read_scan`.
     keywords
         The elements to read; no other leaves the files.
+
+    Returns
+    -------
+    Source
+        One raw header for every slice of the grid.
 
     Raises
     ------

@@ -74,12 +74,16 @@ class Coarse:
 
 
 def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> Mask:
-    """Gas that is no lung, soft tissue that was called aerated lung, and the thin remains around both.
+    """Gas that is not lung, soft tissue labelled as aerated lung, and the thin remains around both.
 
     Parameters
     ----------
     labels_kji
-        What a segmenter said.
+        uint8, values of `Tissue`, from a segmenter.
+    scan
+        HU on the same grid.
+    settings
+        ``[tidy]`` of the configuration.
 
     Returns
     -------

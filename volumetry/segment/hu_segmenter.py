@@ -28,11 +28,11 @@ class ThresholdSegmenter:
         Mean HU of the three tissues of a phantom.
     shell_mm
         A blurred edge between aerated lung and solid passes through the HU of ground glass. What is thinner than
-        twice this is such an edge, or a vessel, and no lesion.
+        twice this is such an edge, or a vessel, and not a lesion.
     core_mm
         A lesion is somewhere at least this deep; vessels, and bundles of them at the hilum, are not.
     gas_hu
-        Air of airways, stomach and room; what is half-way to it from aerated lung is no lung.
+        Air of airways, stomach and room; what is half-way to it from aerated lung is not lung.
     closing_mm
         Vessels that enter the lung from its border are closed over up to twice this width.
     """
@@ -51,7 +51,18 @@ class ThresholdSegmenter:
         return SegmenterFacts(name="threshold", version="1")
 
     def __call__(self, scan: CtScan, /) -> TissueMap:
-        """Label every voxel of `scan`; gas that is no lung is left for tidying to drop."""
+        """Label every voxel of `scan`; gas that is not lung is left for postprocessing to remove.
+
+        Parameters
+        ----------
+        scan
+            In HU.
+
+        Returns
+        -------
+        TissueMap
+            Labels, uint8 (k, j, i), on ``scan.grid``; without sides.
+        """
         labels = np.zeros(scan.grid.shape_kji, np.uint8)
         air = _enclosed_air(scan.hu_kji < self._half(self.aerated_hu, self.solid_hu))
         air &= ~self._airway(air, scan)

@@ -50,11 +50,11 @@ class NetworkSegmenter:
     model
         Weights and card.
     settings
-        Device, precision, batch size and the cuts of the three probabilities.
+        Device, precision, batch size and the operating thresholds of the three probabilities.
     progress
         Called with slices done and slices in all, after each batch.
     interval
-        What is moved to see how far the shares move; without it, the map states no doubt.
+        By how much input and thresholds are moved to estimate the uncertainty; without it, the map states none.
 
     Raises
     ------
@@ -100,10 +100,20 @@ class NetworkSegmenter:
         return self.model.card.recipe
 
     def __call__(self, scan: CtScan, /) -> TissueMap:
-        """Label every voxel of `scan`; islands and holes are left to tidying.
+        """Label every voxel of `scan`; islands and holes are left to postprocessing.
 
         A voxel is outside unless its lung or its lesion probability reaches the threshold; a lesion is solid where
         the solid probability does, else ground glass. Voxels without data are outside.
+
+        Parameters
+        ----------
+        scan
+            In HU.
+
+        Returns
+        -------
+        TissueMap
+            Labels, uint8 (k, j, i), on ``scan.grid``; without sides.
         """
         view = axial_view(scan.grid)
         labels_kji = np.zeros(scan.grid.shape_kji, np.uint8)
@@ -132,6 +142,11 @@ class NetworkSegmenter:
         ----------
         pictures
             Grey levels 0 to 255, radiological view; already contrast-enhanced or in a lung window.
+
+        Returns
+        -------
+        list[NDArray[np.uint8]]
+            uint8 (j, i), values of `Tissue`, one for each picture.
         """
         labels = []
         for picture in pictures:
@@ -191,7 +206,20 @@ class NetworkSegmenter:
         )
 
     def probabilities(self, pictures: Sequence[Pictures], mirrored: bool = False) -> NDArray[np.float32]:
-        """Probabilities (n, 3, j, i) of slices of one size; on request seen in a mirror, and turned back."""
+        """Probabilities of lung, lesion and solid for slices of one size.
+
+        Parameters
+        ----------
+        pictures
+            From `pictures_of` or `ready_made`.
+        mirrored
+            Segment the slices after left-right flipping, and flip the result back.
+
+        Returns
+        -------
+        NDArray[np.float32]
+            (n, 3, j, i), 0 to 1.
+        """
         if mirrored:
             return self.probabilities([seen.mirrored() for seen in pictures])[..., ::-1]
         rows, columns = pictures[0].shape_ji
@@ -240,6 +268,11 @@ def load_segmenter(config: Config | None = None, progress: Progress | None = Non
     progress
         Called with slices done and slices in all, after each batch.
 
+    Returns
+    -------
+    NetworkSegmenter
+        Ready to label scans.
+
     Raises
     ------
     ModelError
@@ -253,7 +286,17 @@ def load_segmenter(config: Config | None = None, progress: Progress | None = Non
 
 
 def chosen_device(wanted: str) -> str:
-    """``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``.
+    """The device for a setting.
+
+    Parameters
+    ----------
+    wanted
+        ``auto``, ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    str
+        ``cpu`` or ``cuda``.
 
     Raises
     ------
@@ -267,7 +310,20 @@ def chosen_device(wanted: str) -> str:
 
 
 def chosen_precision(wanted: str, device: str) -> str:
-    """``fp32`` or ``bf16`` for ``auto``: bf16 where the processor multiplies it, since elsewhere it is slower."""
+    """The arithmetic for a setting: bf16 where the processor multiplies it, since elsewhere it is slower.
+
+    Parameters
+    ----------
+    wanted
+        ``auto``, ``fp32`` or ``bf16``.
+    device
+        ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    str
+        ``fp32`` or ``bf16``.
+    """
     if wanted != "auto":
         return wanted
     if device == "cuda":

@@ -108,7 +108,22 @@ def _without_specks(labels: NDArray[np.uint8], voxel_ml: float, settings: Tidy) 
 
 
 def with_sides(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
-    """The map with left and right told apart and nothing else changed, for a mask that a reader has drawn."""
+    """The map with left and right lung separated and nothing else changed, for a mask that a reader has drawn.
+
+    Parameters
+    ----------
+    tissue
+        Any label above 0 is lung.
+    scan
+        HU on the same grid.
+    settings
+        ``[tidy]`` of the configuration.
+
+    Returns
+    -------
+    TissueMap
+        With ``side_kji``.
+    """
     side = _sides(tissue.labels_kji > 0, scan, settings)
     return replace(tissue, side_kji=side)
 

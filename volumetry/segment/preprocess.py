@@ -45,6 +45,11 @@ class InputRecipe:
         HU that are black and white in the window.
     inputs
         Which pictures the network takes, one channel each.
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive, a range does not rise, or there is no picture.
     """
 
     spacing_mm: float = 1.4
@@ -72,7 +77,20 @@ class InputRecipe:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pictures:
-    """What the network gets to see of one slice, each 0 to 1, float32 (j, i); None where it cannot be had."""
+    """Input channels of one slice; None where one cannot be had.
+
+    Parameters
+    ----------
+    enhanced_ji
+        The CLAHE channel, 0 to 1, float32 (j, i).
+    window_ji
+        The lung window, 0 to 1, float32 (j, i).
+
+    Raises
+    ------
+    ValueError
+        If both are None, or their shapes differ.
+    """
 
     enhanced_ji: NDArray[np.float32] | None
     window_ji: NDArray[np.float32] | None
@@ -89,11 +107,33 @@ class Pictures:
         return shapes[0][0], shapes[0][1]
 
     def of(self, kind: PictureKind) -> NDArray[np.float32] | None:
-        """The picture of one kind."""
+        """The picture of one kind.
+
+        Parameters
+        ----------
+        kind
+            ``enhanced`` or ``window``.
+
+        Returns
+        -------
+        NDArray[np.float32] or None
+            0 to 1, (j, i); None where it cannot be had.
+        """
         return self.enhanced_ji if kind == "enhanced" else self.window_ji
 
     def part(self, box_ji: tuple[slice, slice]) -> "Pictures":
-        """Some rows and columns of both; each was made of the whole slice."""
+        """Some rows and columns of both; each was made of the whole slice.
+
+        Parameters
+        ----------
+        box_ji
+            Rows and columns.
+
+        Returns
+        -------
+        Pictures
+            Of views.
+        """
         return Pictures(*(None if grey is None else grey[box_ji] for grey in (self.enhanced_ji, self.window_ji)))
 
     def mirrored(self) -> "Pictures":
@@ -102,7 +142,20 @@ class Pictures:
 
 
 def pictures_of(hu_ji: NDArray[np.float32], recipe: InputRecipe) -> Pictures:
-    """Both pictures of a slice of HU on the network's grid; only those that the network takes are made."""
+    """Both pictures of a slice of HU on the network's grid; only those that the network takes are made.
+
+    Parameters
+    ----------
+    hu_ji
+        HU, (j, i), on the network's grid.
+    recipe
+        Which pictures, and how they are made.
+
+    Returns
+    -------
+    Pictures
+        Of the same shape.
+    """
     return Pictures(
         slice_picture(hu_ji, recipe) if "enhanced" in recipe.inputs else None,
         windowed(hu_ji, recipe.window_low, recipe.window_high) if "window" in recipe.inputs else None,
@@ -115,10 +168,22 @@ def windowed(hu_ji: NDArray[np.float32], low: float, high: float) -> NDArray[np.
 
 
 def ready_made(grey_ji: NDArray[np.float32], recipe: InputRecipe) -> Pictures:
-    """What can be had of an 8-bit slice from somewhere, grey 0 to 1.
+    """The pictures of a ready-made 8-bit slice.
 
     Whole slices that were contrast-enhanced have air along their rim, which stays dark. A bright rim means that
     the picture was cut inside the body, as prints of lung windows are; it is enhanced here as well.
+
+    Parameters
+    ----------
+    grey_ji
+        Grey 0 to 1, (j, i).
+    recipe
+        Which pictures, and how they are made.
+
+    Returns
+    -------
+    Pictures
+        Of the same shape.
     """
     rim = np.concatenate([grey_ji[0], grey_ji[-1], grey_ji[:, 0], grey_ji[:, -1]])
     if np.median(rim) >= BRIGHT_RIM and "window" in recipe.inputs:
@@ -167,9 +232,21 @@ def fitted_shape(shape_ji: tuple[int, int], recipe: InputRecipe) -> tuple[int, i
 
 
 def network_batch(slices: Sequence[Pictures], recipe: InputRecipe) -> NDArray[np.float32]:
-    """Slices of one size as a batch, float32 (n, inputs, j, i).
+    """Slices of one size as a batch.
 
     Black below and right to the network's multiple; a picture that cannot be had is 0 after scaling: flat grey.
+
+    Parameters
+    ----------
+    slices
+        Of one size.
+    recipe
+        Which pictures, in which order, and their scaling.
+
+    Returns
+    -------
+    NDArray[np.float32]
+        (n, inputs, j, i).
     """
     step = recipe.pad_multiple
     rows, columns = (-(-side // step) * step for side in slices[0].shape_ji)

@@ -250,7 +250,17 @@ def verified_bytes(folder: Path, stored: StoredFile) -> bytes:
 
 
 def load_model(folder: Path) -> Model:
-    """Digest first, then the network from our list, then the weights, every tensor of them.
+    """Check the digests, build the network that the card names, and load every tensor of its weights.
+
+    Parameters
+    ----------
+    folder
+        Of the model: card, weights and probe.
+
+    Returns
+    -------
+    Model
+        Without gradients, in evaluation mode, on the CPU.
 
     Raises
     ------
@@ -289,10 +299,22 @@ def fused(network: nn.Module) -> nn.Module:
 def verify_probe(model: Model, device: str = "cpu") -> float:
     """Largest difference between the stored output and what this machine computes from the stored input.
 
+    Parameters
+    ----------
+    model
+        With its probe.
+    device
+        ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    float
+        Of probabilities, 0 to 1.
+
     Raises
     ------
     ModelError
-        If it is larger than 1e-3: this machine, these libraries or these weights are not the maker's.
+        If it is larger than 1e-3: this machine, these libraries or these weights are not those of the card.
     """
     probe = _tensors(model.folder, model.card.probe_input)["input"]
     expected = _tensors(model.folder, model.card.probe_output)["probabilities"]

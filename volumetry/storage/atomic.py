@@ -17,6 +17,13 @@ def write_whole(path: Path, content: bytes) -> str:
 
     Readable by this user alone: results may point at a patient.
 
+    Parameters
+    ----------
+    path
+        Final name.
+    content
+        Everything that will be in it.
+
     Returns
     -------
     str
@@ -36,6 +43,16 @@ def write_whole(path: Path, content: bytes) -> str:
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A stream to a file of any length, which has its final name once the stream is left without an error.
 
+    Parameters
+    ----------
+    path
+        Final name.
+
+    Yields
+    ------
+    BinaryIO
+        Open for writing.
+
     Raises
     ------
     OutputError
@@ -54,10 +71,24 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> str:
-    """Write a document as indented JSON with sorted keys; parameters, return and stops as for `write_whole`.
+    """Write a document as indented JSON with sorted keys.
+
+    Parameters
+    ----------
+    path
+        Final name.
+    document
+        What json can write.
+
+    Returns
+    -------
+    str
+        sha256 of the content.
 
     Raises
     ------
+    OutputError
+        As `write_whole`.
     ValueError
         If a number is not finite: JSON has none such, and an unknown value is None.
     """
@@ -65,12 +96,33 @@ def write_json(path: Path, document: Mapping[str, Any]) -> str:
 
 
 def json_bytes(document: Mapping[str, Any]) -> bytes:
-    """A document as indented JSON with sorted keys, ending in a line feed; raises ValueError as `write_json`."""
+    """A document as indented JSON with sorted keys, ending in a line feed.
+
+    Parameters
+    ----------
+    document
+        What json can write.
+
+    Returns
+    -------
+    bytes
+        UTF-8.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite.
+    """
     return f"{json.dumps(document, indent=2, sort_keys=True, allow_nan=False)}\n".encode()
 
 
 def prepare_folder(folder: Path) -> None:
     """Make the folder, prove before any work that it can be written, and clear up after killed runs.
+
+    Parameters
+    ----------
+    folder
+        Made with its parents if missing, readable by this user alone.
 
     Raises
     ------
@@ -89,13 +141,30 @@ def prepare_folder(folder: Path) -> None:
 
 
 def next_numbered(folder: Path) -> Path:
-    """The first free ``<n>`` in a folder that may not be there yet; n counts from 1."""
+    """The first free ``<n>`` in a folder that may not be there yet; n counts from 1.
+
+    Parameters
+    ----------
+    folder
+        Where numbered folders or files are made.
+
+    Returns
+    -------
+    Path
+        A path below `folder` that does not exist yet.
+    """
     taken = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
     return folder / str(max(taken, default=0) + 1)
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's names on the disk, as far as its file system can."""
+    """Put a folder's names on the disk, as far as its file system can.
+
+    Parameters
+    ----------
+    folder
+        Whose entries are written to the disk.
+    """
     # An error here leaves a valid file under its final name, so it is no failure of the write.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -25,7 +25,15 @@ class TableError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a table: its number as a spreadsheet shows it, and its cells by column."""
+    """One line of a table.
+
+    Parameters
+    ----------
+    number
+        As a spreadsheet shows it; the header is row 1.
+    cells
+        By column.
+    """
 
     number: int
     cells: Mapping[str, str]
@@ -33,7 +41,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as it was read."""
+    """A table as it was read.
+
+    Parameters
+    ----------
+    name
+        Of the file.
+    columns
+        In their order.
+    rows
+        Without empty lines.
+    """
 
     name: str
     columns: tuple[str, ...]
@@ -41,18 +59,40 @@ class Table:
 
 
 class Problems:
-    """Everything wrong with a table, so that one reading finds it all."""
+    """Everything wrong with a table, so that one reading finds it all.
+
+    Parameters
+    ----------
+    table
+        Name of the table in the message.
+    """
 
     def __init__(self, table: str) -> None:
         self._table = table
         self._found: list[tuple[int, str]] = []
 
     def add(self, row: int, column: str, what: str) -> None:
-        """Note one problem."""
+        """Note one problem.
+
+        Parameters
+        ----------
+        row
+            Its number as a spreadsheet shows it.
+        column
+            Its name.
+        what
+            What is wrong, without the value.
+        """
         self._found.append((row, f"row {row}, column {column}: {what}"))
 
     def raise_if_any(self) -> None:
-        """Stop with all problems found, in the order of the rows; raises TableError."""
+        """Stop with all problems found, in the order of the rows.
+
+        Raises
+        ------
+        TableError
+            If there is any.
+        """
         if not self._found:
             return
         lines = [text for _row, text in sorted(self._found, key=lambda found: found[0])]
@@ -69,15 +109,22 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
 
     Parameters
     ----------
+    path
+        Of the file.
     required
         Columns that must be there.
+
+    Returns
+    -------
+    Table
+        Texts by row and column.
 
     Raises
     ------
     UsageError
         If there is no such file.
     TableError
-        If it is no UTF-8 CSV, a column is missing or named twice, or a row has too many or too few cells.
+        If it is not CSV in UTF-8, a column is missing or named twice, or a row has too many or too few cells.
     """
     text = _text_of(path)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -107,8 +154,20 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
 
 
 def number_in(text: str) -> float | None:
-    """The finite decimal number a cell holds, or None; no thousands separator, no other digits than 0-9.
+    """The finite decimal number in a cell.
 
+    Parameters
+    ----------
+    text
+        No thousands separator, no other digits than 0-9.
+
+    Returns
+    -------
+    float or None
+        None if the text is not such a number.
+
+    Examples
+    --------
     >>> number_in("-1.5e1"), number_in("1_000"), number_in("nan")
     (-15.0, None, None)
     """
@@ -119,8 +178,25 @@ def number_in(text: str) -> float | None:
 
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> bytes:
-    r"""A table as UTF-8 with LF: numbers with all their digits, absent values empty, no text that runs as formula.
+    r"""A table as UTF-8 with LF.
 
+    Numbers are written with all their digits, absent values stay empty, and a text that a spreadsheet would take
+    for a formula is guarded.
+
+    Parameters
+    ----------
+    columns
+        Names, in order.
+    rows
+        Cells by column; others are left out.
+
+    Returns
+    -------
+    bytes
+        The header and one line for each row.
+
+    Examples
+    --------
     >>> csv_bytes(("a", "b", "c"), [{"a": 0.1, "b": "=1+1", "c": None}])
     b"a,b,c\n0.1,'=1+1,\n"
     """
@@ -129,7 +205,18 @@ def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> byt
 
 
 def csv_line(cells: Iterable[str | float | int | None]) -> bytes:
-    """One line as UTF-8 with LF; numbers with all their digits, no guard against formulas."""
+    """One line as UTF-8 with LF; numbers with all their digits, no guard against formulas.
+
+    Parameters
+    ----------
+    cells
+        In order; None is empty.
+
+    Returns
+    -------
+    bytes
+        Ends in LF; a cell is quoted where it must be.
+    """
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerow(list(cells))  # quotes a cell with either; "\n" alone does not
     return f"{text.getvalue()[:-2]}\n".encode()
@@ -138,6 +225,18 @@ def csv_line(cells: Iterable[str | float | int | None]) -> bytes:
 def guarded(text: str) -> str:
     """A text cell behind an apostrophe where a spreadsheet would take it for a formula.
 
+    Parameters
+    ----------
+    text
+        Of a cell.
+
+    Returns
+    -------
+    str
+        The text, or an apostrophe and the text.
+
+    Examples
+    --------
     >>> guarded("=1+1"), guarded("day 28")
     ("'=1+1", 'day 28')
     """
@@ -145,7 +244,18 @@ def guarded(text: str) -> str:
 
 
 def unguarded(text: str) -> str:
-    """A text cell as it was before `guarded`."""
+    """A text cell as it was before `guarded`.
+
+    Parameters
+    ----------
+    text
+        Of a cell.
+
+    Returns
+    -------
+    str
+        Without the apostrophe of `guarded`.
+    """
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA_STARTS) else text
 
 

@@ -10,6 +10,16 @@ from typing import Any
 def canonical_sha256(document: Mapping[str, Any]) -> str:
     """sha256 of a JSON document whatever the order of its keys: sorted, without white space, ASCII.
 
+    Parameters
+    ----------
+    document
+        What json can write.
+
+    Returns
+    -------
+    str
+        Hexadecimal.
+
     Raises
     ------
     ValueError
@@ -25,6 +35,22 @@ def canonical_sha256(document: Mapping[str, Any]) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's content, read in blocks; raises OSError."""
+    """sha256 of a file's content, read in blocks.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+
+    Returns
+    -------
+    str
+        Hexadecimal.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -36,6 +36,11 @@ def new_result(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     names
         Of everything that belongs to one result; an old one goes to ``earlier/<n>/``, all of it.
 
+    Yields
+    ------
+    Path
+        The hidden folder, empty.
+
     Raises
     ------
     OutputError
@@ -54,7 +59,12 @@ def new_result(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def settle(folder: Path) -> None:
-    """Bring to its end what a killed run began to move in a result's folder; for who is about to read it, too.
+    """Finish what a killed run began to move in a result's folder; also called before the folder is read.
+
+    Parameters
+    ----------
+    folder
+        A result's; may be missing.
 
     Raises
     ------
@@ -128,7 +138,18 @@ def _as_owned(making: Path, folder: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two folders change places in one call; False, and nothing has changed, where the system cannot."""
+    """Let two folders change places in one system call.
+
+    Parameters
+    ----------
+    one, other
+        On the same file system.
+
+    Returns
+    -------
+    bool
+        False, and nothing has changed, where the system cannot.
+    """
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         return False

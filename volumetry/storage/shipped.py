@@ -16,6 +16,11 @@ def shipped(name: str) -> Path:
     name
         ``"configs"`` or ``"models"``.
 
+    Returns
+    -------
+    Path
+        In an installed package, or in the repository.
+
     Examples
     --------
     >>> (shipped("configs") / "default.toml").is_file()

@@ -39,6 +39,11 @@ def load_toml(
     stop, hint
         How to stop, and what to do then where the stop's own hint does not say it.
 
+    Returns
+    -------
+    Model
+        Valid.
+
     Raises
     ------
     VolumetryError
@@ -53,7 +58,27 @@ def load_toml(
 def read_table(
     path: Path, *, called: str | None = None, stop: type[VolumetryError] = ConfigError, hint: str | None = None
 ) -> dict[str, Any]:
-    """What a file states, not yet validated; parameters and stops as for `load_toml`."""
+    """What a file states, not yet validated.
+
+    Parameters
+    ----------
+    path
+        The file.
+    called
+        What messages call the file; its name by default, never its path.
+    stop, hint
+        How to stop, and what to do then where the stop's own hint does not say it.
+
+    Returns
+    -------
+    dict[str, Any]
+        Keys and values as TOML has them.
+
+    Raises
+    ------
+    VolumetryError
+        `stop`, if the file is missing or not TOML.
+    """
     called = called or path.name
     try:
         return tomllib.loads(path.read_text("utf-8"))
@@ -71,7 +96,28 @@ def validated(
     stop: type[VolumetryError] = ConfigError,
     hint: str | None = None,
 ) -> Model:
-    """A table of settings as its model; the stop names the first key that is wrong.
+    """A table of settings as its model.
+
+    Parameters
+    ----------
+    table
+        Keys and values.
+    model
+        What they must be.
+    called
+        What messages call the file.
+    stop, hint
+        How to stop, and what to do then where the stop's own hint does not say it.
+
+    Returns
+    -------
+    Model
+        Valid.
+
+    Raises
+    ------
+    VolumetryError
+        `stop`, naming the first key that is wrong.
 
     Examples
     --------

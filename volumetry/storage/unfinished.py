@@ -26,7 +26,12 @@ _ABANDONED_S = 86_400.0
 
 @contextlib.contextmanager
 def unfinished_file(final: Path) -> Iterator[tuple[Path, int]]:
-    """A new hidden file beside `final`, to be written and renamed; away at the end unless it was.
+    """A new hidden file beside `final`, to be written and renamed; removed at the end unless it was renamed.
+
+    Parameters
+    ----------
+    final
+        The name it will get.
 
     Yields
     ------
@@ -49,7 +54,18 @@ def unfinished_file(final: Path) -> Iterator[tuple[Path, int]]:
 
 @contextlib.contextmanager
 def unfinished_folder(parent: Path) -> Iterator[Path]:
-    """A new hidden folder in `parent`, to be filled and renamed; away at the end unless it was."""
+    """A new hidden folder in `parent`, to be filled and renamed; removed at the end unless it was renamed.
+
+    Parameters
+    ----------
+    parent
+        On the file system of the final folder.
+
+    Yields
+    ------
+    Path
+        Locked by this process, readable by this user alone.
+    """
     while True:
         path = parent / f".{_HERE}{secrets.token_hex(4)}.part"
         path.mkdir(mode=0o700)
@@ -73,12 +89,29 @@ def unfinished_folder(parent: Path) -> Iterator[Path]:
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a name is that of something that is being written."""
+    """Whether a name is that of something still being written.
+
+    Parameters
+    ----------
+    name
+        Without folder.
+
+    Returns
+    -------
+    bool
+        True also where the writer was killed.
+    """
     return _OURS.fullmatch(name) is not None
 
 
 def sweep(folder: Path) -> None:
-    """Clear away what writers that are no more left unfinished in a folder; nothing else in it is touched."""
+    """Remove what killed writers left unfinished in a folder; nothing else in it is touched.
+
+    Parameters
+    ----------
+    folder
+        May be missing.
+    """
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             said = _OURS.fullmatch(path.name)

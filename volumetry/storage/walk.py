@@ -6,9 +6,17 @@ from pathlib import Path
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Whatever is no folder below one, in a fixed order; links are not followed.
+    """Everything below a folder that is not a folder, in a fixed order; links are not followed.
 
-    What cannot be listed, or lies deeper than a path can be long, is left out.
+    Parameters
+    ----------
+    folder
+        Where to begin.
+
+    Yields
+    ------
+    Path
+        Below `folder`, with its path in front.
     """
     waiting = [os.fspath(folder)]
     while waiting:

@@ -42,16 +42,27 @@ def ablate(
     run_steps: int = 250,
     report: Callable[[str, dict[str, float]], None] = lambda name, figures: None,
 ) -> dict[str, Any]:
-    """Go on from a run's checkpoint with each variant and write pooled Dice on held-out slices.
+    """Continue a run's checkpoint with each variant and write pooled Dice on held-out slices.
 
     All draw what the last round draws. The table goes beside the checkpoint; packaging takes it onto the card.
 
     Parameters
     ----------
+    config_path
+        The run's training configuration.
     out
         Where the run lies, as for `train`.
+    data
+        Data root, instead of the configuration's.
+    run_steps
+        Optimiser steps for each variant.
     report
         Called with each variant's name and figures.
+
+    Returns
+    -------
+    dict[str, Any]
+        Steps, learning rate, and the figures of each variant by its name.
 
     Raises
     ------

@@ -73,7 +73,19 @@ def for_calibration(
 
 
 def temperatures(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dict[str, float]:
-    """For each output the number that its logits are divided by to fit the labels best (least cross-entropy).
+    """The temperature of each output: its logits divided by it fit the labels best (least cross-entropy).
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    samples
+        Held-out slices.
+
+    Returns
+    -------
+    dict[str, float]
+        Greater than 0, by output.
 
     References
     ----------
@@ -93,9 +105,27 @@ def temperatures(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dict
 
 
 def expected_error(segmenter: NetworkSegmenter, samples: Sequence[Sample], bins: int = 15) -> dict[str, float]:
-    """Expected calibration error of each output, over pixels where it is neither 0.01-sure of yes nor of no.
+    """Expected calibration error of each output, over pixels with a probability between 0.01 and 0.99.
 
-    Pixels that nobody doubts, most of a slice, would hide the rest.
+    The pixels outside that range, most of a slice, would hide the others.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    samples
+        Held-out slices.
+    bins
+        Of equal width.
+
+    Returns
+    -------
+    dict[str, float]
+        0 to 1, by output.
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks, ICML 2017.
     """
     errors = {}
     for output, (logit, truth) in _pixels(segmenter, samples).items():
@@ -147,7 +177,22 @@ def unbiased_cuts(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dic
 
 
 def blocks(segmenter: NetworkSegmenter, samples: Sequence[Sample], settings: IntervalSettings) -> list[Block]:
-    """Held-out slices as small scans: up to six from all over one case, or of cases that have but one slice."""
+    """Held-out slices as small scans: up to six from all over one case, or of cases with a single slice.
+
+    Parameters
+    ----------
+    segmenter
+        The model that is calibrated.
+    samples
+        Held-out slices.
+    settings
+        By how much threshold and outline are moved.
+
+    Returns
+    -------
+    list[Block]
+        Shares by truth and by the model, and what moves them, in percentage points.
+    """
     found = []
     for run in _runs(samples):
         counts: dict[str, Counts] = {}
@@ -223,9 +268,19 @@ def _true_counts(sample: Sample) -> Counts:
 
 
 def fitted(found: Sequence[Block]) -> dict[str, Any]:
-    """What makes the interval: the reference part from typical relative errors, then what widens to the level.
+    """What makes the interval: the reference part from typical relative errors, then the factor for the level.
 
     Of the floors, the one that makes the intervals narrowest.
+
+    Parameters
+    ----------
+    found
+        Blocks to calibrate on.
+
+    Returns
+    -------
+    dict[str, Any]
+        ``level``, ``reference``, ``floor_points`` and ``widening``; see `volumetry.domain.Doubt`.
     """
     ways = [_with_floor(found, floor) for floor in FLOORS_POINTS]
     best = min(ways, key=lambda way: _mean_width(found, way))
@@ -280,7 +335,20 @@ def balance(found: Sequence[Block]) -> dict[str, dict[str, int]]:
 
 
 def coverage(found: Sequence[Block], calibration: dict[str, Any]) -> dict[str, Any]:
-    """How many blocks' true shares the interval holds, by kind and share, and its typical half-width in points."""
+    """How often the interval holds the true share, by kind and share, and its typical half-width in points.
+
+    Parameters
+    ----------
+    found
+        Blocks that were not used for fitting.
+    calibration
+        From `fitted`.
+
+    Returns
+    -------
+    dict[str, Any]
+        ``blocks``, ``covered`` and ``median_half_width`` by kind and share.
+    """
     report: dict[str, dict[str, list[tuple[bool, float]]]] = {}
     for block in found:
         doubt = Doubt(

@@ -194,6 +194,16 @@ class TrainConfig(Section):
 def load_recipe(path: Path) -> TrainConfig:
     """Settings of a training run.
 
+    Parameters
+    ----------
+    path
+        TOML file.
+
+    Returns
+    -------
+    TrainConfig
+        Valid.
+
     Raises
     ------
     ConfigError

@@ -72,7 +72,19 @@ class Bank:
 
 
 def build_bank(config: TrainConfig, root: Path) -> Bank:
-    """Read all data that the configuration names; the same configuration gives the same bank.
+    """Read all data that the configuration names; the same configuration gives the same dataset.
+
+    Parameters
+    ----------
+    config
+        Of the training run.
+    root
+        Data root.
+
+    Returns
+    -------
+    Bank
+        Training and held-out samples, and how often each kind is drawn.
 
     Raises
     ------

@@ -90,9 +90,11 @@ def evaluate(
 
     Returns
     -------
-    ``pooled``, ``per_case`` and ``per_slice_mean``, each with ``dice`` by class where the labels know it and
-    ``lesion_percent_predicted`` and ``_true`` where lungs are labelled, and which cases the model saw in training.
-    ``pooled`` also holds ``dice_ci``, ``lesion_percent_mae_ci`` ([low, high]) and ``ci``: what was resampled.
+    dict[str, Any]
+        ``pooled``, ``per_case`` and ``per_slice_mean``, each with ``dice`` by class where the labels know it and
+        ``lesion_percent_predicted`` and ``_true`` where lungs are labelled, and which cases the model saw in
+        training. ``pooled`` also holds ``dice_ci``, ``lesion_percent_mae_ci`` ([low, high]) and ``ci``: what was
+        resampled.
 
     Raises
     ------

@@ -64,9 +64,11 @@ def evaluate_scans(
     Parameters
     ----------
     listed
-        The TOML file; see `learn.scan_list`.
+        The TOML file; see `volumetry.training.scan_list`.
     segmenter
-        What to measure, with the tidying and measuring of `config` behind it.
+        What to measure; postprocessing and measuring follow `config`.
+    config
+        Every setting that decides a number.
     say
         Called with a few words before each pass through the line.
     find_lungs
@@ -74,8 +76,10 @@ def evaluate_scans(
 
     Returns
     -------
-    ``scans``: a row per scan. ``planted``: a row per lesion that was put into a normal scan. ``summary``: means.
-    Errors are signed, in %, measured minus true; intervals are 95 % bootstrap over the slices of one scan.
+    dict[str, Any]
+        ``scans``: a row per scan. ``planted``: a row per lesion that was put into a normal scan. ``summary``:
+        means. Errors are signed, in %, measured minus true; intervals are 95 % bootstrap over the slices of one
+        scan.
 
     Raises
     ------
@@ -240,7 +244,22 @@ def _against(truth_axial: NDArray[np.uint8], found: _Measured, without: _Measure
 
 
 def dice(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    """Dice of two masks; 1 if both are empty."""
+    """Dice coefficient of two masks, 2 |A and B| / (|A| + |B|).
+
+    Parameters
+    ----------
+    found, true
+        Bool, of one shape.
+
+    Returns
+    -------
+    float
+        0 to 1; 1 if both are empty.
+
+    References
+    ----------
+    Dice: Measures of the amount of ecologic association between species. Ecology 26 (1945), 297-302.
+    """
     total = np.count_nonzero(found) + np.count_nonzero(true)
     return float(2 * np.count_nonzero(found & true) / total) if total else 1.0
 

@@ -45,10 +45,21 @@ def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.M
 
     Parameters
     ----------
+    out
+        Where the folder goes.
+    config
+        Of the training run.
+    bank
+        The data it was trained on.
     network
         On the CPU, in evaluation mode.
     root
         Data root, for measuring on held-out cases.
+
+    Returns
+    -------
+    Path
+        Of the model.
     """
     folder = out / f"{config.model.name}-{config.model.version}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -67,20 +67,21 @@ def train(
     device
         ``auto``, ``cpu`` or ``cuda``.
     resume
-        Go on from a checkpoint of this very configuration if there is one.
+        Continue a checkpoint of this very configuration if there is one.
     progress
         Called after each step with step, steps and the latest figures.
 
     Returns
     -------
-    The model folder; None if the time limit came first (run again to go on).
+    Path or None
+        The model folder; None if the time limit came first (run again to continue).
 
     Raises
     ------
-    ConfigError, InputError
-        If the configuration or the data are wrong.
     OutputError
         If a checkpoint of another configuration is in the way.
+    ConfigError, InputError
+        If the configuration or the data are wrong.
     """
     config, device = load_recipe(config_path), chosen_device(device)
     run = out / f"{config.model.name}-{config.model.version}-run"
@@ -200,9 +201,14 @@ def masked_loss(
     Parameters
     ----------
     logits, value, known
-        (n, outputs, j, i).
+        (n, outputs, j, i): logits, labels 0 or 1, and 1 where the label is known.
     weight
         One per output.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
     """
     where = (0, 2, 3)
     entropy = functional.binary_cross_entropy_with_logits(logits, value, reduction="none")

@@ -42,6 +42,16 @@ class Change:
 
     Parameters
     ----------
+    subject, arm, visit
+        As in visits.csv; the arm is None while arms are absent.
+    day
+        Study day of the visit's row; None without one.
+    measure
+        ``lesion``, ``solid`` or ``ground_glass``.
+    baseline_scan, scan
+        Results of the two scans; None where there is none.
+    is_baseline
+        Whether the visit is the baseline itself.
     levels
         Values at baseline and at the visit by column name, such as ``baseline_percent``; absent if unknown.
     changes
@@ -79,7 +89,13 @@ class Change:
         return "value_percent" in self.levels if self.is_baseline else self.reason is None
 
     def row(self) -> dict[str, Cell]:
-        """The cells of changes.csv."""
+        """The cells of changes.csv.
+
+        Returns
+        -------
+        dict[str, Cell]
+            By column.
+        """
         pair = self.pair
         return {
             "subject": self.subject,
@@ -104,7 +120,33 @@ class Change:
 
 
 def changes_of(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -> list[Change]:
-    """One `Change` per subject, analysis visit and measure, the baseline included."""
+    """One `Change` per subject, analysis visit and measure, the baseline included.
+
+    Parameters
+    ----------
+    visits
+        From `read_visits`.
+    scans
+        From `read_results`.
+    config
+        Windows, and limits of comparability.
+
+    Returns
+    -------
+    list[Change]
+        In the order of the subjects, and of time.
+
+    Raises
+    ------
+    ValueError
+        If a subject's first placement is not the baseline.
+
+    Notes
+    -----
+    relative_percent = 100 (P_visit - P_base) / P_base and absolute_points = P_visit - P_base, P being a share of
+    the lung in percent. NCT04288102 registers the "change in lesion proportion (%) of full lung volume from
+    baseline" without saying which; that the published figures are relative changes is inferred from their spread.
+    """
     found: list[Change] = []
     base: Placement | None = None
     for placement in place(visits, config):

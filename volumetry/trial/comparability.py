@@ -50,7 +50,19 @@ class PairGrade:
 
 
 def grade_pair(baseline: ScanRow, visit: ScanRow, limits: Limits) -> PairGrade:
-    """Grade a pair of evaluable scans.
+    """Grade how comparable two scans are in breath and acquisition.
+
+    Parameters
+    ----------
+    baseline, visit
+        Scans with numbers.
+    limits
+        Of the grades.
+
+    Returns
+    -------
+    PairGrade
+        With the reasons.
 
     Examples
     --------

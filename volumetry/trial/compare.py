@@ -44,8 +44,32 @@ class Comparison:
 
     Parameters
     ----------
+    measure
+        ``lesion``, ``solid``, ``ground_glass``, or a numeric column of visits.csv.
+    scale
+        Name of a change, such as ``relative_percent``.
+    visit
+        Name of the analysis visit.
+    arm_a, arm_b
+        The second is the reference; None where nothing is compared.
+    a, b
+        Each arm's values.
+    shift
+        Hodges-Lehmann estimate, `arm_a` minus `arm_b`, in the unit of the scale.
+    interval
+        Of the shift, by the exact distribution where it can be had, else by the normal approximation.
+    asymptotic
+        Of the shift, by the normal approximation.
+    test
+        Wilcoxon rank-sum.
+    p_holm
+        Adjusted p-value; None without adjustment.
     measurement
         The shift's interval from the scans' own intervals alone; None where they are unknown.
+    primary
+        Whether this is the primary endpoint of the settings.
+    analysis
+        ``observed_cases``, or which sensitivity analysis.
     reasons
         Why a figure is absent.
     """
@@ -68,7 +92,13 @@ class Comparison:
     reasons: tuple[str, ...] = field(default=())
 
     def row(self) -> dict[str, Cell]:
-        """The cells of endpoint.csv, and of sensitivity.csv."""
+        """The cells of endpoint.csv, and of sensitivity.csv.
+
+        Returns
+        -------
+        dict[str, Cell]
+            By column.
+        """
         cells: dict[str, Cell] = {
             "measure": self.measure,
             "scale": self.scale,
@@ -99,10 +129,22 @@ class Comparison:
 def contrasts_of(arms: Iterable[str], config: TrialConfig) -> tuple[Contrast, ...]:
     """Every arm against the reference; without arms, or with one, that one alone.
 
+    Parameters
+    ----------
+    arms
+        Of the subjects.
+    config
+        ``[arms]`` names the reference.
+
+    Returns
+    -------
+    tuple[Contrast, ...]
+        (arm, reference), by name; (arm, None) where nothing is compared.
+
     Raises
     ------
     ConfigError
-        If several arms are there and none, or no single one, is the reference of the settings.
+        If there are several arms and none, or more than one, is the reference of the settings.
     """
     names = sorted(set(arms))
     if len(names) < 2:
@@ -146,7 +188,27 @@ def compare(contrast: Contrast, by_arm: Mapping[str, Values], settings: Statisti
 
 
 def endpoint(changes: Sequence[Change], contrasts: Sequence[Contrast], config: TrialConfig) -> list[Comparison]:
-    """The trial's table: observed cases, every grade kept, both scales."""
+    """The trial's table: observed cases, every grade kept, both scales.
+
+    Parameters
+    ----------
+    changes
+        From `changes_of`.
+    contrasts
+        From `contrasts_of`.
+    config
+        ``[endpoint]`` and ``[statistics]``.
+
+    Returns
+    -------
+    list[Comparison]
+        By measure, scale, visit and contrast.
+
+    References
+    ----------
+    NCT04288102: the primary outcome is the change in lesion proportion (%) of full lung volume at day 28. Rank-sum
+    test and Hodges-Lehmann shift are inferred from Shi et al. 2021, doi 10.1038/s41392-021-00488-5.
+    """
     names = [(m, s) for m in MEASURES for s in config.endpoint.scales]
     rows = _over(changes, names, contrasts, config.statistics)
     visit = primary_visit(changes, config)
@@ -156,14 +218,44 @@ def endpoint(changes: Sequence[Change], contrasts: Sequence[Contrast], config: T
 
 
 def secondary(changes: Sequence[Change], contrasts: Sequence[Contrast], config: TrialConfig) -> list[Comparison]:
-    """The same in mL, and for the lesion in grams and HU mL."""
+    """The trial's table in mL, and for the lesion in grams and HU mL.
+
+    Parameters
+    ----------
+    changes
+        From `changes_of`.
+    contrasts
+        From `contrasts_of`.
+    config
+        ``[statistics]``.
+
+    Returns
+    -------
+    list[Comparison]
+        By measure, scale, visit and contrast.
+    """
     scales = [name for name in CHANGES if CHANGES[name] != "percent"]
     names = [(m, s) for m in MEASURES for s in scales if m == "lesion" or CHANGES[s] == "ml"]
     return _over(changes, names, contrasts, config.statistics)
 
 
 def sensitivity(changes: Sequence[Change], contrasts: Sequence[Contrast], config: TrialConfig) -> list[Comparison]:
-    """The trial's table again: without pairs of grade C; deaths ranked worst; last observation carried forward."""
+    """The trial's table again: without pairs of grade C; deaths ranked worst; last observation carried forward.
+
+    Parameters
+    ----------
+    changes
+        From `changes_of`.
+    contrasts
+        From `contrasts_of`.
+    config
+        ``[endpoint]`` and ``[statistics]``.
+
+    Returns
+    -------
+    list[Comparison]
+        Each with the name of its analysis.
+    """
     names = [(m, s) for m in MEASURES for s in config.endpoint.scales]
     kept = [c for c in changes if c.pair is None or c.pair.grade != "C"]
     rows = [replace(r, analysis=SENSITIVITIES[0]) for r in _over(kept, names, contrasts, config.statistics)]

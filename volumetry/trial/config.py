@@ -166,6 +166,16 @@ class TrialConfig(Section):
 def load_trial_config(*files: Path) -> TrialConfig:
     """Settings from the shipped ``trial.toml``, then each file; later ones win key by key, lists as a whole.
 
+    Parameters
+    ----------
+    files
+        TOML files that state differences.
+
+    Returns
+    -------
+    TrialConfig
+        Valid.
+
     Raises
     ------
     ConfigError

@@ -26,7 +26,21 @@ def with_measurement(
 ) -> list[Comparison]:
     """The comparisons with the interval of their shift from measurement alone.
 
-    A comparison keeps none unless every scan in it states an interval.
+    A comparison gets none unless every scan in it states an interval.
+
+    Parameters
+    ----------
+    rows
+        From `volumetry.trial.compare.endpoint`.
+    changes
+        From `changes_of`.
+    settings
+        Level, number of draws and seed.
+
+    Returns
+    -------
+    list[Comparison]
+        In the order of `rows`.
     """
     done = []
     for place, row in enumerate(rows):

@@ -14,7 +14,22 @@ COLUMNS = ("subject", "arm", "visit", "day", "what", "scan_id", "reason")
 def missing_values(
     changes: Sequence[Change], placements: Sequence[Placement], visits: Visits
 ) -> list[dict[str, Cell]]:
-    """Rows of missing.csv: shares and changes by measure, then further columns where someone has a value."""
+    """Rows of missing.csv: shares and changes by measure, then further columns where someone has a value.
+
+    Parameters
+    ----------
+    changes
+        From `changes_of`.
+    placements
+        From `place`.
+    visits
+        From `read_visits`.
+
+    Returns
+    -------
+    list[dict[str, Cell]]
+        By column, with the reason of each.
+    """
     rows: list[dict[str, Cell]] = []
     for change in changes:
         scan_id = change.scan.scan_id if change.scan else None

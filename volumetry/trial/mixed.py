@@ -51,7 +51,21 @@ class ModelDifference:
 def repeated_measures(
     changes: Sequence[Change], contrasts: Sequence[Contrast], config: TrialConfig
 ) -> list[ModelDifference]:
-    """The model for every measure and scale.
+    """The repeated-measures model for every measure and scale.
+
+    Parameters
+    ----------
+    changes
+        From `changes_of`.
+    contrasts
+        From `contrasts_of`.
+    config
+        ``[endpoint]`` and ``[statistics]``.
+
+    Returns
+    -------
+    list[ModelDifference]
+        By contrast, measure, scale and visit.
 
     Raises
     ------

@@ -26,7 +26,25 @@ NORMAL_CT = "normal_ct"
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Counts of one yes/no outcome at one visit; `n` counts those for whom it is known."""
+    """Counts of one yes/no outcome at one visit.
+
+    Parameters
+    ----------
+    outcome, visit
+        Name of the outcome and of the analysis visit.
+    arm_a, arm_b
+        The second is the reference; None where nothing is compared.
+    events_a, events_b
+        Subjects with the outcome.
+    n_a, n_b
+        Subjects for whom it is known.
+    p
+        Two-sided Fisher exact test.
+    odds_ratio, interval
+        With Woolf's interval; None if a cell is 0.
+    reason
+        Why a figure is absent.
+    """
 
     outcome: str
     visit: str
@@ -54,7 +72,21 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class ArmSummary:
-    """One line of summary.csv: a quantity at a visit in an arm."""
+    """One line of summary.csv: a quantity at a visit in an arm.
+
+    Parameters
+    ----------
+    measure
+        ``lesion``, ``solid``, ``ground_glass``, ``lung``, or a numeric column of visits.csv.
+    quantity
+        Such as ``percent``, ``ml`` or ``relative_percent``.
+    visit, arm
+        Of the values.
+    summary
+        n, median, quartiles, mean, SD and range.
+    median_interval
+        Distribution-free confidence interval of the median; None if n is too small.
+    """
 
     measure: str
     quantity: str
@@ -64,7 +96,13 @@ class ArmSummary:
     median_interval: tuple[float, float] | None
 
     def row(self) -> dict[str, Cell]:
-        """The cells of summary.csv."""
+        """The cells of summary.csv.
+
+        Returns
+        -------
+        dict[str, Cell]
+            By column.
+        """
         s = self.summary
         ends = self.median_interval or (None, None)
         values = (s.n, s.median, s.q1, s.q3, s.mean, s.sd, s.low, s.high, *ends)
@@ -75,7 +113,24 @@ class ArmSummary:
 def numeric_outcomes(
     placements: Sequence[Placement], visits: Visits, contrasts: Sequence[Contrast], config: TrialConfig
 ) -> list[Comparison]:
-    """Value and change from baseline of every numeric column, at the visits that have any."""
+    """Value and change from baseline of every numeric column, at the visits that have any.
+
+    Parameters
+    ----------
+    placements
+        From `place`.
+    visits
+        From `read_visits`.
+    contrasts
+        From `contrasts_of`.
+    config
+        ``[statistics]``.
+
+    Returns
+    -------
+    list[Comparison]
+        Scale ``value`` and scale ``change``.
+    """
     rows = []
     for extra in (e for e in visits.extras if e.kind == "numeric"):
         known = values_at(placements, extra.column)
@@ -100,7 +155,26 @@ def event_outcomes(
     contrasts: Sequence[Contrast],
     config: TrialConfig,
 ) -> list[Events]:
-    """Normal CT at every follow-up, and every yes/no column at the visits that have it."""
+    """Normal CT at every follow-up, and every yes/no column at the visits that have it.
+
+    Parameters
+    ----------
+    placements
+        From `place`.
+    changes
+        From `changes_of`.
+    visits
+        From `read_visits`.
+    contrasts
+        From `contrasts_of`.
+    config
+        ``[normal_ct]`` and ``[statistics]``.
+
+    Returns
+    -------
+    list[Events]
+        By outcome, visit and contrast.
+    """
     limit = config.normal_ct.lesion_percent_below
     normal = {
         (c.subject, c.visit): float(c.levels["value_percent"] < limit)
@@ -122,7 +196,24 @@ def event_outcomes(
 def summaries(
     placements: Sequence[Placement], changes: Sequence[Change], visits: Visits, config: TrialConfig
 ) -> list[ArmSummary]:
-    """Every quantity at every visit in every arm, the baseline included."""
+    """Every quantity at every visit in every arm, the baseline included.
+
+    Parameters
+    ----------
+    placements
+        From `place`.
+    changes
+        From `changes_of`.
+    visits
+        From `read_visits`.
+    config
+        ``[statistics]``.
+
+    Returns
+    -------
+    list[ArmSummary]
+        By measure, quantity, visit and arm.
+    """
     found: dict[tuple[str, str, str, str], list[float]] = {}
     for change in changes:
         for name, value in (*change.levels.items(), *change.changes.items()):

@@ -25,10 +25,12 @@ PROVENANCE = (
 
 @dataclass(frozen=True, slots=True)
 class ScanRow:
-    """What one scan gave; what is not known is absent from the mappings.
+    """The result of one scan; what is not known is absent from the mappings.
 
     Parameters
     ----------
+    scan_id, status
+        As in results.csv.
     code
         Why there is no number; None for a scan with numbers.
     percent, ml
@@ -44,7 +46,7 @@ class ScanRow:
     facts
         What the header said, and which program measured, by the name of the column.
     flags
-        Codes the scan earned; None where the table does not tell.
+        Codes of the scan; None where the table does not state them.
     """
 
     scan_id: str
@@ -88,6 +90,16 @@ def read_results(results: Path) -> dict[str, ScanRow]:
     """Every scan by its id.
 
     A refused or failed scan has its code and no number, whatever stands in its cells.
+
+    Parameters
+    ----------
+    results
+        A batch's folder, or a table with the columns of results.csv.
+
+    Returns
+    -------
+    dict[str, ScanRow]
+        In the order of the table.
 
     Raises
     ------

@@ -44,12 +44,26 @@ class Analysis:
 
     Parameters
     ----------
+    visits, scans
+        The two tables.
+    placements
+        Which row serves each analysis visit.
+    changes
+        From baseline, by subject, visit and measure.
     contrasts
         Each arm with the reference; (arm, None) where nothing is compared.
     endpoint, secondary, sensitivity, numeric
         Comparisons of the shares, of mL and mass, under other rules, and of further numeric columns.
+    events
+        Yes/no outcomes.
+    summaries
+        By arm and visit.
     models
         The repeated-measures model; empty unless the settings ask for it.
+    missing
+        Rows of missing.csv.
+    config
+        The settings used.
     """
 
     visits: Visits
@@ -76,6 +90,8 @@ class TrialOutcome:
     ----------
     folder
         Where it lies.
+    analysis
+        The numbers.
     files_sha256
         Every file written, by its name in the folder.
     warnings
@@ -105,6 +121,11 @@ def run_trial(results: Path, visits: Path, out: Path, config: Path | None = None
     config
         TOML file with differences from the shipped ``trial.toml``.
 
+    Returns
+    -------
+    TrialOutcome
+        The numbers, and the files written.
+
     Raises
     ------
     UsageError
@@ -129,6 +150,20 @@ def run_trial(results: Path, visits: Path, out: Path, config: Path | None = None
 
 def analyse(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -> Analysis:
     """Every number from the two tables; reads and writes nothing.
+
+    Parameters
+    ----------
+    visits
+        From `read_visits`.
+    scans
+        From `read_results`.
+    config
+        From `load_trial_config`.
+
+    Returns
+    -------
+    Analysis
+        Every table.
 
     Raises
     ------

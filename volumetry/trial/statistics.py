@@ -47,8 +47,22 @@ class RankTest:
 
 
 def summarise(values: Values, quartiles: str = "linear") -> Summary:
-    """n, median, quartiles (numpy's method names), mean, SD (n - 1), smallest and largest.
+    """n, median, quartiles, mean, SD (n - 1), smallest and largest.
 
+    Parameters
+    ----------
+    values
+        One sample.
+    quartiles
+        Method of `numpy.quantile`.
+
+    Returns
+    -------
+    Summary
+        Only n where there is no value.
+
+    Examples
+    --------
     >>> summarise(np.array([1.0, 2.0, 3.0, 4.0])).q1
     1.75
     """
@@ -64,6 +78,22 @@ def summarise(values: Values, quartiles: str = "linear") -> Summary:
 def hodges_lehmann(a: Values, b: Values) -> float:
     """Shift of `a` against `b`: the median of all pairwise differences a_i - b_j.
 
+    Parameters
+    ----------
+    a, b
+        Two samples, not empty.
+
+    Returns
+    -------
+    float
+        In the unit of the values. It is not the difference of the medians.
+
+    References
+    ----------
+    Hodges and Lehmann: Estimates of location based on rank tests. Ann. Math. Statist. 34 (1963), 598-611.
+
+    Examples
+    --------
     >>> hodges_lehmann(np.array([1.0, 3.0]), np.array([0.0, 10.0]))
     -3.0
     """
@@ -75,12 +105,25 @@ def shift_interval(a: Values, b: Values, level: float, exact: bool) -> Interval 
 
     It is [D(k), D(mn + 1 - k)] with the largest k for which P(U <= k - 1) <= (1 - level) / 2: by the distribution
     of the Mann-Whitney U (`exact`), or by its normal approximation with continuity correction and without tie
-    correction, which is the wider choice. Source: Hollander and Wolfe, Nonparametric Statistical Methods, 4.3.
+    correction, which is the wider choice.
+
+    Parameters
+    ----------
+    a, b
+        Two samples.
+    level
+        Wanted coverage, 0 to 1.
+    exact
+        Use the exact distribution of U, for samples without ties.
 
     Returns
     -------
     Interval or None
         None if the samples are too small for an interval of this level.
+
+    References
+    ----------
+    Hollander and Wolfe: Nonparametric Statistical Methods, 4.3.
     """
     m, n = a.size, b.size
     differences = np.sort(np.subtract.outer(a, b), axis=None)
@@ -104,6 +147,18 @@ def rank_sum(a: Values, b: Values, exact_below_n: int) -> RankTest | None:
 
     Exact if both samples are smaller than `exact_below_n` and no value occurs twice; otherwise normal, with
     continuity and tie correction (scipy). None if all values are equal: they have no ranks to compare.
+
+    Parameters
+    ----------
+    a, b
+        Two samples, not empty.
+    exact_below_n
+        Size of a sample from which the normal approximation is used.
+
+    Returns
+    -------
+    RankTest or None
+        p, method and U.
     """
     a, b = _for_ranks(a), _for_ranks(b)
     if np.ptp(np.concatenate([a, b])) == 0:
@@ -122,6 +177,20 @@ def can_be_exact(a: Values, b: Values, exact_below_n: int) -> bool:
 def fisher(yes_a: int, n_a: int, yes_b: int, n_b: int) -> float:
     """Two-sided Fisher exact p of two proportions: all tables no more likely than this one.
 
+    Parameters
+    ----------
+    yes_a, yes_b
+        Events.
+    n_a, n_b
+        Sizes of the samples.
+
+    Returns
+    -------
+    float
+        p, 0 to 1.
+
+    Examples
+    --------
     >>> round(fisher(10, 56, 0, 30), 5)
     0.01284
     """
@@ -131,7 +200,23 @@ def fisher(yes_a: int, n_a: int, yes_b: int, n_b: int) -> float:
 def woolf(yes_a: int, n_a: int, yes_b: int, n_b: int, level: float) -> tuple[float, Interval] | None:
     """Odds ratio and Woolf's interval exp(ln OR +/- z SE), SE = sqrt(1/a + 1/b + 1/c + 1/d).
 
-    None if a cell is 0: neither the ratio nor its interval is then a number. Source: Woolf 1955.
+    Parameters
+    ----------
+    yes_a, yes_b
+        Events.
+    n_a, n_b
+        Sizes of the samples.
+    level
+        Coverage, 0 to 1.
+
+    Returns
+    -------
+    tuple[float, Interval] or None
+        None if a cell is 0: neither the ratio nor its interval is then a number.
+
+    References
+    ----------
+    Woolf: On estimating the relation between blood group and disease. Ann. Hum. Genet. 19 (1955), 251-253.
     """
     cells = (yes_a, n_a - yes_a, yes_b, n_b - yes_b)
     if min(cells) == 0:
@@ -145,6 +230,22 @@ def woolf(yes_a: int, n_a: int, yes_b: int, n_b: int, level: float) -> tuple[flo
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values, in the order given: running maximum of (m - rank) p, at most 1.
 
+    Parameters
+    ----------
+    p_values
+        Of one family of tests.
+
+    Returns
+    -------
+    list[float]
+        In the same order.
+
+    References
+    ----------
+    Holm: A simple sequentially rejective multiple test procedure. Scand. J. Statist. 6 (1979), 65-70.
+
+    Examples
+    --------
     >>> [round(p, 2) for p in holm([0.01, 0.04, 0.03, 0.005])]
     [0.03, 0.06, 0.06, 0.02]
     """
@@ -155,7 +256,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def median_interval(values: Values, level: float) -> tuple[float, float] | None:
-    """Distribution-free interval of a median from the binomial: [x(k), x(n + 1 - k)]; None if n is too small."""
+    """Distribution-free confidence interval of a median from the binomial: [x(k), x(n + 1 - k)].
+
+    Parameters
+    ----------
+    values
+        One sample.
+    level
+        Least coverage, 0 to 1.
+
+    Returns
+    -------
+    tuple[float, float] or None
+        In the unit of the values; None if n is too small.
+    """
     n = values.size
     k = int(stats.binom.ppf((1 - level) / 2, n, 0.5)) if n else 0
     if k < 1:

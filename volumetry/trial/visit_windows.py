@@ -14,7 +14,17 @@ from volumetry.trial.visits import VisitRow, Visits
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The row that serves a visit, if any, and why there is no scan, if there is none."""
+    """The row of visits.csv that serves a visit of a subject.
+
+    Parameters
+    ----------
+    subject, visit
+        Subject, and analysis visit.
+    row
+        None if no row serves the visit.
+    reason
+        Why there is no scan; None if there is one.
+    """
 
     subject: str
     visit: str
@@ -33,7 +43,20 @@ def analysis_visits(visits: Visits, config: TrialConfig) -> tuple[str, ...]:
 
 
 def place(visits: Visits, config: TrialConfig) -> list[Placement]:
-    """Every subject at every analysis visit, in the order of the table and of time."""
+    """Every subject at every analysis visit, in the order of the table and of time.
+
+    Parameters
+    ----------
+    visits
+        From `read_visits`.
+    config
+        ``[windows]``.
+
+    Returns
+    -------
+    list[Placement]
+        One for each subject and analysis visit.
+    """
     names = analysis_visits(visits, config)
     return [placed for subject in visits.rows for placed in _placements(subject, visits, names, config.windows)]
 

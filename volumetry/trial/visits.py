@@ -72,8 +72,17 @@ def read_visits(path: Path, scan_ids: Container[str], config: TrialConfig) -> Vi
 
     Parameters
     ----------
+    path
+        visits.csv.
     scan_ids
         The scans that the results know.
+    config
+        Names of baseline, columns and windows.
+
+    Returns
+    -------
+    Visits
+        By subject, in the order of the table and of time.
 
     Raises
     ------

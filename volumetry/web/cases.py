@@ -73,16 +73,44 @@ class ViewCase:
         return thinning_steps((k, j, i), self.spacing_kji_mm)
 
     def ct_nifti(self, reduced: bool) -> bytes:
-        """The CT, or an empty image on its grid where none was given."""
+        """The CT, or an empty image on its grid where none was given.
+
+        Parameters
+        ----------
+        reduced
+            Every n-th voxel along each axis, for software rendering.
+
+        Returns
+        -------
+        bytes
+            NIfTI-1 of HU, int16.
+        """
         hu = self.hu_kji if self.hu_kji is not None else np.full(self.labels_kji.shape, _NO_CT_HU, np.int16)
         return nifti_bytes(hu, self.affine_ras, self.thinning_kji if reduced else (1, 1, 1))
 
     def mask_nifti(self, reduced: bool) -> bytes:
-        """The mask, the same voxels as the CT."""
+        """The mask, with the same voxels as the CT.
+
+        Parameters
+        ----------
+        reduced
+            As for `ct_nifti`.
+
+        Returns
+        -------
+        bytes
+            NIfTI-1 of labels, uint8.
+        """
         return nifti_bytes(self.labels_kji, self.affine_ras, self.thinning_kji if reduced else (1, 1, 1))
 
     def facts(self) -> dict[str, Any]:
-        """What the page needs to know; all texts are shown as text."""
+        """What the page needs to know; all texts are shown as text.
+
+        Returns
+        -------
+        dict[str, Any]
+            What json can write.
+        """
         present = np.unique(self.labels_kji)
         return {
             "scan_id": self.document["scan_id"],
@@ -114,6 +142,11 @@ def load_case(result: Path, config: Config, scan: Path | None = None) -> ViewCas
     scan
         What was measured, or the CT as NIfTI on the mask's grid; without it only the mask is shown.
 
+    Returns
+    -------
+    ViewCase
+        Numbers and mask, and the CT where it was given.
+
     Raises
     ------
     UsageError
@@ -136,7 +169,20 @@ def load_case(result: Path, config: Config, scan: Path | None = None) -> ViewCas
 
 
 def case_of(analysis: Analysis, report: bytes | None = None) -> ViewCase:
-    """What has just been measured, as a case."""
+    """A case of what has just been measured.
+
+    Parameters
+    ----------
+    analysis
+        Numbers, mask and scan.
+    report
+        The report page, if there is one.
+
+    Returns
+    -------
+    ViewCase
+        With the CT.
+    """
     document, tissue = as_document(analysis.result), analysis.tissue
     return ViewCase(document, tissue.labels_kji, tissue.grid.affine_ras, _whole_hu(analysis.scan.hu_kji), report)
 

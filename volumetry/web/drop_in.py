@@ -44,10 +44,12 @@ def serve(  # noqa: PLR0913  the command's own options
         soon as they are measured.
     port
         0 takes a free one.
+    open_browser
+        Whether to open the link in the user's browser.
     on_delivered
         Called with result.json, the analysis and the result's folder, to write more into it, such as a report.
     say
-        Gets the link, which must reach the user and no log.
+        Called with the link, which must reach the user and no log.
 
     Raises
     ------

@@ -125,12 +125,16 @@ def view(  # noqa: PLR0913  the command's own options
     ----------
     result, scan
         The result's folder, and the CT it was measured on (DICOM folder or NIfTI); without a scan only the mask.
+    config
+        For reading the scans.
     prior, prior_scan
         The same of an earlier visit, shown beside it.
     port
         0 takes a free one.
+    open_browser
+        Whether to open the link in the user's browser.
     say
-        Gets the link, which must reach the user and no log.
+        Called with the link, which must reach the user and no log.
 
     Raises
     ------

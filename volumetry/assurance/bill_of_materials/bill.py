@@ -27,6 +27,11 @@ def bill_of_materials(parts: Sequence[Part]) -> bytes:
         From `installed_parts`, for packages in whose metadata cyclonedx-py finds no licence, and `shipped_parts`,
         which are listed with their sha256.
 
+    Returns
+    -------
+    bytes
+        CycloneDX 1.6 as JSON.
+
     Notes
     -----
     A package carries the digest of its RECORD, which has that of every installed file, as property

@@ -16,6 +16,18 @@ def copyleft(part: Part) -> bool:
     An alternative (``MIT OR GPL-3.0``) leaves the choice; an exception that lifts the terms is not recognised, so
     such a part counts as copyleft until a person has looked at it.
 
+    Parameters
+    ----------
+    part
+        With its licence.
+
+    Returns
+    -------
+    bool
+        False where the licence is not stated.
+
+    Examples
+    --------
     >>> [copyleft(Part("a", "1", "package", terms)) for terms in ("LGPL-2.1-or-later", "MIT OR GPLv2")]
     [True, False]
     """
@@ -23,7 +35,18 @@ def copyleft(part: Part) -> bool:
 
 
 def licence_table(parts: Iterable[Part]) -> str:
-    """Every part with its terms as CSV: name, version, kind, licence, copyleft."""
+    """Every part with its terms as CSV: name, version, kind, licence, copyleft.
+
+    Parameters
+    ----------
+    parts
+        In the order of the table.
+
+    Returns
+    -------
+    str
+        CSV with LF.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(["name", "version", "kind", "licence", "copyleft"])

@@ -34,14 +34,26 @@ class Part:
 
 
 def installed_parts() -> tuple[Part, ...]:
-    """Every package of this environment with its licence, from pip-licenses, in order of name."""
+    """Every package of this environment with its licence, from pip-licenses, in order of name.
+
+    Returns
+    -------
+    tuple[Part, ...]
+        Of kind ``package``.
+    """
     rows = answer_of("piplicenses", "--format=json", "--from=mixed", "--with-system")
     found = {Part(row["Name"], row["Version"], "package", row["License"]) for row in rows}
     return tuple(sorted(found, key=lambda part: part.name.casefold()))
 
 
 def shipped_parts() -> tuple[Part, ...]:
-    """The weights of every shipped model, and the viewer's script where the build could fetch it."""
+    """The weights of every shipped model, and the viewer's script where the build fetched it.
+
+    Returns
+    -------
+    tuple[Part, ...]
+        With their sha256.
+    """
     parts = [_weights(card) for card in sorted(shipped("models").glob("*/card.toml"))]
     script = Path(__file__).resolve().parents[2] / "web" / "static" / "niivue.umd.js"
     if script.is_file():

@@ -49,9 +49,9 @@ class Design:
     volumes_ml
         Volumes of the ground-glass sphere and of the solid one, the same for both.
     subjects
-        Made-up subjects of the repeatability part, each measured three times.
+        Synthetic subjects of the repeatability part, each measured three times.
     pixel_mm
-        In the plane.
+        Row and column spacing, in mm.
     """
 
     thicknesses_mm: tuple[float, ...] = (1.0, 2.5, 5.0)
@@ -61,7 +61,13 @@ class Design:
     pixel_mm: float = 1.2
 
     def acquisitions(self) -> Iterator[Acquisition]:
-        """Every phantom in its order."""
+        """Every phantom in its order.
+
+        Yields
+        ------
+        Acquisition
+            First those of linearity, then those of repeatability.
+        """
         for thickness in self.thicknesses_mm:
             for noise in self.noises_hu:
                 for number, volume in enumerate(self.volumes_ml):

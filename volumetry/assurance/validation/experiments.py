@@ -35,13 +35,36 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Everything that was measured."""
+    """Everything that was measured.
+
+    Parameters
+    ----------
+    design
+        The phantoms.
+    cases
+        True and measured volume of each quantity of each acquisition.
+    """
 
     design: Design
     cases: tuple[Case, ...]
 
     def of(self, quantity: str, experiment: str, **wanted: object) -> tuple[Case, ...]:
-        """Cases of one quantity and experiment, and of what else is asked."""
+        """Cases of one quantity and experiment.
+
+        Parameters
+        ----------
+        quantity
+            Such as ``lung`` or ``solid``.
+        experiment
+            ``linearity`` or ``repeatability``.
+        wanted
+            Further attributes of the cases, and their values.
+
+        Returns
+        -------
+        tuple[Case, ...]
+            In the order in which they were measured.
+        """
         return tuple(
             case
             for case in self.cases
@@ -50,7 +73,20 @@ class Validation:
         )
 
     def pairs(self, quantity: str, condition: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Volumes of every subject at first, and under another condition."""
+        """Volumes of every subject at first, and under another condition.
+
+        Parameters
+        ----------
+        quantity
+            Such as ``lung`` or ``solid``.
+        condition
+            ``noise`` or ``resampled``.
+
+        Returns
+        -------
+        first_ml, again_ml
+            In mL, in the order of the subjects.
+        """
         first = {case.subject: case.found_ml for case in self.of(quantity, "repeatability", condition="first")}
         again = {case.subject: case.found_ml for case in self.of(quantity, "repeatability", condition=condition)}
         return tuple(first.values()), tuple(again[subject] for subject in first)
@@ -66,7 +102,14 @@ def validate(
     config
         The settings that are validated with.
     on_stage
-        Told how far it is.
+        Called with a few words before each phantom.
+    design
+        The phantoms; the default design if None.
+
+    Returns
+    -------
+    Validation
+        True and measured volumes.
 
     Raises
     ------

@@ -121,6 +121,13 @@ def write_summary(
         From `volumetry.deliver.report.summary.summary_of`.
     document, scan, folder, config
         As for `write_seg_and_sr`.
+    options
+        Which of the two.
+
+    Returns
+    -------
+    dict[str, Path]
+        Paths by name of the file.
 
     Raises
     ------

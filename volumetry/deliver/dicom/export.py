@@ -33,7 +33,17 @@ class Export:
         self._stop: Exception | None = None
 
     def noted(self, result: ScanResult) -> ScanResult:
-        """The result, with what its objects will say otherwise than the source, or why there will be none.
+        """The result, with what its objects will say differently from the source, or why there will be none.
+
+        Parameters
+        ----------
+        result
+            Of the scan.
+
+        Returns
+        -------
+        ScanResult
+            With findings, and a status that follows from them.
 
         Raises
         ------
@@ -52,11 +62,51 @@ class Export:
         return replace(result, findings=findings, status=Status.REVIEW if flagged else Status.MEASURED)
 
     def write(self, document: Mapping[str, Any], tissue: TissueMap, folder: Path) -> dict[str, Path]:
-        """Write SEG and SR, as `write_seg_and_sr`; raises as it does, and what `noted` met."""
+        """Write SEG and SR, as `write_seg_and_sr`.
+
+        Parameters
+        ----------
+        document
+            Content of result.json.
+        tissue
+            The delivered map.
+        folder
+            The result's.
+
+        Returns
+        -------
+        dict[str, Path]
+            Paths by name of the file.
+
+        Raises
+        ------
+        OutputError, ScanRefusedError
+            As `write_seg_and_sr`, and whatever `noted` met.
+        """
         return write_seg_and_sr(document, tissue, self._ready(), folder, self._config, self.options)
 
     def write_summary(self, summary: Summary, document: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-        """Write the summary page, as `volumetry.deliver.dicom.write_summary`."""
+        """Write the summary page, as `volumetry.deliver.dicom.write_summary`.
+
+        Parameters
+        ----------
+        summary
+            From `volumetry.deliver.report.summary.summary_of`.
+        document
+            Content of result.json.
+        folder
+            The result's.
+
+        Returns
+        -------
+        dict[str, Path]
+            Paths by name of the file.
+
+        Raises
+        ------
+        OutputError, ScanRefusedError
+            As `write_summary`, and whatever `noted` met.
+        """
         return write_summary(summary, document, self._ready(), folder, self._config, self.options)
 
     def _ready(self) -> ExportSource | Path:

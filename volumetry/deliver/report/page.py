@@ -40,6 +40,11 @@ def write_report(
     tissue, scan
         The delivered mask and its scan; without the scan the page has projections alone, without both no picture.
 
+    Returns
+    -------
+    Path
+        Of the page.
+
     Raises
     ------
     OutputError
@@ -53,7 +58,18 @@ def write_report(
 def report_page(
     document: Mapping[str, Any], config: Config, tissue: TissueMap | None = None, scan: CtScan | None = None
 ) -> bytes:
-    """The page as bytes: same result, same bytes. Values of the document are text and never markup."""
+    """The page as bytes: same result, same bytes. Values of the document are text and never markup.
+
+    Parameters
+    ----------
+    document, config, tissue, scan
+        As for `write_report`.
+
+    Returns
+    -------
+    bytes
+        HTML in UTF-8.
+    """
     measured = "volumes_ml" in document
     cuts = config.measure.hu_cuts
     chest = chest_of(scan, tissue) if tissue is not None and measured else None

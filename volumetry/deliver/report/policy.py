@@ -14,6 +14,11 @@ def one_file_policy(*styles: str) -> str:
     ----------
     styles
         Content of each ``style`` element, with lines that end in one line feed, as a browser reads them.
+
+    Returns
+    -------
+    str
+        For the ``content`` of the ``Content-Security-Policy`` element.
     """
     digests = (
         base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii") for style in styles
@@ -23,5 +28,16 @@ def one_file_policy(*styles: str) -> str:
 
 
 def policy_of(page: bytes) -> str:
-    """The same for a page on the disk, which an earlier version may have written in another style."""
+    """The policy of a page on the disk, which an earlier version may have written in another style.
+
+    Parameters
+    ----------
+    page
+        HTML.
+
+    Returns
+    -------
+    str
+        As from `one_file_policy`.
+    """
     return one_file_policy(*(style.decode("utf-8", "replace") for style in _STYLE.findall(page)))

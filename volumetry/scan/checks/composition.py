@@ -47,8 +47,17 @@ def stacks_of(headers: Sequence[SliceHeader], dropped: Sequence[SliceHeader], co
 
     Parameters
     ----------
+    headers
+        Slices that may be measured.
     dropped
-        Scouts and pictures: no part of a stack, but the numbering of their series counts them.
+        Scouts and pictures: they belong to no stack, but the numbering of their series counts them.
+    config
+        Tolerances, and what follows from each code.
+
+    Returns
+    -------
+    tuple[Stack, ...]
+        Each of one acquisition: one series, matrix, orientation and sweep.
     """
     by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in headers:
@@ -73,7 +82,20 @@ _FEWEST_POOLED = 3
 
 
 def drop_pictures(headers: Sequence[SliceHeader], config: Config) -> tuple[list[SliceHeader], list[Finding]]:
-    """Drop pictures that were saved as CT images: secondary, without a place, in a series of originals."""
+    """Drop pictures that were saved as CT images: secondary, without a position, in a series of originals.
+
+    Parameters
+    ----------
+    headers
+        Of an input.
+    config
+        What follows from each code.
+
+    Returns
+    -------
+    kept, findings
+        In the given order; one finding if any was dropped.
+    """
     by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in headers:
         by_series[header.series_key].append(header)
@@ -99,8 +121,20 @@ def _is_picture(header: SliceHeader) -> bool:
 def drop_localizers(headers: Sequence[SliceHeader], config: Config) -> tuple[list[SliceHeader], list[Finding]]:
     """Drop scouts: by ImageType, or because they lie across their series and are too few for a volume.
 
-    A whole stack of parallel slices is no scout, whatever it calls itself: attenuation scans of PET and SPECT and
+    A whole stack of parallel slices is not a scout, whatever its ImageType: attenuation scans of PET and SPECT and
     cone-beam CT say LOCALIZER, and the gate flags that.
+
+    Parameters
+    ----------
+    headers
+        Of an input.
+    config
+        What follows from each code.
+
+    Returns
+    -------
+    kept, findings
+        In the given order; one finding if any was dropped.
     """
     stacked = _stacks_called_localizer(headers, config)
     by_type = [h for h in headers if h.is_localizer and h.key not in stacked]

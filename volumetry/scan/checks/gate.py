@@ -30,7 +30,19 @@ _NO_VOLUME = frozenset({"TOO_FEW_SLICES", "NOT_CT_NUMBERS", "NOT_CT"})
 
 @dataclass(frozen=True, slots=True)
 class GatedStack:
-    """A stack with everything its headers say about it."""
+    """A stack with everything found in its headers.
+
+    Parameters
+    ----------
+    slices
+        Along the normal where there is a geometry; otherwise in the order of the files.
+    findings
+        The most severe first.
+    geometry
+        None where no grid describes the stack.
+    series
+        The acquisition; None without a geometry.
+    """
 
     slices: tuple[SliceHeader, ...]
     findings: tuple[Finding, ...]
@@ -54,7 +66,20 @@ class GatedStack:
 
 
 def gate(stack: Stack, config: Config) -> GatedStack:
-    """Judge one stack by its headers."""
+    """Check one stack by its headers: geometry, coverage, pixel attributes, UIDs, numbering, patient.
+
+    Parameters
+    ----------
+    stack
+        From `stacks_of`.
+    config
+        Tolerances, limits, and what follows from each code.
+
+    Returns
+    -------
+    GatedStack
+        Measurable unless a finding refuses.
+    """
     geometry, findings = stack_geometry(stack.slices, config)
     findings += stack.findings
     findings += _coverage(stack.slices, geometry, config)

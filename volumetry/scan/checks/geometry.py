@@ -32,12 +32,25 @@ _TILT_NOTE_MM = 0.05
 
 @dataclass(frozen=True, slots=True)
 class StackGeometry:
-    """A uniform stack, its slices ordered along the normal."""
+    """A uniform stack, its slices ordered along the normal.
+
+    Parameters
+    ----------
+    slices
+        Ordered along `normal`.
+    grid
+        k runs along `normal`; for a tilted stack along the line of the slice positions.
+    spacing_mm
+        Distance of neighbouring slices along the normal; the grid's own step is longer in a tilted stack.
+    tilt_deg
+        Angle between the line of the positions and the normal, in degrees.
+    normal
+        Unit vector, LPS: cross product of row and column direction, DICOM PS3.3 C.7.6.2.1.1.
+    """
 
     slices: tuple[SliceHeader, ...]
     grid: Grid
     spacing_mm: float
-    """Distance of neighbouring slices along the normal; the grid's own step is longer in a tilted stack."""
     tilt_deg: float
     normal: tuple[float, float, float]
 
@@ -48,7 +61,14 @@ class StackGeometry:
 
 
 def stack_geometry(slices: Sequence[SliceHeader], config: Config) -> tuple[StackGeometry | None, list[Finding]]:
-    """Judge the geometry of a stack.
+    """Check the geometry of a stack.
+
+    Parameters
+    ----------
+    slices
+        Of one stack, in any order.
+    config
+        ``[geometry]`` holds the tolerances.
 
     Returns
     -------

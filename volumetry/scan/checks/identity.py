@@ -17,7 +17,19 @@ from volumetry.scan.pixels.decode import DecoderDiedError, decode
 def identity_findings(headers: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
     """Codes of mixed patients and studies among the images that are, or may be, measured.
 
-    Compares hashes and never prints a value. An issuer that only some images name is no other patient.
+    Compares hashes and never prints a value. An issuer that only some images name is not another patient.
+
+    Parameters
+    ----------
+    headers
+        Of the stacks that may be measured.
+    config
+        What follows from each code.
+
+    Yields
+    ------
+    Finding
+        MIXED_PATIENTS, MIXED_STUDIES.
     """
     for number, keyword in enumerate(IDENTITY):
         groups = Counter(header.identity[number] for header in headers)
@@ -48,8 +60,15 @@ _ONE_ID_PER_SLICE = "Anonymise again with one identity for the whole scan: every
 def without_duplicates(headers: Sequence[SliceHeader], config: Config) -> tuple[list[SliceHeader], list[Finding]]:
     """Keep one of the files that hold the same instance; two that differ are a conflict.
 
-    An instance is told by its SOPInstanceUID and frame. Where a series has none, or an anonymiser gave the same
-    one to many slices, it is told by its content: its place, and then its pixels.
+    An instance is identified by its SOPInstanceUID and frame. Where a series has none, or an anonymiser gave the
+    same one to many slices, it is identified by its content: its position, and then its pixels.
+
+    Parameters
+    ----------
+    headers
+        Of an input.
+    config
+        Limits, and what follows from each code.
 
     Returns
     -------

@@ -34,6 +34,20 @@ def numbering_findings(stack: Stack, geometry: StackGeometry | None, config: Con
     """Codes of InstanceNumber, ImagesInAcquisition and of the order of the files.
 
     Gaps are judged on the whole series, so that a split or a dropped scout leaves none; repeats on the stack.
+
+    Parameters
+    ----------
+    stack
+        With the other images of its series.
+    geometry
+        None where no grid describes the stack; then the order is not checked.
+    config
+        What follows from each code.
+
+    Yields
+    ------
+    Finding
+        Codes of absent, missing and repeated numbers, and of an order that the positions contradict.
     """
     numbers = [h.instance_number for h in stack.slices if h.instance_number is not None]
     if not numbers:

@@ -24,7 +24,20 @@ _ASK_FOR_POLYENERGETIC = (
 
 
 def pixel_findings(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
-    """Codes of the pixel description and of the pixel data's length and syntax."""
+    """Codes of the pixel description and of the pixel data's length and syntax.
+
+    Parameters
+    ----------
+    slices
+        Of one stack.
+    config
+        What follows from each code.
+
+    Yields
+    ------
+    Finding
+        Codes of the Image Pixel module (DICOM PS3.3 C.7.6.3), the rescale pair and lossy compression.
+    """
     yield from _faults(slices, config)
     yield from _meaning(slices, config)
     yield from _rescale(slices, config)

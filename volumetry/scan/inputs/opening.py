@@ -136,6 +136,13 @@ def opened(path: Path, config: Config) -> Iterator[Given]:
     path
         A folder, which is searched to any depth the limits allow, a ZIP archive, a volume file, or one DICOM file:
         then the files beside it are listed too, for the rest of its series.
+    config
+        Limits on files, depth and unpacked bytes.
+
+    Yields
+    ------
+    Given
+        The files, and what was found on listing them; what was unpacked is removed at the end.
     """
     private = PrivateFolder(config.limits)
     try:
@@ -151,7 +158,18 @@ def remove_private_folders() -> None:
 
 
 def files_of_input(path: Path) -> list[Path]:
-    """The files that an input which is no folder is made of: itself, and for DICOM those beside it."""
+    """The files of an input that is not a folder: the file itself, and for DICOM those beside it.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+
+    Returns
+    -------
+    list[Path]
+        Sorted, but for a header file with its data file.
+    """
     if _is_dicom(path) and _is_directory(path):
         return sorted((p for p in path.parent.rglob("*") if p.is_file() and not p.is_symlink()), key=os.fsencode)
     if _is_dicom(path):
@@ -162,7 +180,18 @@ def files_of_input(path: Path) -> list[Path]:
 
 
 def kind_of_file(path: Path) -> FileKind | None:
-    """What a file is, or what is in it if it is gzipped; None if it cannot be read."""
+    """What a file is, by its first bytes; for a gzipped file, what is in it.
+
+    Parameters
+    ----------
+    path
+        Of the file; links are followed.
+
+    Returns
+    -------
+    FileKind or None
+        None if it cannot be read.
+    """
     file = file_ref(path.resolve())
     try:
         return None if file is None else kind_of(start_of(file, _KIND_BYTES))

@@ -5,12 +5,11 @@ file's own order, so that a mask lies on the file's own grid.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from volumetry.codes import Outcome
 from volumetry.config import Config
@@ -18,7 +17,7 @@ from volumetry.domain import Finding, Grid, ScanRefusedError, most_severe_first
 from volumetry.errors import ScanFailedError
 from volumetry.image.orientation import axial_view
 from volumetry.scan.checks.composition import Stack
-from volumetry.scan.checks.gate import GatedStack, gate
+from volumetry.scan.checks.gate import gate
 from volumetry.scan.findings import found, found_mildly, plural
 from volumetry.scan.headers.file_kinds import FileKind, kind_of
 from volumetry.scan.headers.files import FileRef, ReplacedError
@@ -28,6 +27,7 @@ from volumetry.scan.headers.syntaxes import EXPLICIT
 from volumetry.scan.inputs.opening import GZIP, Given, InflationError, start_of
 from volumetry.scan.inputs.volume_header import VolumeError, VolumeHeader
 from volumetry.scan.inputs.volume_headers import volume_header
+from volumetry.scan.inputs.volume_stack import VolumeStack
 from volumetry.scan.pixels.decode import DecoderDiedError, SliceFault, Stored, decode_requests
 
 _OF_ABSENT_TAGS = frozenset({"AGE_UNKNOWN", "NO_INSTANCE_NUMBER", "REORDERED"})
@@ -38,40 +38,6 @@ _NO_AIR_HU = -300.0
 """Where nothing is darker, there is neither air nor lung."""
 _SHARED = {"i1": "i2", "u1": "i2", "i2": "i2", "u2": "u2", "f4": "f4", "f8": "f4"}
 """By the file's type, the type in which the child hands numbers over; all others as 32-bit integers."""
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeStack(GatedStack):
-    """A volume with everything its header says about it.
-
-    Parameters
-    ----------
-    header
-        Of the file.
-    data
-        The file with the numbers, which may be the same.
-    order, flip
-        How the file's axes (k, j, i) are turned for judging: which comes first, second, third, and whether the
-        first then runs backwards.
-    grid
-        In the file's own order.
-    """
-
-    header: VolumeHeader
-    data: FileRef
-    order: tuple[int, int, int]
-    flip: bool
-    grid: Grid
-
-    def judged(self, filed: NDArray[Any]) -> NDArray[Any]:
-        """An array in the file's order, turned for judging."""
-        turned = filed.transpose(self.order)
-        return turned[::-1] if self.flip else turned
-
-    def filed(self, judged: NDArray[Any]) -> NDArray[Any]:
-        """An array as it was judged, in the file's order again."""
-        turned = judged[::-1] if self.flip else judged
-        return np.ascontiguousarray(turned.transpose(np.argsort(self.order)))
 
 
 def volume_files(files: Sequence[FileRef]) -> list[FileRef]:
@@ -160,7 +126,21 @@ def _same_grid(one: Grid, other: Grid) -> bool:
 
 
 def decode_volume(stack: VolumeStack, given: Given, config: Config) -> tuple[Stored, tuple[SliceFault, ...]]:
-    """Stored numbers, turned for judging; see `volumetry.scan.pixels.decode.decode`.
+    """Stored numbers of a volume file, turned as it was checked.
+
+    Parameters
+    ----------
+    stack
+        From `judged_stack`.
+    given
+        The input that holds the file.
+    config
+        Limits.
+
+    Returns
+    -------
+    stored_kji, faults
+        As from `volumetry.scan.pixels.decode.decode`.
 
     Raises
     ------
@@ -207,7 +187,7 @@ def _stack(file: FileRef, given: Given, config: Config) -> VolumeStack:
 
 
 def judged_stack(header: VolumeHeader, file: FileRef, data: FileRef, config: Config) -> VolumeStack:
-    """A volume through the gate: turned along the body's axis, with what its header leaves unknown.
+    """A volume through the gate: turned along the body's axis, with a finding for what its header does not say.
 
     Parameters
     ----------
@@ -217,6 +197,11 @@ def judged_stack(header: VolumeHeader, file: FileRef, data: FileRef, config: Con
         Where the header and the numbers were found; the same file for most kinds.
     config
         Tolerances, limits, and what follows from each code.
+
+    Returns
+    -------
+    VolumeStack
+        With the findings of the gate and of the header.
     """
     grid = _grid(header)
     steps = grid.step_lps_mm.T
@@ -349,7 +334,22 @@ def _request(index: int, header: VolumeHeader, data: FileRef, at: int) -> dict[s
 
 
 def require_ct_numbers(stored: Stored, stack: VolumeStack, config: Config) -> None:
-    """Refuse what is no CT before its histogram is judged: no numbers, or a mask's few."""
+    """Refuse what is not a CT before its histogram is checked: values that are not numbers, or a mask's few.
+
+    Parameters
+    ----------
+    stored
+        Stored numbers (k, j, i), any real type.
+    stack
+        Their volume.
+    config
+        What follows from each code.
+
+    Raises
+    ------
+    ScanRefusedError
+        If a value is not finite, the lowest lies far above air, or only a few values occur.
+    """
     if stored.dtype.kind == "f":
         odd = sum(int(np.count_nonzero(~np.isfinite(plane))) for plane in stored)
         if odd:

@@ -39,7 +39,17 @@ _OPEN_FILES = 64
 
 @dataclass(frozen=True, slots=True)
 class SliceFault:
-    """Why one slice could not be decoded."""
+    """Why one slice could not be decoded.
+
+    Parameters
+    ----------
+    index
+        Of the slice in the order given.
+    code
+        Of the catalogue.
+    detail
+        Class of the exception; empty if there was none.
+    """
 
     index: int
     code: str
@@ -70,6 +80,8 @@ def decode(slices: Sequence[SliceHeader], limits: Limits) -> tuple[Stored, tuple
     ----------
     slices
         Without faults of their own.
+    limits
+        Seconds and bytes of the decoding process.
 
     Returns
     -------

@@ -14,6 +14,15 @@ from volumetry.scan.pixels.decode import Stored
 def input_digests(stored_kji: Stored, slices: Sequence[SliceHeader], grid: Grid) -> tuple[str, str]:
     """sha256 of the input, and of its pixels and geometry alone.
 
+    Parameters
+    ----------
+    stored_kji
+        Stored numbers, in the order of `slices`.
+    slices
+        Their headers.
+    grid
+        Of the stack.
+
     Returns
     -------
     input_sha256

@@ -53,7 +53,19 @@ _COARSEST_SLOPE = 2.5
 
 @dataclass(frozen=True, slots=True)
 class HuVolume:
-    """HU of a stack with what was found in them."""
+    """HU of a stack with what was found in them.
+
+    Parameters
+    ----------
+    hu_kji
+        HU, float32; padding is set to air.
+    no_data_kji
+        Bool, True at padding; None without any.
+    air_hu
+        Mode of the air outside the body; None if not measurable.
+    findings
+        What the values themselves show.
+    """
 
     hu_kji: NDArray[np.float32]
     no_data_kji: Mask | None
@@ -67,7 +79,20 @@ def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], config: Config
     Parameters
     ----------
     stored_kji
-        In the order of `slices`.
+        Stored numbers, in the order of `slices`.
+    slices
+        Their headers, with the rescale pair.
+    config
+        ``[hounsfield]`` holds the limits of plausible HU.
+
+    Returns
+    -------
+    HuVolume
+        Of the same shape.
+
+    References
+    ----------
+    DICOM PS3.3 C.8.2.1, CT Image module: Rescale Intercept (0028,1052) and Rescale Slope (0028,1053).
     """
     settings = config.hounsfield
     no_data = padding_mask(stored_kji, slices, settings)

@@ -25,6 +25,24 @@ def padding_mask(stored_kji: Stored, slices: Sequence[SliceHeader], settings: Ho
     By the tag (value, or range to its limit) where the value is no possible density; where it is one, such as
     stored 0 at -1024 HU, only pixels that hold it in every slice, so that noise in a lung is never taken away.
     Without a tag by the corners of the image, if they hold a constant that is not air.
+
+    Parameters
+    ----------
+    stored_kji
+        Stored numbers, in the order of `slices`.
+    slices
+        Their headers.
+    settings
+        The HU range in which the mode of air may lie.
+
+    Returns
+    -------
+    Mask or None
+        Bool, shape of `stored_kji`.
+
+    References
+    ----------
+    DICOM PS3.3 C.7.5.1.1.2: Pixel Padding Value (0028,0120) and Pixel Padding Range Limit (0028,0121).
     """
     mask = np.zeros(stored_kji.shape, bool)
     steady = _steady_frame(stored_kji)
