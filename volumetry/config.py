@@ -200,7 +200,7 @@ CHARTER_RULES = ("thickness", "spacing", "kernel", "kvp", "contrast", "scanner",
 
 
 class Charter(Section):
-    """What a trial's imaging protocol allows; an empty range or list, or 0, is no rule."""
+    """What a trial's imaging protocol allows; an empty range or list, or 0, sets no rule."""
 
     thickness_mm: tuple[float, ...]
     spacing_mm: tuple[float, ...]

@@ -18,7 +18,7 @@ _KEPT_BYTES = 192 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library to keep freed blocks below 192 MiB; False where it cannot be told.
+    """Tell the C library to keep freed blocks below 192 MiB; False where it has no such setting.
 
     Larger ones are the volumes of long scans: kept in pieces, they would cost more memory than time is saved.
     """
@@ -37,12 +37,12 @@ class PeakMemory:
         self._children_kb: list[int | None] = []
 
     def add_child(self, kb: int | None) -> None:
-        """Count a child in; None if it could not tell."""
+        """Count a child in; None if that failed."""
         self._children_kb.append(kb)
 
     @property
     def mb(self) -> float | None:
-        """The peak so far; None where this system does not tell it, or only that of earlier work too."""
+        """The peak so far; None where this system does not report it, or only that of earlier work too."""
         own_kb = _peak_kb()
         peaks = [own_kb, *self._children_kb]
         known = [kb for kb in peaks if kb is not None]
@@ -66,7 +66,7 @@ def peak_memory() -> Iterator[PeakMemory]:
 
 
 def note_child(kb: int | None) -> None:
-    """Tell the work that is being watched, if any is, how much a child of it held at most."""
+    """Report to the work that is being watched, if any is, how much a child of it held at most."""
     peak = _CURRENT.get()
     if peak is not None:
         peak.add_child(kb)

@@ -71,6 +71,11 @@ class Node:
         Of one study.
     tls
         Then no caller is heard unencrypted.
+
+    Raises
+    ------
+    UsageError
+        If the AE title is not 1 to 16 ASCII characters (DICOM PS3.5 6.2, VR AE).
     """
 
     port: int = 11112
@@ -253,7 +258,7 @@ def _listening(node: Node, inbox: Inbox) -> Iterator[int]:
 def _keep(event: "Event", inbox: Inbox) -> int:
     """C-STORE: the bytes of a CT image to the disk as they came; only two UIDs are looked at.
 
-    Other objects of the study are taken and thrown away: this node is no archive.
+    Other objects of the study are taken and thrown away: this node is not an archive.
     """
     if event.context.abstract_syntax not in _CT:
         return SUCCESS

@@ -1,4 +1,4 @@
-"""TLS for DICOM associations: who we are, and whom we believe. There is no way to turn a check off."""
+"""TLS for DICOM associations: who we are, and whom we trust. There is no way to turn a check off."""
 
 import socket
 import ssl

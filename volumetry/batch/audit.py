@@ -37,7 +37,7 @@ def digest(entry: Entry) -> str:
 
 
 def entries(path: Path) -> Iterator[tuple[int, Entry | None]]:
-    """Every line's number and its entry; None where the line is no entry with its own right digest.
+    """Every line's number and its entry; None where the line is not an entry with its own right digest.
 
     A file that is not there has no lines. Raises OutputError if it cannot be read.
     """

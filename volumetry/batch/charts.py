@@ -14,7 +14,7 @@ _D2 = 1.128
 _LEAST = 4
 """Fewer values have no limits worth drawing."""
 _RUN = 8
-"""So many values in a row on one side of the centre are no accident (Western Electric rule 4)."""
+"""So many values in a row on one side of the centre are not chance (Western Electric rule 4)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ def require_ids(scans: Sequence[ScanFolder]) -> None:
 
 @dataclass(slots=True)
 class Run:
-    """One run over a folder that it holds: feeds what is owed to a runner, keeps the log, derives the tables."""
+    """One run over a folder that it holds: gives scans to a runner, keeps the log, derives the tables."""
 
     scans: Sequence[ScanFolder]
     ledger: Ledger
@@ -127,7 +127,7 @@ class Run:
                 due = monotonic() + max(_LEAST_S, _SHARE * (monotonic() - started))
 
     def _orders(self) -> Iterator[Order]:
-        """The scans that are owed; those that are not are told of in passing."""
+        """The scans to measure; `on_scan` is called for the others on the way."""
         for scan in self.scans:
             stamp = stamp_of(scan, self.facts, self.config)
             brief, reason = self.ledger.known(scan, stamp, retry_failed=self.retry_failed)

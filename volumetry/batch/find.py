@@ -13,7 +13,7 @@ __all__ = ["ScanFolder", "find_scans", "is_scan_file", "safe_scan_id"]
 _MOST_DEPTH = 32
 """Folders below each other; what lies deeper is left to the reader of the scan, which has a limit of its own."""
 _ALONE = (FileKind.ZIP, FileKind.ARCHIVE, FileKind.VOLUME)
-"""An archive that is not read is owed a row that says so."""
+"""An archive that is not read gets a row that says so."""
 """Each such file is a scan of its own."""
 
 

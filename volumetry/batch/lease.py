@@ -1,7 +1,7 @@
 """A sign of life beside the lock, for file systems that keep no lock between machines.
 
 The kernel's lock decides on one machine. Between machines some network file systems ignore it: there the lock's
-file tells whether its holder lives. It names process and host and counts beats while the run goes on. A count that
+file shows whether its holder lives. It names process and host and counts beats while the run goes on. A count that
 moves is a living holder, whatever the clocks of the two machines say; one that stands still is a dead one.
 """
 
@@ -32,7 +32,7 @@ class Lease:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Write the name, and go on writing it; only a run with work to do does, so that others change nothing."""
+        """Write the name, and keep writing it; only a run with work to do does, so that others change nothing."""
         self._write(0)
         self._thread = threading.Thread(target=self._keep, daemon=True)
         self._thread.start()

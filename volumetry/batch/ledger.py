@@ -1,4 +1,4 @@
-"""A batch's folder while one run holds it: which scans are done, which are owed, and what happened to each.
+"""A batch's folder while one run holds it: which scans are done, which are not, and what happened to each.
 
 ::
 

@@ -36,7 +36,7 @@ class TornError(Exception):
 
 
 def stamp_of(scan: ScanFolder, facts: SegmenterFacts, config: Config) -> Stamp:
-    """What a result depends on, as far as it can be told without reading the pixels."""
+    """What a result depends on, as far as it can be known without reading the pixels."""
     return {
         "software_version": __version__,
         "settings_sha256": config.sha256,
@@ -52,7 +52,7 @@ def listing_of(scan: ScanFolder) -> str:
     """sha256 of every file's relative name, size, and times of change of its content and of itself.
 
     The last of these, which only the kernel sets, changes with every write, whatever the other is set back to. It
-    also changes when files are copied or moved: `content_of` then tells whether the input is another. Only a
+    also changes when files are copied or moved: `content_of` then shows whether the input is another. Only a
     disk's silent fault passes unseen; `volumetry replay` reads everything and does see it.
     """
     listing = hashlib.sha256()
@@ -81,7 +81,7 @@ def content_of(scan: ScanFolder) -> str | None:
 
 
 def _files_of(folder: Path) -> Iterator[tuple[bytes, Path]]:
-    """Relative name and path of whatever is no folder, in a fixed order; of a scan that is one file, its own."""
+    """Relative name and path of every file, in a fixed order; of a scan that is one file, its own."""
     if folder.is_file():
         for path in files_of_input(folder):
             yield os.fsencode(path.name), path
@@ -131,7 +131,7 @@ def read_record(folder: Path) -> Record:
     FileNotFoundError
         If there is none.
     TornError
-        If it is no record, or not the one that was written.
+        If it is not a record, or not the one that was written.
     """
     try:
         record: dict[str, Any] = json.loads((folder / NAME).read_bytes())

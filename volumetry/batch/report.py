@@ -22,8 +22,8 @@ from volumetry.image.pictures import data_uri
 _PICTURES = 600
 """Key slices on the page, the furthest outliers first; at about 25 kB each more would not open in a browser."""
 _CHARTED = (
-    ("tracheal_air_hu", "Air in the windpipe", "HU"),
-    ("noise_hu", "Noise in the windpipe", "HU"),
+    ("tracheal_air_hu", "Tracheal air", "HU"),
+    ("noise_hu", "Noise in the trachea", "HU"),
     ("outside_air_hu", "Air around the body", "HU"),
     ("lung_ml", "Lung volume", "mL"),
 )
@@ -107,7 +107,7 @@ def _distances(lines: Sequence[Line]) -> list[tuple[float, str]]:
     for name in sorted({name for line in lines for name in line.values}):
         having = [index for index, line in enumerate(lines) if name in line.values]
         values = np.array([lines[index].values[name] for index in having])
-        if name.endswith("_percent"):  # shares of disease are skewed; on a log scale one large one is no fault
+        if name.endswith("_percent"):  # shares of disease are skewed; on a log scale one large one is not a fault
             values = np.log1p(values)
         middle = np.median(values)
         spread = float(np.median(np.abs(values - middle)))

@@ -27,7 +27,7 @@ _BINARY_NUMBERS = ("US", "SS", "UL", "SL", "FL", "FD", "US or SS")
 _TEXT_NUMBERS = ("DS", "IS")
 _NUMBERS = re.compile(rb"[0-9+\-.eE\\ \x00]*")
 _COUNTS_OF_STUDIES = range(0x00201200, 0x00201210)
-"""How many studies the patient has had would tell the visit."""
+"""How many studies the patient has had would reveal the visit."""
 _FIXED_WORDS = {
     "SOPClassUID": r"[0-9.]+",
     "Modality": "CT",
@@ -205,7 +205,7 @@ def cleaned(header: SliceHeader, disguise: Disguise) -> bytes:
         contrast = (
             any(text for text in _values(ds, ("ContrastBolusAgent",))) if "ContrastBolusAgent" in ds else None
         )
-        for tag in [tag for tag in ds.keys() if not _stays(tag, ds.get_item(tag))]:  # noqa: SIM118  it is no dict
+        for tag in [tag for tag in ds.keys() if not _stays(tag, ds.get_item(tag))]:  # noqa: SIM118  it is not a dict
             del ds[tag]
         for keyword in _EMPTY:
             setattr(ds, keyword, "")
@@ -273,7 +273,7 @@ def _refuse_overlays(ds: Dataset) -> None:
 
 
 def _set_time(ds: Dataset, header: SliceHeader, disguise: Disguise) -> None:
-    """AcquisitionTime from the scan's first: sweeps can still be told apart, the hour of the day cannot."""
+    """AcquisitionTime from the scan's first: sweeps can still be distinguished, the hour of the day cannot."""
     now = seconds_of(header.acquisition_time)
     if now is None:
         return

@@ -1,4 +1,4 @@
-"""Blinded reading: scans under opaque names in shuffled order, the key sealed apart.
+"""Blinded reading: scans under opaque names in shuffled order, the key sealed separately.
 
 ::
 

@@ -32,7 +32,7 @@ NAMES: Mapping[Tissue, str] = {
 _REACH_MM = 15.0
 """Room around the baseline's lungs in which visit lung is still looked for."""
 _SAMPLE_MM = 1.0
-"""The visit is looked up at places no further apart than this."""
+"""The visit is looked up at places no farther from each other than this."""
 
 
 class Change(IntEnum):

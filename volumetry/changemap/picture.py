@@ -25,7 +25,7 @@ COLOURS: dict[Change, tuple[str, str]] = {
     Change.NEW_SOLID: ("#CC79A7", "new solid"),
     Change.UNMAPPED: ("#999999", "not mapped"),
 }
-"""Okabe and Ito's palette, which colour-blind readers can tell apart."""
+"""Okabe and Ito's palette, which colour-blind readers can distinguish."""
 
 _STEP_MM = 1.5
 _MARGIN_MM = 12.0

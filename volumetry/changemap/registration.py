@@ -28,7 +28,7 @@ _OUTSIDE_HU, _LESION_HU = 0.0, -850.0
 _DETAIL_MM = 12.0
 """Vessels are finer than this, lobes and gradients of density are coarser."""
 _RIM_MM = 6.0
-"""Depth below the pleura from which structure is compared: the border itself is no structure."""
+"""Depth below the pleura from which structure is compared: the border itself is not structure."""
 _WORK_UNITS = 4
 """Fixed, whatever the machine has: sums of the metric are then the same everywhere."""
 _MIN_JUDGED_VOXELS = 1000

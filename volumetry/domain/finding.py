@@ -7,7 +7,7 @@ from volumetry.codes import CATALOGUE, Outcome, severity_rank
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One code that a scan earned, with the facts.
+    """One code of a scan, with the facts.
 
     Parameters
     ----------
@@ -21,6 +21,11 @@ class Finding:
         The number behind it, if there is one.
     advice
         What to do in this very case, where the catalogue's hint for the code is too general.
+
+    Raises
+    ------
+    ValueError
+        If the code is not in the catalogue.
     """
 
     code: str

@@ -24,7 +24,7 @@ class Tissue(IntEnum):
 
 
 class Side(IntEnum):
-    """The patient's own left and right, told from LPS coordinates and never from the array index."""
+    """The patient's own left and right, from LPS coordinates and never from the array index."""
 
     NONE = 0
     LEFT = 1

@@ -77,6 +77,11 @@ class Lesion:
         What it is made of.
     centre_lps_mm, radii_mm
         Where it lies and its half axes along x, y, z; sub-voxel offsets are wanted.
+
+    Raises
+    ------
+    ValueError
+        If the centre is not finite or a radius not positive and finite.
     """
 
     kind: Literal["ground_glass", "solid"]
@@ -212,7 +217,7 @@ def _require_lungs_in_grid(grid: Grid, lungs: Mapping[str, Scaled]) -> None:
 
 @lru_cache(maxsize=16)
 def _border_points(lung: Scaled) -> NDArray[np.float64]:
-    """Points of a lung on a lattice of its bounding box: tells how far it reaches, to 1 % of the box."""
+    """Points of a lung on a lattice of its bounding box: they show how far it reaches, to 1 % of the box."""
     axes = [np.linspace(low, high, 81) for low, high in zip(*lung.bounds_lps_mm, strict=True)]
     lattice = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     points: NDArray[np.float64] = lattice[lung.field(*lattice.T.astype(np.float32)) < 0]

@@ -18,7 +18,7 @@ from volumetry.image.orientation import axial_view
 from volumetry.wording import EVERY_SLICE, for_reader
 
 ENHANCED_HU = 80.0
-"""From here on blood holds contrast. In sixteen chests the pool was at 25 to 45 HU without, at 103 to 386 with."""
+"""Blood at least this dense holds contrast. In sixteen chests it had 25 to 45 HU without, 103 to 386 with."""
 PLAIN_HU = 65.0
 """Up to here it holds none: blood of the highest haematocrit."""
 

@@ -1,8 +1,8 @@
 """The imaging charter: what a trial's protocol allows, checked against each scan's header.
 
 A changed kernel alone moved the volume of well-aerated lung by up to 14 % in the literature; so what the charter
-says is checked scan by scan, and a tag that is missing is unknown, which is no pass. Contrast alone is different:
-scans without it have no tag that says so, and the image tells (`contrast_findings`).
+says is checked scan by scan, and a tag that is missing is unknown, which is not a pass. Contrast is different:
+scans without it have no tag that says so, and the image shows it (`contrast_findings`).
 """
 
 from collections.abc import Iterator

@@ -1,10 +1,10 @@
 """Metal in the body, near enough to the lungs that its streaks can pass for ground glass.
 
-Leads on the skin, the table, a watch on an arm beside the chest are no part of the body's outline: what is counted
-lies inside the trunk, in an image with lung or close to one, and within ``metal_reach_mm`` of the lung.
+Leads on the skin, the table, a watch on an arm beside the chest are not part of the body's outline: what is
+counted lies inside the trunk, in an image with lung or close to one, and within ``metal_reach_mm`` of the lung.
 
 Contrast that is not yet mixed with blood is as bright in arm veins and superior vena cava, and its streaks are
-weaker: where the blood is enhanced and nearly all lies in large bodies that shade off into less, it is told as
+weaker: where the blood is enhanced and nearly all lies in large bodies that shade off into less, it is reported as
 contrast.
 """
 
@@ -27,7 +27,7 @@ _COARSE_MM = 2.0
 _SKIN_MM = 4.0
 """What metal blurs over; an electrode on the skin, taken out with this rim, leaves a notch and no hole."""
 _BRIDGE_MM = 5.0
-"""Half-thickness of what is no trunk: table tops, cables, a fold of clothing that touches the skin."""
+"""Half-thickness of what is not trunk: table tops, cables, a fold of clothing that touches the skin."""
 _TRUNK_SHARE = 0.25
 """Of the largest body in an image; an arm beside the chest has a tenth."""
 _BEYOND_LUNG_MM = 10.0

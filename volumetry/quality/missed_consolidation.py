@@ -33,7 +33,7 @@ _RIB_REACH_MM = 12.0
 """Ribs are drawn up and down by half the space between them and so close to a cage. As ribs slope, it also takes
 in the few millimetres of muscle and pleura inside them: in three chests, two with disease, the gap left was 0."""
 _DEEPEST_MM = 80.0
-"""What lies further from the ribs' inside is no part of a lung's back: heart or abdomen lies between."""
+"""What lies further from the ribs' inside is not part of a lung's back: heart or abdomen lies between."""
 _SOFT_HU = (-50.0, 150.0)
 """Consolidation, collapse, fluid, with and without contrast; the fat inside the ribs lies lower."""
 _THICK_MM = 8.0
@@ -78,8 +78,8 @@ class OutsideTissue:
 def dense_tissue_findings(tissue: TissueMap, scan: CtScan, config: Config) -> Iterator[Finding]:
     """A flag, with mL and place, for soft tissue between lung and ribs, from ``dense_outside_flag_ml`` on.
 
-    Fluid is not told from consolidation: effusions have medians of 5 and 12.5 HU and reach 33 (Diagn Interv Radiol
-    20:116, 2014), and the consolidations of one pneumonia measured here have 5 and 13.
+    Fluid is not separated from consolidation: effusions have medians of 5 and 12.5 HU and reach 33 (Diagn Interv
+    Radiol 20:116, 2014), and the consolidations of one pneumonia measured here have 5 and 13.
     """
     bodies = tissue_outside_lungs(tissue, scan)
     ml = sum(body.ml for body in bodies)

@@ -1,6 +1,6 @@
-"""Whether results by side can be trusted: left and right are told apart by rule, and here the outcome is judged.
+"""Whether results by side can be trusted: a rule separates left from right, and its outcome is judged here.
 
-Lungs that are one body in the mask are cut apart where they are thinnest. That is right at the junction lines,
+Lungs that touch in the mask are cut where they are thinnest. That is right at the junction lines,
 where they touch over a few mm in front of or behind the mediastinum, and arbitrary where half a lung hangs on the
 other.
 """

@@ -1,4 +1,4 @@
-"""Figures that should not move from scan to scan: air in the windpipe, the noise in it, air around the body.
+"""Figures that should not move from scan to scan: air in the trachea, the noise in it, air around the body.
 
 They say nothing of the disease. Charted by scanner and date they show a calibration that drifts, a kernel that was
 changed, a dose that was cut. What cannot be measured is absent.
@@ -13,7 +13,7 @@ from volumetry.domain import CtScan, Tissue, TissueMap
 _LUMEN_HU = -850.0
 """Half-way between air and dark lung; the tracheal wall is far above."""
 _AREA_MM2 = (50.0, 1000.0)
-"""Cross-section of an adult windpipe, 13 to 27 mm wide (Breatnach 1984), with room for children and cough."""
+"""Cross-section of an adult trachea, 13 to 27 mm wide (Breatnach 1984), with room for children and cough."""
 _WALL_MM = 3.0
 """Left out along the wall, where air and tissue are blurred into each other."""
 _LEAST_SLICES = 3
@@ -47,7 +47,7 @@ def control_figures(scan: CtScan, tissue: TissueMap) -> dict[str, float]:
 
 
 def _lumens(scan: CtScan, tissue: TissueMap) -> list[NDArray[np.float32]]:
-    """HU of the windpipe's middle, slice by slice."""
+    """HU of the middle of the trachea, slice by slice."""
     direction = np.asarray(scan.grid.direction_lps)
     lung_slices = np.flatnonzero((tissue.labels_kji != Tissue.OUTSIDE).any(axis=(1, 2)))
     if lung_slices.size == 0 or abs(direction[0, 2]) < np.cos(np.deg2rad(30)):
@@ -79,7 +79,7 @@ def _lumen(
         and _AREA_MM2[0] <= areas[n] <= _AREA_MM2[1]
         and left < ndimage.center_of_mass(regions == n)[1] < right
     ]
-    if len(fits) != 1:  # none, or the main bronchi: no windpipe in this slice
+    if len(fits) != 1:  # none, or the main bronchi: no trachea in this slice
         return None
     inside = ndimage.distance_transform_edt(np.pad(regions == fits[0], 1), (dj, di))[1:-1, 1:-1] > _WALL_MM
     values: NDArray[np.float32] = hu_ji[inside]

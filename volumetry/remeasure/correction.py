@@ -72,7 +72,8 @@ def remeasure(  # noqa: PLR0913  the command's own options
 ) -> tuple[dict[str, Any], Path]:
     """Measure a scan on a reader's mask and write it to ``RESULT/corrections/<n>/``.
 
-    The edited mask is counted as it is, without tidying: the numbers are the reader's. Sides are told anew.
+    The edited mask is counted as it is, without postprocessing: the numbers are the reader's. Only the sides are
+    determined again.
 
     Parameters
     ----------

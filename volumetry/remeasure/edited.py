@@ -54,7 +54,7 @@ def read_edited_mask(path: Path, grid: Grid) -> NDArray[np.uint8]:
     Parameters
     ----------
     path
-        NIfTI (``.nii``, ``.nii.gz``) or DICOM SEG (BINARY or LABELMAP); told by content.
+        NIfTI (``.nii``, ``.nii.gz``) or DICOM SEG (BINARY or LABELMAP), recognised by content.
     grid
         The scan's own.
 

@@ -58,7 +58,7 @@ class Source:
     folder: Path | None = None
 
     def sided(self, tissue: TissueMap, settings: Config) -> TissueMap:
-        """The map with the patient's left and right told apart."""
+        """The map with the patient's left and right separated."""
         return with_sides(tissue, self.outline, settings.tidy)
 
 

@@ -4,9 +4,9 @@
 
     inputs        what was given: a folder, an archive, one file, a volume -> the files to look into
     files         regular files, by lstat
-    headers       one file -> what its header says, or why it is no slice
+    headers       one file -> what its header says, or why it is not a slice
     identity      one patient, one study, one file per instance
-    composition   scouts dropped; what is not one acquisition split apart, before any test of spacing
+    composition   scouts dropped; what is not one acquisition is split, before any test of spacing
     gate          geometry, pixel attributes, numbering, patient: every check on one stack
     choice        the one stack to measure
     decode        stored numbers, from a child process that may die

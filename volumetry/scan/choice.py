@@ -63,7 +63,7 @@ def _may_be_volume(stack: GatedStack, stacks: Sequence[GatedStack]) -> bool:
 
 
 def _by_rule(measurable: Sequence[GatedStack], config: Config) -> GatedStack | None:
-    """The one stack that the rule picks; None if it picks none or cannot tell two apart."""
+    """The one stack that the rule picks; None if it picks none or cannot decide between two."""
     left = list(measurable)
     rule, wanted = config.select.rule, config.select.kernel_preference
     if rule == "none":

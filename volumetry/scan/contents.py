@@ -1,4 +1,4 @@
-"""An input -> every stack in it with its verdict, and what the input itself has earned. Nothing is decoded."""
+"""An input -> every stack in it with its verdict, and the findings of the input itself. Nothing is decoded."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -140,7 +140,7 @@ def _volumes_alone(others: Sequence[NotSlice]) -> list[FileRef]:
 def _volumes_of(
     volumes: Sequence[FileRef], others: Sequence[NotSlice], findings: list[Finding], given: Given, config: Config
 ) -> Contents:
-    """What an input holds whose images are volume files; files beside them are no slices of theirs."""
+    """What an input holds whose images are volume files; files beside them are not their slices."""
     stacks, more = volume_stacks(volumes, given, config)
     data = {stack.data for stack in stacks}
     rest = [file for file in others if file.file not in volumes and file.file not in data]
@@ -167,7 +167,7 @@ def _nothing(findings: Sequence[Finding], config: Config) -> Finding:
 
 
 def _passed_over(files: Sequence[NotSlice], slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
-    """One finding per code for the files that are no slices."""
+    """One finding per code for the files that are not slices."""
     dicom = [item.file for item in slices] + [item.file for item in files if item.code not in _NO_DICOM]
     by_code: dict[str, list[NotSlice]] = {}
     for file in files:
@@ -206,7 +206,7 @@ _NO_DICOM = frozenset({"JUNK_FILES_SKIPPED", "ZIP_REJECTED", "UNREADABLE_FILES",
 
 
 def _code(file: NotSlice, files: Sequence[NotSlice], dicom: Sequence[FileRef], any_slice: bool) -> str:
-    """An archive beside a scan is junk, and so is what can be no slice by its place and name.
+    """An archive beside a scan is junk, and so is what cannot be a slice by its place and name.
 
     A multi-frame object without positions is another series where images are. Alone in the folder each is what the
     user wanted to give.
@@ -222,7 +222,7 @@ def _code(file: NotSlice, files: Sequence[NotSlice], dicom: Sequence[FileRef], a
 
 
 def _no_slice_by_place(file: FileRef, dicom: Sequence[FileRef]) -> bool:
-    """Tell whether a file without a meaning lies in a folder without any DICOM, and is named like none.
+    """Whether a file without a meaning lies in a folder without any DICOM, and is named like none.
 
     A lost slice lies among its like: emptied or overwritten it keeps its folder, or at least the way in which its
     name ends. A viewer's data on a CD has neither.

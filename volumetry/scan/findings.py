@@ -34,7 +34,7 @@ def found_mildly(config: Config, code: str, mild: Outcome, message: str, value: 
 
 
 def refuses(findings: Sequence[Finding]) -> bool:
-    """Tell whether any of them forbids a number."""
+    """Whether any of them forbids a number."""
     return any(finding.outcome is Outcome.REFUSE for finding in findings)
 
 

@@ -149,7 +149,7 @@ def _of_header(header: Dataset) -> Identities:
     for text in itertools.chain.from_iterable(_texts(header, keyword) for keyword in _NAMES):
         for group in text.split("="):  # alphabetic, ideographic, phonetic
             parts, whole = _of_name(group)
-            # A code that the trial put into both is no name: it counts as a whole, as an id does.
+            # A code that the trial put into both is not a name: it counts as a whole, as an id does.
             words |= whole if whole & set(ids) else whole | parts
             full |= whole
     return Identities(
@@ -248,7 +248,7 @@ def _beginning(stream: IO[bytes] | gzip.GzipFile) -> BinaryIO:
 
 
 def _head(stream: BinaryIO) -> Iterator[Dataset]:
-    """The header up to the patient's group; none if the stream is no DICOM."""
+    """The header up to the patient's group; none if the stream is not DICOM."""
     kind = kind_of(stream.read(132))
     if kind not in (FileKind.PART10, FileKind.BARE):
         return

@@ -16,7 +16,7 @@ _DIGEST_LENGTH = 12
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-"""Letters and marks that nobody sees; what else cannot be seen is no letter and no mark."""
+"""Letters and marks that nobody sees; what else cannot be seen is neither a letter nor a mark."""
 _SUFFIXES = re.compile(r"(\.(nii|nrrd|nhdr|mha|mhd|zip|dcm|ima|gz))+$", re.IGNORECASE)
 """Of a scan that is one file."""
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)

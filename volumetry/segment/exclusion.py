@@ -1,8 +1,8 @@
 """What a segmenter may take for lung and is none, known by its HU and by what surrounds it.
 
 Gas in airways, stomach, bowel and room is as dark as emphysema, and fat below the diaphragm can look like lung in
-a contrast-enhanced picture. Both are told from lung by their surroundings: emphysema, bullae, vessels and a missed
-consolidation lie in aerated lung, the others in soft tissue.
+a contrast-enhanced picture. Both are separated from lung by their surroundings: emphysema, bullae, vessels and a
+missed consolidation lie in aerated lung, the others in soft tissue.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -102,7 +102,7 @@ def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> Mask
         )
         dense = coarse.opened(called_aerated & (coarse.hu > settings.soft_hu), settings.soft_thick_mm)
         soft = coarse.bodies_without_lung_around(dense, settings.min_soft_ml, settings)
-        # Beside soft tissue only what is no air goes: a bowel's blurred wall would tie the bowel to the lung.
+        # Beside soft tissue only what is not air goes: a bowel's blurred wall would tie the bowel to the lung.
         rim = coarse.near(called_aerated & (coarse.hu > _EDGE_HU), soft, settings.rim_reach_mm)
         gas = of_gas.result()
     rest = labelled & ~gas

@@ -1,7 +1,7 @@
 """A segmenter without a network: HU alone.
 
 It is right on phantoms, whose HU are known, and there it proves everything but the network: geometry, resampling,
-tidying, counting. It is no segmenter for patients.
+tidying, counting. It is not a segmenter for patients.
 """
 
 import math
@@ -15,7 +15,7 @@ from volumetry.image.components import Mask, bodies_of, bounding_box
 from volumetry.image.morphology import distance_to_outside_mm, filled_holes
 
 _LARGE = 0.1
-"""Share of the largest body of air below which another is no lung."""
+"""Share of the largest component of air below which another is not lung."""
 
 
 @dataclass(frozen=True, slots=True)

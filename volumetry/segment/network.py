@@ -328,7 +328,7 @@ def chosen_precision(wanted: str, device: str) -> str:
         return wanted
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    # Before 2.12 torch does not tell what the processor can do.
+    # Before 2.12 torch does not report what the processor can do.
     able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
 

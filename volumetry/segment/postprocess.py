@@ -37,14 +37,14 @@ class _Body:
 
 
 def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
-    """Keep the two lungs, fill their small holes, tell left from right and drop specks.
+    """Keep the two lungs, fill their small holes, separate left from right and remove specks.
 
     Parameters
     ----------
     tissue
-        What a segmenter said, voxel by voxel.
+        From a segmenter.
     scan
-        The scan it was said of: gas (stomach, bowel, outside air) is told from lung by its HU.
+        HU on the same grid: they separate gas (stomach, bowel, outside air) from lung.
     settings
         Sizes, from the configuration.
 
@@ -69,7 +69,7 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
 
 
 def _lungs_alone(labels: NDArray[np.uint8], excluded: Mask, scan: CtScan, settings: Tidy) -> dict[str, float]:
-    """Keep the lungs and fill their holes in place, given what can be no lung; mL by cause."""
+    """Keep the lungs and fill their holes in place, given what cannot be lung; mL by cause."""
     voxel_ml = scan.grid.voxel_ml
     labelled = labels > 0
     lung = _lungs(labelled, excluded, scan, settings)
@@ -166,7 +166,7 @@ def _beside(body: _Body, lung: _Body) -> bool:
 
 
 def _described(found: Bodies, count: int, scan: CtScan) -> Iterator[_Body]:
-    """The `count` largest bodies with what tells a lung from gas, from a sample about every 2.5 mm."""
+    """The `count` largest bodies with what distinguishes a lung from gas, from a sample about every 2.5 mm."""
     step = strides(scan.grid.spacing_kji_mm)
     start = np.array([s.start for s in found.box])
     for label in range(1, count + 1):

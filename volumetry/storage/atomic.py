@@ -165,7 +165,7 @@ def sync_folder(folder: Path) -> None:
     folder
         Whose entries are written to the disk.
     """
-    # An error here leaves a valid file under its final name, so it is no failure of the write.
+    # An error here leaves a valid file under its final name, so it is not a failure of the write.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

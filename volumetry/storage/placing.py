@@ -3,7 +3,7 @@
 The new result is first made whole in a hidden folder. Where the system can exchange two folders in one call (Linux
 on most local file systems) and nothing else lies in the result's folder, the two change places, and what was
 replaced then moves to ``earlier/<n>/``. Elsewhere the files move one by one: the hidden folder first gets the name
-``.placing`` in one step, and with it a plan; from then on whoever comes next (`settle`) brings the moves to their
+``.placing`` in one step, and with it a plan; whoever comes next (`settle`) brings the moves to their
 end, so that a reader or a run never meets half of each.
 """
 
@@ -101,7 +101,7 @@ def _exchanged(making: Path, folder: Path, names: set[str]) -> bool:
     if not exchange(beside, folder):
         os.rename(beside, making)
         return False
-    # The new result is in its place: what fails from here on is left to the next run, which settles it.
+    # The new result is in its place: what fails now is left to the next run, which settles it.
     with contextlib.suppress(OSError):
         sync_folder(folder.parent)
     with contextlib.suppress(OSError), _locked(beside) as ours:
@@ -188,7 +188,7 @@ def _literal(name: str) -> str:
 
 
 def _commit(making: Path, folder: Path, names: Sequence[str]) -> None:
-    """Write down what is to be moved, and let the folder be seen: from here on there is no way back."""
+    """Write down what is to be moved, and let the folder be seen: after this there is no way back."""
     old = [name for name in names if (folder / name).exists()]
     plan = {
         "old": old,

@@ -131,7 +131,7 @@ def _remove_if_stale(path: Path, folder: Path, *, here: bool) -> None:
         return
     kind = os.O_RDONLY | os.O_DIRECTORY if is_folder else os.O_RDWR
     with _closing(os.open(path, kind | os.O_NOFOLLOW)) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an error is no proof, and it stays
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an error proves nothing, and it stays
         if is_folder:
             shutil.rmtree(path)
         else:

@@ -1,4 +1,4 @@
-"""What each ingredient of a training buys: the trained network goes on for a while without it.
+"""What each ingredient of a training buys: the trained network is trained further without it.
 
 All variants start from the run's own checkpoint, with the same seed, steps and learning rate, and are judged on
 the development split. That says what leaving an ingredient out undoes, not how a network would be that never had

@@ -60,7 +60,7 @@ class Drawing:
 def _moved(
     sample: Sample, augment: Augment, crop_px: int, rng: np.random.Generator
 ) -> tuple[Pictures, NDArray[np.uint8]]:
-    """Rotated, scaled, shifted, flipped; what comes from beyond the picture is black and known to be no lung."""
+    """Rotated, scaled, shifted, flipped; what comes from beyond the picture is black and known not to be lung."""
     kinds = [kind for kind in KINDS if sample.pictures.of(kind) is not None]
     layers = np.stack([grey for kind in kinds if (grey := sample.pictures.of(kind)) is not None])
     if rng.random() < augment.crop_to_lung and (sample.truth_ji & Truth.LUNG).any():

@@ -39,7 +39,7 @@ def percentile_interval(values: NDArray[np.float64]) -> list[float] | None:
 def area_interval(
     positive: NDArray[np.int64], negative: NDArray[np.int64], seed: int = SEED
 ) -> list[float] | None:
-    """Interval of the area under the curve (Mann-Whitney); positives and negatives are drawn apart."""
+    """Interval of the area under the curve (Mann-Whitney); positives and negatives are drawn separately."""
     if min(len(positive), len(negative)) < 2:
         return None
     wins = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)

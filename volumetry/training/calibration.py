@@ -148,7 +148,7 @@ def _pixels(
         probability = np.clip(segmenter.probabilities([sample.pictures])[0], 1e-6, 1 - 1e-6)
         value, known = (part[0] for part in targets(sample.truth_ji[None]))
         for n, output in enumerate(OUTPUTS):
-            # Whether tissue that is no lesion could be solid is no question.
+            # Whether tissue that is not lesion could be solid is not a question.
             told = known[n] * value[1] * known[1] > 0 if output == "solid" else known[n] > 0
             chosen = probability[n][told][::4]
             logits[output].append(np.log(chosen / (1 - chosen)))
@@ -293,7 +293,7 @@ def _with_floor(found: Sequence[Block], floor_points: float) -> dict[str, Any]:
     for name in SHARES:
         known = [block for block in found if name in block.truth]
         if not known:
-            # Nobody told ground glass from solid: each is then as little known as the lesion.
+            # Nobody separated ground glass from solid: each is then as little known as the lesion.
             reference[name], widening[name] = reference["lesion"], widening["lesion"]
             continue
         relative = [

@@ -1,6 +1,6 @@
 """Small scans with drawn lesions, for calibration: many draws into the held-out slices of a healthy chest.
 
-Labelled data tell ground glass from solid in a handful of single slices only. Here both are known exactly, and
+Labelled data separate ground glass from solid in a handful of single slices only. Here both are known exactly, and
 each draw is a scan of its own: other lesions, from next to nothing to a quarter of the lung.
 """
 

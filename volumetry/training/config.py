@@ -181,7 +181,7 @@ class TrainConfig(Section):
 
     @property
     def sha256(self) -> str:
-        """Digest of what decides the weights; a checkpoint goes on only under the settings it was made with."""
+        """Digest of what decides the weights; a checkpoint continues only under the settings it was made with."""
         prose = {"model": {"intended_use", "never_tested_on", "remark"}}
         return canonical_sha256(self.model_dump(mode="json", exclude=prose))
 

@@ -99,7 +99,7 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
         for sample, judged in _slices(spec, root, recipe):
             (held_out if judged else training).append(sample)
             shares[sample.kind] = spec.share
-    # Each pile of a later round is drawn apart, so that nothing else changes with it.
+    # Each pile of a later round is drawn with its own generator, so that nothing else changes with it.
     apart, further = (np.random.default_rng([config.schedule.seed, pile]) for pile in (3, 5))
     if data.dense_volumes:
         training += [dense for sample in training if (dense := _painted(sample, apart))]

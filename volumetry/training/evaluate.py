@@ -1,7 +1,7 @@
 """`volumetry evaluate`: a model against slices that a radiologist drew on.
 
 Dice is counted in pixels. *Pooled* adds up the pixels of all slices, *per case* those of one patient. The *mean
-over slices* leaves out slices where neither the reader nor the model sees anything: two blanks are no Dice of 1.
+over slices* leaves out slices where neither the reader nor the model sees anything: two blanks are not Dice 1.
 Pooled figures carry 95 % bootstrap intervals over the cases, or over the slices where there is only one case.
 """
 

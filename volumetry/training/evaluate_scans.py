@@ -33,7 +33,7 @@ from volumetry.training.threshold_lungs import threshold_lungs
 
 SCHEMA = 1
 LARGE_ML = 20.0
-"""From here on a lesion's volume is judged as one figure."""
+"""The volume error of lesions at least this large gets a figure of its own."""
 
 Row = dict[str, Any]
 Say = Callable[[str], None]

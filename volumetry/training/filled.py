@@ -1,7 +1,7 @@
 """Volumes with parts of the lungs filled, at any place, with anything from thin haze to soft tissue.
 
-A filled recess, apex or base looks like anatomy in its slice: the lung that would tell is gone. So there is much
-of it here. The slices are cut anew, and what is half filled at a dome of the diaphragm is no lesion in them.
+A filled recess, apex or base looks like anatomy in its slice: the lung that would show it is gone. So there is
+much of it here. The slices are cut anew, and what is half filled at a dome of the diaphragm is not lesion in them.
 """
 
 from collections.abc import Iterator

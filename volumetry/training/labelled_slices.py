@@ -49,7 +49,7 @@ class SliceFolder:
         """What these labels can judge, of ``lung``, ``lesion``, ``ground_glass`` and ``solid``.
 
         Lesion is known where it is labelled as one class, or as ground glass and solid both; one of the two alone
-        does not tell where the other is.
+        does not show where the other is.
         """
         named = frozenset(self.labels.values())
         return named | {"lesion"} if {"ground_glass", "solid"} <= named else named

@@ -15,7 +15,7 @@ OUTPUTS = ("lung", "lesion", "solid")
 class Truth(IntFlag):
     """Bits of a truth map: three that say what a pixel is, three that say what is not known of it.
 
-    A pixel that is no lesion is known not to be solid, even where nobody told ground glass from solid.
+    A pixel that is not lesion is known not to be solid, even where nobody separated ground glass from solid.
     """
 
     LUNG = 1

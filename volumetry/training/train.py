@@ -1,4 +1,4 @@
-"""`volumetry train`: data in, a model folder out; killed at any time, it goes on from where it was."""
+"""`volumetry train`: data in, a model folder out; killed at any time, it continues from where it was."""
 
 import csv
 import math
@@ -37,7 +37,7 @@ Progress = Callable[[int, int, Mapping[str, float]], None]
 class State:
     """What a run is made of between two steps; a checkpoint holds all of it.
 
-    Randomness is no part of it: a step's batch follows from the seed and the step's number.
+    Randomness is not part of it: a step's batch follows from the seed and the step's number.
     """
 
     network: nn.Module

@@ -1,4 +1,4 @@
-"""Figures a journal would take: colour-blind safe, told apart by shape too, the same bytes from the same table."""
+"""Figures a journal would take: colour-blind safe, with shapes too, the same bytes from the same table."""
 
 import io
 from collections.abc import Callable, Iterable, Sequence

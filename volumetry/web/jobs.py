@@ -42,7 +42,7 @@ class Job:
     case: ViewCase | None = None
 
     def facts(self) -> dict[str, Any]:
-        """What the page is told."""
+        """What the page shows."""
         document = self.document or {}
         return {
             "state": self.state,
@@ -104,7 +104,7 @@ class Jobs:
         self._queue.put(None)
         if self._worker is not None:
             self._worker.join(_PATIENCE_S)
-        with self._naming:  # from here on no result gets its name any more
+        with self._naming:  # no result gets its name any more
             if self._making is not None:
                 shutil.rmtree(self._making, ignore_errors=True)
         if self._private is not None:

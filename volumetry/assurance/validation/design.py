@@ -77,14 +77,14 @@ class Design:
 
     def _repeats(self) -> Iterator[Acquisition]:
         """Lesions of 1 to 40 mL, evenly spread on the logarithmic scale; then the same body three times."""
-        dice = np.random.default_rng(20261122)
+        rng = np.random.default_rng(20261122)
         thickness, noise = 2.5, 25.0
         for number in range(self.subjects):
-            volumes = np.exp(dice.uniform(0.0, math.log(40.0), 2))
+            volumes = np.exp(rng.uniform(0.0, math.log(40.0), 2))
             both = (float(volumes[0]), float(volumes[1]))
             first = _spec(both, thickness, self.pixel_mm, noise, seed=1000 + number)
             again = _spec(both, thickness, self.pixel_mm, noise, seed=2000 + number)
-            shift = dice.uniform(-0.5, 0.5, 3) * (self.pixel_mm, self.pixel_mm, thickness)
+            shift = rng.uniform(-0.5, 0.5, 3) * (self.pixel_mm, self.pixel_mm, thickness)
             moved = (float(shift[0]), float(shift[1]), float(shift[2]))
             other = _spec(both, 0.8 * thickness, 0.9 * self.pixel_mm, noise, 3000 + number, moved)
             for condition, spec in (("first", first), ("noise", again), ("resampled", other)):

@@ -1,8 +1,8 @@
 """Who segments a phantom: an observer that knows where to look, and draws each border half-way.
 
-A threshold for the whole image cannot tell a small lesion from a vessel, nor the blurred edge of lung from ground
-glass: that is the task of the network, which phantoms do not judge. So this one is told the lung, and where the
-lesions are to within a margin; how large they are it sees in the HU alone.
+A threshold for the whole image cannot distinguish a small lesion from a vessel, nor the blurred edge of lung from
+ground glass: that is the task of the network, which phantoms do not test. So this one is given the lung, and where
+the lesions are to within a margin; how large they are it sees in the HU alone.
 """
 
 from dataclasses import dataclass

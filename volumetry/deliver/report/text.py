@@ -138,7 +138,7 @@ def hu_bins(document: Document, cuts_hu: HuCuts) -> Iterator[tuple[str, str, str
 
 
 def rule(document: Document) -> str:
-    """How ground glass and solid were told apart, and what the other rule would say."""
+    """How the lesion was divided into ground glass and solid, and what the other rule would say."""
     chosen = document["component_rule"]
     other = "hu" if chosen == "network" else "network"
     told_apart = _RULES[chosen].format(whose_bins(document))

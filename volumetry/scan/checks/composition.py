@@ -1,4 +1,4 @@
-"""Headers -> stacks: duplicates and scouts dropped, then everything that is not one acquisition split apart.
+"""Headers -> stacks: duplicates and scouts dropped, then everything that is not one acquisition is split.
 
 This comes before any test of spacing: two interleaved acquisitions look like one good stack.
 """
@@ -233,7 +233,7 @@ def _by_acquisition(stack: Stack, config: Config) -> list[Stack]:
     """Split by acquisition, but only acquisitions that went over the same place.
 
     One volume may well be made of consecutive acquisitions, and some scanners give each slice its own number.
-    Original and derived images are told apart here too: as parts of one stack they are only flagged.
+    Original and derived images are separated here too: as parts of one stack they are only flagged.
     """
     keys: tuple[tuple[str, Key], ...] = (
         ("ImageType", lambda h: h.image_type[:2] or None),
@@ -283,7 +283,7 @@ def _groups(slices: Sequence[SliceHeader], key: Key) -> list[list[SliceHeader]]:
 
 
 def _split(stack: Stack, keyword: str, groups: list[list[SliceHeader]], config: Config) -> list[Stack]:
-    """Two or more volumes become stacks; fewer cannot be told apart, and the stack is ambiguous as a whole."""
+    """Two or more volumes become stacks; fewer cannot be distinguished, and the stack is ambiguous as a whole."""
     if len(groups) < 2:
         return [stack]
     enough = config.geometry.min_slices

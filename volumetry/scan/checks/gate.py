@@ -319,7 +319,7 @@ _BY_SIDE = "volumes and shares of both lungs together do not change; those by si
 
 
 def _series_info(geometry: StackGeometry | None) -> SeriesInfo | None:
-    """What may be told of the series, each value the most common one."""
+    """What may be stated of the series, each value the most common one."""
     if geometry is None:
         return None
     slices, first = geometry.slices, geometry.slices[0]

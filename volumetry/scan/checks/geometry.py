@@ -222,7 +222,7 @@ def _off_line_mm(along_mm: Array) -> Array:
 
 
 def _numbered_gaps(numbers: Sequence[int | None]) -> Array:
-    """How many slices each gap is by InstanceNumber; NaN where the numbers do not tell."""
+    """How many slices each gap is by InstanceNumber; NaN where the numbers do not show it."""
     known = np.array([math.nan if number is None else float(number) for number in numbers])
     steps: Array = np.abs(np.diff(known))
     return steps

@@ -101,7 +101,7 @@ def without_duplicates(headers: Sequence[SliceHeader], config: Config) -> tuple[
 
 
 def _told_by_content(headers: Sequence[SliceHeader]) -> set[Hashable]:
-    """Series whose SOPInstanceUIDs tell no slice from another: all empty, or shared by slices at other places.
+    """Series whose SOPInstanceUIDs distinguish no slices: all empty, or shared by slices at other places.
 
     A single UID that two different files claim is a conflict, and one UID for all images says that they are one
     image; neither is put right here.
@@ -123,7 +123,7 @@ def _uids_are_worthless(mine: Sequence[SliceHeader]) -> bool:
 
 
 def _place(header: SliceHeader) -> Hashable:
-    """Where a slice lies, for telling slices apart that no UID tells apart."""
+    """Where a slice lies, to distinguish slices that no UID distinguishes."""
     where = (header.position_lps_mm, header.orientation, header.temporal_position, header.acquisition_number)
     return header.series_key, where, header.kernel, header.image_type, header.frame
 

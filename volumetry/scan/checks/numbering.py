@@ -150,7 +150,7 @@ def _parts_of_unknown_count(stack: Stack) -> Iterator[_Doubt]:
 
 
 def _order(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
-    """Tell if the numbering, or the names of the files, follow the positions in neither direction."""
+    """A finding if the numbering, or the names of the files, follow the positions in neither direction."""
     numbers = [h.instance_number for h in geometry.slices]
     steps = np.diff([n for n in numbers if n is not None])
     ranks = np.diff(_ranks(geometry.slices))

@@ -102,7 +102,7 @@ def _rescale(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]
 
 
 def _no_rescale(missing: Sequence[SliceHeader], count: int, config: Config) -> Finding:
-    """Tell what stands where the linear rescale belongs."""
+    """Findings on what stands where the linear rescale belongs."""
     of_slices = f"in {len(missing)} of {count} slices"
     if all(h.modality_lut for h in missing):
         message = f"a Modality LUT (0028,3000) stands in place of {named('RescaleSlope')} {of_slices}"

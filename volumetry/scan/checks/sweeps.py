@@ -1,4 +1,4 @@
-"""Acquisitions that no tag tells apart: the numbering or the clock runs over the same place more than once."""
+"""Acquisitions that no tag distinguishes: the numbering or the clock runs over the same place more than once."""
 
 from collections.abc import Hashable, Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""UIDs that tell nothing: no number needs them, SEG and SR do."""
+"""UIDs without information: no number needs them, SEG and SR do."""
 
 import re
 from collections.abc import Iterator, Sequence

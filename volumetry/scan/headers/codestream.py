@@ -20,7 +20,7 @@ class CodestreamSize:
     """Size of the image inside a codestream, and whether its coding can give back every value.
 
     `reversible` is True for JPEG 2000 with the 5-3 transformation and for JPEG-LS that allows no error (NEAR 0),
-    None where the first bytes do not tell.
+    None where the first bytes do not show it.
     """
 
     rows: int

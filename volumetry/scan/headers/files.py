@@ -58,7 +58,7 @@ class FileRef:
         except BaseException:
             os.close(descriptor)
             raise
-        return os.fdopen(descriptor, "rb")  # from here on the file object closes it, once
+        return os.fdopen(descriptor, "rb")  # the file object closes it now, once
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ def _walk(root: Path, limits: Limits, max_depth: int) -> Listing:
                     if len(files) > limits.max_files:
                         return Listing(_ordered(files), links, special, denied, too_many=True, too_deep=too_deep)
         except FileNotFoundError:
-            continue  # vanished while we looked: the second listing tells
+            continue  # vanished while we looked: the second listing shows it
         except OSError:
             denied += 1
     return Listing(_ordered(files), links, special, denied, too_deep=too_deep)

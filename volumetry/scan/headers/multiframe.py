@@ -103,7 +103,7 @@ def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
 
 
 def _add_type(elements: Elements, words: str) -> None:
-    """Add to the frame's ImageType what the object says of itself: the gate looks there for what is no slice."""
+    """Add to the frame's ImageType what the object says of itself: the gate looks there for other objects."""
     there = _text(elements, "ImageType").upper().split("\\")
     more = [word for word in words.upper().split("\\") if word not in ("", "NONE", "MIXED", *there)]
     if more:

@@ -28,7 +28,7 @@ Fragments = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A code that one file earned, with its message."""
+    """The code of one file, with its message."""
 
     code: str
     message: str

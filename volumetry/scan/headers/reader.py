@@ -1,4 +1,4 @@
-"""One file -> what its header says, or why it is no slice.
+"""One file -> what its header says, or why it is not a slice.
 
 Only the needed elements are read, up to the pixel data; every length is compared with the bytes that are there.
 Whatever a file does to the parser ends here, as a code.
@@ -69,7 +69,7 @@ class _Meta:
 
 
 def read_header(file: FileRef, limits: Limits) -> SliceHeader | NotSlice:
-    """Read the header of one classic CT image, whatever the file is; a multi-frame object is no slice."""
+    """Read the header of one classic CT image, whatever the file is; a multi-frame object is not a slice."""
     read = read_headers(file, limits)
     if isinstance(read, NotSlice):
         return read
@@ -195,7 +195,7 @@ def _dataset(file: FileRef, stream: BinaryIO, meta: _Meta, limits: Limits) -> tu
     try:
         header, largest_private = _elements(stream, size, syntax)
     except BadHeaderError:
-        _drop_if_no_ct(stream, begin, size, meta)  # what is no CT image needs no sound header
+        _drop_if_no_ct(stream, begin, size, meta)  # what is not a CT image needs no valid header
         raise
     values = Values(header, little)
     multiframe = _require_ct(values, meta)
@@ -230,7 +230,7 @@ def _elements(stream: BinaryIO, size: int, syntax: str) -> tuple[Dataset, tuple[
 
 
 def _drop_if_no_ct(stream: BinaryIO, begin: int, size: int, meta: _Meta) -> None:
-    """Raise for an object of another class, told by its first group alone, however large or odd its rest is."""
+    """Raise for an object of another class, recognised by its first group, however large or odd its rest is."""
     stream.seek(begin)
     seen = _StopAtPixels(stream, size, after_group=0x0008, little_endian=meta.syntax != BIG_ENDIAN)
     try:
@@ -327,7 +327,7 @@ class _StopAtPixels:
 
 
 def _require_ct(values: Values, meta: _Meta) -> bool:
-    """Whether this is a multi-frame object; raises where it is no CT image. Either group may name the class."""
+    """Whether this is a multi-frame object; raises where it is not a CT image. Either group may name the class."""
     sop_class = values.text("SOPClassUID") or meta.sop_class
     if sop_class is None:
         message = (

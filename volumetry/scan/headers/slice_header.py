@@ -14,9 +14,9 @@ IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex")
 class SliceHeader:
     """What the header of one CT image says; None where it says nothing that can be read.
 
-    `faults` are codes with their message that this file has earned before anything is decoded.
+    `faults` are codes with their message that this file has before anything is decoded.
     `identity` holds hashes, one per keyword of `IDENTITY`.
-    `sop_uid` is empty where the file has none, and may be no legal UID, or another slice's too.
+    `sop_uid` is empty where the file has none, and it may be an invalid UID, or another slice's too.
     `frame` counts the frames of a multi-frame object from 0; it is 0 for a classic image.
     `unreadable` says of a keyword whose value is None that the element is there, and why it cannot be read.
     """
@@ -81,7 +81,7 @@ class SliceHeader:
 
     @property
     def key(self) -> Hashable:
-        """What tells this slice from every other one of a folder, whatever its UIDs are worth."""
+        """What distinguishes this slice from every other one of a folder, whatever its UIDs are worth."""
         return self.file.path, self.frame
 
     @property
@@ -103,7 +103,7 @@ class SliceHeader:
 
     @property
     def series_key(self) -> Hashable:
-        """What tells the series of this image from the others of a folder."""
+        """What distinguishes the series of this image from the others of a folder."""
         return None if self.pooled else (self.series_uid or "")
 
     @property
@@ -118,7 +118,7 @@ class BadHeaderError(CodedError):
 
 @dataclass(frozen=True, slots=True)
 class NotSlice:
-    """A file that is no readable CT slice: the code it earned and a message without header values."""
+    """A file that is not a readable CT slice: its code and a message without header values."""
 
     file: FileRef
     code: str

@@ -12,7 +12,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
 _PRINTABLE = bytes(byte if 32 <= byte < 127 else 32 for byte in range(256))
-"""What is no printable ASCII becomes a space."""
+"""What is not printable ASCII becomes a space."""
 
 
 @contextmanager

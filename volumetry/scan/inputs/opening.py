@@ -29,7 +29,7 @@ from volumetry.scan.inputs.volume_headers import volume_header
 
 GZIP = b"\x1f\x8b"
 HEAD_BYTES = 2**16
-"""Enough of a file to tell what it is; the header of a NIfTI, NRRD or MetaImage volume ends within it."""
+"""Enough of a file to recognise it; the header of a NIfTI, NRRD or MetaImage volume ends within it."""
 _KIND_BYTES = 4096
 _LEAST_HEAD_BYTES = 1024
 _DICOM = (FileKind.PART10, FileKind.BARE)
@@ -374,7 +374,7 @@ class _Zlib:
 
 @contextmanager
 def _no_space() -> Iterator[None]:
-    """A disk that takes nothing more is no fault of the scan."""
+    """A full disk is not a fault of the scan."""
     try:
         yield
     except OSError as wrong:

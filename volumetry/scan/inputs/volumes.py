@@ -80,7 +80,7 @@ def volume_stacks(
 
 
 def _labels_among(stacks: Sequence[VolumeStack], given: Given, config: Config) -> list[VolumeStack]:
-    """Masks in numbers wider than a byte, each on the grid of a volume that is none; told by their values.
+    """Masks in numbers wider than a byte, each on the grid of a volume that is none; recognised by their values.
 
     Only looked for where there is more than one volume, as their numbers must be read.
     """

@@ -16,7 +16,7 @@ _BLOCK = 4
 LARGE_BLOCK = 16
 _LIGHT_HU = -600.0
 _NEAR_MODE_HU, _SHARE_NEAR_MODE = 25.0, 0.45
-"""Air lies close to its mode, noise apart; of lung, which vessels run through, only about a quarter does."""
+"""Apart from noise, air lies close to its mode; of lung, which vessels run through, only about a quarter does."""
 _DARKER_HU = 40.0
 """Nothing is darker than air: a rim this much lighter than the darkest places is lung, cut by a tight crop."""
 _RIM_BLOCKS = 2

@@ -96,7 +96,7 @@ def _decode_all(request: dict[str, Any], slices: list[dict[str, Any]]) -> None:
             answer["fault"] = "MEMORY_LIMIT"
         except ImportError as wrong:
             answer |= {"fault": "UNSUPPORTED_TRANSFER_SYNTAX", "detail": type(wrong).__name__}
-        except BaseException as wrong:  # noqa: BLE001  a decoder raises anything; a Rust panic is no Exception
+        except BaseException as wrong:  # noqa: BLE001  a decoder raises anything; a Rust panic is not an Exception
             answer |= {"fault": "MALFORMED", "detail": type(wrong).__name__}
         os.write(1, (json.dumps(answer) + "\n").encode())
     os.write(1, (json.dumps({"peak_kb": _peak_kb()}) + "\n").encode())

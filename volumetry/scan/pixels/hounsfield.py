@@ -48,7 +48,7 @@ _LUNG_END_HU, _BONE_END_HU = -1000.0, 500.0
 where no header states a rescale that could be wrong, reaches from air to dense bone."""
 _EMPTY_SLICE_AIR = 0.9
 _COARSEST_SLOPE = 2.5
-"""A slope up to this is no fault, and it leaves fewer different values in the same range."""
+"""A slope up to this is not a fault, and it leaves fewer different values in the same range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,9 @@ def _judge_air(air: AirEvidence, config: Config) -> tuple[float | None, list[Fin
         return None, _judge_darkest(air.darkest_hu, config)
     if not low <= air.outside_hu <= high:
         message = f"air outside the body is at {air.outside_hu:.0f} HU, it belongs between {low:g} and {high:g}"
-        finding = found(config, "HU_IMPLAUSIBLE", f"{message}: these are no HU", round(air.outside_hu, 1))
+        finding = found(
+            config, "HU_IMPLAUSIBLE", f"{message}: pixel values are not calibrated in HU", round(air.outside_hu, 1)
+        )
         return air.outside_hu, [finding]
     if abs(air.outside_hu + 1000) > config.hounsfield.air_drift_hu:
         drift_hu = air.outside_hu + 1000
@@ -212,7 +214,7 @@ def _judge_darkest(darkest_hu: float, config: Config) -> list[Finding]:
     low, high = config.hounsfield.air_mode_min_hu, config.hounsfield.air_mode_max_hu
     message = f"no air outside the body; the darkest places are at {darkest_hu:.0f} HU"
     if not low <= darkest_hu <= _DARK_LUNG_HU:
-        message = f"{message}, air and dark lung lie between {low:g} and {_DARK_LUNG_HU:g}: these are no HU"
+        message = f"{message}, air and dark lung lie between {low:g} and {_DARK_LUNG_HU:g}: not calibrated in HU"
         return [found(config, "HU_IMPLAUSIBLE", message, round(darkest_hu, 1))]
     if darkest_hu > high:
         off_hu = darkest_hu + 1000
@@ -296,7 +298,7 @@ def _tissue_findings(histograms: NDArray[np.int64], headers: bool, config: Confi
             f"the body's peak is at {peak_hu} HU and {100 * share:.1f} % of the voxels lie in [{low:g}, {high:g}]"
         )
         yield found(
-            config, "HU_IMPLAUSIBLE", f"{message}, where soft tissue and fat belong: these are no HU", peak_hu
+            config, "HU_IMPLAUSIBLE", f"{message}, the range of fat and soft tissue: not calibrated in HU", peak_hu
         )
         return
     step_hu = _step_hu(whole, peak_hu)
@@ -323,7 +325,7 @@ def _is_whole_scale(whole: NDArray[np.int64], headers: bool) -> bool:
 
 
 def _step_hu(whole: NDArray[np.int64], peak_hu: int) -> float | None:
-    """Median distance of the values in real use around the peak; None where they are too few to tell."""
+    """Median distance of the values in real use around the peak; None where they are too few to decide."""
     around = whole[peak_hu - 60 - _LOWEST_HU : peak_hu + 61 - _LOWEST_HU]
     used = np.flatnonzero(around > 0.001 * around.sum())
     return float(np.median(np.diff(used))) if len(used) >= 8 else None
@@ -356,7 +358,7 @@ def _highest_hu(header: SliceHeader) -> float:
 
 
 def _joined(findings: list[Finding]) -> tuple[Finding, ...]:
-    """One finding per code: the reasons for one code are told together, and the strictest outcome stands."""
+    """One finding per code: the reasons for one code are joined, and the strictest outcome stands."""
     by_code: dict[str, list[Finding]] = {}
     for finding in findings:
         by_code.setdefault(finding.code, []).append(finding)

@@ -22,7 +22,7 @@ _LOWEST_AIR_HU = -1024.0
 def padding_mask(stored_kji: Stored, slices: Sequence[SliceHeader], settings: Hounsfield) -> Mask | None:
     """Voxels without a value, or None if there are none.
 
-    By the tag (value, or range to its limit) where the value is no possible density; where it is one, such as
+    By the tag (value, or range to its limit) where the value is not a possible density; where it is one, such as
     stored 0 at -1024 HU, only pixels that hold it in every slice, so that noise in a lung is never taken away.
     Without a tag by the corners of the image, if they hold a constant that is not air.
 
