@@ -127,6 +127,18 @@ def test_a_death_needs_no_baseline_to_rank_last(tmp_path, baseline):
         assert worst.test.p == pytest.approx(0.2)
 
 
+def test_a_death_on_an_unscheduled_row_ranks_last_and_carries_nothing(tmp_path):
+    """As a data capture system exports it: empty planned rows, and the death on a row of its own on day 40."""
+    rows = [visit("p", "baseline", 0, "p0", arm="placebo"), visit("p", "d28", 28, "p28", arm="placebo"),
+            visit("p", "d90", "", arm="placebo"), visit("p", "unscheduled", 40, status="died", arm="placebo"),
+            visit("a", "baseline", 0, "a0", arm="cells"), visit("a", "d28", 28, "a28", arm="cells"),
+            visit("a", "d90", 90, "a90", arm="cells")]  # fmt: skip
+    trial = _read_and_analysed(tmp_path, [scan(name) for name in ("p0", "p28", "a0", "a28", "a90")], rows)
+    assert _lesion(trial.sensitivity, "d28", analysis="worst_rank_death").b.n == 1  # scanned before the death
+    assert _lesion(trial.sensitivity, "d90", analysis="worst_rank_death").b.n == 1
+    assert _lesion(trial.sensitivity, "d90", analysis="last_observation_carried_forward").b.n == 0
+
+
 def test_pairs_of_grade_c_are_kept_and_left_out_in_one_analysis(tmp_path):
     trial = _trial(tmp_path, ([(-50,), (-40,), (-30,)], [(-10,), (-5,), (0.5,)]))  # 0.5 marks a 20 % deeper breath
     assert _lesion(trial.endpoint).b.n == 3

@@ -149,11 +149,7 @@ def summaries(
 
 def values_at(placements: Sequence[Placement], column: str) -> dict[tuple[str, str], float]:
     """Known values of a further column by subject and visit; yes is 1, no is 0."""
-    return {
-        (p.subject, p.visit): float(p.row.values[column])
-        for p in placements
-        if p.row is not None and column in p.row.values
-    }
+    return {(p.subject, p.visit): float(p.values[column]) for p in placements if column in p.values}
 
 
 def _visits_of(placements: Sequence[Placement]) -> list[str]:
