@@ -8,7 +8,7 @@ from trial_tables import read, scan, visit
 from volumetry.errors import ConfigError
 from volumetry.measure.components import REGISTERED_CUTS, bin_names
 from volumetry.trial import methods_text
-from volumetry.trial.compare import carried_forward, contrasts_of
+from volumetry.trial.compare import carried_forward, compare, contrasts_of
 from volumetry.trial.config import TrialConfig, load_trial_config
 from volumetry.trial.run import analyse
 
@@ -125,6 +125,25 @@ def test_a_death_needs_no_baseline_to_rank_last(tmp_path, baseline):
         assert (worst.a.n, worst.b.n) == (3, 2)
         # 1, 2, 3 against 4, 5: no pair is the other way round, so 2 of the 10 arrangements are as extreme
         assert worst.test.p == pytest.approx(0.2)
+
+
+def test_an_end_of_zero_that_the_test_rejects_is_named():
+    """Whole numbers: with a shift of 0 the arms have ties, which no shift beside it has."""
+    found = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        m, n = rng.integers(8, 40, 2)
+        a, b = rng.normal(0, 4, m).round(), rng.normal(rng.uniform(0, 4), 4, n).round()
+        row = compare(("x", "placebo"), {"x": a, "placebo": b}, CONFIG.statistics)
+        p = stats.mannwhitneyu(a, b, method="asymptotic").pvalue
+        beside = [stats.mannwhitneyu(a - side, b, method="asymptotic").pvalue for side in (-1e-6, 1e-6)]
+        assert row.test.p == pytest.approx(p)
+        is_open_end = p < 0.05 < max(beside)
+        assert ("ZERO_IS_AN_OPEN_END" in row.reasons) == is_open_end
+        assert (0 in (row.interval.low, row.interval.high)) >= is_open_end
+        found.append(is_open_end)
+    assert True in found
+    assert False in found
 
 
 def test_a_death_on_an_unscheduled_row_ranks_last_and_carries_nothing(tmp_path):

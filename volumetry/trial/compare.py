@@ -35,6 +35,9 @@ COLUMNS = (
     *("p_method", "p_holm", "measurement_low", "measurement_high", "primary", "reason"),
 )
 SENSITIVITIES = ("without_grade_c", "worst_rank_death", "last_observation_carried_forward")
+OPEN_END = "ZERO_IS_AN_OPEN_END"
+"""With ties an end of the interval can be 0 although the test rejects a shift of 0: 0 is then outside."""
+_EQUAL = 5e-10  # as the ranks take it
 Contrast = tuple[str, str | None]
 
 
@@ -135,6 +138,14 @@ def compare(contrast: Contrast, by_arm: Mapping[str, Values], settings: Statisti
     interval = shift_interval(a, b, settings.ci_level, exact=True) if exact else asymptotic
     test = rank_sum(a, b, settings.exact_below_n)
     reasons = ([] if interval else ["TOO_FEW_FOR_INTERVAL"]) + ([] if test else ["ALL_EQUAL"])
+    if (
+        interval
+        and test
+        and test.p < 1 - settings.ci_level
+        and interval.low <= _EQUAL
+        and interval.high >= -_EQUAL
+    ):
+        reasons.append(OPEN_END)
     return replace(
         blank,
         shift=hodges_lehmann(a, b),

@@ -19,7 +19,7 @@ EVENT_COLUMNS = (
 )
 SUMMARY_COLUMNS = (
     *("measure", "quantity", "visit", "arm", "n", "median", "q1", "q3", "mean", "sd", "min", "max"),
-    *("median_ci_low", "median_ci_high"),
+    *("median_ci_low", "median_ci_high", "median_ci_level"),
 )
 NORMAL_CT = "normal_ct"
 
@@ -61,12 +61,13 @@ class ArmSummary:
     visit: str
     arm: str
     summary: Summary
-    median_interval: tuple[float, float] | None
+    median_interval: Interval | None
 
     def row(self) -> dict[str, Cell]:
         """The cells of summary.csv."""
         s = self.summary
-        ends = self.median_interval or (None, None)
+        found = self.median_interval
+        ends = (found.low, found.high, found.level) if found else (None, None, None)
         values = (s.n, s.median, s.q1, s.q3, s.mean, s.sd, s.low, s.high, *ends)
         names = (self.measure, self.quantity, self.visit, self.arm)
         return dict(zip(SUMMARY_COLUMNS, (*names, *values), strict=True))

@@ -1,13 +1,14 @@
 """Which row of a subject serves which visit.
 
 One rule for all that a visit holds, the scan and every further column, each placed by itself: a planned visit
-takes, among the subject's rows that hold it and whose day lies in its window (ends included), the one nearest to the
-planned day; of two equally near ones the earlier. Under ``assign = "label"`` only rows that name the visit, or are
-called unscheduled, may serve it; under ``"day"`` every row may. What serves one visit serves no other. A row without
-a day serves the visit that it names, as if on the planned day. A visit without a window takes the row that names it.
+takes, among the subject's rows that hold it and whose day lies in its window (ends included), the one nearest to
+the planned day; of two equally near ones the earlier. Under ``assign = "label"`` only rows that name the visit,
+or are called unscheduled, may serve it; under ``"day"`` every row may. What serves one visit serves no other. A
+row without a day serves the visit that it names, as if on the planned day. A visit without a window takes the row
+that names it.
 
-A visit without a scan counts as lost to a death (or a withdrawal) that any row of the subject states, if that was on
-or before the last day of the visit, or at an earlier visit; a death goes before a withdrawal.
+A visit without a scan counts as lost to a death (or a withdrawal) that any row of the subject states, if that was
+on or before the last day of the visit, or at an earlier visit; a death goes before a withdrawal.
 """
 
 from collections.abc import Mapping
@@ -143,7 +144,7 @@ def _why_absent(
 
 
 def _is_over(event: VisitRow, plan: _Plan, named: VisitRow | None, order: list[str], windows: Windows) -> bool:
-    """Whether a death or a withdrawal was on or before the last day of a visit, or stands at it or an earlier one."""
+    """Whether a death or a withdrawal was by the last day of a visit, or stands at it or at an earlier one."""
     last_day = named.day if plan.window is None and named is not None else None
     last_day = plan.last_day if last_day is None else last_day
     if event.day is not None and last_day is not None and event.day <= last_day:
