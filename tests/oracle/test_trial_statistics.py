@@ -116,6 +116,49 @@ def test_the_asymptotic_interval_is_what_the_asymptotic_test_accepts(m, n):
         assert rejected <= 0.05 < accepted
 
 
+def _rounded_trials():
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        m, n = rng.integers(8, 40, 2)
+        yield rng.normal(0, 4, m).round(), rng.normal(rng.uniform(0, 4), 4, n).round()
+
+
+def test_with_ties_the_interval_is_what_the_test_with_ties_accepts():
+    """scipy's test with its tie correction, just inside and just outside of both ends, of rounded values."""
+    near = 1e-6
+    for a, b in _rounded_trials():
+        interval = ours.shift_interval(a, b, 0.95, exact=False)
+        for end, outwards in ((interval.low, -1), (interval.high, 1)):
+            inside, outside = (
+                stats.mannwhitneyu(a - (end + side * near), b, method="asymptotic").pvalue
+                for side in (-outwards, outwards)
+            )
+            assert outside <= 0.05 < inside
+
+
+def test_with_ties_p_and_interval_contradict_each_other_nowhere_but_at_an_open_end():
+    rejected_ends = 0
+    for a, b in _rounded_trials():
+        interval, p = ours.shift_interval(a, b, 0.95, exact=False), ours.rank_sum(a, b, 0).p
+        if p > 0.05:
+            assert interval.low <= 0 <= interval.high
+        else:
+            assert not interval.low < 0 < interval.high
+            rejected_ends += 0 in (interval.low, interval.high)
+    assert rejected_ends > 0  # the case that a reader must be warned of is among the trials
+
+
+@pytest.mark.parametrize("digits", [12, 1, 0])
+@pytest.mark.parametrize(("m", "n"), [(150, 170), (1000, 31), (300, 300)])
+def test_a_place_in_the_order_of_all_differences_without_forming_them(m, n, digits):
+    rng = np.random.default_rng(m)
+    a, b = rng.normal(-3, 5, m).round(digits), (rng.standard_t(2, n) * 4).round(digits)
+    ordered = np.sort(np.subtract.outer(a, b), axis=None)
+    places = (0, 1, m * n // 40, (m * n - 1) // 2, m * n // 2, m * n - 1)
+    assert ours.ordered_differences(a, b, places) == pytest.approx(ordered[list(places)], abs=1e-12)
+    assert ours.hodges_lehmann(a, b) == pytest.approx(np.median(ordered), abs=1e-12)
+
+
 def test_no_interval_where_the_samples_are_too_small_for_its_level():
     three = np.array([1.0, 2, 3])
     assert ours.shift_interval(three, three + 0.5, 0.95, exact=True) is None  # 2 / C(6, 3) = 0.1 is above 0.05
@@ -144,9 +187,11 @@ def test_holm_by_the_definition():
 
 @pytest.mark.parametrize("n", [6, 9, 20, 35])
 def test_median_interval_reaches_its_level_and_no_less(n):
-    low, high = ours.median_interval(np.arange(1.0, n + 1), 0.95)
-    k = int(low)
-    assert high == n + 1 - k
+    interval = ours.median_interval(np.arange(1.0, n + 1), 0.95)
+    k = int(interval.low)
+    assert interval.high == n + 1 - k
+    # 1 .. n: the median of 2 ** n equally likely patterns of signs lies outside in those with fewer than k of one
+    assert interval.level == pytest.approx(1 - 2 * sum(comb(n, i) for i in range(k)) / 2**n, abs=1e-12)
     assert 1 - 2 * stats.binom.cdf(k - 1, n, 0.5) >= 0.95 > 1 - 2 * stats.binom.cdf(k, n, 0.5)
 
 

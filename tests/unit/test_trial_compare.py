@@ -8,7 +8,7 @@ from trial_tables import read, scan, visit
 from volumetry.errors import ConfigError
 from volumetry.measure.components import REGISTERED_CUTS, bin_names
 from volumetry.trial import methods_text
-from volumetry.trial.compare import carried_forward, contrasts_of
+from volumetry.trial.compare import carried_forward, compare, contrasts_of
 from volumetry.trial.config import TrialConfig, load_trial_config
 from volumetry.trial.run import analyse
 
@@ -81,6 +81,81 @@ def test_the_last_follow_up_is_carried_forward_but_not_for_the_dead_nor_from_bas
     assert values["0-1"] == pytest.approx(-40)
     assert values["1-2"] is None
     assert values["1-3"] is None
+
+
+def _read_and_analysed(tmp_path, scans, rows, config=CONFIG):
+    known, visits = read(tmp_path, scans, rows, config)
+    return analyse(visits, known, config)
+
+
+def test_each_scale_is_carried_forward_by_itself(tmp_path):
+    """A baseline of 0 % that grows to 2 % and is then missing: +2 points at d90, and no relative change."""
+    rows = [visit("1", "baseline", 0, "p0", arm="placebo"), visit("1", "d28", 28, "p28", arm="placebo"),
+            visit("1", "d90", 90, status="missing", arm="placebo"),
+            visit("2", "baseline", 0, "a0", arm="cells"), visit("2", "d28", 28, "a28", arm="cells"),
+            visit("2", "d90", 90, "a90", arm="cells")]  # fmt: skip
+    scans = [scan("p0", lesion=0, solid=0), scan("p28", lesion=2), scan("a0", lesion=10), scan("a28", lesion=9),
+             scan("a90", lesion=7)]  # fmt: skip
+    trial = _read_and_analysed(tmp_path, scans, rows)
+    points, relative = (
+        _lesion(trial.sensitivity, "d90", scale, "last_observation_carried_forward")
+        for scale in ("absolute_points", "relative_percent")
+    )
+    assert (points.a.n, points.b.n, points.shift) == (1, 1, -5)  # -3 points against +2
+    assert (relative.a.n, relative.b.n, relative.reasons) == (1, 0, ("NO_VALUES:placebo",))
+
+
+@pytest.mark.parametrize(
+    "baseline",
+    [scan("p2-0", status="refused", code="NO_RESCALE"), scan("p2-0", lesion=0, solid=0), None],
+    ids=["refused", "zero", "no scan"],
+)
+def test_a_death_needs_no_baseline_to_rank_last(tmp_path, baseline):
+    changes = {"a1": -5, "a2": -4, "a3": -3, "p1": -1}
+    scans = [scan(f"{s}-0", lesion=10) for s in changes] + [
+        scan(f"{s}-28", lesion=10 + x) for s, x in changes.items()
+    ]
+    rows = [visit(s, v, d, f"{s}-{d}", arm="cells" if s[0] == "a" else "placebo") for s in changes
+            for v, d in (("baseline", 0), ("d28", 28))]  # fmt: skip
+    rows += [visit("p2", "baseline", 0, "p2-0" if baseline else "", arm="placebo"),
+             visit("p2", "d28", 28, status="died", arm="placebo")]  # fmt: skip
+    trial = _read_and_analysed(tmp_path, scans + ([baseline] if baseline else []), rows)
+    for scale in ("relative_percent", "absolute_points"):
+        worst = _lesion(trial.sensitivity, "d28", scale, "worst_rank_death")
+        assert (worst.a.n, worst.b.n) == (3, 2)
+        # 1, 2, 3 against 4, 5: no pair is the other way round, so 2 of the 10 arrangements are as extreme
+        assert worst.test.p == pytest.approx(0.2)
+
+
+def test_an_end_of_zero_that_the_test_rejects_is_named():
+    """Whole numbers: with a shift of 0 the arms have ties, which no shift beside it has."""
+    found = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        m, n = rng.integers(8, 40, 2)
+        a, b = rng.normal(0, 4, m).round(), rng.normal(rng.uniform(0, 4), 4, n).round()
+        row = compare(("x", "placebo"), {"x": a, "placebo": b}, CONFIG.statistics)
+        p = stats.mannwhitneyu(a, b, method="asymptotic").pvalue
+        beside = [stats.mannwhitneyu(a - side, b, method="asymptotic").pvalue for side in (-1e-6, 1e-6)]
+        assert row.test.p == pytest.approx(p)
+        is_open_end = p < 0.05 < max(beside)
+        assert ("ZERO_IS_AN_OPEN_END" in row.reasons) == is_open_end
+        assert (0 in (row.interval.low, row.interval.high)) >= is_open_end
+        found.append(is_open_end)
+    assert True in found
+    assert False in found
+
+
+def test_a_death_on_an_unscheduled_row_ranks_last_and_carries_nothing(tmp_path):
+    """As a data capture system exports it: empty planned rows, and the death on a row of its own on day 40."""
+    rows = [visit("p", "baseline", 0, "p0", arm="placebo"), visit("p", "d28", 28, "p28", arm="placebo"),
+            visit("p", "d90", "", arm="placebo"), visit("p", "unscheduled", 40, status="died", arm="placebo"),
+            visit("a", "baseline", 0, "a0", arm="cells"), visit("a", "d28", 28, "a28", arm="cells"),
+            visit("a", "d90", 90, "a90", arm="cells")]  # fmt: skip
+    trial = _read_and_analysed(tmp_path, [scan(name) for name in ("p0", "p28", "a0", "a28", "a90")], rows)
+    assert _lesion(trial.sensitivity, "d28", analysis="worst_rank_death").b.n == 1  # scanned before the death
+    assert _lesion(trial.sensitivity, "d90", analysis="worst_rank_death").b.n == 1
+    assert _lesion(trial.sensitivity, "d90", analysis="last_observation_carried_forward").b.n == 0
 
 
 def test_pairs_of_grade_c_are_kept_and_left_out_in_one_analysis(tmp_path):

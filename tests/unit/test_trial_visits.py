@@ -6,6 +6,7 @@ from trial_tables import RESULTS, VISITS, read, scan, visit, write_csv
 from volumetry.errors import UsageError
 from volumetry.storage.csv_tables import TableError
 from volumetry.trial.config import load_trial_config
+from volumetry.trial.missing import missing_values
 from volumetry.trial.results import read_results
 from volumetry.trial.visit_windows import analysis_visits, place
 from volumetry.trial.visits import read_visits
@@ -56,6 +57,18 @@ def test_subjects_stay_text_and_arms_are_known(tmp_path):
             "row 6, column scan_id: a scan after the death in row 3",
         ),
         ([*GOOD, visit("009", "baseline", 0, "x")], "row 6, column arm: is empty for this subject"),
+        (
+            [*GOOD, visit("008", "unscheduled", "", status="died", arm="placebo")],
+            "row 6, column day: is empty, and the visit 'unscheduled' has no place in time of its own",
+        ),
+        (
+            [
+                *GOOD,
+                visit("007", "Exit", "", status="withdrawn", arm="UC-MSC"),
+                visit("008", "Exit", 40, status="died", arm="placebo"),
+            ],
+            "row 6, column day: is empty, and the visit 'Exit'",
+        ),
         (_changed(1, walk_m="12o"), "row 3, column walk_m"),
     ],
 )
@@ -249,3 +262,79 @@ def test_results_without_a_table_are_a_usage_error(tmp_path):
 
 def test_columns_of_the_contract():
     assert VISITS[:5] == ("subject", "visit", "day", "arm", "scan_id")
+
+
+def _all_placed(tmp_path, rows, assign="label"):
+    """Subject 1 with these rows beside subject 2 who has every scan: visit -> (scan or reason, further values)."""
+    config = CONFIG.model_copy(update={"windows": CONFIG.windows.model_copy(update={"assign": assign})})
+    of_1 = [visit("1", "baseline", 0, "s0"), *(visit("1", *cells) | more for *cells, more in rows)]
+    of_2 = [visit("2", v, d, f"t{d}") for v, d in (("baseline", 0), ("d10", 10), ("d28", 28), ("d90", 90))]
+    scans = [scan(row["scan_id"]) for row in of_1 + of_2 if row["scan_id"]]
+    _scans, visits = read(tmp_path, scans, of_1 + of_2, config)
+    of = [p for p in place(visits, config) if p.subject == "1"]
+    return {p.visit: (p.row.scan_id if p.row and p.row.scan_id else p.reason, dict(p.values)) for p in of[1:]}
+
+
+def _reasons(tmp_path, rows, assign="label"):
+    return {name: found for name, (found, _values) in _all_placed(tmp_path, rows, assign).items()}
+
+
+PLANNED_EMPTY = [("d10", 10, "s10", {}), ("d28", 28, "", {"status": "missing"}), ("d90", 90, "", {})]
+
+
+@pytest.mark.parametrize("status", ["died", "withdrawn"])
+@pytest.mark.parametrize("name", ["unscheduled", "End of study", "Death"])
+@pytest.mark.parametrize("assign", ["label", "day"])
+@pytest.mark.parametrize("planned", [PLANNED_EMPTY, PLANNED_EMPTY[:1]], ids=["empty rows", "no rows"])
+def test_an_end_on_a_row_of_its_own_is_seen_at_every_later_visit(tmp_path, status, name, assign, planned):
+    """d10 was scanned; the window of d28 ends on day 35."""
+    reason = status.upper()
+    at_20 = _reasons(tmp_path, [*planned, (name, 20, "", {"status": status})], assign)
+    assert at_20 == {"d10": "s10", "d28": reason, "d90": reason}
+    assert _reasons(tmp_path, [*planned, (name, 35, "", {"status": status})], assign)["d28"] == reason
+    at_36 = _reasons(tmp_path, [*planned, (name, 36, "", {"status": status})], assign)
+    assert at_36 == {"d10": "s10", "d28": "MISSING" if len(planned) > 1 else "NO_VISIT", "d90": reason}
+
+
+def test_a_death_after_a_withdrawal_is_a_death(tmp_path):
+    ends = [("unscheduled 1", 12, "", {"status": "withdrawn"}), ("unscheduled 2", 60, "", {"status": "died"})]
+    found = _reasons(tmp_path, [*PLANNED_EMPTY, *ends])
+    assert found == {"d10": "s10", "d28": "WITHDRAWN", "d90": "DIED"}
+
+
+def test_a_visit_that_only_records_deaths_is_no_row_of_the_tables(tmp_path):
+    assert list(_reasons(tmp_path, [("Death", 20, "", {"status": "died"})])) == ["d10", "d28", "d90"]
+
+
+@pytest.mark.parametrize("assign", ["label", "day"])
+def test_every_column_beside_the_scan_is_placed_by_itself(tmp_path, assign):
+    """The CT was made on day 30, the walk on day 26 and a second one, further from day 28, on day 33."""
+    rows = [
+        ("d28", 26, "", {"walk_m": 400}),
+        ("unscheduled 1", 30, "s28", {"il6": 7}),
+        ("unscheduled 2", 33, "", {"walk_m": 500, "il6": 9}),
+    ]
+    assert _all_placed(tmp_path, rows, assign)["d28"] == ("s28", {"walk_m": 400, "il6": 7})
+
+
+def test_rows_with_and_without_a_scan_follow_one_rule(tmp_path):
+    """d28 is 21 to 35. Neither a scan nor a walk of day 60 serves it; nearer rows go before the named one."""
+    late = _all_placed(tmp_path, [("d28", 60, "", {"walk_m": 400})])["d28"]
+    assert late == ("NO_SCAN", {})
+    assert _all_placed(tmp_path, [("d28", 60, "s28", {"walk_m": 400})])["d28"] == ("OUT_OF_WINDOW", {})
+    near = [("d28", 34, "", {"walk_m": 400}), ("unscheduled", 29, "", {"walk_m": 450})]
+    assert _all_placed(tmp_path, near)["d28"] == ("NO_SCAN", {"walk_m": 450})
+    equal = [("d28", 30, "", {"walk_m": 400}), ("unscheduled", 26, "", {"walk_m": 450})]
+    assert _all_placed(tmp_path, equal)["d28"][1] == {"walk_m": 450}  # of two equally near ones the earlier
+    assert _all_placed(tmp_path, [("d28", "", "", {"walk_m": 400})])["d28"][1] == {
+        "walk_m": 400
+    }  # no day to judge
+
+
+def test_a_value_out_of_its_window_is_listed_as_that(tmp_path):
+    rows = [visit("1", "baseline", 0, "a0", walk_m=300), visit("1", "d28", 60, "", walk_m=400),
+            visit("2", "baseline", 0, "b0", walk_m=300), visit("2", "d28", 28, "b28", walk_m=400),
+            visit("3", "baseline", 0, "x", walk_m=300), visit("3", "d28", 28, "a28")]  # fmt: skip
+    _scans, visits = read(tmp_path, SCANS, rows, CONFIG)
+    listed = [(r["subject"], r["reason"]) for r in missing_values([], place(visits, CONFIG), visits)]
+    assert listed == [("1", "OUT_OF_WINDOW"), ("3", "EMPTY_CELL")]

@@ -84,6 +84,11 @@ class Change:
         return self.empty.get("relative_percent")
 
     @property
+    def died(self) -> bool:
+        """Whether a death is why the visit has no scan, whatever is known of the baseline."""
+        return self.empty.get("value_percent") == "DIED"
+
+    @property
     def is_evaluable(self) -> bool:
         """Whether the relative change is there; of the baseline, whether its share is."""
         return "value_percent" in self.levels if self.is_baseline else self.reason is None

@@ -35,6 +35,9 @@ COLUMNS = (
     *("p_method", "p_holm", "measurement_low", "measurement_high", "primary", "reason"),
 )
 SENSITIVITIES = ("without_grade_c", "worst_rank_death", "last_observation_carried_forward")
+OPEN_END = "ZERO_IS_AN_OPEN_END"
+"""With ties an end of the interval can be 0 although the test rejects a shift of 0: 0 is then outside."""
+_EQUAL = 5e-10  # as the ranks take it
 Contrast = tuple[str, str | None]
 
 
@@ -177,6 +180,14 @@ def compare(contrast: Contrast, by_arm: Mapping[str, Values], settings: Statisti
     interval = shift_interval(a, b, settings.ci_level, exact=True) if exact else asymptotic
     test = rank_sum(a, b, settings.exact_below_n)
     reasons = ([] if interval else ["TOO_FEW_FOR_INTERVAL"]) + ([] if test else ["ALL_EQUAL"])
+    if (
+        interval
+        and test
+        and test.p < 1 - settings.ci_level
+        and interval.low <= _EQUAL
+        and interval.high >= -_EQUAL
+    ):
+        reasons.append(OPEN_END)
     return replace(
         blank,
         shift=hodges_lehmann(a, b),
@@ -271,21 +282,21 @@ def sensitivity(changes: Sequence[Change], contrasts: Sequence[Contrast], config
 
 
 def carried_forward(changes: Sequence[Change]) -> list[Change]:
-    """Changes with each absent follow-up filled by the subject's last earlier follow-up.
+    """Changes with each absent one of a follow-up filled by the last earlier one of the same subject and scale.
 
-    The dead have no later value to stand for, so deaths stay absent; a baseline is never carried forward.
+    Every scale is judged by itself: a baseline of 0 has no relative change to carry, but one in points. The dead
+    have no later value to stand for, so deaths stay absent; a baseline is never carried forward.
     """
-    last: dict[tuple[str, str], Change] = {}
+    last: dict[tuple[str, str], dict[str, float]] = {}
     filled: list[Change] = []
     for change in changes:
-        key = (change.subject, change.measure)
-        if change.reason is None:
-            last[key] = change
-        earlier = last.get(key)
-        if change.is_baseline or change.changes or change.reason == "DIED" or earlier is None:
+        known = last.setdefault((change.subject, change.measure), {})
+        known.update(change.changes)
+        if change.is_baseline or change.died:
             filled.append(change)
         else:
-            filled.append(replace(change, changes=earlier.changes, empty={}))
+            empty = {name: why for name, why in change.empty.items() if name not in known}
+            filled.append(replace(change, changes=dict(known), empty=empty))
     return filled
 
 
@@ -333,11 +344,14 @@ def _over(
 
 
 def _worst_rank(changes: Sequence[Change], scale: str, contrast: Contrast, settings: Statistics) -> Comparison:
-    """Rank-sum test with every death behind all observed values, deaths tied; it has ranks only, so no shift."""
+    """Rank-sum test with every death behind all observed values, deaths tied; it has ranks only, so no shift.
+
+    A death needs no baseline to rank last.
+    """
     known = values_by_arm(changes, scale)
     worst = max((float(values.max()) for values in known.values()), default=0.0) + 1
     arms = [arm for arm in contrast if arm is not None]
-    dead = {arm: sum(c.reason == "DIED" for c in changes if arm_of(c) == arm) for arm in arms}
+    dead = {arm: sum(c.died for c in changes if arm_of(c) == arm) for arm in arms}
     ranked = {arm: np.append(known.get(arm, np.empty(0)), np.full(dead[arm], worst)) for arm in arms}
     summary = {arm: Summary(int(ranked[arm].size)) for arm in arms}
     a, b = contrast

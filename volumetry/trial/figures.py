@@ -93,8 +93,9 @@ def _trajectories(changes: Sequence[Change], config: TrialConfig) -> Picture | N
         figure.legend(handles, labels, loc="outside upper center", ncols=len(arms))
 
     text = (
-        f"Medians by visit and arm with distribution-free {100 * level:g} % confidence intervals of the median "
-        "(no bar: too few values for one). Top: share of the lungs; bottom: relative change from baseline. "
+        "Medians by visit and arm with distribution-free confidence intervals of the median, at "
+        f"least {100 * level:g} % (no bar: too few values for one; summary.csv has the level of each). Top: share of "
+        "the lungs; bottom: relative change from baseline. "
         "Visits are evenly spaced."
     )
     alt = "Median share of lung and relative change by visit, one line per arm, for each measure; see summary.csv."
@@ -112,11 +113,11 @@ def _median_line(
         known = np.array([value for value in values if value is not None])
         if known.size:
             median = float(np.median(known))
-            ends = median_interval(known, level) or (median, median)
+            ends = median_interval(known, level)
             places.append(place + 0.07 * n)
             medians.append(median)
-            low.append(median - ends[0])
-            high.append(ends[1] - median)
+            low.append(median - ends.low if ends else 0.0)
+            high.append(ends.high - median if ends else 0.0)
     axis.errorbar(
         places,
         medians,

@@ -124,8 +124,10 @@ def warnings_of(
         told.append(
             f"The primary visit {wanted!r} is not in the table; {visit!r}, its last visit, stands in for it."
         )
-    served = {p.row.row for p in placements if p.row}
-    unused = [row.row for rows in visits.rows.values() for row in rows if row.row not in served]
+    served = {number for p in placements for number in p.rows}
+    ends = ("died", "withdrawn")  # such a row serves every later visit
+    every_row = [row for rows in visits.rows.values() for row in rows]
+    unused = [row.row for row in every_row if row.row not in served and row.status not in ends]
     if unused:
         listed = ", ".join(str(number) for number in sorted(unused))
         told.append(

@@ -60,7 +60,16 @@ def missing_values(
                         "visit": p.visit,
                         "day": p.row.day if p.row else None,
                         "what": extra.column,
-                        "reason": p.reason if p.row is None or p.row.status else "EMPTY_CELL",
+                        "reason": _why(p, extra.column, visits),
                     }
                 )
     return rows
+
+
+def _why(placement: Placement, column: str, visits: Visits) -> str | None:
+    """Why a further column has no value at a visit."""
+    rows = visits.rows[placement.subject]
+    if any(row.visit == placement.visit and column in row.values for row in rows):
+        return "OUT_OF_WINDOW"
+    says_why = placement.row is None or placement.reason not in (None, "NO_SCAN")
+    return placement.reason if says_why else "EMPTY_CELL"

@@ -19,7 +19,7 @@ EVENT_COLUMNS = (
 )
 SUMMARY_COLUMNS = (
     *("measure", "quantity", "visit", "arm", "n", "median", "q1", "q3", "mean", "sd", "min", "max"),
-    *("median_ci_low", "median_ci_high"),
+    *("median_ci_low", "median_ci_high", "median_ci_level"),
 )
 NORMAL_CT = "normal_ct"
 
@@ -93,7 +93,7 @@ class ArmSummary:
     visit: str
     arm: str
     summary: Summary
-    median_interval: tuple[float, float] | None
+    median_interval: Interval | None
 
     def row(self) -> dict[str, Cell]:
         """The cells of summary.csv.
@@ -104,7 +104,8 @@ class ArmSummary:
             By column.
         """
         s = self.summary
-        ends = self.median_interval or (None, None)
+        found = self.median_interval
+        ends = (found.low, found.high, found.level) if found else (None, None, None)
         values = (s.n, s.median, s.q1, s.q3, s.mean, s.sd, s.low, s.high, *ends)
         names = (self.measure, self.quantity, self.visit, self.arm)
         return dict(zip(SUMMARY_COLUMNS, (*names, *values), strict=True))
@@ -240,11 +241,7 @@ def summaries(
 
 def values_at(placements: Sequence[Placement], column: str) -> dict[tuple[str, str], float]:
     """Known values of a further column by subject and visit; yes is 1, no is 0."""
-    return {
-        (p.subject, p.visit): float(p.row.values[column])
-        for p in placements
-        if p.row is not None and column in p.row.values
-    }
+    return {(p.subject, p.visit): float(p.values[column]) for p in placements if column in p.values}
 
 
 def _visits_of(placements: Sequence[Placement]) -> list[str]:

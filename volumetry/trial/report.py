@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from volumetry.trial.change import Change
-from volumetry.trial.compare import SENSITIVITIES, Comparison, Contrast, arm_of, follow_ups
+from volumetry.trial.compare import OPEN_END, SENSITIVITIES, Comparison, Contrast, arm_of, follow_ups
 from volumetry.trial.figures import Picture
 from volumetry.trial.layout import (
     SCALE_TITLES,
@@ -110,7 +110,11 @@ def _sentence(row: Comparison, level: float) -> str:
     p = p_value(row.test.p if row.test else None)
     p_text = f", p {p if p.startswith('<') else '= ' + p}" if p else ""
     n_b = row.b.n if row.b else 0
-    return f"{start}{row.arm_a} minus {row.arm_b} {number(row.shift)}{interval}{p_text}; n = {row.a.n} and {n_b}."
+    more = " The end 0 lies outside the interval: p is that of a shift of 0." if OPEN_END in row.reasons else ""
+    if row.interval and row.interval.method == "exact":
+        more += f" The interval is exact and covers {100 * row.interval.level:.1f} %."
+    sizes = f"n = {row.a.n} and {n_b}."
+    return f"{start}{row.arm_a} minus {row.arm_b} {number(row.shift)}{interval}{p_text}; {sizes}{more}"
 
 
 def _sensitivity_rows(

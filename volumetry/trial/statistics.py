@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Values = NDArray[np.float64]
+_ALL_PAIRS = 20_000
+"""Up to so many differences, forming them all is the fastest way to one of them."""
+_MOST_STEPS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +100,18 @@ def hodges_lehmann(a: Values, b: Values) -> float:
     >>> hodges_lehmann(np.array([1.0, 3.0]), np.array([0.0, 10.0]))
     -3.0
     """
-    return float(np.median(np.subtract.outer(a, b)))
+    pairs = a.size * b.size
+    return float(np.mean(ordered_differences(a, b, ((pairs - 1) // 2, pairs // 2))))
 
 
 def shift_interval(a: Values, b: Values, level: float, exact: bool) -> Interval | None:
     """Confidence interval of the Hodges-Lehmann shift, from the ordered pairwise differences D(1..mn).
 
     It is [D(k), D(mn + 1 - k)] with the largest k for which P(U <= k - 1) <= (1 - level) / 2: by the distribution
-    of the Mann-Whitney U (`exact`), or by its normal approximation with continuity correction and without tie
-    correction, which is the wider choice.
+    of the Mann-Whitney U (`exact`), or by its normal approximation with continuity and tie correction. Both hold
+    the shifts that the test of the same kind in `rank_sum` does not reject. A tie between the arms is one at a
+    single shift only, so the ties that count for all shifts are those within an arm. The ends are limits: a shift
+    at which values of the arms are equal, such as 0, can be an end and yet be rejected itself.
 
     Parameters
     ----------
@@ -119,27 +125,41 @@ def shift_interval(a: Values, b: Values, level: float, exact: bool) -> Interval 
     Returns
     -------
     Interval or None
-        None if the samples are too small for an interval of this level.
+        None if the samples are too small for an interval of this level. The level of an exact one is what it
+        covers; that of an asymptotic one is nominal.
 
     References
     ----------
     Hollander and Wolfe: Nonparametric Statistical Methods, 4.3.
     """
     m, n = a.size, b.size
-    differences = np.sort(np.subtract.outer(a, b), axis=None)
     tail = (1 - level) / 2 * (1 + 1e-12)  # 1 - 0.9 is a little less than 0.1
     if exact:
         lower = [p for p in _u_distribution(m, n) if p <= tail]
         k = len(lower)
         reached = 1 - 2 * lower[-1] if lower else 0.0
     else:
-        sd = math.sqrt(m * n * (m + n + 1) / 12)
+        tied = sum(int(t**3 - t) for x in (a, b) for t in np.unique(_for_ranks(x), return_counts=True)[1])
+        sd = math.sqrt(m * n / 12 * (m + n + 1 - tied / ((m + n) * (m + n - 1))))
         k = math.floor(m * n / 2 + 0.5 + float(stats.norm.ppf(tail)) * sd)
         reached = level
     if k < 1:
         return None
-    low, high = float(differences[k - 1]), float(differences[m * n - k])
+    low, high = (float(end) for end in ordered_differences(a, b, (k - 1, m * n - k)))
     return Interval(low, high, "exact" if exact else "asymptotic", reached)
+
+
+def ordered_differences(a: Values, b: Values, places: Sequence[int]) -> list[float]:
+    """Differences a_i - b_j at these places, from 0, of their rising order; fast for thousands of values too.
+
+    >>> ordered_differences(np.array([1.0, 3.0]), np.array([0.0, 10.0]), (0, 3))
+    [-9.0, 3.0]
+    """
+    if a.size * b.size <= _ALL_PAIRS:
+        ordered = np.partition(np.subtract.outer(a, b), places, axis=None)
+        return [float(ordered[place]) for place in places]
+    a, b = np.sort(a), np.sort(b)
+    return [_difference_at(a, b, place) for place in places]
 
 
 def rank_sum(a: Values, b: Values, exact_below_n: int) -> RankTest | None:
@@ -255,8 +275,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [adjusted[place] for place in range(len(p_values))]
 
 
-def median_interval(values: Values, level: float) -> tuple[float, float] | None:
-    """Distribution-free confidence interval of a median from the binomial: [x(k), x(n + 1 - k)].
+def median_interval(values: Values, level: float) -> Interval | None:
+    """Distribution-free interval of a median from the binomial: [x(k), x(n + 1 - k)], with what it covers.
 
     Parameters
     ----------
@@ -267,15 +287,16 @@ def median_interval(values: Values, level: float) -> tuple[float, float] | None:
 
     Returns
     -------
-    tuple[float, float] or None
-        In the unit of the values; None if n is too small.
+    Interval or None
+        In the unit of the values, with its true coverage; None if n is too small.
     """
     n = values.size
     k = int(stats.binom.ppf((1 - level) / 2, n, 0.5)) if n else 0
     if k < 1:
         return None
     ordered = np.sort(values)
-    return float(ordered[k - 1]), float(ordered[n - k])
+    reached = 1 - 2 * float(stats.binom.cdf(k - 1, n, 0.5))
+    return Interval(float(ordered[k - 1]), float(ordered[n - k]), "exact", reached)
 
 
 def _for_ranks(values: Values) -> Values:
@@ -294,3 +315,37 @@ def _u_distribution(m: int, n: int) -> tuple[float, ...]:
             counts[u] += counts[u - i]
     total = math.comb(m + n, m)
     return tuple(count / total for count in accumulate(counts))
+
+
+def _difference_at(a: Values, b: Values, place: int) -> float:
+    """Difference at a place of the order, of two sorted samples.
+
+    Differences up to a limit are counted by searching, for every a, where b is near enough; the limit is moved
+    until few differences lie between two limits around the place, and only those are formed.
+    """
+    pairs = a.size * b.size
+    few = 2 * (a.size + b.size)
+    slope = pairs / (math.sqrt(2 * math.pi) * (math.hypot(float(a.std()), float(b.std())) or 1.0))  # if normal
+    low, high = float(a[0] - b[-1]) - 1.0, float(a[-1] - b[0]) + 1.0
+    first_low, first_high = np.full(a.size, b.size), np.zeros(a.size, np.intp)
+    below, up_to = 0, pairs
+    limit = a[a.size // 2] - b[b.size // 2]
+    for step in range(_MOST_STEPS):
+        first = np.searchsorted(b, a - limit)
+        count = pairs - int(first.sum())
+        if count <= place:
+            low, below, first_low, aim = float(limit), count, first, place + few / 4
+        else:
+            high, up_to, first_high, aim = float(limit), count, first, place - few / 4
+        if up_to - below <= few:
+            break
+        limit = limit + (aim - count) / slope
+        if step > 1 or not low < limit < high:  # steps by the normal slope first, then along the counts
+            limit = low + (high - low) * min(max((aim - below) / (up_to - below), 0.05), 0.95)
+        if step > _MOST_STEPS // 2:
+            limit = (low + high) / 2  # many differences are equal
+    ends = first_low - first_high
+    before = np.cumsum(ends) - ends
+    of_a = np.repeat(np.arange(a.size), ends)
+    of_b = np.arange(of_a.size) - before[of_a] + first_high[of_a]
+    return float(np.partition(a[of_a] - b[of_b], place - below)[place - below])

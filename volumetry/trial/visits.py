@@ -7,12 +7,13 @@ from pathlib import Path
 from statistics import median
 
 from volumetry.storage.csv_tables import Problems, Row, Table, TableError, number_in, read_table
-from volumetry.trial.config import TrialConfig, plain
+from volumetry.trial.config import TrialConfig, Windows, plain
 from volumetry.trial.other_outcomes import Extra, kinds_of, values_of
 
 COLUMNS = ("subject", "visit", "day", "scan_id")
 _OPTIONAL = ("arm", "status")
-ABSENCES = ("died", "withdrawn", "missing")
+_ENDS = ("died", "withdrawn")
+ABSENCES = (*_ENDS, "missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,8 @@ def read_visits(path: Path, scan_ids: Container[str], config: TrialConfig) -> Vi
         If there is no such file.
     TableError
         Naming row and column of everything wrong: columns, days, states, scans that the results do not know,
-        duplicates, a subject without baseline or in two arms, a visit before the baseline or after a death.
+        duplicates, a subject without baseline or in two arms, a visit before the baseline or after a death, a
+        death or a withdrawal without a place in time.
     """
     table = read_table(path, COLUMNS)
     problems = Problems(table.name)
@@ -107,11 +109,17 @@ def read_visits(path: Path, scan_ids: Container[str], config: TrialConfig) -> Vi
         by_subject[row.subject].append(row)
     for subject_rows in by_subject.values():
         _check_subject(subject_rows, baseline, problems)
+    _check_ends(rows, config, problems)
     problems.raise_if_any()
     if len(spelling) < 2:
         raise TableError(f"{table.name}: row {table.rows[-1].number}, column visit: no visit but {baseline!r}")
     subjects = {subject: tuple(of) for subject, of in by_subject.items()}
     return Visits(subjects, arms, _in_time_order(rows, baseline, config), baseline, extras)
+
+
+def is_unscheduled(visit: str, windows: Windows) -> bool:
+    """Whether a visit is called unscheduled: "unscheduled-1" and "unscheduled-2" are two visits of one kind."""
+    return plain(visit).rstrip("0123456789") in {plain(name) for name in windows.unscheduled}
 
 
 def _spellings(table: Table) -> dict[str, str]:
@@ -221,6 +229,18 @@ def _check_subject(rows: list[VisitRow], baseline: str, problems: Problems) -> N
             known = row.day is not None and death.day is not None
             if known and row.scan_id and row.day > death.day:  # type: ignore[operator]  # both are known here
                 problems.add(row.row, "scan_id", f"a scan after the death in row {death.row}")
+
+
+def _check_ends(rows: list[VisitRow], config: TrialConfig, problems: Problems) -> None:
+    """A death or a withdrawal whose place in time nobody could tell would be lost from every analysis."""
+    windows = config.windows
+    placed = {row.visit for row in rows if windows.named(row.visit) is not None}
+    if windows.assign == "label":
+        alive = [row for row in rows if row.day is not None and row.status not in _ENDS]
+        placed |= {row.visit for row in alive if not is_unscheduled(row.visit, windows)}
+    for row in rows:
+        if row.status in _ENDS and row.day is None and row.visit not in placed:
+            problems.add(row.row, "day", f"is empty, and the visit {row.visit!r} has no place in time of its own")
 
 
 def _in_time_order(rows: list[VisitRow], baseline: str, config: TrialConfig) -> tuple[str, ...]:
