@@ -2,8 +2,8 @@
 
 They look like what they lie against, and only the lung's missing outline distinguishes them from it; so a network
 that sees few of them takes them for the wall. Drawn in HU into healthy lungs they have exact truth; in lungs of
-unknown disease a hazy rim may cover what was dense before. Painted into labelled 8-bit slices, in the grey of the tissue
-beside them, they are seen in more people's chests.
+unknown disease a hazy rim may cover what was dense before. Painted into labelled 8-bit slices, in the grey of the
+tissue beside them, they are seen in more people's chests.
 """
 
 from collections.abc import Iterator
