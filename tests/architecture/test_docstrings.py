@@ -58,6 +58,7 @@ STAGES = {
     "volumetry.scan.pixels.hounsfield": ("HuVolume", "hounsfield"),
     "volumetry.scan.pixels.padding": ("padding_mask",),
     "volumetry.segment.exclusion": ("no_lung",),
+    "volumetry.segment.factory": ("segmenter_from",),
     "volumetry.segment.network": ("NetworkSegmenter", "chosen_device", "chosen_precision", "load_segmenter"),
     "volumetry.segment.postprocess": ("tidy", "with_sides"),
     "volumetry.segment.preprocess": ("InputRecipe", "Pictures", "network_batch", "pictures_of", "ready_made"),

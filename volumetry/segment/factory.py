@@ -22,6 +22,11 @@ def segmenter_from(factory: str, config: Config) -> Segmenter:
     config
         The settings of the run.
 
+    Returns
+    -------
+    Segmenter
+        With the settings of the run.
+
     Raises
     ------
     UsageError

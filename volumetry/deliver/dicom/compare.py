@@ -17,7 +17,7 @@ from volumetry.domain import Grid, TissueMap
 from volumetry.errors import OutputError
 
 _OFF_SHARE = 0.25
-"""How far a frame may lie from its slice, in slice steps: the gate lets slices jitter, but by less than this."""
+"""How far a frame may lie from its slice, in slice steps: the gate lets slices jitter, by far less."""
 _OFF_MM = 0.05
 """How far in-plane positions may differ over a whole slice: far below any pixel."""
 
