@@ -31,6 +31,7 @@ from volumetry.measure import by_component_rule, check_identities, measure
 from volumetry.memory import PeakMemory, peak_memory
 from volumetry.quality import blood_pool_hu, charter_findings, lung_findings
 from volumetry.scan import read_scan
+from volumetry.segment.factory import SHIPPED, segmenter_from
 from volumetry.segment.postprocess import tidy
 
 PACKAGES = ("SimpleITK", "monai", "nibabel", "numpy", "pydicom", "scikit-image", "torch")
@@ -125,7 +126,7 @@ def _analysed(
     charter = charter_findings(scan.series, config)
     _stop_if_refused(most_severe_first([*scan.findings, *charter]), scan)
     clock.begin("segment")
-    segmenter = segmenter or _shipped_segmenter(config)
+    segmenter = segmenter or segmenter_from(SHIPPED, config)  # torch is imported only here
     tissue = tidy(segmenter(scan), scan, config.tidy)
     clock.begin("measure")
     measurement = measure(tissue, scan, config.measure, config.interval)
@@ -209,12 +210,6 @@ def package_versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
     return versions
-
-
-def _shipped_segmenter(config: Config) -> Segmenter:
-    from volumetry.segment.network import load_segmenter  # torch, only where the network is wanted
-
-    return load_segmenter(config)
 
 
 class _Clock:

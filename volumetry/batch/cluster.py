@@ -44,10 +44,10 @@ from volumetry.batch.work import Brief, Order, give_up
 from volumetry.batch.worker import facts_of, measure_in_worker
 from volumetry.config import Config
 from volumetry.errors import UsageError, VolumetryError
+from volumetry.segment.factory import SHIPPED
 
 _LOG = logging.getLogger(__name__)
 
-SHIPPED_SEGMENTER = "volumetry.segment.network:load_segmenter"
 
 _WINDOW = 3
 """Scans handed to the cluster per worker; the rest of a million stay out of everyone's memory."""
@@ -109,7 +109,7 @@ def run_on_cluster(  # noqa: PLR0913  as `run_batch`, and where
     on_scan: OnScan = lambda *_: None,
     *,
     retry_failed: bool = False,
-    factory: str = SHIPPED_SEGMENTER,
+    factory: str = SHIPPED,
     on_dashboard: Callable[[str], None] = lambda _: None,
 ) -> Rows:
     """Measure every scan in the workers of a cluster; otherwise as `volumetry.batch.run_batch`.

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from importlib import import_module
 
 from volumetry.batch.work import Brief, Order, carry_out
 from volumetry.config import Config
@@ -14,6 +13,7 @@ from volumetry.domain import Segmenter, SegmenterFacts
 from volumetry.errors import UsageError
 from volumetry.memory import keep_freed_memory
 from volumetry.scan import remove_private_folders
+from volumetry.segment.factory import segmenter_from
 
 _LOOK_EVERY_S = 0.1
 _GRACE_S = 15.0
@@ -59,9 +59,8 @@ def facts_of(factory: str, settings: str) -> SegmenterFacts:
 def _bench(factory: str, settings: str) -> tuple[Segmenter, Config]:
     os.umask(0o077)
     keep_freed_memory()
-    module, _, function = factory.partition(":")
     config = Config.model_validate_json(settings)
-    return getattr(import_module(module), function)(config), config
+    return segmenter_from(factory, config), config
 
 
 def _memory_limit() -> int | None:

@@ -10,7 +10,7 @@ from volumetry import __version__
 from volumetry.config import Config, load_config
 
 if TYPE_CHECKING:
-    from volumetry.segment.network import NetworkSegmenter
+    from volumetry.domain import Segmenter
 
 app = typer.Typer(
     name="volumetry",
@@ -44,13 +44,27 @@ def settings_of(files: list[Path] | None, device: str | None = None) -> Config:
     return load_config(*(files or []), overrides={"segment": {"device": device}} if device else {})
 
 
-def segmenter_of(settings: Config) -> "NetworkSegmenter":
-    """The model that the settings name, verified."""
+def segmenter_of(settings: Config) -> "Segmenter":
+    """The model that the settings name, verified; or what ``--segmenter`` names."""
     from volumetry.memory import keep_freed_memory
-    from volumetry.segment.network import load_segmenter
+    from volumetry.segment.factory import SHIPPED, segmenter_from
 
     keep_freed_memory()
-    return load_segmenter(settings)
+    return segmenter_from(**named_segmenter() or {"factory": SHIPPED}, config=settings)
+
+
+def named_segmenter() -> dict[str, str]:
+    """What ``--segmenter`` names, as the keyword ``factory``; empty where the shipped one is meant."""
+    return {"factory": _named_by_the_user} if _named_by_the_user else {}
+
+
+_named_by_the_user: str | None = None
+
+
+def _name_segmenter(name: str | None) -> None:
+    """Keep what this command's ``--segmenter`` says, also for other threads, which do not have click's context."""
+    global _named_by_the_user
+    _named_by_the_user = name
 
 
 def must_be_folder(path: Path) -> None:
@@ -85,5 +99,13 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
     ] = False,
+    segmenter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Measure with another segmenter: a function on PYTHONPATH that takes the settings.",
+        ),
+    ] = None,
 ) -> None:
     """Measure CT lung lesions."""
+    _name_segmenter(segmenter)

@@ -56,7 +56,14 @@ def batch(
         if workers or scheduler:
             cluster = Cluster(workers, scheduler, gpu, dashboard, threads)
             rows = run_on_cluster(
-                found, out, cluster, settings, told, retry_failed=retry_failed, on_dashboard=show.dashboard
+                found,
+                out,
+                cluster,
+                settings,
+                told,
+                retry_failed=retry_failed,
+                on_dashboard=show.dashboard,
+                **common.named_segmenter(),
             )
         else:
             segmenter = common.segmenter_of(settings)

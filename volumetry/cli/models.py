@@ -84,10 +84,11 @@ def evaluate(
         raise UsageError("give either a folder of labelled slices or --scans")
     settings = common.settings_of(config, device)
     if dataset is not None:
+        from volumetry.segment.network import load_segmenter
         from volumetry.training.evaluate import evaluate as run
 
         common.must_be_folder(dataset)
-        scores = run(dataset, common.segmenter_of(settings))
+        scores = run(dataset, load_segmenter(settings))
     elif scans is not None:
         from volumetry.training.evaluate_scans import evaluate_scans
 

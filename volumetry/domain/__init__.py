@@ -1,0 +1,62 @@
+"""The nouns. Each is frozen and valid from birth: no later stage asks again whether it makes sense.
+
+Coordinates are DICOM's patient system, LPS (x grows to the patient's left, y to the back, z to the head), in mm.
+Arrays are indexed ``kji``: k across slices, j down the rows, i along a row.
+"""
+
+from volumetry.domain.finding import Finding, most_severe_first
+from volumetry.domain.grid import Box, Grid, Vector
+from volumetry.domain.result import (
+    ComponentSplit,
+    Measurement,
+    Outcomes,
+    Provenance,
+    ScanFailure,
+    ScanRefusedError,
+    ScanResult,
+    Status,
+    Volumes,
+)
+from volumetry.domain.scan import BODY_HU, CtScan, SeriesInfo
+from volumetry.domain.tissue import (
+    CAUSES,
+    SHARES,
+    VOLUMES,
+    Doubt,
+    Interval,
+    Segmenter,
+    SegmenterFacts,
+    Side,
+    Tissue,
+    TissueMap,
+)
+
+__all__ = [
+    "BODY_HU",
+    "CAUSES",
+    "SHARES",
+    "VOLUMES",
+    "Box",
+    "ComponentSplit",
+    "CtScan",
+    "Doubt",
+    "Finding",
+    "Grid",
+    "Interval",
+    "Measurement",
+    "Outcomes",
+    "Provenance",
+    "ScanFailure",
+    "ScanRefusedError",
+    "ScanResult",
+    "Segmenter",
+    "SegmenterFacts",
+    "SeriesInfo",
+    "Side",
+    "Status",
+    "Tissue",
+    "TissueMap",
+    "Vector",
+    "Volumes",
+    "most_severe_first",
+]
