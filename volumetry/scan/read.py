@@ -82,7 +82,7 @@ def scan_from_array(hu_kji: NDArray[np.floating | np.integer], grid: Grid, confi
     affine_lps[:3, :3] = grid.step_lps_mm[:, ::-1]
     affine_lps[:3, 3] = grid.origin_lps_mm
     nowhere = FileRef(Path("array"), 0, 0, 0, "array")
-    stack = judged_stack(VolumeHeader("array", grid.shape_kji, affine_lps, "<f4"), nowhere, nowhere, config)
+    stack = judged_stack(VolumeHeader("NumPy", grid.shape_kji, affine_lps, "<f4"), nowhere, nowhere, config)
     if refuses(stack.findings):
         raise ScanRefusedError(stack.findings, stack.series)
     filed = np.ascontiguousarray(hu_kji, np.float32)
