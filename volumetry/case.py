@@ -13,7 +13,7 @@ from volumetry.config import Config
 from volumetry.deliver import NAMES, fill, fill_failure, new_result
 from volumetry.deliver.report import write_report
 from volumetry.domain import ScanFailure, Segmenter
-from volumetry.errors import ConfigError, ModelError, OutputError, ScanFailedError, VolumetryError
+from volumetry.errors import ConfigError, ModelError, OutputError, ScanFailedError, UsageError, VolumetryError
 from volumetry.pipeline import Analysis, OnStage, analyse_scan, failure_of, failure_of_bug, unheard
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def measure_case(  # noqa: PLR0913  the options of a case are its parameters
 
     Raises
     ------
-    ConfigError, ModelError
-        What is wrong with the installation is not a result of the scan and leaves none.
+    ConfigError, ModelError, UsageError
+        What is wrong with the installation or the command is not a result of the scan and leaves none.
     OutputError
         If the files cannot be written; its cause is the scan's own failure, if there was one.
     """
@@ -106,7 +106,7 @@ def measure_case(  # noqa: PLR0913  the options of a case are its parameters
         document = fill(analysis.result, analysis.tissue, config, making)
         add(document, analysis, making)
         return Case(document, analysis)
-    except (ConfigError, ModelError, OutputError):
+    except (ConfigError, ModelError, OutputError, UsageError):
         raise
     except VolumetryError as known:
         return failed_case(failure_of(known, scan_id), making, config, known)

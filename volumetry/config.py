@@ -328,11 +328,8 @@ def decides_a_number(section: str, key: str) -> bool:
     return left_out is not True and key not in left_out
 
 
-def load_config(*files: Path, overrides: Mapping[str, Any] | None = None) -> Config:
+def load_config(*files: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
     """Settings from the shipped defaults, then each file, then `overrides`; later ones win key by key.
-
-    >>> load_config(Path("nct04288102")).measure.component_rule
-    'hu'
 
     Parameters
     ----------
@@ -350,12 +347,18 @@ def load_config(*files: Path, overrides: Mapping[str, Any] | None = None) -> Con
     ------
     ConfigError
         If a file is missing or not TOML, or a key is unknown, missing or out of range.
+
+    Examples
+    --------
+    >>> load_config("nct04288102").measure.component_rule
+    'hu'
     """
     merged: dict[str, Any] = {}
-    for path in (Path("default"), *files):
+    paths = [Path(file) for file in files]
+    for path in (Path("default"), *paths):
         merged = merged_settings(merged, read_toml(path))
     merged = merged_settings(merged, overrides or {})
-    return validated(merged, Config, called=", ".join(path.name for path in files) or "default.toml")
+    return validated(merged, Config, called=", ".join(path.name for path in paths) or "default.toml")
 
 
 def stored_config(settings: Mapping[str, Any]) -> Config:

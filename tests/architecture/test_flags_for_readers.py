@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import DAMAGES
 from pydicom.dataset import Dataset
 from scan_series import chest_hu, findings_of, series, write
 from scenes import AXIAL, chest, scan_of
@@ -21,7 +22,7 @@ from volumetry.codes import CATALOGUE, Outcome
 from volumetry.config import Config, load_config
 from volumetry.domain import Finding, ScanRefusedError, SeriesInfo, Side, Tissue, TissueMap
 from volumetry.measure import measure
-from volumetry.phantom import DAMAGES, PhantomSpec, make_phantom, write_series
+from volumetry.phantom import PhantomSpec, make_phantom, write_series
 from volumetry.quality import charter_findings, lung_findings
 from volumetry.quality.blood_pool import contrast_findings
 from volumetry.quality.missed_consolidation import OutsideTissue

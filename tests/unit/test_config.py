@@ -39,7 +39,8 @@ def test_a_missing_file_is_an_error_and_not_the_defaults():
 
 @pytest.mark.parametrize("name", ["nct04288102", "core-lab", "radiologist"])
 def test_shipped_files_are_valid_and_differ_from_the_defaults(name):
-    assert load_config(Path(name)).sha256 != load_config().sha256
+    assert load_config(name) == load_config(Path(name))
+    assert load_config(name).sha256 != load_config().sha256
 
 
 def test_the_digest_depends_on_values_and_not_on_files(tmp_path):

@@ -70,6 +70,10 @@ def test_an_array_that_is_no_ct_in_hu_is_refused():
         v.scan_from_array(phantom.hu_kji + 1024, phantom.grid)
     with pytest.raises(ValueError, match="shape"):
         v.scan_from_array(phantom.hu_kji[1:], phantom.grid)
+    with pytest.raises(ValueError, match="masked"):
+        v.scan_from_array(np.ma.masked_less(phantom.hu_kji, -990), phantom.grid)
+    with pytest.raises(ValueError, match="complex128"):
+        v.scan_from_array(phantom.hu_kji.astype(complex), phantom.grid)
 
 
 def test_a_segmenter_of_ones_own_needs_neither_torch_nor_monai(tmp_path):

@@ -64,12 +64,26 @@ def test_a_segmenter_named_on_the_command_line_measures(tmp_path: Path, mine: st
         ("no_such_module:load", "from a module 'no_such_module'"),
         ("another_segmenter", "no function ''"),
         ("another_segmenter:nothing", "does not return a segmenter"),
+        (".another_segmenter:load", "no function 'load'"),
     ],
 )
 def test_a_name_that_gives_no_segmenter_is_a_usage_error(mine: str, name: str, says: str) -> None:
     assert segmenter_from(mine, load_config()).facts.name == "mine"
     with pytest.raises(UsageError, match=says):
         segmenter_from(name, load_config())
+
+
+def test_the_reason_why_a_module_cannot_be_imported_is_said(tmp_path: Path, mine: str) -> None:
+    (tmp_path / "needs_another.py").write_text("import no_such_library")
+    with pytest.raises(UsageError, match="No module named 'no_such_library'"):
+        segmenter_from("needs_another:load", load_config())
+
+
+def test_a_wrong_name_leaves_no_result_of_the_scan(tmp_path: Path, scan: Path) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--segmenter", "no_such_module:load", "check", str(scan / "s01"), "--out", str(tmp_path / "out")])
+    assert end.value.code == UsageError.exit_code
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_settings_file_cannot_name_code(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from volumetry.codes import CATALOGUE
 from volumetry.config import Config
 from volumetry.deliver.report.images import key_slice_png
 from volumetry.domain import ScanFailure, Segmenter, Status
-from volumetry.errors import ConfigError, ModelError, OutputError
+from volumetry.errors import ConfigError, ModelError, OutputError, UsageError
 from volumetry.pipeline import Analysis, failure_of
 from volumetry.quality.trachea_noise import control_figures
 from volumetry.storage.atomic import sync_folder, write_whole
@@ -110,7 +110,11 @@ def carry_out(order: Order, segmenter: Segmenter, config: Config) -> Brief:
     with _bench(order) as folder:
         try:
             case = measure_case(order.scan.path, folder, scan_id, segmenter, config, add=add)
-        except (ConfigError, ModelError) as stop:  # of this worker: the batch goes on, and the row says so
+        except (
+            ConfigError,
+            ModelError,
+            UsageError,
+        ) as stop:  # this worker's: the row says so
             case = failed_case(failure_of(stop, scan_id), folder, config)
         return _seal(order, folder, case.document, {} if case.stop else figures, content)
 

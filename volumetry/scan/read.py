@@ -74,16 +74,21 @@ def scan_from_array(hu_kji: NDArray[np.floating | np.integer], grid: Grid, confi
     ScanRefusedError
         If the geometry cannot be measured, or the numbers are not those of a chest CT in HU.
     ValueError
-        If the array does not have the shape of the grid.
+        If the array does not have the shape of the grid, holds no real numbers, or is masked: what a mask hides
+        has no HU, and would be measured as if it had.
     """
     config = config or load_config()
+    if isinstance(hu_kji, np.ma.MaskedArray):
+        raise ValueError("the array is masked: fill it, with the HU of air or of padding where it hides numbers")
+    if hu_kji.dtype.kind not in "iuf":
+        raise ValueError(f"an array of {hu_kji.dtype} holds no Hounsfield units")
     if hu_kji.shape != grid.shape_kji:
         raise ValueError(f"the array has shape {hu_kji.shape}, the grid {grid.shape_kji}")
     affine_lps = np.eye(4)
     affine_lps[:3, :3] = grid.step_lps_mm[:, ::-1]
     affine_lps[:3, 3] = grid.origin_lps_mm
     nowhere = FileRef(Path("array"), 0, 0, 0, "array")
-    stack = judged_stack(VolumeHeader("array", grid.shape_kji, affine_lps, "<f4"), nowhere, nowhere, config)
+    stack = judged_stack(VolumeHeader("NumPy", grid.shape_kji, affine_lps, "<f4"), nowhere, nowhere, config)
     if refuses(stack.findings):
         raise ScanRefusedError(stack.findings, stack.series)
     filed = np.ascontiguousarray(hu_kji, np.float32)

@@ -35,8 +35,8 @@ def segmenter_from(factory: str, config: Config) -> Segmenter:
     module, _, function = factory.partition(":")
     try:
         make = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as missing:
-        message = f"no function {function!r} can be imported from a module {module!r}"
+    except (ImportError, AttributeError, SyntaxError, TypeError, ValueError) as missing:
+        message = f"no function {function!r} can be imported from a module {module!r}: {missing}"
         raise UsageError(message, hint="Give module:function, installed or on PYTHONPATH.") from missing
     segmenter: Segmenter = make(config)
     if not callable(segmenter) or not hasattr(segmenter, "facts"):
