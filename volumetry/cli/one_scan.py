@@ -95,9 +95,8 @@ def check(
         export = Export(scan, settings, DicomOptions("labelmap" if labelmap else "binary", pdf, capture))
     with show.stages(quiet) as stages:
         segmenter = Loading(lambda: common.segmenter_of(settings))
-        analysis, document = case.measured_folder(
-            scan, out, scan_id or safe_scan_id(scan), segmenter, settings, stages, export
-        )
+        scan_id = scan_id or safe_scan_id(scan)
+        analysis, document = case.measured_folder(scan, out, scan_id, segmenter, settings, stages, export)
         if pdf:
             from volumetry.deliver.report.summary import summary_of
 
