@@ -14,8 +14,9 @@ from volumetry.errors import ConfigError, OutputError
 from volumetry.segment.network import load_segmenter
 from volumetry.storage.shipped import shipped
 from volumetry.training.ablation import NO_WINDOW, ablate
+from volumetry.training.checkpoint import CHECKPOINT, CURVES
 from volumetry.training.evaluate import evaluate
-from volumetry.training.train import CHECKPOINT, CURVES, train
+from volumetry.training.train import train
 
 STEPS = 7
 SMALL = {

@@ -499,7 +499,7 @@ def test_a_mistyped_recipe_stops(tmp_path: Path, old: str, new: str, says: str) 
 def test_the_card_of_a_finite_number_is_toml() -> None:
     import tomllib
 
-    from volumetry.training.package import as_toml
+    from volumetry.training.card import as_toml
 
     card = {"a": "x \"quoted\" 'y' µ", "n": 0.5, "list": ["p", "q"], "s": {"t u": {"v": True}, "empty": {}}}
     assert tomllib.loads(as_toml(card)) == card

@@ -46,10 +46,10 @@ def train(
     Example: volumetry train configs/train-lesion2d.toml --data ../shared/data --out runs
     """
     from volumetry.cli import show
-    from volumetry.training.train import train as run
+    from volumetry.training.by_architecture import train_model
 
     with show.steps(quiet) as progress:
-        folder = run(config, out, data, device, progress=progress)
+        folder = train_model(config, out, data, device, progress)
     if not quiet:
         typer.echo("stopped at the time limit; run again to go on" if folder is None else f"made {folder.name}")
 

@@ -10,14 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from volumetry.training.card import as_toml
+from volumetry.training.checkpoint import CHECKPOINT, load_checkpoint
 from volumetry.training.config import TrainConfig, load_recipe
 from volumetry.training.dataset import SCAN, SYNTHETIC, Bank, build_bank
 from volumetry.training.dense import DENSE
 from volumetry.training.filled import FILLED
 from volumetry.training.held_out_metrics import pooled_dice
-from volumetry.training.package import ABLATIONS_TABLE, as_toml
+from volumetry.training.package import ABLATIONS_TABLE
 from volumetry.training.samples import Sample, Truth
-from volumetry.training.train import CHECKPOINT, load_checkpoint, new_state, prepare, steps
+from volumetry.training.train import new_state, prepare, steps
 
 Change = dict[str, dict[str, Any]]
 NO_WINDOW = "without the lung window"

@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 
 
-def draw_curves(table: Path, figure: Path) -> None:
-    """Loss and held-out Dice against the step, from the run's CSV (step, name, value)."""
+def draw_curves(table: Path, figure: Path, ylabel: str = "pooled Dice, held-out slices") -> None:
+    """Loss and held-out shares against the step, from the run's CSV (step, name, value); mL are left out."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -20,10 +20,10 @@ def draw_curves(table: Path, figure: Path) -> None:
     above.semilogy(list(loss), list(loss.values()), linewidth=0.8)
     above.set_ylabel("training loss")
     for name, points in sorted(series.items()):
-        if name not in ("loss", "learning_rate"):
+        if name not in ("loss", "learning_rate") and max(points.values()) <= 1:
             below.plot(list(points), list(points.values()), marker=".", label=name)
     below.set_xlabel("step")
-    below.set_ylabel("pooled Dice, held-out slices")
+    below.set_ylabel(ylabel)
     if below.lines:
         below.legend(fontsize="small")
     drawing.savefig(figure, dpi=120, metadata={"Software": None})

@@ -1,7 +1,5 @@
 """The model folder: weights, probe, and a card that says how it was made and how it does."""
 
-import hashlib
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save as save_tensors
 from torch import nn
 
 from volumetry.config import load_config
@@ -30,6 +27,7 @@ from volumetry.training.calibration import (
 )
 from volumetry.training.calibration_scans import KIND as DRAWN
 from volumetry.training.calibration_scans import drawn_scans
+from volumetry.training.card import as_toml, stored
 from volumetry.training.config import Scan, Slices, TrainConfig
 from volumetry.training.dataset import Bank
 from volumetry.training.drawn_thorax import drawn_thorax
@@ -76,9 +74,9 @@ def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.M
             "outputs": list(OUTPUTS),
         },
         "input": {**config.input.model_dump(mode="json"), "pad_multiple": config.input_recipe.pad_multiple},
-        "weights": _stored(folder / "model.safetensors", weights),
-        "probe_input": _stored(folder / "probe_input.safetensors", {"input": probe_input}),
-        "probe_output": _stored(folder / "probe_output.safetensors", {"probabilities": probe_output}),
+        "weights": stored(folder / "model.safetensors", weights),
+        "probe_input": stored(folder / "probe_input.safetensors", {"input": probe_input}),
+        "probe_output": stored(folder / "probe_output.safetensors", {"probabilities": probe_output}),
         "training_cases": {kind: groups for kind, groups in bank.training_cases.items() if kind != "phantom"},
     }
     story = _story(config, weights)
@@ -152,13 +150,6 @@ def _probe(network: nn.Module, config: TrainConfig) -> tuple[torch.Tensor, torch
         return probe, torch.sigmoid(network(probe).float())
 
 
-def _stored(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    plain = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    contents = save_tensors(plain)
-    path.write_bytes(contents)
-    return {"file": path.name, "sha256": hashlib.sha256(contents).hexdigest()}
-
-
 def _story(config: TrainConfig, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     data = config.data
     schedule = config.schedule
@@ -197,27 +188,3 @@ def _story(config: TrainConfig, weights: Mapping[str, torch.Tensor]) -> dict[str
             "judged_only": ", ".join(Path(spec.folder).name for spec in data.judged) or "none",
         },
     }
-
-
-def as_toml(card: Mapping[str, Any]) -> str:
-    """A card as TOML: plain values first, then one section per nested table."""
-    lines: list[str] = []
-    _section(card, (), lines)
-    return "\n".join(lines).lstrip() + "\n"
-
-
-def _section(table: Mapping[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
-    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
-    if path and (plain or not table):
-        lines += ["", f"[{'.'.join(map(_key, path))}]"]
-    # JSON's strings, numbers, booleans and lists of them are also TOML's.
-    lines += [
-        f"{_key(key)} = {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in plain.items()
-    ]
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            _section(value, (*path, key), lines)
-
-
-def _key(name: str) -> str:
-    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else json.dumps(name)

@@ -107,6 +107,15 @@ def read_listed(path: Path, config: Config) -> CtScan:
     return CtScan(hu, grid, SeriesInfo("1.0", grid.shape_kji[0], grid.spacing_kji_mm))
 
 
+def read_volume_on(path: Path, grid: Grid) -> NDArray[np.generic]:
+    """A volume's stored values on a scan's own grid; raises InputError if it lies on another."""
+    image = _volume(path)
+    lies_on = _grid(image)
+    if lies_on.shape_kji != grid.shape_kji or not np.allclose(lies_on.affine_ras, grid.affine_ras, atol=1e-2):
+        raise InputError(f"{path.name} lies on another grid than its scan")
+    return np.asarray(sitk.GetArrayFromImage(image))
+
+
 def read_lung_mask(path: Path, above: float, grid: Grid) -> NDArray[np.bool_]:
     """A given lung mask on the scan's own grid; raises InputError if it lies on another."""
     image = _volume(path)

@@ -19,9 +19,12 @@ MIN_LUNG_ML = 300.0
 MAX_AIRWAY_ML = 150.0
 MIN_AIRWAY_MM = 50.0
 MAX_SEEDS = 30
+BLANKET_MM = 3.0
 
 
-def threshold_lungs(hu_kji: NDArray[np.float32], spacing_kji_mm: Vector) -> NDArray[np.bool_]:
+def threshold_lungs(
+    hu_kji: NDArray[np.float32], spacing_kji_mm: Vector, thin_mm: float = BLANKET_MM
+) -> NDArray[np.bool_]:
     """Both lungs of an axial volume (k to the head, j to the back); no airways, no stomach, no outside air.
 
     Parameters
@@ -30,12 +33,14 @@ def threshold_lungs(hu_kji: NDArray[np.float32], spacing_kji_mm: Vector) -> NDAr
         An axial volume: axes to the head, the back, the patient's left.
     spacing_kji_mm
         Its voxel size.
+    thin_mm
+        Half of what is no body, as blankets are, if it is as thin; less for a patient whose chest wall is thin.
 
     Returns
     -------
     A mask; small vessels are inside it.
     """
-    body = _body(hu_kji, spacing_kji_mm)
+    body = _body(hu_kji, spacing_kji_mm, thin_mm)
     air = body & (hu_kji < AERATED_HU)
     voxel_ml = float(np.prod(spacing_kji_mm)) / 1000
     airway = _airway(hu_kji, air, spacing_kji_mm)
@@ -49,13 +54,24 @@ def threshold_lungs(hu_kji: NDArray[np.float32], spacing_kji_mm: Vector) -> NDAr
     return _closed(result, spacing_kji_mm) & body & ~airway
 
 
-def _body(hu_kji: NDArray[np.float32], spacing_kji_mm: Vector) -> NDArray[np.bool_]:
+def body_and_airway(
+    hu_kji: NDArray[np.float32], spacing_kji_mm: Vector, thin_mm: float = BLANKET_MM
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The patient with what the skin encloses, and the airways with their walls as far as air can be followed.
+
+    The second is empty where no trachea was found. Parameters as for `threshold_lungs`.
+    """
+    body = _body(hu_kji, spacing_kji_mm, thin_mm)
+    return body, _airway(hu_kji, body & (hu_kji < AERATED_HU), spacing_kji_mm)
+
+
+def _body(hu_kji: NDArray[np.float32], spacing_kji_mm: Vector, thin_mm: float) -> NDArray[np.bool_]:
     """The largest dense body with what it encloses in each slice.
 
     Opening cuts blankets and the table off; closing first mends a chest wall that is thinner than that opening.
     """
     dense = sitk.BinaryMorphologicalClosing(_image(hu_kji > CHEST_WALL_HU), _disc(6.0, spacing_kji_mm))
-    opened = sitk.BinaryMorphologicalOpening(dense, _disc(3.0, spacing_kji_mm))
+    opened = sitk.BinaryMorphologicalOpening(dense, _disc(thin_mm, spacing_kji_mm))
     largest = _mask(sitk.RelabelComponent(sitk.ConnectedComponent(opened)) == 1)
     filled = np.empty(hu_kji.shape, bool)
     for k, plane in enumerate(largest):

@@ -2,24 +2,28 @@
 
 import csv
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import nn
 from torch.nn import functional
 
-from volumetry.errors import ConfigError, OutputError
+from volumetry.errors import ConfigError
 from volumetry.segment.network import chosen_device, fix_cublas_workspace
 from volumetry.segment.weights import build_network, channels_last
 from volumetry.training.augment import Drawing
+from volumetry.training.checkpoint import (
+    CHECKPOINT,
+    CURVES,
+    State,
+    due,
+    follow,
+    load_checkpoint,
+    save_checkpoint,
+    trim,
+)
 from volumetry.training.config import Schedule, TrainConfig, load_recipe
 from volumetry.training.curves import draw_curves
 from volumetry.training.dataset import Bank, build_bank
@@ -27,23 +31,7 @@ from volumetry.training.held_out_metrics import pooled_dice
 from volumetry.training.package import write_model_folder
 from volumetry.training.samples import OUTPUTS
 
-CHECKPOINT = "checkpoint.safetensors"
-CURVES = "curves.csv"
-
 Progress = Callable[[int, int, Mapping[str, float]], None]
-
-
-@dataclass(slots=True)
-class State:
-    """What a run is made of between two steps; a checkpoint holds all of it.
-
-    Randomness is not part of it: a step's batch follows from the seed and the step's number.
-    """
-
-    network: nn.Module
-    average: nn.Module
-    optimiser: torch.optim.AdamW
-    step: int = 0
 
 
 def train(
@@ -98,7 +86,7 @@ def train(
     state = new_state(config, device)
     if resume and (run / CHECKPOINT).is_file():
         load_checkpoint(run / CHECKPOINT, state, config.sha256)
-    _trim(run / CURVES, state.step)
+    trim(run / CURVES, state.step)
     if not _run(config, bank, state, run, device, progress):
         return None
     draw_curves(run / CURVES, run / "curves.png")
@@ -112,25 +100,18 @@ def _run(config: TrainConfig, bank: Bank, state: State, run: Path, device: str, 
     with (run / CURVES).open("a", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream)
         for figures in steps(config, bank, state, device):
-            if _due(state.step, plan.validate_every, plan.steps):
+            if due(state.step, plan.validate_every, plan.steps):
                 figures |= pooled_dice(state.average, bank.held_out, config.input_recipe, device)
             rows.writerows((state.step, name, f"{value:.6g}") for name, value in figures.items())
             if progress:
                 progress(state.step, plan.steps, figures)
             late = time.monotonic() - started > 60 * plan.max_minutes
-            if late or _due(state.step, plan.checkpoint_every, plan.steps):
+            if late or due(state.step, plan.checkpoint_every, plan.steps):
                 stream.flush()
                 save_checkpoint(run / CHECKPOINT, state, config.sha256)
             if late and state.step < plan.steps:
                 return False
     return True
-
-
-def _trim(table: Path, step: int) -> None:
-    """Drop the rows that a killed run wrote after its last checkpoint: they will be written again."""
-    if table.is_file():
-        kept = [line for line in table.read_text("utf-8").splitlines() if int(line.split(",")[0]) <= step]
-        table.write_text("".join(f"{line}\n" for line in kept), "utf-8")
 
 
 def prepare(schedule: Schedule) -> None:
@@ -180,7 +161,7 @@ def steps(config: TrainConfig, bank: Bank, state: State, device: str) -> Iterato
         nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
         state.optimiser.step()
         state.step += 1
-        _follow(state, schedule.ema_decay)
+        follow(state, schedule.ema_decay)
         yield {"loss": float(loss.detach()), "learning_rate": rate}
 
 
@@ -218,64 +199,3 @@ def masked_loss(
     dice = (2 * overlap + 1) / (probability.sum(where) + (value * known).sum(where) + 1)
     total: torch.Tensor = (weight * (entropy + 1 - dice)).sum() / weight.sum()
     return total
-
-
-def _follow(state: State, decay: float) -> None:
-    """The average follows the learner; faster at the start, so that it does not remember random weights."""
-    share = min(decay, (1 + state.step) / (10 + state.step))
-    learner = state.network.state_dict()
-    with torch.no_grad():
-        for name, kept in state.average.state_dict().items():
-            if kept.is_floating_point():
-                kept.lerp_(learner[name], 1 - share)
-            else:
-                kept.copy_(learner[name])
-
-
-def _due(step: int, every: int, last: int) -> bool:
-    return step % every == 0 or step == last
-
-
-def save_checkpoint(path: Path, state: State, digest: str) -> None:
-    """Write everything a resumed run needs; moved into place when whole, so that a kill leaves the old one."""
-    tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
-    for index, moments in state.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in moments.items()}
-    tensors["step"] = torch.tensor(state.step)
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    beside = path.with_suffix(".part")
-    with beside.open("wb") as stream:
-        stream.write(save_tensors(contiguous, metadata={"config_sha256": digest}))
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)
-
-
-def load_checkpoint(path: Path, state: State, digest: str) -> None:
-    """Put `state` where the checkpoint was.
-
-    Raises
-    ------
-    OutputError
-        If the checkpoint belongs to another configuration.
-    """
-    with safe_open(path, framework="pt") as stored:
-        if (stored.metadata() or {}).get("config_sha256") != digest:
-            raise OutputError(
-                f"{path.parent.name} holds the checkpoint of another configuration",
-                hint="Train into another folder, or start over without resuming.",
-            )
-    tensors = load_tensors(path.read_bytes())
-    for prefix, module in (("network.", state.network), ("average.", state.average)):
-        module.load_state_dict(_under(tensors, prefix))
-    moments: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in _under(tensors, "optimiser.").items():
-        index, moment = name.split(".", 1)
-        moments.setdefault(int(index), {})[moment] = tensor
-    state.optimiser.load_state_dict({**state.optimiser.state_dict(), "state": moments})
-    state.step = int(np.asarray(tensors["step"]))
-
-
-def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

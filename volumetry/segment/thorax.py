@@ -1,0 +1,176 @@
+"""The whole chest in one coarse look: what is lung with whatever fills it, and what lies beside it.
+
+A slice does not tell a consolidated lung from the organ beside it; the chest around it does. A small 3-D
+network names the region of every voxel on a grid of some 5 mm: fine enough for that, and cheap.
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+
+import numpy as np
+import torch
+from monai.networks.nets import UNet
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import nn
+from torch.nn import functional
+
+from volumetry.domain import CtScan, Vector
+from volumetry.image.orientation import axial_view
+from volumetry.segment.resampling import shrink
+
+Shape = tuple[int, int, int]
+
+AIR_HU = -1000.0
+WIDTH = 8
+"""Features of a voxel of the full grid, from which its region is told."""
+
+
+class Region(IntEnum):
+    """Where in the chest a voxel lies. Regions exclude each other.
+
+    BODY is all that is none of the others: chest wall, bones, muscles of the back, neck, skin and the air outside.
+    """
+
+    BODY = 0
+    LUNG = 1
+    """Aerated or not: haze, consolidation, tumour and collapse are lung. No pleural fluid."""
+    FLUID = 2
+    """In the pleural space."""
+    AIRWAY = 3
+    """Trachea and main bronchi."""
+    MEDIASTINUM = 4
+    """With heart, great vessels and the whole aorta."""
+    ABDOMEN = 5
+    """Below the diaphragm, with the gas in stomach and bowel."""
+
+
+class ContextNetwork(nn.Module):
+    """Two windows of HU in, a logit per region out.
+
+    The U-Net works on half the grid, which spares most of the cost of a 3-D network. What it finds is interpolated
+    to the full grid, where each voxel's own HU say on which side of a border it lies.
+
+    Parameters
+    ----------
+    channels
+        Into the U-Net, out of it, then of each of its levels, every one of which strides.
+    """
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        into, out_of, *levels = channels
+        self.halved = nn.Conv3d(2, into, 2, stride=2)
+        self.unet = UNet(
+            spatial_dims=3,
+            in_channels=into,
+            out_channels=out_of,
+            channels=levels,
+            strides=(2,) * (len(levels) - 1),
+            num_res_units=1,
+            norm="instance",
+        )
+        self.around = nn.Conv3d(into + out_of, WIDTH, 1)
+        self.here = nn.Conv3d(2, WIDTH, 1)
+        self.logits = nn.Conv3d(WIDTH, len(Region), 1)
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """(n, 2, k, j, i) to (n, region, k, j, i); sides are multiples of `stride_of`."""
+        halved = self.halved(windows)
+        around = self.around(torch.cat([halved, self.unet(halved)], 1))
+        around = functional.interpolate(around, scale_factor=2, mode="trilinear", align_corners=False)
+        logits: torch.Tensor = self.logits(functional.leaky_relu(around + self.here(windows)))
+        return logits
+
+
+def stride_of(channels: tuple[int, ...]) -> int:
+    """Voxels of which each side of the network's input must be a multiple."""
+    return int(2 ** (len(channels) - 2))
+
+
+def two_windows(hu: torch.Tensor) -> torch.Tensor:
+    """HU (..., k, j, i) as a lung and a soft-tissue window (..., 2, k, j, i), about -1 to 1."""
+    lung = torch.clamp((hu + 600) / 500, -1, 1.5)
+    soft = torch.clamp((hu - 20) / 180, -1, 1.5)
+    return torch.stack([lung, soft], dim=-4)
+
+
+def coarse_shape(shape_kji: Shape, spacing_kji_mm: Vector, coarse_mm: float) -> Shape:
+    """Size of the grid of about `coarse_mm` that covers an axial array from edge to edge."""
+    k, j, i = (max(1, round(n * mm / coarse_mm)) for n, mm in zip(shape_kji, spacing_kji_mm, strict=True))
+    return k, j, i
+
+
+def coarse_hu(scan: CtScan, coarse_mm: float) -> NDArray[np.float32]:
+    """Mean HU on the coarse grid, with axes to the head, the back and the patient's left."""
+    view = axial_view(scan.grid)
+    axial = view.of(scan.hu_kji)
+    return shrink(axial, coarse_shape(axial.shape, view.spacing_mm(scan.grid), coarse_mm))
+
+
+def region_probabilities(network: nn.Module, hu_kji: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
+    """Probability of each region, (region, k, j, i), for a chest on the coarse grid; air is put around it."""
+    padding = [(0, -(-n // stride) * stride - n) for n in hu_kji.shape]
+    padded = np.pad(hu_kji.astype(np.float32), padding, constant_values=AIR_HU)
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        logits = network(two_windows(torch.from_numpy(padded).to(device))[None])[0]
+        found: NDArray[np.float32] = torch.softmax(logits.float(), 0).cpu().numpy()
+    k, j, i = hu_kji.shape
+    return found[:, :k, :j, :i]
+
+
+def thorax_context(scan: CtScan, network: nn.Module, coarse_mm: float, stride: int) -> NDArray[np.uint8]:
+    """The region of every voxel of a scan, on the scan's own grid; uint8, values of `Region`."""
+    return native_regions(scan, region_probabilities(network, coarse_hu(scan, coarse_mm), stride))
+
+
+def native_regions(scan: CtScan, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The likeliest region of every voxel of a scan, from `region_probabilities` of its coarse grid."""
+    labels = np.empty(scan.grid.shape_kji, np.uint8)
+    axial = axial_view(scan.grid).of(labels)
+    for k, plane in enumerate(_planes(probabilities, axial.shape)):
+        axial[k] = plane.argmax(axis=0)
+    return labels
+
+
+def lung_within_a_voxel(scan: CtScan, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where a scan may hold disease: in lung, or no further from it than one voxel of the coarse grid.
+
+    The coarse grid cuts rims and pleura off, so its answer is good for what lies deep in an organ alone.
+    """
+    lung = probabilities.argmax(axis=0) == Region.LUNG
+    near = ndimage.binary_dilation(lung).astype(np.float32)[None]
+    mask = np.empty(scan.grid.shape_kji, bool)
+    axial = axial_view(scan.grid).of(mask)
+    for k, plane in enumerate(_planes(near, axial.shape)):
+        axial[k] = plane[0] > 0.5
+    return mask
+
+
+def _planes(coarse_ckji: NDArray[np.float32], shape_kji: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
+    """Slice by slice, every channel on a finer grid with the same outer edges, linear between voxel centres."""
+    along_k, along_j, along_i = (
+        _interpolation(fine, coarse) for fine, coarse in zip(shape_kji, coarse_ckji.shape[1:], strict=True)
+    )
+    for weights in along_k:
+        used = np.flatnonzero(weights)
+        plane = np.tensordot(weights[used], coarse_ckji[:, used], (0, 1))
+        yield along_j @ plane @ along_i.T
+
+
+def _interpolation(fine: int, coarse: int) -> NDArray[np.float32]:
+    """Weights (fine, coarse) that interpolate linearly between `coarse` voxels over the same length.
+
+    Examples
+    --------
+    >>> _interpolation(4, 2).tolist()
+    [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
+    """
+    at = np.clip((np.arange(fine) + 0.5) * coarse / fine - 0.5, 0, coarse - 1)
+    low = np.minimum(at.astype(int), max(coarse - 2, 0))
+    weights = np.zeros((fine, coarse), np.float32)
+    weights[np.arange(fine), low] = 1 - (at - low)
+    if coarse > 1:
+        weights[np.arange(fine), low + 1] = at - low
+    return weights
