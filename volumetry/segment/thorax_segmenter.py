@@ -24,6 +24,13 @@ class ContextSegmenter:
     """A segmenter whose lesions lie in lung as the coarse network sees it, or within one of its voxels of it.
 
     Aerated lung stays as it was: a wrong lung costs less than a lung that is missed.
+
+    Parameters
+    ----------
+    fine
+        Labels lung, ground glass and solid.
+    context
+        The coarse network of the whole chest.
     """
 
     fine: Segmenter
@@ -41,7 +48,18 @@ class ContextSegmenter:
         )
 
     def __call__(self, scan: CtScan, /) -> TissueMap:
-        """Label every voxel of `scan`; what is called disease outside of lung is outside."""
+        """Label every voxel of `scan`; what is called disease outside of lung is outside.
+
+        Parameters
+        ----------
+        scan
+            In HU.
+
+        Returns
+        -------
+        TissueMap
+            Labels, uint8 (k, j, i), on ``scan.grid``; without sides.
+        """
         tissue = self.fine(scan)
         coarse = coarse_hu(scan, self.context.coarse_mm)
         probabilities = region_probabilities(self.context.network, coarse, self.context.stride)
@@ -52,6 +70,16 @@ class ContextSegmenter:
 
 def load_with_context(config: Config | None = None) -> ContextSegmenter:
     """The segmenter that the settings name, with the newest installed model of the chest beside it.
+
+    Parameters
+    ----------
+    config
+        Names the fine model, the device and the thresholds; the defaults if None.
+
+    Returns
+    -------
+    ContextSegmenter
+        Both models verified.
 
     Raises
     ------

@@ -53,7 +53,15 @@ class ContextCard(_Part):
 
 @dataclass(frozen=True, slots=True)
 class ContextModel:
-    """A coarse chest network whose probe was reproduced, in evaluation mode, float32."""
+    """A coarse chest network whose probe was reproduced, in evaluation mode, float32.
+
+    Parameters
+    ----------
+    network
+        HU in two windows to logits of the regions.
+    card
+        What stands on the model's card.
+    """
 
     network: nn.Module
     card: ContextCard
@@ -71,6 +79,18 @@ class ContextModel:
 
 def load_context(folder: Path, device: str = "cpu") -> ContextModel:
     """Digests first, then the network from our list, then every weight, then the probe.
+
+    Parameters
+    ----------
+    folder
+        Of the model: card, weights and probe.
+    device
+        ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    ContextModel
+        Verified, on the device.
 
     Raises
     ------

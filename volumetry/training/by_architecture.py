@@ -13,6 +13,24 @@ def train_model(
 ) -> Path | None:
     """Make the model folder that a configuration describes; None if the run stopped at its time limit.
 
+    Parameters
+    ----------
+    config_path
+        A training configuration, ``configs/train-*.toml``; its architecture decides which training runs.
+    out
+        Where the model folder goes.
+    data
+        Data root, instead of the configuration's.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    progress
+        Called after each step with step, steps and the latest figures.
+
+    Returns
+    -------
+    Path or None
+        The model folder; None if the time limit came first.
+
     Raises
     ------
     ConfigError, InputError, OutputError

@@ -30,6 +30,20 @@ def coarse_figures(network: nn.Module, chests: Sequence[Chest], config: ThoraxCo
     """Dice of lung for each chest, over the voxels where lung is known, on the grid on which chests are stored.
 
     And of each other region that a chest knows, its Dice; truth is what labels, contours and thresholds say.
+
+    Parameters
+    ----------
+    network
+        Of the whole chest.
+    chests
+        Held out.
+    config
+        Of the training run.
+
+    Returns
+    -------
+    dict[str, float]
+        Dice, 0 to 1, by chest and region, and the means of lung and airway.
     """
     figures: dict[str, float] = {}
     for chest in chests:

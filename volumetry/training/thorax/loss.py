@@ -27,6 +27,11 @@ def partial_loss(logits: torch.Tensor, regions: torch.Tensor, weight: torch.Tens
         uint8 (n, k, j, i).
     weight
         Of each region's Dice; of a batch without any voxel of a region it is 0.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
     """
     may_be = membership(regions)
     log_p = functional.log_softmax(logits, 1)

@@ -27,10 +27,19 @@ def write_thorax_folder(out: Path, config: ThoraxConfig, network: nn.Module, jud
 
     Parameters
     ----------
+    out
+        Where the folder goes.
+    config
+        Of the training run.
     network
         In evaluation mode.
     judged
         The chests that were held out; their figures go on the card.
+
+    Returns
+    -------
+    Path
+        Of the model.
     """
     folder = out / f"{config.model.name}-{config.model.version}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -57,7 +57,8 @@ def train_thorax(
 
     Returns
     -------
-    The model folder.
+    Path
+        The model folder.
 
     Raises
     ------
