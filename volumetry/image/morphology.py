@@ -132,7 +132,7 @@ def filled_holes(mask_kji: Mask, max_voxels: float) -> Mask:
     Returns
     -------
     Mask
-        True where the mask is not but is closed around it, across faces.
+        True where the mask is not but is closed around it.
     """
     holes = np.zeros_like(mask_kji)
     box = bounding_box(mask_kji)
