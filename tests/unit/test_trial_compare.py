@@ -257,6 +257,49 @@ def test_measurement_error_of_one_pair_follows_the_normal_formula(tmp_path, leve
     assert again.measurement == row.measurement
 
 
+@pytest.mark.parametrize("scale", ["absolute_points", "relative_percent"])
+def test_the_models_own_part_of_the_error_moves_all_scans_together(tmp_path, scale):
+    """One subject per arm. Parts 0.8 (reference) and 0.6 (boundary) make 1.0, so 0.8 of each deviation is common.
+
+    Points: (a1 - a0) - (b1 - b0) has the variance (0.8 (s_a1 - s_a0 - s_b1 + s_b0))^2 + 0.6^2 (sum of s^2).
+    Relative change, to first order: x1 / x0 moves by x1 / x0 (s1 / x1 - s0 / x0), each s / x being 2 %: the common
+    part cancels, and 0.6 x 2 % of each of the four remains.
+    """
+    values = {"a0": 20.0, "a1": 15.0, "b0": 30.0, "b1": 28.0}
+    half = (
+        dict.fromkeys(values, 0.02)
+        if scale == "relative_percent"
+        else {"a0": 0.05, "a1": 0.1, "b0": 0.05, "b1": 0.02}
+    )
+    half = {name: fraction * values[name] for name, fraction in half.items()}
+    z = stats.norm.ppf(0.975)
+    scans = [
+        scan(name, lesion=x, interval_level=0.95)
+        | {
+            "interval_percent.lesion": f"{x - z * half[name]};{x + z * half[name]}",
+            "interval_parts.reference.lesion": 0.8,
+            "interval_parts.boundary.lesion": 0.6,
+        }
+        for name, x in values.items()
+    ]
+    rows = [visit(s, v, d, f"{s}{n}", arm=a) for s, a in (("a", "X"), ("b", "placebo")) for n, v, d in
+            ((0, "baseline", 0), (1, "d28", 28))]  # fmt: skip
+    row = _lesion(
+        _read_and_analysed(tmp_path, scans, rows, _with("statistics", simulations=20000)).endpoint, scale=scale
+    )
+    if scale == "absolute_points":
+        common = half["a1"] - half["a0"] - half["b1"] + half["b0"]
+        sd, shift = np.hypot(0.8 * common, 0.6 * np.sqrt(sum(s**2 for s in half.values()))), -3
+    else:
+        ratios = (15 / 20, 28 / 30)
+        sd = 100 * 0.6 * 0.02 * np.sqrt(2 * (ratios[0] ** 2 + ratios[1] ** 2))
+        shift = 100 * (ratios[0] - ratios[1])
+    # three standard errors of the quantile of 20000 draws, and for the ratio 2 % for the second order
+    near = (0.03 if scale == "absolute_points" else 0.05) * z * sd
+    assert row.shift == pytest.approx(shift)
+    assert row.measurement == (pytest.approx(shift - z * sd, abs=near), pytest.approx(shift + z * sd, abs=near))
+
+
 def _said(tmp_path, scans):
     rows = [visit("a", "baseline", 0, "a0", arm="X"), visit("a", "d28", 28, "a1", arm="X")]
     known, visits = read(tmp_path, scans, rows, CONFIG)

@@ -93,9 +93,9 @@ def _trajectories(changes: Sequence[Change], config: TrialConfig) -> Picture | N
         figure.legend(handles, labels, loc="outside upper center", ncols=len(arms))
 
     text = (
-        "Medians by visit and arm with distribution-free confidence intervals of the median, at "
-        f"least {100 * level:g} % (no bar: too few values for one; summary.csv has the level of each). Top: "
-        "share of the lungs; bottom: relative change from baseline. "
+        "Medians by visit and arm with distribution-free confidence intervals of the median, at least "
+        f"{100 * level:g} % (no bar: too few values for one; summary.csv has the level of each). Top: share of "
+        "the lungs; bottom: relative change from baseline. "
         "Visits are evenly spaced."
     )
     alt = "Median share of lung and relative change by visit, one line per arm, for each measure; see summary.csv."

@@ -3,22 +3,47 @@
 Every share is drawn from a two-piece normal through the scan's value and the ends of its interval, at the level
 that the scan states; the shift is computed for every draw. What comes out is measurement error alone: which
 patients were in the trial is fixed.
+
+The same model measured every scan, so its own part of the error (`reference` among the parts of the interval) is
+drawn once per trial and moves all scans together; the other parts are drawn for each scan. Where the results do
+not state the parts, everything is drawn for each scan.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volumetry.trial.change import Change
 from volumetry.trial.compare import Comparison, arm_of
 from volumetry.trial.config import Statistics
-from volumetry.trial.results import ScanRow
-from volumetry.trial.statistics import Values
+from volumetry.trial.results import MEASURES, ScanRow
+from volumetry.trial.statistics import Values, hodges_lehmann
 
-_DIFFERENCES_AT_ONCE = 2_000_000
+_VALUES_AT_ONCE = 500_000
 _LEAST_BASELINE_PERCENT = 1e-3  # a drawn baseline of 0 has no relative change
+
+
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """One share of many scans: the value, one standard deviation to either side, and the model's part of it."""
+
+    value: Values
+    down: Values
+    up: Values
+    model: Values
+
+    def drawn(self, model_z: Values, rng: np.random.Generator) -> Values:
+        """Shares under measurement error, shape (draws, scans)."""
+        z = rng.standard_normal((model_z.size, self.value.size))
+        z *= np.sqrt(1 - self.model**2)
+        z += np.outer(model_z, self.model)
+        z *= np.where(z > 0, self.up, self.down)
+        z += self.value
+        return np.clip(z, 0.0, 100.0, out=z)
 
 
 def with_measurement(
@@ -42,56 +67,70 @@ def with_measurement(
     list[Comparison]
         In the order of `rows`.
     """
-    done = []
+    groups: dict[tuple[str, str], list[Change]] = defaultdict(list)
+    for change in changes:
+        if change.pair and change.changes:
+            groups[change.measure, change.visit].append(change)
+    wanted: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
-        if row.shift is None or row.arm_b is None:
-            done.append(row)
-            continue
-        pairs = [
-            [c for c in changes if (c.measure, c.visit, arm_of(c)) == (row.measure, row.visit, arm) and c.pair]
-            for arm in (row.arm_a, row.arm_b)
-        ]
-        known = [[c for c in of if row.scale in c.changes] for of in pairs]
-        rng = np.random.default_rng([settings.seed, place])
-        a, b = (_drawn(of, row.scale, settings, rng) for of in known)
-        if a is None or b is None:
-            done.append(row)
-        else:
-            done.append(replace(row, measurement=_interval(a, b, settings.ci_level)))
+        if row.shift is not None and row.arm_b is not None:
+            wanted[row.measure, row.visit].append(place)
+    done = list(rows)
+    visits = list(dict.fromkeys(change.visit for change in changes))
+    for (measure, visit), places in wanted.items():
+        seed = (settings.seed, MEASURES.index(measure))
+        members = [c for c in groups[measure, visit] if _states_intervals(c)]
+        for place, shifts in _shifts([rows[p] for p in places], members, settings, seed, visits.index(visit)):
+            if shifts is not None:
+                low, high = np.quantile(shifts, [(1 - settings.ci_level) / 2, (1 + settings.ci_level) / 2])
+                done[places[place]] = replace(rows[places[place]], measurement=(float(low), float(high)))
     return done
 
 
-def _drawn(changes: list[Change], scale: str, settings: Statistics, rng: np.random.Generator) -> Values | None:
-    """Changes under measurement error, shape (draws, subjects); None if an interval is unknown."""
-    columns = []
-    for change in changes:
-        base = _shares(change.baseline_scan, change.measure, settings, rng)
-        visit = _shares(change.scan, change.measure, settings, rng)
-        if base is None or visit is None:
-            return None
-        points = visit - base
-        columns.append(
-            100 * points / np.maximum(base, _LEAST_BASELINE_PERCENT) if scale == "relative_percent" else points
-        )
-    return np.stack(columns, axis=1)
+def _shifts(
+    rows: Sequence[Comparison], members: list[Change], settings: Statistics, seed: tuple[int, int], visit: int
+) -> Iterator[tuple[int, list[float] | None]]:
+    """The shift of each row, all of one measure and visit, under every draw; None if an interval is unknown."""
+    columns: list[list[NDArray[np.intp]] | None] = []
+    for row in rows:
+        of_arms = [
+            np.array([n for n, c in enumerate(members) if arm_of(c) == arm and row.scale in c.changes], np.intp)
+            for arm in (row.arm_a, row.arm_b)
+        ]
+        sizes = (row.a.n, row.b.n if row.b else 0)
+        columns.append(of_arms if tuple(of.size for of in of_arms) == sizes else None)
+    shifts: list[list[float]] = [[] for _row in rows]
+    base, at_visit = (
+        _shares([scan for scan in scans if scan], members[0].measure if members else "", settings)
+        for scans in ([c.baseline_scan for c in members], [c.scan for c in members])
+    )
+    model_z = np.random.default_rng(seed).standard_normal(settings.simulations)  # of every visit
+    rng = np.random.default_rng((*seed, visit + 1))
+    step = max(1, _VALUES_AT_ONCE // max(1, len(members)))
+    for start in range(0, settings.simulations if any(columns) else 0, step):
+        z = model_z[start : start + step]
+        before = base.drawn(z, rng)
+        points = at_visit.drawn(z, rng) - before
+        by_scale = {
+            "absolute_points": points,
+            "relative_percent": 100 * points / np.maximum(before, _LEAST_BASELINE_PERCENT),
+        }
+        for row, places, found in zip(rows, columns, shifts, strict=True):
+            if places is not None:
+                a, b = (by_scale[row.scale][:, of] for of in places)
+                found += [hodges_lehmann(one, other) for one, other in zip(a, b, strict=True)]
+    yield from ((n, found or None) for n, found in enumerate(shifts))
 
 
-def _shares(scan: ScanRow | None, measure: str, settings: Statistics, rng: np.random.Generator) -> Values | None:
-    if scan is None or measure not in scan.interval_percent:
-        return None
-    value = scan.percent[measure]
-    low, high = scan.interval_percent[measure]
-    z_end = NormalDist().inv_cdf((1 + (scan.interval_level or settings.interval_level)) / 2)
-    z = rng.standard_normal(settings.simulations)
-    reach = np.where(z > 0, max(high - value, 0.0), max(value - low, 0.0))
-    return np.clip(value + z * reach / z_end, 0.0, 100.0)
+def _states_intervals(change: Change) -> bool:
+    scans = (change.baseline_scan, change.scan)
+    return all(scan is not None and change.measure in scan.interval_percent for scan in scans)
 
 
-def _interval(a: Values, b: Values, level: float) -> tuple[float, float]:
-    step = max(1, _DIFFERENCES_AT_ONCE // (a.shape[1] * b.shape[1]))
-    shifts = [
-        np.median((a[n : n + step, :, None] - b[n : n + step, None, :]).reshape(len(a[n : n + step]), -1), axis=1)
-        for n in range(0, len(a), step)
-    ]
-    low, high = np.quantile(np.concatenate(shifts), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def _shares(scans: Sequence[ScanRow], measure: str, settings: Statistics) -> _Shares:
+    value = np.array([scan.percent[measure] for scan in scans])
+    low, high = np.array([scan.interval_percent[measure] for scan in scans]).reshape(-1, 2).T
+    levels = [scan.interval_level or settings.interval_level for scan in scans]
+    z_end = np.array([NormalDist().inv_cdf((1 + level) / 2) for level in levels])
+    model = np.array([scan.model_part.get(measure, 0.0) for scan in scans])
+    return _Shares(value, np.maximum(value - low, 0.0) / z_end, np.maximum(high - value, 0.0) / z_end, model)

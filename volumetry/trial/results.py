@@ -1,5 +1,6 @@
 """What the scans measured: ``results.csv`` of a batch, or any table with its first columns."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ _VOLUMES = ("volumes_ml.lung", *(f"volumes_ml.{measure}" for measure in MEASURES
 _RULES = tuple(f"components_by_rule.{r}.{c}_ml" for r in ("network", "hu") for c in ("solid", "ground_glass"))
 _OF_THE_SCANNER = ("series.thickness_mm", "series.kvp")
 _BINS = "hu_bins_ml."
+_PARTS, _OF_THE_MODEL = "interval_parts.", "reference"
 _TEXTS = ("series.kernel", "series.manufacturer", "series.model_name", "series.patient_position")
 PROVENANCE = (
     *("provenance.software_version", "provenance.model", "provenance.model_sha256", "provenance.config_sha256"),
@@ -39,6 +41,9 @@ class ScanRow:
         [low, high] of each share, where the results give one.
     interval_level
         Its stated coverage, 0 to 1; None where the row states none.
+    model_part
+        Of each interval: the standard deviation of the model's own part, common to all its scans, as a fraction of
+        the whole, 0 to 1; absent where the results do not state the parts.
     hu_cuts
         Of the HU bins and the HU rule, as the names of the columns state them; None where they state none.
     numbers
@@ -56,6 +61,7 @@ class ScanRow:
     ml: Mapping[str, float] = field(default_factory=dict)
     interval_percent: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     interval_level: float | None = None
+    model_part: Mapping[str, float] = field(default_factory=dict)
     hu_cuts: HuCuts | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -149,6 +155,7 @@ def _scan_of(row: Row, table: Table, problems: Problems) -> ScanRow:
         ml=_known(volumes),
         interval_percent=_intervals(row, problems),
         interval_level=_level(row, problems),
+        model_part=_model_part(row, problems),
         hu_cuts=_hu_cuts(row),
         numbers={name: value for name, value in others.items() if value is not None},
         facts=facts,
@@ -178,6 +185,19 @@ def _level(row: Row, problems: Problems) -> float | None:
         problems.add(row.number, "interval_level", f"{level:g} is not a level between 0 and 1, such as 0.95")
         return None
     return level
+
+
+def _model_part(row: Row, problems: Problems) -> dict[str, float]:
+    """The parts were added in quadrature."""
+    found: dict[str, float] = {}
+    for measure in MEASURES:
+        names = [name for name in row.cells if name.startswith(_PARTS) and name.endswith(f".{measure}")]
+        parts = {name: _number(row, name, problems, 0) for name in names}
+        own = parts.get(f"{_PARTS}{_OF_THE_MODEL}.{measure}")
+        whole = math.hypot(*(part for part in parts.values() if part is not None))
+        if own is not None and whole > 0:
+            found[measure] = own / whole
+    return found
 
 
 def _hu_cuts(row: Row) -> HuCuts | None:

@@ -14,6 +14,7 @@ Values = NDArray[np.float64]
 _ALL_PAIRS = 20_000
 """Up to so many differences, forming them all is the fastest way to one of them."""
 _MOST_STEPS = 80
+_QUARTILES_OF_NORMAL = 1.349  # its interquartile range, in standard deviations
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,10 @@ def hodges_lehmann(a: Values, b: Values) -> float:
     -3.0
     """
     pairs = a.size * b.size
-    return float(np.mean(ordered_differences(a, b, ((pairs - 1) // 2, pairs // 2))))
+    middle = ((pairs - 1) // 2, pairs // 2)
+    if pairs <= _ALL_PAIRS:
+        return float(np.mean(ordered_differences(a, b, middle)))
+    return float(np.mean(_differences_at(np.sort(a), np.sort(b), *middle)))
 
 
 def shift_interval(a: Values, b: Values, level: float, exact: bool) -> Interval | None:
@@ -159,7 +163,7 @@ def ordered_differences(a: Values, b: Values, places: Sequence[int]) -> list[flo
         ordered = np.partition(np.subtract.outer(a, b), places, axis=None)
         return [float(ordered[place]) for place in places]
     a, b = np.sort(a), np.sort(b)
-    return [_difference_at(a, b, place) for place in places]
+    return [float(_differences_at(a, b, place, place)[0]) for place in places]
 
 
 def rank_sum(a: Values, b: Values, exact_below_n: int) -> RankTest | None:
@@ -317,26 +321,32 @@ def _u_distribution(m: int, n: int) -> tuple[float, ...]:
     return tuple(count / total for count in accumulate(counts))
 
 
-def _difference_at(a: Values, b: Values, place: int) -> float:
-    """Difference at a place of the order, of two sorted samples.
+def _differences_at(a: Values, b: Values, place: int, last: int) -> Values:
+    """Differences at neighbouring places of the order, `place` to `last`, of two sorted samples.
 
-    Differences up to a limit are counted by searching, for every a, where b is near enough; the limit is moved
-    until few differences lie between two limits around the place, and only those are formed.
+    Differences below a limit are counted by merging the samples, one of them moved by the limit; the limit is
+    moved until few differences lie between two limits around the places, and only those are formed.
     """
     pairs = a.size * b.size
     few = 2 * (a.size + b.size)
-    slope = pairs / (math.sqrt(2 * math.pi) * (math.hypot(float(a.std()), float(b.std())) or 1.0))  # if normal
+    spread = math.hypot(*(float(x[3 * x.size // 4] - x[x.size // 4]) / _QUARTILES_OF_NORMAL for x in (a, b)))
+    slope = pairs / (math.sqrt(2 * math.pi) * (spread or 1.0))  # of the count, if both are normal
     low, high = float(a[0] - b[-1]) - 1.0, float(a[-1] - b[0]) + 1.0
     first_low, first_high = np.full(a.size, b.size), np.zeros(a.size, np.intp)
     below, up_to = 0, pairs
-    limit = a[a.size // 2] - b[b.size // 2]
+    own = np.arange(a.size)
+    limit = float(a[a.size // 2] - b[b.size // 2])
     for step in range(_MOST_STEPS):
-        first = np.searchsorted(b, a - limit)
+        merged = np.argsort(np.concatenate([a - limit, b]), kind="stable")  # two sorted runs: a single merge
+        first = np.flatnonzero(merged < a.size) - own  # how many b are smaller than each a moved by the limit
         count = pairs - int(first.sum())
+        if count == last and place < last:
+            limit -= few / 4 / slope  # fell between the two places: look from below
+            continue
         if count <= place:
-            low, below, first_low, aim = float(limit), count, first, place + few / 4
+            low, below, first_low, aim = limit, count, first, place + few / 4
         else:
-            high, up_to, first_high, aim = float(limit), count, first, place - few / 4
+            high, up_to, first_high, aim = limit, count, first, place - few / 4
         if up_to - below <= few:
             break
         limit = limit + (aim - count) / slope
@@ -344,8 +354,7 @@ def _difference_at(a: Values, b: Values, place: int) -> float:
             limit = low + (high - low) * min(max((aim - below) / (up_to - below), 0.05), 0.95)
         if step > _MOST_STEPS // 2:
             limit = (low + high) / 2  # many differences are equal
-    ends = first_low - first_high
-    before = np.cumsum(ends) - ends
-    of_a = np.repeat(np.arange(a.size), ends)
-    of_b = np.arange(of_a.size) - before[of_a] + first_high[of_a]
-    return float(np.partition(a[of_a] - b[of_b], place - below)[place - below])
+    counts = first_low - first_high
+    of_a = np.repeat(own, counts)
+    of_b = np.arange(of_a.size) - (np.cumsum(counts) - counts)[of_a] + first_high[of_a]
+    return np.partition(a[of_a] - b[of_b], (place - below, last - below))[place - below : last - below + 1]
