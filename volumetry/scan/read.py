@@ -101,17 +101,23 @@ def _read(given: Given, config: Config) -> CtScan:
     contents = contents_of(given, config)
     stack, findings = choose(contents, config)
     stored = decoded(stack, findings, given, config)
-    return _scan_of(stack, stored, (*findings, *_changes(given, config)), config)
+    return _scan_of(stack, stored, findings, config, given)
 
 
-def _scan_of(stack: GatedStack, stored: Stored, findings: tuple[Finding, ...], config: Config) -> CtScan:
-    """Stored numbers of a measurable stack as a scan in HU; raises ScanRefusedError if they are not HU."""
+def _scan_of(
+    stack: GatedStack, stored: Stored, findings: tuple[Finding, ...], config: Config, given: Given | None = None
+) -> CtScan:
+    """Stored numbers of a measurable stack as a scan in HU.
+
+    Raises ScanRefusedError if they are not HU, or if the files of `given` changed until the very end of the reading.
+    """
     if stack.geometry is None or stack.series is None:
         raise AssertionError("the gate lets no stack pass without a grid")
     with ThreadPoolExecutor(1) as beside:
         digests = beside.submit(input_digests, stored, stack.slices, stack.geometry.grid)
         volume = hu_of(stack, stored, config)
-    findings = most_severe_first([*findings, *volume.findings])
+    changes = _changes(given, config) if given else []
+    findings = most_severe_first([*findings, *volume.findings, *changes])
     if refuses(findings):
         raise ScanRefusedError(findings, stack.series)
     input_sha256, pixels_sha256 = digests.result()
