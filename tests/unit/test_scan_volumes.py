@@ -13,8 +13,9 @@ import pytest
 import SimpleITK as sitk
 from scan_series import SLICES, SPACING_KJI_MM, chest_hu, codes_of, findings_of, series, write
 
+from volumetry.codes import Outcome
 from volumetry.config import load_config
-from volumetry.domain import Outcome, ScanRefusedError
+from volumetry.domain import ScanRefusedError
 from volumetry.errors import OutputError
 from volumetry.scan import inspect_folder, read_scan, source_headers
 

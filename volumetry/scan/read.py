@@ -109,7 +109,7 @@ def _scan_of(
 ) -> CtScan:
     """Stored numbers of a measurable stack as a scan in HU.
 
-    Raises ScanRefusedError if they are not HU, or if the files of `given` changed until the very end of the reading.
+    Raises ScanRefusedError if they are not HU, or if the files of `given` changed until reading ended.
     """
     if stack.geometry is None or stack.series is None:
         raise AssertionError("the gate lets no stack pass without a grid")
