@@ -9,6 +9,7 @@ from trial_tables import read, scan, visit
 from volumetry.trial import figures
 from volumetry.trial.change import changes_of
 from volumetry.trial.config import load_trial_config
+from volumetry.trial.report import _embedded
 
 CONFIG = load_trial_config()
 DAYS = (("baseline", 0), ("d10", 12), ("d28", 28), ("d90", 95))
@@ -34,6 +35,12 @@ def panels(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "_picture", keep)
     figures._individuals(changes_of(visits, known, CONFIG), CONFIG)
     return drawn[0].axes
+
+
+def test_a_page_takes_pixels_for_a_drawing_of_thousands_of_lines():
+    small, large = (figures.Picture("x", "", "", {"svg": b"s" * n, "png": b"p"}) for n in (400_000, 400_001))
+    assert _embedded(small).startswith("data:image/svg+xml;base64,c3Nz")
+    assert _embedded(large) == "data:image/png;base64,cA=="
 
 
 def test_every_subject_of_every_arm_is_inside_the_axes(panels):
