@@ -37,6 +37,8 @@ _NO_DATES: dict[str, dict[str, None]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
 }
+_LEAST_GAP = 0.15
+"""Of the time axis: visits closer than this have their labels upright."""
 _WIDTH_IN = 7.2  # two columns of a journal
 
 
@@ -182,32 +184,45 @@ def _individuals(changes: Sequence[Change], config: TrialConfig) -> Picture | No
     of = [c for c in changes if c.measure == measure and "value_percent" in c.levels]
     if not of:
         return None
-    visits = list(dict.fromkeys(change.visit for change in changes))
+    points = [(c, c.day, c.levels["value_percent"]) for c in of if c.day is not None]  # a scan has its day
+    visits = list(dict.fromkeys(c.visit for c, _day, _value in points))
+    days = {visit: float(np.median([day for c, day, _value in points if c.visit == visit])) for visit in visits}
+    highest = max(value for _c, _day, value in points)
+    first, last = (end(day for _c, day, _value in points) for end in (min, max))
+    margin = max(0.04 * (last - first), 0.5)
+    gaps = np.diff(sorted(days.values()))
+    crowded = bool(gaps.size) and float(gaps.min()) < _LEAST_GAP * (last - first)
     arms = _arms(changes, config)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, len(arms), sharey=True, squeeze=False)[0]
         for n, (axis, arm) in enumerate(zip(axes, arms, strict=True)):
-            mine = [c for c in of if arm_of(c) == arm]
-            for subject in dict.fromkeys(c.subject for c in mine):
-                line = [(visits.index(c.visit), c.levels["value_percent"]) for c in mine if c.subject == subject]
-                x, y = zip(*line, strict=True)
+            mine = [point for point in points if arm_of(point[0]) == arm]
+            lines: dict[str, list[tuple[float, float]]] = {}
+            for change, day, value in mine:
+                lines.setdefault(change.subject, []).append((day, value))
+            for line in lines.values():
+                x, y = zip(*sorted(line), strict=True)
                 axis.plot(x, y, "-", color=_COLOURS[n % 6], alpha=0.5, linewidth=0.7, marker=".", markersize=2.5)
-            at = [(v, [c.levels["value_percent"] for c in mine if c.visit == v]) for v in visits]
-            known = [(visits.index(v), float(np.median(values))) for v, values in at if values]
-            if known:
-                x, y = zip(*known, strict=True)
+            known = {visit: [value for c, _day, value in mine if c.visit == visit] for visit in visits}
+            medians = [(days[visit], float(np.median(values))) for visit, values in known.items() if values]
+            if medians:
+                x, y = zip(*sorted(medians), strict=True)
                 axis.plot(x, y, color="black", linewidth=1.8, marker=_MARKERS[n % 6], markersize=4, label="median")
-            axis.set_title(f"{arm} (n = {len({c.subject for c in mine})})")
-            axis.set_xticks(range(len(visits)), visits, rotation=30 if len(visits) > 4 else 0)
-            axis.set_xlim(-0.2, len(visits) - 0.8)
-            axis.set_ylim(bottom=0)
+            axis.set_title(f"{arm} (n = {len(lines)})")
+            labels = [f"{visit}{' ' if crowded else chr(10)}(n = {len(known[visit])})" for visit in visits]
+            axis.set_xticks(list(days.values()), labels, rotation=90 if crowded else 0, fontsize=6)
+            axis.set_xlim(first - margin, last + margin)
+            axis.set_ylim(0, 1.05 * highest or 1)  # of every arm: the axis is shared
         axes[0].set_ylabel(f"{TITLES[measure].lower()}, % of lung")
         axes[-1].legend(loc="upper right")
 
-    text = f"{TITLES[measure]} of every subject, share of the lungs, by visit; black: median of the arm."
-    alt = "One thin line per subject over the visits, a panel per arm, with the arm's median in black."
-    return _picture("individuals", (_WIDTH_IN, 3.0), draw, text, alt)
+    text = (
+        f"{TITLES[measure]} of every subject, share of the lungs, at the day of each scan (days to scale; visits "
+        "are marked at their median day, with the scans in the arm); black: median of the arm."
+    )
+    alt = "One thin line per subject over the days, a panel per arm, with the arm's median in black."
+    return _picture("individuals", (_WIDTH_IN, 3.3), draw, text, alt)
 
 
 def _bland_altman(scans: list[ScanRow]) -> Picture | None:

@@ -24,6 +24,9 @@ from volumetry.trial.outcomes import Events
 from volumetry.trial.pages import page
 from volumetry.trial.statistics import Interval
 
+_LARGEST_SVG = 400_000  # bytes; figures/ has every picture as SVG
+_MOST_ROWS = 500
+"""Of a list on the page; the CSV files have all."""
 _SENSITIVITY_TITLES = dict(
     zip(
         SENSITIVITIES,
@@ -75,7 +78,8 @@ def report_html(  # noqa: PLR0913  one argument per part of the page, all by nam
             grades=_grades(changes),
             doubtful=_doubtful(changes),
             missing=missing,
-            pictures=[(picture, base64.b64encode(picture.files["svg"]).decode()) for picture in pictures],
+            pictures=[(picture, _embedded(picture)) for picture in pictures],
+            most=_MOST_ROWS,
             methods=methods,
         )
         .encode("utf-8")
@@ -88,6 +92,12 @@ def table_html(
     """The endpoint table alone, plain enough to be opened or pasted in a word processor."""
     text = page("table.html.j2").render(tables=tables, footnotes=footnotes, level=f"{100 * level:g}")
     return text.encode("utf-8")
+
+
+def _embedded(picture: Picture) -> str:
+    """A picture as the address of an image: drawn lines, or pixels where lines would swell the page."""
+    kind, media = ("svg", "svg+xml") if len(picture.files["svg"]) <= _LARGEST_SVG else ("png", "png")
+    return f"data:image/{media};base64,{base64.b64encode(picture.files[kind]).decode()}"
 
 
 def _title(row: Comparison | ModelDifference) -> str:

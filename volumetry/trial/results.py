@@ -189,12 +189,11 @@ def _level(row: Row, problems: Problems) -> float | None:
 
 def _model_part(row: Row, problems: Problems) -> dict[str, float]:
     """The parts were added in quadrature."""
+    parts = {name: _number(row, name, problems, 0) for name in row.cells if name.startswith(_PARTS)}
     found: dict[str, float] = {}
     for measure in MEASURES:
-        names = [name for name in row.cells if name.startswith(_PARTS) and name.endswith(f".{measure}")]
-        parts = {name: _number(row, name, problems, 0) for name in names}
         own = parts.get(f"{_PARTS}{_OF_THE_MODEL}.{measure}")
-        whole = math.hypot(*(part for part in parts.values() if part is not None))
+        whole = math.hypot(*(part or 0.0 for name, part in parts.items() if name.endswith(f".{measure}")))
         if own is not None and whole > 0:
             found[measure] = own / whole
     return found
