@@ -167,7 +167,7 @@ def test_a_second_process_sees_no_identity_in_the_process_list(scan, tmp_path):
     script = (
         "import subprocess, sys, pathlib\n"
         "from volumetry.config import load_config\n"
-        "from volumetry.scan import decode, read_scan\n"
+        "from volumetry.scan import read_scan\n"
         "seen = []\n"
         "class Popen(subprocess.Popen):\n"
         "    def communicate(self, *a, **k):\n"

@@ -178,7 +178,7 @@ def test_an_earlier_visit_follows_by_the_place_in_the_lungs(browser, folders, ru
 def drop_page(browser, run, config, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def add_report(document, analysis, _scan, result):
+    def add_report(document, analysis, result):
         write_report(document, result, config, analysis.tissue, analysis.scan)
 
     jobs = Jobs(ThresholdSegmenter(), config, UploadLimits(), add_report)

@@ -201,7 +201,10 @@ def result(document: Document) -> None:
         )
     console.print(table)
     flags(document["flags"])
-    console.print("; ".join(f"{name}: {text}" for name, text in measures_shown(document)), style="dim")
+    line = "; ".join(f"{name}: {text}" for name, text in measures_shown(document))
+    console.print(
+        line.replace("\u00d7", "x"), style="dim"
+    )  # a terminal in the C locale has no multiplication sign
     level = document.get("interval_level")
     stated = "" if level is None else f"intervals: {100 * level:.0f} %; "
     console.print(
