@@ -371,17 +371,14 @@ def stored_config(settings: Mapping[str, Any]) -> Config:
     """
     version = settings.get("settings_version", 1)
     if not isinstance(version, int) or version > SETTINGS_VERSION:
-        raise ConfigError(
-            f"the run was made with settings of version {version}; known are up to {SETTINGS_VERSION}"
-        )
+        raise ConfigError(f"settings of version {version}; this program knows them up to {SETTINGS_VERSION}")
     kept: dict[str, Any] = {}
     for section, value in settings.items():
         dropped = _DROPPED.get(section, frozenset())
         if section == "settings_version" or (dropped and isinstance(value, Mapping) and not set(value) - dropped):
             continue
-        kept[section] = (
-            {k: v for k, v in value.items() if k not in dropped} if isinstance(value, Mapping) else value
-        )
+        keep = isinstance(value, Mapping)
+        kept[section] = {k: v for k, v in value.items() if k not in dropped} if keep else value
     return validated(merged_settings(read_toml(Path("default")), kept), Config, called="the run's settings")
 
 
