@@ -1,8 +1,7 @@
 """What every verb shares: the application, common options and settings."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -81,11 +80,6 @@ def must_be_there(path: Path) -> None:
 
     if not path.is_dir() and not path.is_file():
         raise UsageError(f"{path.name} is neither a folder nor a file")
-
-
-def json_bytes(document: dict[str, Any]) -> bytes:
-    """A document for a file: sorted, no NaN."""
-    return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode("utf-8")
 
 
 def _say_version(wanted: bool) -> None:

@@ -78,7 +78,7 @@ def evaluate(
     """
     from volumetry.cli import show
     from volumetry.errors import UsageError
-    from volumetry.storage.atomic import write_whole
+    from volumetry.storage.atomic import write_json
 
     if (dataset is None) == (scans is None):
         raise UsageError("give either a folder of labelled slices or --scans")
@@ -94,7 +94,7 @@ def evaluate(
 
         with show.stages(quiet) as say:
             scores = evaluate_scans(scans, common.segmenter_of(settings), settings, say)
-    write_whole(json_file, common.json_bytes(scores))
+    write_json(json_file, scores)
     if not quiet:
         (show.scores if dataset is not None else show.scan_scores)(scores)
 
@@ -115,7 +115,7 @@ def selftest(
     """
     from volumetry.assurance.selftest import run_selftest
     from volumetry.cli import show
-    from volumetry.storage.atomic import prepare_folder, write_whole
+    from volumetry.storage.atomic import prepare_folder, write_json
 
     settings = common.settings_of(config, device)
     if report:
@@ -127,7 +127,7 @@ def selftest(
 
             write_validation(validate(settings, stages), found, settings, report)
     if json_file:
-        write_whole(json_file, common.json_bytes(found))
+        write_json(json_file, found)
     if not quiet:
         show.selftest(found)
     if not found["passed"]:

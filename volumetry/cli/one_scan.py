@@ -34,12 +34,12 @@ def inspect(
     """
     from volumetry.cli import show
     from volumetry.scan import inspect_folder
-    from volumetry.storage.atomic import write_whole
+    from volumetry.storage.atomic import write_json
 
     common.must_be_there(path)
     found = show.inspection_document(inspect_folder(path, common.settings_of(config), pixels=pixels))
     if json_file:
-        write_whole(json_file, common.json_bytes(found))
+        write_json(json_file, found)
     if not quiet:
         show.inspection(found)
     if found["verdict"] != "measurable":

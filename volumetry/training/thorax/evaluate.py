@@ -68,7 +68,7 @@ def drawn_figures(
 
     Of dense voxels in drawn disease, the share within a voxel of what is found to be lung. Of dense voxels that
     are no lung and lie deeper than two voxels beside it, the mL per chest that are found to be lung. A better one
-    raises the first and lowers the second; one may be bought with the other.
+    raises the first and lowers the second; one may be bought with the other. Nothing drawn: no figure.
     """
     kept = dense = called_lung_ml = 0.0
     for number, chest in enumerate(chests):
@@ -84,10 +84,10 @@ def drawn_figures(
             no_lung = scene.regions.numpy() & truth.LUNG == 0
             deep = no_lung & ~ndimage.binary_dilation(lung, iterations=2)
             called_lung_ml += np.count_nonzero(deep & soft & found) * math.prod(chest.spacing_kji_mm) / 1000
-    return {
-        "drawn consolidation kept": kept / dense if dense else 1.0,
-        "organs called lung, mL per chest": called_lung_ml / (draws * len(chests)),
-    }
+    figures = {"drawn consolidation kept": kept / dense} if dense else {}
+    if chests and draws:
+        figures["organs called lung, mL per chest"] = called_lung_ml / (draws * len(chests))
+    return figures
 
 
 def regions_of(network: nn.Module, chest: Chest, config: ThoraxConfig) -> NDArray[np.intp]:
