@@ -3,6 +3,7 @@
 import csv
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -125,8 +126,7 @@ def steps(config: ThoraxConfig, scenes: Sequence[Scene], state: State) -> Iterat
     """Train one step after the other from where `state` is; gives each step's loss and learning rate."""
     plan, device = config.schedule, scenes[0].hu.device
     weight = torch.tensor([getattr(config.loss, region.name.lower()) for region in Region], device=device)
-    while state.step < plan.steps:
-        hu, regions = batch_of(scenes, config, state.step)
+    for hu, regions in _batches(scenes, config, range(state.step, plan.steps)):
         rate = learning_rate(plan, state.step)
         for group in state.optimiser.param_groups:
             group["lr"] = rate
@@ -139,6 +139,18 @@ def steps(config: ThoraxConfig, scenes: Sequence[Scene], state: State) -> Iterat
         state.step += 1
         follow(state, plan.ema_decay)
         yield {"loss": float(loss.detach()), "learning_rate": rate}
+
+
+def _batches(
+    scenes: Sequence[Scene], config: ThoraxConfig, numbers: range
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Each step's batch; the next one is drawn while the network learns from this one."""
+    with ThreadPoolExecutor(1) as ahead:
+        following = ahead.submit(batch_of, scenes, config, numbers.start)
+        for step in numbers:
+            batch = following.result()
+            following = ahead.submit(batch_of, scenes, config, step + 1)
+            yield batch
 
 
 def learning_rate(plan: Schedule, step: int) -> float:
