@@ -17,7 +17,7 @@ from volumetry.batch.charts import individuals_chart
 from volumetry.batch.progress import Tally
 from volumetry.batch.queries import COLUMNS, query_rows
 from volumetry.codes import CATALOGUE, Outcome
-from volumetry.deliver.report.images import key_slice_png
+from volumetry.deliver.report.key_slices import key_slice_png
 from volumetry.domain import Finding, Grid, ScanRefusedError, Tissue, TissueMap
 from volumetry.quality.trachea_noise import control_figures
 from volumetry.segment.hu_segmenter import ThresholdSegmenter

@@ -17,8 +17,9 @@ from volumetry.codes import CATALOGUE
 from volumetry.deliver import as_document
 from volumetry.deliver.report import content_security_policy, report_page, text, write_report
 from volumetry.deliver.report.histogram import lung_histogram
-from volumetry.deliver.report.images import chest_of, key_slices, projections
-from volumetry.domain import CtScan, Finding, ScanFailure, SeriesInfo, Status
+from volumetry.deliver.report.images import chest_of, projections
+from volumetry.deliver.report.key_slices import key_slices
+from volumetry.domain import CtScan, Finding, ScanFailure, SeriesInfo, Status, Tissue, TissueMap
 from volumetry.measure.components import bin_names
 from volumetry.phantom import (
     AXIAL,
@@ -218,9 +219,52 @@ def test_pictures_are_cropped_to_the_lungs(case):
     labels = case.analysis.tissue.labels_kji
     slices = np.flatnonzero(labels.any(axis=(1, 2)))
     assert chest.labels_zyx.shape[0] == slices[-1] - slices[0] + 1
-    assert chest.first_slice == slices[0]
+    assert len(chest.places_zyx[0]) == chest.labels_zyx.shape[0]
     assert np.count_nonzero(chest.labels_zyx) == np.count_nonzero(labels)
     assert chest.labels_zyx.shape[1] < labels.shape[1]
+
+
+def test_a_place_is_the_image_number_and_the_table_position_of_a_pacs(case):
+    scan, tissue = case.analysis.scan, case.analysis.tissue
+    last = int(np.flatnonzero(tissue.labels_kji.any(axis=(1, 2)))[-1])
+    z_mm = scan.grid.origin_lps_mm[2] + last * scan.grid.step_lps_mm[2][0]
+    named = CtScan(scan.hu_kji, scan.grid, scan.series, image_numbers=tuple(range(7, 7 + len(scan.hu_kji))))
+    upper = chest_of(named, tissue).places_zyx[0][-1 if scan.grid.step_lps_mm[2][0] > 0 else 0]
+    assert upper == f"image {7 + last}, z {z_mm:.1f} mm".replace(" -", " \u2212")
+
+
+def test_a_slab_that_its_neighbours_do_not_show_is_no_key_slice():
+    spec = PhantomSpec((130, 60, 60), (2.0, 5.0, 5.0), (), AXIAL, vessels=False, seed=3)
+    labels = truth_map(spec).labels_kji.copy()
+    lung = labels > 0
+    low, high = np.flatnonzero(lung.any(axis=(1, 2)))[[0, -1]]
+    middle = (low + high) // 2
+    labels[middle + 6][lung[middle + 6]] = Tissue.SOLID  # one slab, all of its slice
+    j, i = np.argwhere(lung[middle])[len(np.argwhere(lung[middle])) // 2]
+    labels[middle - 6 : middle + 1, j - 2 : j + 3, i - 2 : i + 3] = Tissue.SOLID  # 14 mm high
+    labels[~lung] = 0
+    scan = CtScan(make_phantom(spec).hu_kji, spec.grid, SeriesInfo("1.2.3", 130, spec.spacing_kji_mm))
+    chest = chest_of(scan, TissueMap(labels, spec.grid))
+    captions = [plain.caption for plain, _ in key_slices(chest)]
+    slab = chest.places_zyx[0][middle + 6 - low]
+    assert not any(slab in caption for caption in captions)
+    consolidation = next(caption for caption in captions if caption.startswith("Most consolidation"))
+    shown = [chest.places_zyx[0][k - low] for k in range(middle - 6, middle + 1)]
+    assert any(place in consolidation for place in shown)
+
+
+def test_planes_through_the_largest_lesion_and_a_window_for_consolidation(case):
+    chest = chest_of(case.analysis.scan, case.analysis.tissue)
+    shown = dict(
+        zip(("upper", "middle", "lower", "coronal", "sagittal", "mediastinal"), key_slices(chest), strict=True)
+    )
+    assert shown["coronal"][0].borders == ("R", "L", "H", "F")
+    assert shown["sagittal"][0].borders == ("A", "P", "H", "F")
+    assert "W 400 L 40" in shown["mediastinal"][0].caption
+    # Aerated lung is black in the mediastinal window, and grey in the lung window.
+    mediastinal, lung = (pixels(shown[name][0]) for name in ("mediastinal", "middle"))
+    assert np.mean(mediastinal == 0) > 0.1
+    assert np.mean(lung == 0) < 0.05
 
 
 def test_the_histogram_holds_the_whole_lung_and_knows_the_bins(case, config):

@@ -19,7 +19,7 @@ from volumetry.batch.succession import alone, take_place
 from volumetry.case import failed_case, measure_case
 from volumetry.codes import CATALOGUE
 from volumetry.config import Config
-from volumetry.deliver.report.images import key_slice_png
+from volumetry.deliver.report.key_slices import key_slice_png
 from volumetry.domain import ScanFailure, Segmenter, Status
 from volumetry.errors import ConfigError, ModelError, OutputError, UsageError
 from volumetry.pipeline import Analysis, failure_of

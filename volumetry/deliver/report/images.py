@@ -1,42 +1,80 @@
 """Scan and mask as pictures, seen as radiologists see them: the patient's right on the left, the head above.
 
-Everything is cropped to the lungs: the neck end of a chest CT can show a face.
+Everything is cropped to the lungs: the neck end of a chest CT can show a face. `key_slices` chooses what is shown.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from volumetry.domain import CtScan, Side, Tissue, TissueMap
+from volumetry.domain import CtScan, Grid, Side, Tissue, TissueMap
 from volumetry.image.components import bounding_box
-from volumetry.image.orientation import axial_view
+from volumetry.image.orientation import AxialView, axial_view
 from volumetry.image.pictures import TISSUE_RGB, data_uri, png_bytes
+from volumetry.wording import images_text
 
-LUNG_WINDOW_HU = (-1350.0, 150.0)
 _LESION_RGB = {tissue: TISSUE_RGB[tissue] for tissue in (Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED)}
 
 _LUNG_LINE = (96, 190, 255)
 _FILL = 0.42
 _MM_PER_PIXEL = 0.75
 _MARGIN_MM = 8.0
-_CONTACT_SHEET_PX = 192
+_BAR_MM = 50.0
 _DEEP_MM = {"lung": 160.0, "lesion": 30.0}
 """Depths along the line of sight at which a projection reaches full colour."""
 
 Colours = NDArray[np.uint8]
 
 
+class Borders(NamedTuple):
+    """What lies beyond each border of a picture: R, L, A, P, H or F, the patient's own."""
+
+    left: str
+    right: str
+    top: str
+    bottom: str
+
+
+AXIAL = Borders("R", "L", "A", "P")
+CORONAL = Borders("R", "L", "H", "F")
+SAGITTAL = Borders("A", "P", "H", "F")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which HU are black and white."""
+
+    name: str
+    low_hu: float
+    high_hu: float
+
+    @property
+    def text(self) -> str:
+        """Width and level as a PACS shows them.
+
+        >>> Window("bone", -450, 1050).text
+        'W 1500 L 300'
+        """
+        level = f"{(self.low_hu + self.high_hu) / 2:g}".replace("-", "\u2212")
+        return f"W {self.high_hu - self.low_hu:g} L {level}"
+
+
+LUNG_WINDOW = Window("lung", -1350, 150)
+MEDIASTINAL_WINDOW = Window("mediastinal", -160, 240)
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as a data URI, with its caption and what stands at its left and right border."""
+    """A picture as a data URI, with its caption and what lies beyond its borders."""
 
     uri: str
     caption: str
-    left: str
-    right: str
+    borders: Borders
     width: int
     height: int
 
@@ -46,14 +84,18 @@ class Chest:
     """Scan and mask turned to anatomical axes and cropped to the lungs; index order z (up), y (back), x (left).
 
     Without the scan there is a mask alone.
+
+    Parameters
+    ----------
+    places_zyx
+        Where each plane along each axis lies, as a PACS shows it.
     """
 
     hu_zyx: NDArray[np.float32] | None
     labels_zyx: NDArray[np.uint8]
     side_zyx: NDArray[np.uint8] | None
     spacing_zyx_mm: tuple[float, float, float]
-    first_slice: int
-    slice_count: int
+    places_zyx: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 
 
 def chest_of(scan: CtScan | None, tissue: TissueMap) -> Chest | None:
@@ -69,84 +111,89 @@ def chest_of(scan: CtScan | None, tissue: TissueMap) -> Chest | None:
         return None
     side = None if tissue.side_kji is None else view.of(tissue.side_kji)[box]
     hu = None if scan is None else view.of(scan.hu_kji)[box]
-    return Chest(hu, labels[box], side, (z_mm, y_mm, x_mm), int(box[0].start), labels.shape[0])
+    numbers = scan.image_numbers if scan else ()
+    up, back, left = (_places(tissue.grid, view, axis, numbers)[box[axis]] for axis in range(3))
+    return Chest(hu, labels[box], side, (z_mm, y_mm, x_mm), (up, back, left))
 
 
-def key_slices(chest: Chest) -> list[tuple[Picture, Picture]]:
-    """Axial slices without and with the mask: where each third of the lungs shows most lesion, or its middle.
-
-    Without the scan there are none.
-    """
-    if chest.hu_zyx is None:
-        return []
-    height = chest.labels_zyx.shape[0]
-    lesion = np.count_nonzero(chest.labels_zyx > Tissue.AERATED, axis=(1, 2))
-    edges = np.linspace(0, height, 4).round().astype(int)
-    pairs = []
-    for name, low, high in zip(("Lower", "Middle", "Upper"), edges[:-1], edges[1:], strict=True):
-        within = lesion[low:high]
-        if not within.size:
-            continue
-        most = bool(within.any())
-        z = int(low + (within.argmax() if most else within.size // 2))
-        number = f"slice {chest.first_slice + z + 1} of {chest.slice_count} from below"
-        what = "most disease" if most else "no disease"
-        pairs.append(_pair(chest, chest.hu_zyx[z], z, f"{name} third, {what}: {number}"))
-    return pairs[::-1]
-
-
-def key_slice_png(scan: CtScan, tissue: TissueMap) -> bytes:
-    """The axial slice with the most lesion (without lesion: the most lung), mask over it, for a contact sheet.
-
-    Raises
-    ------
-    ValueError
-        If there is no lung: what lies outside the lungs is not shown.
-    """
-    chest = chest_of(scan, tissue)
-    if chest is None or chest.hu_zyx is None:
-        raise ValueError("a map without lung has no key slice")
-    lesion = np.count_nonzero(chest.labels_zyx > Tissue.AERATED, axis=(1, 2))
-    z = int((lesion if lesion.any() else np.count_nonzero(chest.labels_zyx, axis=(1, 2))).argmax())
-    rgb = _filled(_grey(chest.hu_zyx[z]), chest.labels_zyx[z]).round().astype(np.uint8)
-    _, y_mm, x_mm = chest.spacing_zyx_mm
-    longest_mm = max(rgb.shape[0] * y_mm, rgb.shape[1] * x_mm)
-    size = _size(rgb.shape, y_mm, x_mm, longest_mm / _CONTACT_SHEET_PX)
-    return png_bytes(np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR)))
+def _places(grid: Grid, view: AxialView, along: int, numbers: Sequence[int | None]) -> tuple[str, ...]:
+    """The place of each plane along an axis of a view; of the scanner's own slices with their image numbers."""
+    axis, lps = view.axes[along], 2 - along
+    count = grid.shape_kji[axis]
+    at_mm = [float(grid.origin_lps_mm[lps] + n * grid.step_lps_mm[lps, axis]) for n in range(count)]
+    if axis == 0:
+        names = numbers or (None,) * count
+        texts = [images_text((names[n],) * 2, (at_mm[n],) * 2, lps, (n, n, count)) for n in range(count)]
+    else:
+        texts = [f"{'xyz'[lps]} {mm:.1f} mm" for mm in at_mm]
+    return tuple(text.replace(" -", " \u2212") for text in (texts[::-1] if view.flipped[along] else texts))
 
 
 def projections(chest: Chest) -> list[Picture]:
     """The mask from the front and each lung from its side: colour grows with the depth of tissue in sight."""
     _, y_mm, x_mm = chest.spacing_zyx_mm
     labels = chest.labels_zyx
-    pictures = [_projection(labels, 1, y_mm, chest, ("From the front", "R", "L"))]
+    pictures = [_projection(labels, 1, y_mm, chest, "From the front", CORONAL)]
     if chest.side_zyx is None:
-        return [*pictures, _projection(labels, 2, x_mm, chest, ("From the side", "front", "back"))]
+        return [*pictures, _projection(labels, 2, x_mm, chest, "From the side", SAGITTAL)]
     for side, name in ((Side.RIGHT, "Right lung"), (Side.LEFT, "Left lung")):
         own = np.where(chest.side_zyx == side, labels, np.uint8(0))
-        pictures.append(_projection(own, 2, x_mm, chest, (f"{name}, from the side", "front", "back")))
+        pictures.append(_projection(own, 2, x_mm, chest, f"{name}, from the side", SAGITTAL))
     return pictures
 
 
-def _pair(chest: Chest, hu_yx: NDArray[np.float32], z: int, caption: str) -> tuple[Picture, Picture]:
-    _, y_mm, x_mm = chest.spacing_zyx_mm
-    grey = _grey(hu_yx)
-    size = _size(grey.shape, y_mm, x_mm)
+def pair(chest: Chest, plane: tuple[int, int], caption: str, window: Window) -> tuple[Picture, Picture]:
+    """A plane of the scan without and with its mask.
+
+    Parameters
+    ----------
+    plane
+        Axis (0 axial, 1 coronal, 2 sagittal) and index along it.
+
+    Raises
+    ------
+    ValueError
+        If the chest has no scan.
+    """
+    if chest.hu_zyx is None:
+        raise ValueError("without the scan there is no picture of it")
+    axis, at = plane
+    down, across = (n for n in range(3) if n != axis)
+    # Rows run to the back in an axial picture, and to the feet in the others.
+    order = slice(None) if axis == 0 else slice(None, None, -1)
+    grey = in_window(np.moveaxis(chest.hu_zyx, axis, 0)[at][order], window)
+    labels = np.moveaxis(chest.labels_zyx, axis, 0)[at][order]
+    size = picture_size(grey.shape, chest.spacing_zyx_mm[down], chest.spacing_zyx_mm[across])
     plain = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
-    labels = np.asarray(Image.fromarray(chest.labels_zyx[z]).resize(size, Image.Resampling.NEAREST))
+    fitted = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+    borders = (AXIAL, CORONAL, SAGITTAL)[axis]
     return (
-        _picture(plain, caption, "R", "L"),
-        _picture(_overlaid(plain, labels), f"{caption}, with the mask", "R", "L"),
+        _picture(_with_bar(plain), caption, borders),
+        _picture(_with_bar(_overlaid(plain, fitted)), f"{caption}, with the mask", borders),
     )
 
 
-def _grey(hu_yx: NDArray[np.float32]) -> Colours:
-    low, high = LUNG_WINDOW_HU
-    grey: Colours = np.clip((hu_yx - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+def _with_bar(pixels: Colours, pixel_mm: float = _MM_PER_PIXEL) -> Colours:
+    """A white bar of 5 cm with a black edge, low in the middle; none where the picture is hardly wider."""
+    length = round(_BAR_MM / pixel_mm)
+    height, width = pixels.shape[:2]
+    if width < 1.5 * length or height < length:
+        return pixels
+    drawn = pixels.copy()
+    left = (width - length) // 2
+    drawn[height - 9 : height - 4, left - 1 : left + length + 1] = 0
+    drawn[height - 8 : height - 5, left : left + length] = 255
+    return drawn
+
+
+def in_window(hu: NDArray[np.float32], window: Window) -> Colours:
+    """HU as grey levels, 0 to 255."""
+    scaled = (hu - window.low_hu) / (window.high_hu - window.low_hu) * 255
+    grey: Colours = np.clip(scaled, 0, 255).astype(np.uint8)
     return grey
 
 
-def _filled(grey: Colours, labels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def filled(grey: Colours, labels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Grey as RGB, and over it a translucent colour for each kind of lesion."""
     rgb = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
     for tissue, colour in _LESION_RGB.items():
@@ -157,7 +204,7 @@ def _filled(grey: Colours, labels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _overlaid(grey: Colours, labels: NDArray[np.uint8]) -> Colours:
     """Lesion filled and outlined, the lungs outlined."""
-    rgb = _filled(grey, labels)
+    rgb = filled(grey, labels)
     for tissue, colour in _LESION_RGB.items():
         rgb[_border(labels == tissue)] = colour
     rgb[_border(labels > 0) & (labels == Tissue.AERATED)] = _LUNG_LINE
@@ -171,7 +218,7 @@ def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _projection(
-    labels: NDArray[np.uint8], axis: int, step_mm: float, chest: Chest, words: tuple[str, str, str]
+    labels: NDArray[np.uint8], axis: int, step_mm: float, chest: Chest, caption: str, borders: Borders
 ) -> Picture:
     across_mm = chest.spacing_zyx_mm[2 if axis == 1 else 1]
     lung = np.count_nonzero(labels, axis=axis) * step_mm
@@ -182,16 +229,16 @@ def _projection(
         share = np.where(depth_mm > 0, 0.25 + 0.75 * np.clip(depth_mm / _DEEP_MM["lesion"], 0, 1), 0)[..., None]
         rgb = (1 - share) * rgb + share * np.asarray(colour, float)
     upright = np.clip(rgb, 0, 255).astype(np.uint8)[::-1]
-    size = _size(upright.shape[:2], chest.spacing_zyx_mm[0], across_mm)
-    return _picture(np.asarray(Image.fromarray(upright).resize(size, Image.Resampling.BICUBIC)), *words)
+    size = picture_size(upright.shape[:2], chest.spacing_zyx_mm[0], across_mm)
+    return _picture(np.asarray(Image.fromarray(upright).resize(size, Image.Resampling.BICUBIC)), caption, borders)
 
 
-def _size(
+def picture_size(
     shape: tuple[int, ...], down_mm: float, across_mm: float, pixel_mm: float = _MM_PER_PIXEL
 ) -> tuple[int, int]:
     """Width and height in pixels that give both directions one scale."""
     return max(1, round(shape[1] * across_mm / pixel_mm)), max(1, round(shape[0] * down_mm / pixel_mm))
 
 
-def _picture(pixels: Colours, caption: str, left: str, right: str) -> Picture:
-    return Picture(data_uri(png_bytes(pixels)), caption, left, right, pixels.shape[1], pixels.shape[0])
+def _picture(pixels: Colours, caption: str, borders: Borders) -> Picture:
+    return Picture(data_uri(png_bytes(pixels)), caption, borders, pixels.shape[1], pixels.shape[0])

@@ -12,7 +12,8 @@ import jinja2
 from volumetry.config import Config
 from volumetry.deliver.report import text
 from volumetry.deliver.report.histogram import lung_histogram
-from volumetry.deliver.report.images import chest_of, key_slices, projections
+from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, projections
+from volumetry.deliver.report.key_slices import key_slices
 from volumetry.deliver.report.policy import one_file_policy
 from volumetry.domain import CtScan, TissueMap
 from volumetry.storage.atomic import prepare_folder, write_whole
@@ -89,6 +90,7 @@ def report_page(
         "notes": [flag for flag in flags if flag["severity"] == "look"],
         "measured": measured,
         "slices": slices,
+        "window": LUNG_WINDOW.text,
         "projections": masks.result() if masks else [],
         "histogram": histogram,
         "cuts": cuts,

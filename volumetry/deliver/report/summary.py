@@ -14,12 +14,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from volumetry.deliver.report import text
-from volumetry.deliver.report.images import Picture, chest_of, key_slices, projections
+from volumetry.deliver.report.images import LUNG_WINDOW, Picture, chest_of, projections
+from volumetry.deliver.report.key_slices import key_slices
 from volumetry.domain import CtScan, Tissue, TissueMap
 from volumetry.image.pictures import TISSUE_RGB
 
 _A4_INCHES = (8.27, 11.69)
 _DPI = 130
+_IN_A_ROW = 3
+_BORDERS = (
+    (0.02, 0.5, "left", "center"),
+    (0.98, 0.5, "right", "center"),
+    (0.5, 0.97, "center", "top"),
+    (0.5, 0.06, "center", "bottom"),
+)
 _SOFT = "#4a5563"
 _HEADS = ("", "Lung mL", "Aerated mL", "Ground glass mL", "%", "Solid mL", "%", "All disease mL", "%")
 
@@ -39,7 +47,7 @@ def summary_of(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan) -> 
     lowest = _head(figure, document)
     chest = chest_of(scan, tissue)
     if chest is not None:
-        pairs = key_slices(chest)
+        pairs = key_slices(chest)[:_IN_A_ROW]
         _row(figure, [plain for plain, _ in pairs], lowest - 0.15)
         _row(figure, [masked for _, masked in pairs], lowest - 0.315, captions=True)
         _row(figure, projections(chest), lowest - 0.50, captions=True)
@@ -90,8 +98,8 @@ def _row(figure: Figure, pictures: list[Picture], bottom: float, captions: bool 
         axes.imshow(np.asarray(image.convert("RGB")), aspect="equal", interpolation="bilinear")
         axes.set_facecolor("black")
         axes.set_axis_off()
-        axes.text(0.02, 0.97, picture.left, color="white", size=7, va="top", transform=axes.transAxes)
-        axes.text(0.98, 0.97, picture.right, color="white", size=7, va="top", ha="right", transform=axes.transAxes)
+        for letter, (x, y, ha, va) in zip(picture.borders, _BORDERS, strict=True):
+            axes.text(x, y, letter, color="white", size=7, ha=ha, va=va, transform=axes.transAxes)
         if captions:
             axes.set_title(picture.caption.removesuffix(", with the mask"), size=5.6, color=_SOFT, y=-0.11)
 
@@ -103,7 +111,7 @@ def _legend(figure: Figure, bottom: float) -> None:
         figure.text(at, bottom, "\u25a0", size=9, color=colour, va="center")
         figure.text(at + 0.016, bottom, name, size=7, color=_SOFT, va="center")
         at += 0.105
-    note = "R, L: the patient's right and left. Lung window. Cropped to the lungs."
+    note = f"Letters: the patient's own. Lung window {LUNG_WINDOW.text}; bar 5 cm. Cropped to the lungs."
     figure.text(at, bottom, note, size=7, color=_SOFT, va="center")
 
 

@@ -1,0 +1,130 @@
+"""Which planes of a scan a reader sees first.
+
+A lesion is judged in the plane that shows most of it, so a plane must not win by what it alone shows: a slab of
+one or two slices, as motion or a structure outside the lungs makes it. Its lesion counts as far as the planes
+within 5 mm on both sides show as much.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from volumetry.deliver.report.images import (
+    LUNG_WINDOW,
+    MEDIASTINAL_WINDOW,
+    Chest,
+    Picture,
+    chest_of,
+    filled,
+    in_window,
+    pair,
+    picture_size,
+)
+from volumetry.domain import CtScan, Tissue, TissueMap
+from volumetry.image.coarse import sampled, strides
+from volumetry.image.components import Mask, bodies_of
+from volumetry.image.pictures import png_bytes
+
+_NEIGHBOURS_MM = 5.0
+_CONTACT_SHEET_PX = 192
+
+Pair = tuple[Picture, Picture]
+
+
+def key_slices(chest: Chest) -> list[Pair]:
+    """Planes without and with the mask; none without the scan.
+
+    An axial slice of each third of the lungs' height, from above; a coronal and a sagittal plane through the
+    largest lesion; and the axial slice with most consolidation in the mediastinal window.
+    """
+    if chest.hu_zyx is None:
+        return []
+    lesion = chest.labels_zyx > Tissue.AERATED
+    return [*_thirds(chest, lesion), *_through_the_largest(chest, lesion), *_consolidation(chest)]
+
+
+def most_supported(areas: NDArray[np.integer], step_mm: float) -> int:
+    """The plane whose neighbours show most too.
+
+    Parameters
+    ----------
+    areas
+        Lesion of each plane.
+    step_mm
+        From plane to plane.
+
+    Returns
+    -------
+    int
+        Index of the plane with the largest least area within 5 mm on both sides, at least one plane; of those
+        that are equal, the one with the largest area.
+
+    Examples
+    --------
+    A slab that neither neighbour shows loses against a lesion.
+
+    >>> most_supported(np.array([0, 90, 0, 0, 40, 50, 45, 0]), 5.0)
+    5
+    """
+    reach = max(1, round(_NEIGHBOURS_MM / step_mm))
+    supported = ndimage.minimum_filter1d(areas, 2 * reach + 1, mode="nearest")
+    return int(np.lexsort((areas, supported))[-1])
+
+
+def _thirds(chest: Chest, lesion: Mask) -> Iterator[Pair]:
+    areas = np.count_nonzero(lesion, axis=(1, 2))
+    edges = np.linspace(0, len(areas), 4).round().astype(int)
+    for name, low, high in zip(("Upper", "Middle", "Lower"), edges[-2::-1], edges[:0:-1], strict=True):
+        within = areas[low:high]
+        if not within.size:
+            continue
+        some = bool(within.any())
+        z = int(low + (most_supported(within, chest.spacing_zyx_mm[0]) if some else within.size // 2))
+        what = "most disease" if some else "no disease segmented"
+        yield pair(chest, (0, z), f"{name} third, {what}: {chest.places_zyx[0][z]}", LUNG_WINDOW)
+
+
+def _through_the_largest(chest: Chest, lesion: Mask) -> Iterator[Pair]:
+    step = strides(chest.spacing_zyx_mm)
+    found = bodies_of(sampled(lesion, step))
+    if not len(found.sizes):
+        return
+    largest = found.labels_kji == 1
+    for axis, name in ((1, "Coronal"), (2, "Sagittal")):
+        others = tuple(n for n in range(3) if n != axis)
+        at = (int(np.count_nonzero(largest, axis=others).argmax()) + found.box[axis].start) * step[axis]
+        yield pair(
+            chest, (axis, at), f"{name}, through the largest lesion: {chest.places_zyx[axis][at]}", LUNG_WINDOW
+        )
+
+
+def _consolidation(chest: Chest) -> Iterator[Pair]:
+    areas = np.count_nonzero(chest.labels_zyx == Tissue.SOLID, axis=(1, 2))
+    if areas.any():
+        z = most_supported(areas, chest.spacing_zyx_mm[0])
+        window = f"{MEDIASTINAL_WINDOW.name} window, {MEDIASTINAL_WINDOW.text}"
+        yield pair(chest, (0, z), f"Most consolidation, {window}: {chest.places_zyx[0][z]}", MEDIASTINAL_WINDOW)
+
+
+def key_slice_png(scan: CtScan, tissue: TissueMap) -> bytes:
+    """The axial slice with the most lesion (without lesion: the most lung), mask over it, for a contact sheet.
+
+    Raises
+    ------
+    ValueError
+        If there is no lung: what lies outside the lungs is not shown.
+    """
+    chest = chest_of(scan, tissue)
+    if chest is None or chest.hu_zyx is None:
+        raise ValueError("a map without lung has no key slice")
+    lesion = np.count_nonzero(chest.labels_zyx > Tissue.AERATED, axis=(1, 2))
+    shown = lesion if lesion.any() else np.count_nonzero(chest.labels_zyx, axis=(1, 2))
+    z = most_supported(shown, chest.spacing_zyx_mm[0])
+    rgb = filled(in_window(chest.hu_zyx[z], LUNG_WINDOW), chest.labels_zyx[z]).round().astype(np.uint8)
+    _, y_mm, x_mm = chest.spacing_zyx_mm
+    longest_mm = max(rgb.shape[0] * y_mm, rgb.shape[1] * x_mm)
+    size = picture_size(rgb.shape, y_mm, x_mm, longest_mm / _CONTACT_SHEET_PX)
+    return png_bytes(np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR)))
