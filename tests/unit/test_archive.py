@@ -13,6 +13,7 @@ from pynetdicom.sop_class import Verification
 
 from volumetry.archive.dicomweb import Access, _pull_series, push, require_safe
 from volumetry.archive.inbox import Inbox
+from volumetry.archive.outbox import Outbox
 from volumetry.archive.receive import Node, Peer, receive, store
 from volumetry.errors import ConfigError, InputError, OutputError, ScanFailedError, UsageError
 from volumetry.phantom import SeriesSpec, write_series
@@ -84,6 +85,102 @@ def test_an_instance_sent_again_is_one_and_a_conflict_is_kept_for_the_gate(inbox
     (study,) = box.whole()
     assert study.instances == 2
     assert len(list(study.folder.iterdir())) == 2
+
+
+@pytest.fixture
+def patient_inbox(tmp_path):
+    clock = Clock()
+    return Inbox(tmp_path / "in", quiet_s=10.0, max_instances=9, late_s=60.0, clock=clock), clock
+
+
+def taken(box, clock):
+    clock.now += 11
+    return box.whole()
+
+
+def test_what_comes_late_joins_its_study(patient_inbox, tmp_path):
+    box, clock = patient_inbox
+    for number, content in enumerate((b"first", b"second", b"third")):
+        box.add(number, "1.2", f"1.2.{number}", content)
+        box.left(number, properly=True)
+        (study,) = taken(box, clock)
+        assert study.instances == number + 1
+        assert study.again == (number > 0)
+        box.done(study)
+        box.expire()
+    assert sorted(path.read_bytes() for path in study.folder.iterdir()) == [b"first", b"second", b"third"]
+    clock.now += 61
+    box.expire()
+    assert not list((tmp_path / "in").rglob("*.dcm"))
+    box.add(9, "1.2", "1.2.9", b"too late")
+    box.left(9, properly=True)
+    assert not taken(box, clock)[0].again
+
+
+def test_what_comes_while_a_study_is_measured_joins_it(patient_inbox):
+    box, clock = patient_inbox
+    box.add(1, "1.2", "1", b"a")
+    box.left(1, properly=True)
+    (study,) = taken(box, clock)
+    box.add(2, "1.2", "2", b"b")
+    box.left(2, properly=True)
+    assert [path.read_bytes() for path in study.folder.iterdir()] == [b"a"], "what is measured does not change"
+    box.done(study)
+    (whole,) = taken(box, clock)
+    assert sorted(path.read_bytes() for path in whole.folder.iterdir()) == [b"a", b"b"]
+
+
+def test_the_rest_of_a_study_that_was_broken_off_may_follow(patient_inbox):
+    box, clock = patient_inbox
+    box.add(1, "1.2", "1", b"a")
+    box.left(1, properly=False)
+    (study,) = taken(box, clock)
+    assert study.broken_off
+    box.done(study)
+    box.add(2, "1.2", "2", b"b")
+    box.left(2, properly=True)
+    (study,) = taken(box, clock)
+    assert (study.instances, study.broken_off) == (2, False)
+
+
+def test_what_a_killed_node_left_is_removed_and_what_a_living_one_has_is_not(tmp_path):
+    left = tmp_path / "in" / "killed" / "study"
+    left.mkdir(parents=True)
+    (left / "image.dcm").write_bytes(b"identified")
+    living = Inbox(tmp_path / "in", 10.0, 3)
+    assert living.swept == 1
+    assert not left.exists()
+    living.add(1, "1.2", "1", b"a")
+    assert Inbox(tmp_path / "in", 10.0, 3).swept == 0
+    assert [path.read_bytes() for path in (tmp_path / "in").rglob("*.dcm")] == [b"a"]
+    assert living.remove_all() == 1
+
+
+def test_what_the_archive_does_not_take_waits_and_survives_a_restart(tmp_path):
+    clock, sent, up = Clock(), [], []
+
+    def send(files):
+        if not up:
+            raise OutputError("the archive is down", "ARCHIVE", "wait")
+        sent.append(list(files))
+
+    result = tmp_path / "seg.dcm"
+    result.write_bytes(b"seg")
+    outbox = Outbox(tmp_path / "outbox", send, clock)
+    outbox.add([result])
+    waits = []
+    for _ in range(8):
+        (line,) = outbox.deliver()
+        assert "archive is down" in line
+        assert outbox.deliver() == [], "not at once again"
+        waits.append(next(wait for wait in (30, 60, 120, 240, 480, 960, 1800) if f"in {wait} s" in line))
+        clock.now += waits[-1]
+    assert waits == [30, 60, 120, 240, 480, 960, 1800, 1800]
+    restarted = Outbox(tmp_path / "outbox", send, clock)
+    up.append(True)
+    assert restarted.deliver() == ["1 files sent back"]
+    assert sent == [[result]]
+    assert len(Outbox(tmp_path / "outbox", send, clock)) == 0
 
 
 def test_a_study_without_end_is_refused(inbox):
@@ -216,6 +313,7 @@ def test_a_study_that_cannot_be_measured_costs_only_itself(start, files, tmp_pat
             raise KeyError("Doe^Jane")
         return [tmp_path / "result"]
 
+    (tmp_path / "result").write_bytes(b"seg")
     sent = []
     node = start(on_study, sent.append)
     for word in ("TIMEOUT", "INTERNAL_ERROR", "sent back"):
@@ -235,6 +333,52 @@ def test_a_sender_that_breaks_off_is_not_measured(start, files):
     link.abort()
     node.wait_for("broken off")
     assert called == []
+
+
+def test_images_of_a_study_not_measured_are_not_removed_in_silence(start, files):
+    node = start(lambda _: [], late_s=0.0)
+    ae = AE(ae_title="SENDER")
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    link = ae.associate("127.0.0.1", node.port, ae_title="VOLUMETRY")
+    assert link.send_c_store(files[0]).Status == 0
+    node.stop()
+    assert any("stopped with 1 images of studies not measured" in line for line in node.said)
+
+
+def test_connections_that_say_nothing_keep_nobody_out(start, files):
+    node = start(lambda _: [])
+    silent = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(3 * node_limit())]
+    probes = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(3 * node_limit())]
+    for probe in probes:  # as a load balancer looks whether somebody listens
+        probe.close()
+    assert store(node.peer(), files) == len(files)
+    for one in silent:
+        one.close()
+
+
+def node_limit():
+    return Node().max_associations
+
+
+@pytest.mark.parametrize("kind", [b"\x01\x00", b"\x04\x00"], ids=["A-ASSOCIATE-RQ", "P-DATA-TF"])
+def test_no_peer_decides_how_much_is_buffered(start, files, kind):
+    node = start(lambda _: [])
+    if kind[0] == 1:
+        connection = socket.create_connection(("127.0.0.1", node.port))
+    else:
+        ae = AE(ae_title="SENDER")
+        ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+        link = ae.associate("127.0.0.1", node.port, ae_title="VOLUMETRY")
+        connection = link.dul.socket.socket
+    connection.sendall(kind + b"\xff\xff\xff\xff")
+    if kind[0] == 1:
+        connection.settimeout(PATIENCE_S)
+        assert connection.recv(1) == b"", "closed, without waiting for 4 GB"
+        connection.close()
+    else:
+        link.join(PATIENCE_S)
+        assert not link.is_established
+    assert store(node.peer(), files) == len(files)
 
 
 def test_only_those_who_name_us_and_are_allowed_may_call(start, files):

@@ -109,6 +109,14 @@ def send(node, files, tls_args):
     return taken
 
 
+def test_a_connection_without_a_handshake_keeps_nobody_waiting(start, files, keys):
+    node = start(lambda _: [], tls=Tls.from_files(keys.node.certificate, keys.node.key, keys.authority))
+    silent = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(2)]
+    assert send(node, files, (context(ssl.Purpose.SERVER_AUTH, keys, keys.sender), "127.0.0.1")) == len(files)
+    for one in silent:
+        one.close()
+
+
 def test_a_study_comes_in_and_its_results_go_back_over_tls(start, files, keys, tmp_path):
     results = write_series(small_image(), tmp_path / "results", SeriesSpec(seed=4))
     seen = []

@@ -1,7 +1,5 @@
 """`receive`: a C-STORE node that measures a study when it has come in whole and sends the results back."""
 
-import secrets
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 from volumetry.archive.extra import require_extra
 from volumetry.archive.inbox import Arrival, Inbox
+from volumetry.archive.outbox import Outbox
 from volumetry.archive.tls import Tls
 from volumetry.errors import OutputError, UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
@@ -25,6 +24,7 @@ SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _VERIFICATION = "1.2.840.10008.1.1"
 _CT = (CTImageStorage, EnhancedCTImageStorage)  # the second so that it is refused in words
 _POLL_S = 0.2
+_CONNECT_S = 10.0
 _AE_TITLE_LENGTH = 16
 
 OnStudy = Callable[[Path], Sequence[Path]]
@@ -69,6 +69,10 @@ class Node:
         A study is whole when nothing of it has come for so long and its senders have left.
     max_instances
         Of one study.
+    late_s
+        Images that come within so long after their study was measured join it, and all of it is measured again.
+    max_associations
+        At a time; more are rejected, and their senders try again.
     tls
         Then no caller is heard unencrypted.
 
@@ -84,6 +88,8 @@ class Node:
     callers: tuple[str, ...] = ()
     quiet_s: float = 10.0
     max_instances: int = 50_000
+    late_s: float = 300.0
+    max_associations: int = 10
     tls: Tls | None = None
 
     def __post_init__(self) -> None:
@@ -108,7 +114,8 @@ def receive(  # noqa: PLR0913  the command's own options
     node
         Port, title, and when a study is whole.
     out
-        Studies on their way in lie in ``out/incoming`` and are removed once they are measured.
+        Studies on their way in lie in ``out/incoming``; they are removed `Node.late_s` after they were measured,
+        and at the next start if the node was killed. What could not be sent back waits in ``out/outbox``.
     on_study
         Measures a study's folder and gives the files to send back. A known stop costs its study alone.
     send_back
@@ -131,17 +138,25 @@ def receive(  # noqa: PLR0913  the command's own options
     """
     prepare_folder(out)
     stop = stop or threading.Event()
-    incoming = out / "incoming" / secrets.token_hex(6)
-    inbox = Inbox(incoming, node.quiet_s, node.max_instances)
+    inbox = Inbox(out / "incoming", node.quiet_s, node.max_instances, node.late_s)
+    outbox = None if send_back is None else Outbox(out / "outbox", send_back)
     try:
         with _listening(node, inbox) as port:
             say(f"listening on {node.host}:{port} as {node.ae_title}{' with TLS' if node.tls else ''}")
+            if inbox.swept:
+                say(f"removed what {inbox.swept} killed processes had received: send these studies again")
             on_ready(port)
             while not stop.wait(_POLL_S):
                 for study in inbox.whole():
-                    _measure(study, node, on_study, send_back, say)
+                    _measure(study, node, on_study, outbox, say)
+                    inbox.done(study)
+                inbox.expire()
+                for line in outbox.deliver() if outbox else ():
+                    say(line)
     finally:
-        inbox.remove_all()
+        unmeasured = inbox.remove_all()
+        if unmeasured:
+            say(f"stopped with {unmeasured} images of studies not measured, now removed: send these again")
 
 
 def store(peer: Peer, files: Sequence[Path], ae_title: str = "VOLUMETRY") -> int:
@@ -172,6 +187,7 @@ def store(peer: Peer, files: Sequence[Path], ae_title: str = "VOLUMETRY") -> int
     from pynetdicom import AE
 
     ae = AE(ae_title=ae_title)
+    ae.connection_timeout = _CONNECT_S
     for sop_class, syntax in sorted({_kind(path) for path in files}):
         ae.add_requested_context(sop_class, syntax)  # one syntax each, or the peer may choose another
     tls = None if peer.tls is None else (peer.tls.for_calling(), peer.host)
@@ -197,23 +213,25 @@ _HINT = "Check the node's host, port and AE title, that it knows ours, and wheth
 
 
 def _measure(
-    study: Arrival, node: Node, on_study: OnStudy, send_back: SendBack | None, say: Callable[[str], None]
+    study: Arrival, node: Node, on_study: OnStudy, outbox: Outbox | None, say: Callable[[str], None]
 ) -> None:
     try:
         if study.broken_off:
-            say(f"a study was broken off after {study.instances} instances and is not measured: send it again")
+            say(
+                f"a study was broken off after {study.instances} instances and is not measured: send the rest "
+                f"within {node.late_s:g} s, or all of it again"
+            )
             return
-        say(f"a study is whole: {study.instances} instances, quiet for {node.quiet_s:g} s; measuring")
+        more = ", with images that came late" if study.again else ""
+        say(f"a study is whole{more}: {study.instances} instances, quiet for {node.quiet_s:g} s; measuring")
         files = on_study(study.folder)
-        if send_back is not None and files:
-            send_back(files)
-        say(f"measured; {len(files)} files {'sent back' if send_back is not None and files else 'written'}")
+        if outbox is not None and files:
+            outbox.add(files)
+        say(f"measured; {len(files)} files written")
     except VolumetryError as known:
-        say(f"not measured or not sent: {known.message} [{known.code}]")
+        say(f"not measured: {known.message} [{known.code}]")
     except Exception as bug:  # noqa: BLE001  a bug costs its own study, never the node; its text may hold values
         say(f"not measured: the program failed ({type(bug).__name__}) [INTERNAL_ERROR]")
-    finally:
-        shutil.rmtree(study.folder, ignore_errors=True)
 
 
 @contextmanager
@@ -222,7 +240,10 @@ def _listening(node: Node, inbox: Inbox) -> Iterator[int]:
     from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
     from pynetdicom.presentation import build_context
 
+    from volumetry.archive.acceptor import listening
+
     ae = AE(ae_title=node.ae_title)
+    ae.maximum_associations = node.max_associations
     ae.require_called_aet = True
     ae.require_calling_aet = list(node.callers)
     ae.supported_contexts = [build_context(_VERIFICATION)]
@@ -243,16 +264,8 @@ def _listening(node: Node, inbox: Inbox) -> Iterator[int]:
         (evt.EVT_CONN_CLOSE, gone),
     ]
     tls = None if node.tls is None else node.tls.for_callers()
-    try:
-        server = ae.start_server((node.host, node.port), block=False, ssl_context=tls, evt_handlers=handlers)
-    except OSError as taken:
-        raise UsageError(f"port {node.port} cannot be used: {taken.strerror}") from taken
-    if server is None:
-        raise AssertionError("a server that does not block is returned")
-    try:
-        yield int(server.server_address[1])
-    finally:
-        server.shutdown()
+    with listening(ae, (node.host, node.port), tls, handlers) as port:
+        yield port
 
 
 def _keep(event: "Event", inbox: Inbox) -> int:
@@ -260,6 +273,9 @@ def _keep(event: "Event", inbox: Inbox) -> int:
 
     Other objects of the study are taken and thrown away: this node is not an archive.
     """
+    from volumetry.archive.acceptor import object_received
+
+    object_received(event.assoc)
     if event.context.abstract_syntax not in _CT:
         return SUCCESS
     try:

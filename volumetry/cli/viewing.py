@@ -179,6 +179,10 @@ def receive(
     quiet_s: Annotated[
         float, typer.Option(help="A study is complete after this many seconds without a new image.")
     ] = 10.0,
+    late_s: Annotated[
+        float,
+        typer.Option(help="Images that arrive within this many seconds after their study was measured join it."),
+    ] = 300.0,
     send_to: Annotated[str | None, typer.Option(help="Node that receives SEG and SR, as host:port:AE.")] = None,
     tls_cert: Annotated[
         Path | None,
@@ -219,7 +223,7 @@ def receive(
         return 0 if peer is None else store(peer, files, ae_title)
 
     run(
-        Node(port, ae_title, host, tuple(caller or ()), quiet_s, tls=tls),
+        Node(port, ae_title, host, tuple(caller or ()), quiet_s, late_s=late_s, tls=tls),
         out,
         measured,
         None if peer is None else sent,
