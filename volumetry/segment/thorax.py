@@ -9,7 +9,6 @@ from enum import IntEnum
 
 import numpy as np
 import torch
-from monai.networks.nets import UNet
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
@@ -17,6 +16,7 @@ from torch.nn import functional
 
 from volumetry.domain import CtScan, Vector
 from volumetry.image.orientation import axial_view
+from volumetry.segment.monai_networks import UNet
 from volumetry.segment.resampling import shrink
 
 Shape = tuple[int, int, int]

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from monai.networks.blocks import Convolution
-from monai.networks.nets import UNet
 from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -21,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from volumetry.domain import SHARES
 from volumetry.errors import ModelError
+from volumetry.segment.monai_networks import Convolution, UNet
 from volumetry.segment.preprocess import InputRecipe, PictureKind
 from volumetry.storage.digests import canonical_sha256
 from volumetry.storage.shipped import shipped
