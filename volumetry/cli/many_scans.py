@@ -142,6 +142,41 @@ def decide(
 
 
 @app.command(rich_help_panel=MANY_SCANS)
+def compare(
+    old: Annotated[Path, typer.Argument(help="Folder of the earlier batch, or a table like results.csv.")],
+    new: Annotated[Path, typer.Argument(help="The same scans by another model, version or settings.")],
+    out: Annotated[Path, typer.Option(help="Folder for bridge.html, agreement.csv, shifts.csv and more.")],
+    limit_points: Annotated[
+        float, typer.Option(help="A scan is listed if a share moves by more points of lung.", min=0)
+    ] = 1.0,
+    limit_lung_percent: Annotated[
+        float, typer.Option(help="A scan is listed if its lung volume moves by more per cent.", min=0)
+    ] = 2.0,
+    visits: Annotated[
+        Path | None, typer.Option(help="visits.csv of a trial: compare its conclusions from both batches.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings of that trial (TOML).")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare two batches of the same scans, for example before and after a new model. Both are kept.
+
+    Example: volumetry compare results-2025 results-2026 --out bridge --visits visits.csv
+    """
+    from volumetry.assurance.bridge import Limits, compare_batches
+
+    outcome = compare_batches(old, new, out, Limits(limit_points, limit_lung_percent), visits, config)
+    if quiet:
+        return
+    beyond = len({shift.scan_id for shift in outcome.beyond})
+    typer.echo(
+        f"{outcome.compared} scans compared, {beyond} beyond the limits, {len(outcome.changed)} other changes"
+    )
+    if outcome.flipped is not None:
+        typer.echo(f"{len(outcome.flipped)} conclusions of the trial differ")
+    typer.echo(f"open {outcome.folder / 'bridge.html'}")
+
+
+@app.command(rich_help_panel=MANY_SCANS)
 def export(
     what: Annotated[str, typer.Argument(help="cdisc or parquet.")],
     result: BatchFolder,
