@@ -13,6 +13,7 @@ from volumetry.domain import CtScan, Grid, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ConfigError, InputError
 from volumetry.image.nifti import labels_bytes
 from volumetry.training.annotate.__main__ import ANNOTATED
+from volumetry.training.annotate.agreement import agreement, areas, pooled, with_shift
 from volumetry.training.annotate.draw import LUNG_WINDOW, PIXELS_PER_MM, box_around, slice_picture
 from volumetry.training.annotate.paint import inside, painted
 from volumetry.training.annotate.plan import (
@@ -300,6 +301,44 @@ def test_haze_that_a_model_misses_is_counted_in_the_slices_that_hold_it(folder):
     errors = [row["lesion_error_points"] for row in found["scans"][0]["by_slice"]]
     assert errors == pytest.approx([0, -share, -share, -share])
     assert found["pooled"]["dice"]["lesion"] == 0
+
+
+def test_agreement_of_two_sets_by_hand():
+    first = np.array([[0, 1, 1, 2, 2, 3, 255]], np.uint8)
+    other = np.array([[0, 1, 2, 2, 255, 1, 3]], np.uint8)
+    found = pooled([areas(first, other, 0.5)])
+    assert found == {
+        "lung": {"dice": 1.0, "first_cm2": 2.0, "other_cm2": 2.0},
+        "lesion": {"dice": pytest.approx(2 * 1 / (2 + 2)), "first_cm2": 1.0, "other_cm2": 1.0},
+        "ground_glass": {"dice": pytest.approx(2 * 1 / (1 + 2)), "first_cm2": 0.5, "other_cm2": 1.0},
+        "solid": {"dice": 0.0, "first_cm2": 0.5, "other_cm2": 0.0},
+    }
+
+
+def test_only_limits_of_lesions_are_moved():
+    place = {"slice": 2, "polygon_mm": ROUND_THE_HAZE}
+    limited = Decision(label="ground_glass", hu=(-730, -150), **place)
+    assert with_shift(limited, 50).hu == (-680, -150)
+    for stroke in (Decision(label="lung", hu=(-900, -500), **place), Decision(label="solid", **place)):
+        assert with_shift(stroke, 50) == stroke
+
+
+def test_a_second_look_is_compared_slice_by_slice(folder):
+    """Haze from row 20 to 40 of 3 mm; the second look leaves a half of it out, at 30 and above."""
+    whole = "[[140, 50], [220, 50], [220, 130], [140, 130]]"
+    text = (
+        f'[[paint]]\nslice = 5\nlabel = "ground_glass"\npolygon_mm = {whole}\nhu = [-750, -150]\nanywhere = true\n'
+    )
+    labels = folder / "labels"
+    (labels / "a.toml").write_text(text)
+    (labels / "second-look").mkdir()
+    (labels / "second-look" / "a.toml").write_text(text.replace("130]", "88]"))
+    found = agreement(folder, labels, load_config())
+    haze = found["second_look"]["ground_glass"]
+    assert haze["other_cm2"] / haze["first_cm2"] == pytest.approx(0.5, abs=0.06)
+    assert haze["dice"] == pytest.approx(2 * 0.5 / 1.5, abs=0.06)
+    assert found["hu_shifted"]["+50"]["ground_glass"]["first_cm2"] == pytest.approx(haze["first_cm2"])
+    assert found["hu_shifted"]["+50"]["ground_glass"]["dice"] > 0.9
 
 
 def test_our_annotations_are_whole_and_hold_no_image():

@@ -1,4 +1,4 @@
-"""``python -m volumetry.training.annotate``: choose, propose, paint and report.
+"""``python -m volumetry.training.annotate``: choose, propose, paint, report and agreement.
 
 ::
 
@@ -6,6 +6,7 @@
     python -m volumetry.training.annotate propose SHARED_DATA FOLDER PICTURES
     python -m volumetry.training.annotate paint SHARED_DATA FOLDER PICTURES
     python -m volumetry.training.annotate report SHARED_DATA --json figures.json
+    python -m volumetry.training.annotate agreement SHARED_DATA
 
 FOLDER holds ``annotated.toml`` and, for each scan, the decisions ``NAME.toml`` and the labels ``NAME.nii.gz``.
 """
@@ -23,6 +24,7 @@ from volumetry.image.nifti import labels_bytes
 from volumetry.image.pictures import png_bytes
 from volumetry.segment.factory import SHIPPED, segmenter_from
 from volumetry.storage.atomic import prepare_folder, write_json, write_whole
+from volumetry.training.annotate.agreement import agreement as repeated
 from volumetry.training.annotate.draw import LUNG_WINDOW, MEDIASTINAL_WINDOW, box_around, slice_picture
 from volumetry.training.annotate.paint import painted
 from volumetry.training.annotate.plan import Label, evenly_spaced, label_grid, read_decisions, read_plan
@@ -78,6 +80,21 @@ def report(
             f"lesion {row['lesion_true_percent']:.2f} % by us, {row['lesion_found_percent']:.2f} % by the model"
         )
         typer.echo(f"{row['name']}: Dice {dice}; {share}")
+
+
+@app.command()
+def agreement(
+    root: Root,
+    folder: Folder = ANNOTATED,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+) -> None:
+    """Compare the labels with those of the second look, and with those at other limits of HU."""
+    found = repeated(root, folder, load_config(), typer.echo)
+    if json_file:
+        write_json(json_file, found)
+    for name, row in {"second look": found["second_look"], **found["hu_shifted"]}.items():
+        parts = (f"{part} {part_row['dice']:.3f}" for part, part_row in row.items())
+        typer.echo(f"{name}: Dice {', '.join(parts)}")
 
 
 def _draw(root: Path, folder: Path, pictures: Path, only: str | None, *, paint_too: bool) -> None:

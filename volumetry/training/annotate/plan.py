@@ -15,6 +15,9 @@ from volumetry.image.orientation import AxialView, axial_view
 from volumetry.storage.toml_file import Section, load_toml
 
 PLAN = "annotated.toml"
+SECOND_LOOK = "second-look"
+"""Folder with the decisions of a second look, beside the first ones."""
+NO_LIMIT_HU = (-1100.0, 3100.0)
 
 
 class Label(IntEnum):
@@ -67,7 +70,7 @@ class Decision(Section):
     label: LabelName
     polygon_mm: tuple[Point, ...] = ()
     regions: tuple[int, ...] = ()
-    hu: Annotated[tuple[float, float], Field(description="Lowest and highest smoothed HU.")] = (-1100.0, 3100.0)
+    hu: Annotated[tuple[float, float], Field(description="Lowest and highest smoothed HU.")] = NO_LIMIT_HU
     anywhere: bool = False
     """Whether the stroke also paints what the proposed lung leaves out."""
     why: str = ""
@@ -117,6 +120,11 @@ def evenly_spaced(lung_kji: NDArray[np.bool_], count: int) -> tuple[int, int]:
     -------
     first, step
         The middle ones of `count` steps from the lowest to the highest slice with lung.
+
+    Raises
+    ------
+    InputError
+        If fewer slices than `count` have lung.
 
     Examples
     --------
