@@ -77,7 +77,7 @@ STAGES = {
     "volumetry.training.config": ("load_recipe",),
     "volumetry.training.dataset": ("Bank", "build_bank"),
     "volumetry.training.evaluate": ("evaluate",),
-    "volumetry.training.evaluate_scans": ("dice", "evaluate_scans"),
+    "volumetry.training.evaluate_scans": ("dice", "evaluate_scans", "learned_from"),
     "volumetry.training.package": ("write_model_folder",),
     "volumetry.training.thorax.evaluate": ("coarse_figures",),
     "volumetry.training.thorax.loss": ("partial_loss",),

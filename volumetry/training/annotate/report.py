@@ -13,6 +13,7 @@ from volumetry.image.orientation import axial_view
 from volumetry.measure import by_component_rule
 from volumetry.segment.postprocess import tidy
 from volumetry.training.annotate.plan import AnnotatedScan, Label, chosen, read_labels, read_plan
+from volumetry.training.evaluate_scans import learned_from
 from volumetry.training.scan_list import read_listed
 
 SCHEMA = 1
@@ -54,8 +55,9 @@ def report(
     Returns
     -------
     dict[str, Any]
-        ``scans``: a row per scan, with a row per slice. ``pooled``: over all scans, by area. Shares are in % of
-        the judged lung, errors in points, found minus true. What is not judged counts in no Dice and no share.
+        ``scans``: a row per scan, with how the model learned from it and a row per slice. ``pooled``: over all
+        scans, by area. Shares are in % of the judged lung, errors in points, found minus true. What is not judged
+        counts in no Dice and no share.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def report(
         found = chosen(tissue.labels_kji, scan.grid, spec)
         spacing = axial_view(scan.grid).spacing_mm(scan.grid)
         by_slice = [table_of(t, f, spacing[1] * spacing[2] / 100) for t, f in zip(true, found, strict=True)]
-        rows.append(scan_row(spec, by_slice))
+        rows.append(scan_row(spec, by_slice) | learned_from(segmenter, spec.name))
         tables += by_slice
     facts = segmenter.facts
     return {
