@@ -26,7 +26,7 @@ from volumetry.training.annotate.plan import (
     read_labels,
     read_plan,
 )
-from volumetry.training.annotate.propose import Proposal, propose
+from volumetry.training.annotate.propose import Proposal, hulls, propose
 from volumetry.training.annotate.report import figures, report, table_of
 from volumetry.training.scan_list import read_listed
 
@@ -70,6 +70,17 @@ def test_regions_cover_haze_and_nothing_of_normal_lung(proposal):
     assert (proposal.regions_ji[haze] > 0).all()
     assert not proposal.regions_ji[normal].any()
     assert set(np.unique(proposal.regions_ji)) == set(range(proposal.regions_ji.max() + 1))
+
+
+def test_lungs_that_touch_have_a_hull_each():
+    left, right = (_disc((200, 300), (x, 80), 50) for x in (70, 210))
+    bridge = np.zeros_like(left)
+    bridge[98:102, 70:210] = True  # 3 mm
+    found = hulls(left | right | bridge, PIXEL)
+    assert found[left].all()
+    assert found[right].all()
+    assert not found[130:, 135:145].any()
+    assert found.sum() == pytest.approx(left.sum() + right.sum(), rel=0.15)
 
 
 def test_a_slice_without_anything_dense_has_no_regions():

@@ -108,7 +108,9 @@ def _draw(root: Path, folder: Path, pictures: Path, only: str | None, *, paint_t
         for k, proposal in proposals(axial, spec):
             labels = painted(proposal, [stroke for stroke in strokes if stroke.slice == k])
             slices.append(labels)
-            shown = ((labels != Label.OUTSIDE) & (labels != Label.UNJUDGED)) | hulls(proposal.lung_ji)
+            shown = ((labels != Label.OUTSIDE) & (labels != Label.UNJUDGED)) | hulls(
+                proposal.lung_ji, proposal.pixel_ji_mm
+            )
             box = box_around(shown, proposal.pixel_ji_mm)
             for name, window in (("lung", LUNG_WINDOW), ("mediastinum", MEDIASTINAL_WINDOW)):
                 regions = proposal.regions_ji if not paint_too and window == LUNG_WINDOW else None

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_closing, binary_fill_holes, gaussian_filter, label
+from scipy.ndimage import binary_closing, binary_fill_holes, distance_transform_edt, gaussian_filter, label
+from skimage.measure import label as connected_labels
 from skimage.morphology import convex_hull_image
 from skimage.segmentation import slic
 
@@ -15,6 +16,8 @@ DENSER_HU = -750.0
 REGION_CM2 = 1.5
 MIN_REGION_CM2 = 0.15
 CLOSED_MM = 5.0
+BRIDGE_MM = 5.0
+"""Lungs that touch at the midline are joined by less than twice this."""
 MAX_HOLE_CM2 = 2.0
 """Larger holes of a lung in a slice may be a dome of the diaphragm; they are left to the person who decides."""
 
@@ -62,7 +65,7 @@ def propose(hu_ji: NDArray[np.float32], air_ji: NDArray[np.bool_], pixel_ji_mm: 
     """
     smooth = gaussian_filter(hu_ji, [SMOOTHING_MM / step for step in pixel_ji_mm]).astype(np.float32)
     lung = _filled(closed(air_ji, CLOSED_MM, pixel_ji_mm), pixel_ji_mm)
-    wanted = hulls(lung) & (smooth > DENSER_HU)
+    wanted = hulls(lung, pixel_ji_mm) & (smooth > DENSER_HU)
     return Proposal(hu_ji, smooth, lung, _regions(smooth, wanted, pixel_ji_mm), pixel_ji_mm)
 
 
@@ -76,14 +79,19 @@ def closed(mask_ji: NDArray[np.bool_], radius_mm: float, pixel_ji_mm: tuple[floa
     return found
 
 
-def hulls(lung_ji: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The convex hulls of the two largest parts of a mask."""
-    parts, count = label(lung_ji)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+def hulls(lung_ji: NDArray[np.bool_], pixel_ji_mm: tuple[float, float]) -> NDArray[np.bool_]:
+    """The convex hull of each of the two lungs, also of lungs that touch each other."""
+    cores, count = label(distance_transform_edt(lung_ji, sampling=pixel_ji_mm) > BRIDGE_MM)
+    if count == 0:
+        return lung_ji.copy()
+    sizes = np.bincount(cores.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    largest = np.argsort(-sizes, kind="stable")[: min(2, count)]
+    nearest = distance_transform_edt(~np.isin(cores, largest), return_distances=False, return_indices=True)
+    owner = np.where(lung_ji, cores[tuple(nearest)], 0)
     found = np.zeros_like(lung_ji)
-    for part in np.argsort(-sizes, kind="stable")[:2] + 1:
-        if sizes[part - 1] > 2:
-            found |= convex_hull_image(parts == part)
+    for core in largest:
+        found |= convex_hull_image(owner == core)
     return found
 
 
@@ -104,7 +112,8 @@ def _regions(
     if count == 0:
         return numbers
     grey = np.clip((smooth_ji + 1000) / 1100, 0, 1)
-    found = slic(grey, n_segments=count, compactness=0.02, mask=wanted_ji, channel_axis=None, start_label=1)
+    found = slic(grey, n_segments=count, compactness=0.1, mask=wanted_ji, channel_axis=None, start_label=1)
+    found = connected_labels(found, background=0, connectivity=1)  # a superpixel in a mask may be in pieces
     sizes = np.bincount(found.ravel())
     kept = [n for n in range(1, len(sizes)) if sizes[n] * pixel_cm2 >= MIN_REGION_CM2]
     for number, old in enumerate(kept, 1):
