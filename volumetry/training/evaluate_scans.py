@@ -93,7 +93,7 @@ def evaluate_scans(
         say(spec.label)
         scan = read_listed(listed.parent / spec.path, config)
         found = _through_the_line(scan, segmenter, config)
-        rows.append(_scan_row(spec, scan, found, listed.parent, config) | _learned_from(segmenter, spec.label))
+        rows.append(_scan_row(spec, scan, found, listed.parent, config) | learned_from(segmenter, spec.label))
         if spec.normal:
             planted += _planted_rows(spec, scan, found, scans.planted, _Line(segmenter, config, say, find_lungs))
     return {
@@ -163,10 +163,20 @@ def _scan_row(spec: ListedScan, scan: CtScan, found: _Measured, root: Path, conf
     return row
 
 
-def _learned_from(segmenter: Segmenter, name: str) -> Row:
-    """How the model used this scan in training, as its card says; None if it has no card.
+def learned_from(segmenter: Segmenter, name: str) -> Row:
+    """How the model used a scan in training, as its card says.
 
-    A scan's name may go on after the case's: ``id001-128x128x64`` is case ``id001``.
+    Parameters
+    ----------
+    segmenter
+        The model.
+    name
+        Of the scan; it may go on after the case's: ``id001-128x128x64`` is case ``id001``.
+
+    Returns
+    -------
+    Row
+        ``learned_from_as``, None if the model has no card, and ``split`` where parts of the scan were held out.
     """
     model = getattr(segmenter, "model", None)
     if model is None:
