@@ -32,7 +32,7 @@ ours, foreign = json.load(sys.stdin)
 for name in foreign:
     with contextlib.suppress(Exception):
         importlib.import_module(name)
-import matplotlib, torch
+import matplotlib, monai, torch  # MONAI leaves no trace in the list of modules, see segment.monai_networks
 
 def state():
     umask = os.umask(0)
