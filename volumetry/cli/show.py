@@ -17,6 +17,7 @@ from volumetry.measure.table import shown as measures_shown
 
 if TYPE_CHECKING:
     from volumetry.batch import ScanFolder
+    from volumetry.intake import Intake
     from volumetry.scan import Inspection
 
 Document = Mapping[str, Any]
@@ -253,9 +254,40 @@ def dashboard(link: str) -> None:
         _log_line(dashboard=link)
 
 
+def look(lines: Iterable[str]) -> None:
+    """What a person must look at, a line each on standard error; shown also where only errors are."""
+    for line in lines:
+        with suppress(OSError):
+            sys.stderr.write(f"look: {line}\n")
+
+
+def intake(taken: "Intake") -> None:
+    """One line per series with what is proposed, and where the list is."""
+    table = Table()
+    table.add_column("scan", overflow="fold", ratio=3)
+    table.add_column("use", no_wrap=True)
+    table.add_column("reason", overflow="fold", ratio=5)
+    styles = {"yes": "bold green", "tie": "bold yellow"}
+    for line in taken.lines:
+        same = f"; same images as {', '.join(line.same_images)}" if line.same_images else ""
+        table.add_row(line.scan_id, Text(line.use, style=styles.get(line.use, "")), Text(f"{line.reason}{same}"))
+    console = _out()
+    console.print(table)
+    if taken.others:
+        console.print(f"{taken.others} files belong to no series and were left where they are", style="dim")
+    console.print(
+        f"confirm {taken.manifest}, then: volumetry batch {taken.manifest} --out results", soft_wrap=True
+    )
+
+
 def batch(documents: Iterable[Document]) -> None:
-    """One line per scan."""
-    table = Table("scan", "status", "lung mL", "lesion %", "ground glass %", "solid %", "codes")
+    """One line per scan, in the width of the terminal: long ids and codes are folded, and numbers stay whole."""
+    table = Table()
+    table.add_column("scan", overflow="fold", ratio=3)
+    table.add_column("status", no_wrap=True)
+    for name in ("lung\nmL", "lesion\n%", "ground\nglass %", "solid\n%"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("codes", overflow="fold", ratio=2)
     for document in documents:
         share = document.get("percent_of_lung", {})
         lung = document.get("volumes_ml", {}).get("lung")

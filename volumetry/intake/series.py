@@ -1,0 +1,181 @@
+"""Every series below a folder, in folders of its own, judged as a measurement would judge it."""
+
+import hashlib
+import hmac
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from volumetry.batch.find import ScanFolder, find_scans
+from volumetry.config import Config
+from volumetry.domain import ScanRefusedError, SeriesInfo
+from volumetry.errors import OutputError, VolumetryError
+from volumetry.scan import FileKind, kind_of_file, read_scan
+from volumetry.scan.delivery import Delivery, SeriesFiles, delivered
+from volumetry.scan.findings import refuses
+from volumetry.scan.patient_words import identities_of
+
+_DEEPEST = 3
+"""Archives inside archives inside an archive; a CD export in a courier's ZIP is two."""
+_SHOWN_DIGITS = 10
+MEASURABLE = "measurable"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series, or an input in which none was found.
+
+    Parameters
+    ----------
+    place
+        Where it was delivered, with its keys.
+    path
+        What to measure: a folder of this series alone, or the input itself.
+    patient, study
+        Salted digests; empty where the headers say nothing.
+    series_uid
+        Empty where the images name none.
+    images
+        Slices or frames.
+    info
+        The acquisition; None where no volume could be made of it.
+    verdict
+        ``measurable``, or the code that refuses.
+    pixels_sha256
+        Of a measurable series.
+    others
+        Files of the whole delivery that belong to no series.
+    """
+
+    place: ScanFolder
+    path: Path
+    patient: str = ""
+    study: str = ""
+    series_uid: str = ""
+    images: int = 0
+    info: SeriesInfo | None = None
+    verdict: str = MEASURABLE
+    pixels_sha256: str = ""
+    others: int = 0
+
+    @property
+    def thickness_mm(self) -> float | None:
+        """Thickness or spacing, whichever is larger, to 0.01 mm, as the choice of `read_scan` takes it."""
+        if self.info is None:
+            return None
+        return round(max(self.info.spacing_kji_mm[0], self.info.thickness_mm or 0.0), 2)
+
+
+@dataclass(slots=True)
+class Splitter:
+    """Puts series into folders of their own.
+
+    Parameters
+    ----------
+    making
+        Folder for them.
+    config
+        Limits, and what a measurement would refuse.
+    salt
+        Of the digests of patients and studies.
+    """
+
+    making: Path
+    config: Config
+    salt: bytes = field(default_factory=lambda: os.urandom(32))
+    _count: int = field(default=0, init=False)
+    _bytes_left: int = field(default=0, init=False)
+
+    def series_below(self, root: Path, layout: str | None) -> Iterator[Series]:
+        """Every series of every delivery, in the order of their paths.
+
+        Parameters
+        ----------
+        root
+            Folder, or one archive.
+        layout
+            Pattern of `volumetry.batch.layout.Layout`, if site, subject and visit are to be read from the paths.
+
+        Yields
+        ------
+        Series
+            At least one for each place that `find_scans` finds, so that none is lost.
+        """
+        for place in find_scans(root, layout):
+            self._bytes_left = int(self.config.limits.max_unpacked_gb * 2**30)
+            yield from self._of_place(_without_identity(place), place.path, 0)
+
+    def _of_place(self, place: ScanFolder, path: Path, depth: int) -> Iterator[Series]:
+        packed = depth > 0 or kind_of_file(path) is FileKind.ZIP
+        with delivered(path, self.config) as delivery:
+            alone = not packed and len(delivery.series) == 1
+            for one in delivery.series:
+                self._bytes_left -= sum(file.size for file in one.files) if packed else 0
+                if self._bytes_left < 0:
+                    yield Series(place, place.path, verdict="LIMIT_EXCEEDED", others=delivery.others)
+                    return
+                yield self._judged(place, path if alone else self._folder_with(one), one, delivery.others)
+            archives = delivery.archives if packed else ()  # one that lies in a folder is a place of its own
+            for archive in archives:
+                if depth < _DEEPEST:
+                    yield from self._of_place(place, archive.path, depth + 1)
+                else:
+                    yield Series(place, place.path, verdict="ZIP_REJECTED")
+            if not delivery.series and not archives:
+                yield self._empty(place, delivery)
+
+    def _empty(self, place: ScanFolder, delivery: Delivery) -> Series:
+        """A delivery without an image keeps a line: the batch will say why it gives no number."""
+        code = next((finding.code for finding in delivery.findings if refuses([finding])), "EMPTY_INPUT")
+        return Series(place, place.path, verdict=code, others=delivery.others)
+
+    def _judged(self, place: ScanFolder, path: Path, one: SeriesFiles, others: int) -> Series:
+        patient = self._digest(one.patient)
+        study = self._digest((one.patient, one.study_uid)) if one.study_uid else ""
+        known = Series(place, path, patient, study, one.series_uid, one.images, others=others)
+        try:
+            scan = read_scan(path, self.config)
+        except ScanRefusedError as stop:
+            return replace(known, info=stop.series, verdict=stop.code)
+        except VolumetryError as stop:
+            return replace(known, verdict=stop.code)
+        return replace(known, info=scan.series, pixels_sha256=scan.pixels_sha256)
+
+    def _folder_with(self, one: SeriesFiles) -> Path:
+        """A new folder with the files of a series, as links to the same content where the disk can."""
+        self._count += 1
+        folder = self.making / f"{self._count:04d}"
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+            for number, file in enumerate(one.files, 1):
+                name = f"{number:06d}.dcm"
+                if not one.images:  # the header of a volume may name the file of its data
+                    name = "volume" if number == 1 else PurePosixPath(file.name).name
+                _link_or_copy(file.path, folder / name)
+        except OSError as wrong:
+            raise OutputError(f"cannot write a series: {wrong.strerror}") from wrong
+        return folder
+
+    def _digest(self, fact: object) -> str:
+        if not fact or (isinstance(fact, tuple) and not any(fact)):
+            return ""
+        return hmac.new(self.salt, repr(fact).encode(), hashlib.sha256).hexdigest()[:_SHOWN_DIGITS]
+
+
+def _without_identity(place: ScanFolder) -> ScanFolder:
+    """A place whose keys are none of the patient's names and ids in the headers: the list names nobody."""
+    words = identities_of(place.path)
+    if not any(words.stand_in(key) for key in (place.site, place.subject, place.visit)):
+        return place
+    fault = "a folder is named as the header names the patient: give subject and visit yourself"
+    return ScanFolder(place.scan_id, place.path, folder=place.folder, key_fault=fault)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target, follow_symlinks=False)
+        target.chmod(0o600)
