@@ -219,6 +219,13 @@ def results() -> str:
     return result_dictionary_markdown().rstrip()
 
 
+def batch_columns() -> str:
+    """The columns of a batch's results.csv that say whose a scan is."""
+    from volumetry.deliver.batch_columns import COLUMNS
+
+    return _table(("column", "meaning"), [(f"`{name}`", meaning) for name, meaning in COLUMNS.items()])
+
+
 # --- commands ---
 
 
@@ -342,7 +349,10 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-PARTS = {part.__name__: part for part in (codes, settings, trial_settings, results, commands, api, notebook)}
+PARTS = {
+    part.__name__: part
+    for part in (codes, settings, trial_settings, results, batch_columns, commands, api, notebook)
+}
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

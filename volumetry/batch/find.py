@@ -18,6 +18,8 @@ _MOST_DEPTH = 32
 _ALONE = (FileKind.ZIP, FileKind.ARCHIVE, FileKind.VOLUME)
 """Each such file is a scan of its own; an archive that is not read gets a row that says so."""
 
+_DOCUMENTS = (".xlsx", ".xlsm", ".docx", ".pptx", ".ods", ".odt", ".odp")
+
 
 @dataclass(frozen=True, slots=True)
 class ScanFolder:
@@ -104,7 +106,9 @@ def _scan_paths(root: Path) -> Iterator[Path]:
             yield folder
             continue
         kinds = [kind_of_file(path) for path in files]
-        alone = [path for path, kind in zip(files, kinds, strict=True) if kind in _ALONE]
+        alone = [
+            path for path, kind in zip(files, kinds, strict=True) if kind in _ALONE and not _is_document(path)
+        ]
         empty = not below and not alone and (files or folder != root)
         if FileKind.PART10 in kinds:
             yield folder
@@ -115,6 +119,11 @@ def _scan_paths(root: Path) -> Iterator[Path]:
             continue
         yield from alone
         waiting += [(path, depth + 1) for path in reversed(below)]
+
+
+def _is_document(path: Path) -> bool:
+    """Whether a file is an office document, which is a ZIP too, such as a list that lies beside the scans."""
+    return path.suffix.casefold() in _DOCUMENTS and not zip_may_hold_scan(path)
 
 
 def _zips_of_scans(folder: Path, files: list[Path], kinds: list[FileKind | None]) -> Iterator[Path]:

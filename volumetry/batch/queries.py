@@ -59,7 +59,8 @@ def question_row(question: Question, document: Mapping[str, Any]) -> tuple[str, 
     """
     scan = question.scans[0]
     known = (scan.site, scan.scan_id, scan.subject, scan.visit, document["status"])
-    return (*known, question.ask, question.code, _sentence(question.message), "", question.what_to_do)
+    cells = (*known, question.ask, question.code, _sentence(question.message), "", question.what_to_do)
+    return (*cells, *[""] * (len(COLUMNS) - len(cells)))
 
 
 def _sentence(message: str) -> str:

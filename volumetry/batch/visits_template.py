@@ -9,8 +9,9 @@ from datetime import date
 
 from volumetry.batch.ledger import Ledger
 from volumetry.batch.tables import Rows
+from volumetry.errors import UsageError
 from volumetry.storage.atomic import write_whole
-from volumetry.storage.csv_tables import Cell, csv_bytes
+from volumetry.storage.csv_tables import Cell, TableError, csv_bytes, read_table
 from volumetry.storage.digests import file_sha256
 
 NAME = "visits.csv"
@@ -46,8 +47,32 @@ def write_template(rows: Rows, ledger: Ledger) -> bool:
     return True
 
 
+def not_in_visits(rows: Rows) -> list[str]:
+    """Scans that the visits table beside the results does not name, where there is one.
+
+    Parameters
+    ----------
+    rows
+        The scans of the batch.
+
+    Returns
+    -------
+    list[str]
+        Their ids: a person has edited the table, and it stays as it is.
+    """
+    try:
+        table = read_table(rows.out / NAME, ("scan_id",))
+    except (UsageError, TableError):
+        return []
+    named = {row.cells["scan_id"] for row in table.rows}
+    return [scan.scan_id for scan in rows.scans if scan.scan_id not in named]
+
+
 def _rows(rows: Rows) -> list[dict[str, Cell]]:
-    """By subject in the order of the batch, and by date within a subject where all of its dates are known."""
+    """By subject in the order of the batch, and by date within a subject whose dates are all known.
+
+    Dates that are the same at every visit were put there when the scans were de-identified, and are none.
+    """
     dates = [_date(document) for document in rows]
     by_subject: dict[str, list[int]] = defaultdict(list)
     for index, scan in enumerate(rows.scans):
@@ -56,7 +81,8 @@ def _rows(rows: Rows) -> list[dict[str, Cell]]:
     for subject, indices in by_subject.items():
         known = [dates[index] for index in indices]
         days = [when for when in known if when is not None]
-        dated = bool(subject) and len(days) == len(indices)
+        visits = {rows.scans[index].visit for index in indices}
+        dated = bool(subject) and len(days) == len(indices) and len(set(days)) >= len(visits)
         if dated:
             indices = sorted(indices, key=lambda index: (str(dates[index]), index))
         for index in indices:

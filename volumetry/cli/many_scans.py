@@ -43,6 +43,8 @@ def intake(
 
     taken = run(deliveries, out, common.settings_of(config), layout=layout, expected=expected)
     show.look(f"{scan_id}: {fault}" for scan_id, fault in taken.key_faults.items())
+    for subjects in taken.subjects_of_one_patient():
+        show.look([f"the headers state one patient for the subjects {', '.join(subjects)}"])
     for visit in taken.visits or ():
         if visit.state != "delivered":
             show.look([f"subject {visit.subject}, visit {visit.visit}: {visit.state}"])
@@ -95,6 +97,8 @@ def batch(
     """
     from volumetry.batch import Cluster, list_scans, run_batch, run_on_cluster
     from volumetry.batch.leftovers import leftovers_of
+    from volumetry.batch.visits_template import NAME as VISITS
+    from volumetry.batch.visits_template import not_in_visits
     from volumetry.cli import show
     from volumetry.storage.atomic import prepare_folder
 
@@ -121,6 +125,9 @@ def batch(
             segmenter = common.segmenter_of(settings)
             rows = run_batch(found, out, segmenter, settings, told, retry_failed=retry_failed, leftovers=leftovers)
     show.look(f"{question.code}: {question.message}. {question.what_to_do}" for question in rows.questions())
+    absent = not_in_visits(rows)
+    if absent:
+        show.look([f"{VISITS} was edited and stays as it is; it lacks {', '.join(absent)}"])
     if not quiet:
         show.batch(rows)
     if any(document["status"] in ("refused", "failed") for document in rows):

@@ -280,26 +280,47 @@ def intake(taken: "Intake") -> None:
     )
 
 
+_NUMBERS = ("lung\nmL", "lesion\n%", "ground\nglass %", "solid\n%")
+_OF_NUMBERS = 8 + 5 + 6 + 7 + 5 + 8
+"""Characters of the status and the four numbers, and of the lines between seven columns."""
+_LEAST_CODES, _LEAST_ID = 12, 12
+
+
 def batch(documents: Iterable[Document]) -> None:
-    """One line per scan, in the width of the terminal: long ids and codes are folded, and numbers stay whole."""
-    table = Table()
-    table.add_column("scan", overflow="fold", ratio=3)
+    """One line per scan, in the width of the terminal: ids and codes are folded where they must, never cut."""
+    console, rows = _out(), list(documents)
+    free = console.width - _OF_NUMBERS
+    if free < _LEAST_CODES + _LEAST_ID:
+        for document in rows:
+            named = zip(_NUMBERS, _numbers(document), strict=True)
+            numbers = [f"{' '.join(name.split())} {text}" for name, text in named if text]
+            said = ", ".join(text for text in (document["status"], *numbers, _codes(document)) if text)
+            console.print(Text(f"{document['scan_id']}: {said}", overflow="fold"))
+        return
+    longest = max((len(document["scan_id"]) for document in rows), default=0)
+    ids = max(_LEAST_ID, min(longest, free - _LEAST_CODES))
+    table = Table(padding=0)
+    table.add_column("scan", overflow="fold", width=ids)
     table.add_column("status", no_wrap=True)
-    for name in ("lung\nmL", "lesion\n%", "ground\nglass %", "solid\n%"):
+    for name in _NUMBERS:
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("codes", overflow="fold", ratio=2)
-    for document in documents:
-        share = document.get("percent_of_lung", {})
-        lung = document.get("volumes_ml", {}).get("lung")
-        codes = " ".join(flag["code"] for flag in document["flags"] if flag["severity"] != "look")
-        table.add_row(
-            document["scan_id"],
-            Text(document["status"], style=_STATUS_STYLE[document["status"]]),
-            "" if lung is None else f"{lung:.0f}",
-            *(f"{share[key]:.2f}" if key in share else "" for key in ("lesion", "ground_glass", "solid")),
-            codes or document["code"] or "",
-        )
-    _out().print(table)
+    table.add_column("codes", overflow="fold", max_width=free - ids)
+    for document in rows:
+        status = Text(document["status"], style=_STATUS_STYLE[document["status"]])
+        table.add_row(document["scan_id"], status, *_numbers(document), _codes(document))
+    console.print(table)
+
+
+def _numbers(document: Document) -> list[str]:
+    share = document.get("percent_of_lung", {})
+    lung = document.get("volumes_ml", {}).get("lung")
+    percent = [f"{share[key]:.2f}" if key in share else "" for key in ("lesion", "ground_glass", "solid")]
+    return ["" if lung is None else f"{lung:.0f}", *percent]
+
+
+def _codes(document: Document) -> str:
+    codes = " ".join(flag["code"] for flag in document["flags"] if flag["severity"] != "look")
+    return codes or document["code"] or ""
 
 
 def scores(found: Document) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from volumetry.batch.manifest import ALIASES
 from volumetry.errors import UsageError
 from volumetry.intake.proposal import NO, Line
+from volumetry.intake.series import MEASURABLE
 from volumetry.storage.any_table import columns_by_name, read_lines
 
 COLUMNS = ("subject", "visit", "state", "scan_ids")
 DELIVERED, MISSING, NOT_EXPECTED = "delivered", "missing", "not expected"
+NOT_MEASURABLE, NO_IMAGES = "delivered, not measurable", "delivered without images"
 _Visit = tuple[str, str]
 
 
@@ -26,7 +28,7 @@ class Visit:
     subject, visit
         As in the list, or as delivered.
     state
-        ``delivered``, ``missing`` or ``not expected``.
+        ``missing``, ``not expected``, or ``delivered``, with what is wrong if no series of it can be measured.
     scan_ids
         Proposed for it.
     """
@@ -70,7 +72,7 @@ def read_expected(path: Path) -> list[tuple[str, str]]:
         pair = (line.cells[places["subject"]], line.cells[places["visit"]])
         if not all(pair):
             raise UsageError(f"{path.name} line {line.number}: subject or visit is empty")
-        found.setdefault(_plain(*pair), pair)
+        found.setdefault(plain_visit(*pair), pair)
     if not found:
         raise UsageError(f"{path.name} lists no visit")
     return list(found.values())
@@ -91,25 +93,45 @@ def compared(expected: Sequence[tuple[str, str]], lines: Sequence[Line]) -> list
     list[Visit]
         In the order of the list, then of the delivery.
     """
-    there: dict[_Visit, list[str]] = defaultdict(list)
+    there: dict[_Visit, list[Line]] = defaultdict(list)
     named: dict[_Visit, tuple[str, str]] = {}
     for line in lines:
         place = line.series.place
         if place.subject and place.visit:
-            key = _plain(place.subject, place.visit)
+            key = plain_visit(place.subject, place.visit)
             named.setdefault(key, (place.subject, place.visit))
-            there[key] += [line.scan_id] if line.use != NO else []
-    wanted = {_plain(*pair): pair for pair in expected}
-    found = [
-        Visit(*pair, DELIVERED if key in named else MISSING, tuple(there.get(key, ())))
-        for key, pair in wanted.items()
-    ]
-    return found + [
-        Visit(*pair, NOT_EXPECTED, tuple(there[key])) for key, pair in named.items() if key not in wanted
-    ]
+            there[key].append(line)
+    wanted = {plain_visit(*pair): pair for pair in expected}
+    found = [Visit(*pair, _state(there.get(key, ())), _ids(there.get(key, ()))) for key, pair in wanted.items()]
+    others = {key: pair for key, pair in named.items() if key not in wanted}
+    return found + [Visit(*pair, NOT_EXPECTED, _ids(there[key])) for key, pair in others.items()]
 
 
-def _plain(subject: str, visit: str) -> _Visit:
+def _state(lines: Sequence[Line]) -> str:
+    if not lines:
+        return MISSING
+    if any(line.series.verdict == MEASURABLE for line in lines):
+        return DELIVERED
+    return NOT_MEASURABLE if any(line.series.images for line in lines) else NO_IMAGES
+
+
+def _ids(lines: Sequence[Line]) -> tuple[str, ...]:
+    return tuple(line.scan_id for line in lines if line.use != NO)
+
+
+def plain_visit(subject: str, visit: str) -> _Visit:
+    """A visit for comparison: case, blanks and punctuation do not count.
+
+    Parameters
+    ----------
+    subject, visit
+        As people write them.
+
+    Returns
+    -------
+    tuple[str, str]
+        Equal where the same is meant.
+    """
     one, other = (
         re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", text)).casefold() for text in (subject, visit)
     )

@@ -59,23 +59,23 @@ def proposals(series: Sequence[Series], config: Config) -> list[Line]:
 
 
 def _of_study(study: Sequence[Series], config: Config) -> list[Line]:
-    first: dict[str, Series] = {}
+    seen: set[object] = set()
     again: list[Line] = []
     own: list[Series] = []
     for one in study:
-        if one.pixels_sha256 and one.pixels_sha256 in first:
-            again.append(Line(one, NO, "delivered twice: the same images as the series above"))
+        same = (one.pixels_sha256, one.info.kernel, one.thickness_mm) if one.pixels_sha256 and one.info else one
+        if same in seen:
+            again.append(Line(one, NO, "delivered twice, with the same images"))
         else:
-            first.setdefault(one.pixels_sha256, one)
             own.append(one)
+        seen.add(same)
     measurable = [one for one in own if one.verdict == MEASURABLE]
     if not measurable:
         largest = max(own, key=lambda one: one.images)
-        shown = [Line(largest, YES, f"no series can be measured; the largest keeps the row: {largest.verdict}")]
-        return [
-            *shown,
-            *(Line(one, NO, f"cannot be measured: {one.verdict}") for one in own if one is not largest),
-        ]
+        why = "no series can be measured; the largest keeps the row" if largest.images else "no CT image in it"
+        rest = [one for one in own if one is not largest]
+        kept = Line(largest, YES, f"{why}: {largest.verdict}")
+        return [kept, *(Line(one, NO, f"cannot be measured: {one.verdict}") for one in rest)]
     chosen, why = _chosen(measurable, config)
     lines = [Line(one, YES if len(chosen) == 1 else TIE, why) for one in chosen]
     lines += [Line(one, NO, _passed_over(one, chosen[0])) for one in measurable if one not in chosen]

@@ -3,13 +3,13 @@
 ::
 
     OUT/manifest.csv        one line per series; `volumetry batch` takes it as it is, or as a person changed it
-    OUT/series/<n>/         the files of a series that was packed, or lay among others
+    OUT/series/<n>/         the files of one series
     OUT/sources.csv         where each line came from; it can name patients
     OUT/expected.csv        expected visits against what was delivered, with a list of them
 """
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from volumetry.batch.manifest import PROPOSED
 from volumetry.config import Config
 from volumetry.errors import UsageError
 from volumetry.intake.expected import COLUMNS as OF_VISITS
-from volumetry.intake.expected import Visit, compared, read_expected
+from volumetry.intake.expected import Visit, compared, plain_visit, read_expected
 from volumetry.intake.proposal import Line, proposals, with_same_images
 from volumetry.intake.series import Splitter
 from volumetry.scan.scan_id import MOST_BYTES, readable_id
@@ -54,14 +54,28 @@ class Intake:
     key_faults: dict[str, str]
     others: int
 
+    def subjects_of_one_patient(self) -> list[tuple[str, ...]]:
+        """Subjects whose scans state the same patient in their headers: mixed up, or de-identified all alike.
+
+        Returns
+        -------
+        list[tuple[str, ...]]
+            One for each such patient.
+        """
+        subjects: dict[str, dict[str, None]] = defaultdict(dict)
+        for line in self.lines:
+            if line.series.patient and line.series.place.subject:
+                subjects[line.series.patient][line.series.place.subject] = None
+        return [tuple(names) for names in subjects.values() if len(names) > 1]
+
 
 def intake(
     deliveries: Path, out: Path, config: Config, *, layout: str | None = None, expected: Path | None = None
 ) -> Intake:
     """Unpack and split deliveries, and propose what to measure.
 
-    Nothing is changed where the deliveries lie. A series that was delivered alone in a folder is listed where it
-    is; every other gets a folder of its own.
+    Nothing is changed where the deliveries lie. Every series gets a folder of its own, as links to the same
+    content where the disk has them (the deliveries then need to stay as they are), and as copies elsewhere.
 
     Parameters
     ----------
@@ -108,7 +122,7 @@ def intake(
         write_whole(making / SOURCES, csv_bytes(("scan_id", "folder"), map(_source, lines)))
         if visits is not None:
             write_whole(making / EXPECTED, csv_bytes(OF_VISITS, map(_visit, visits)))
-        states = {(visit.subject, visit.visit): visit.state for visit in visits or ()}
+        states = {plain_visit(visit.subject, visit.visit): visit.state for visit in visits or ()}
         lines = [_final(line, making, folder) for line in lines]
     write_whole(manifest, csv_bytes(COLUMNS, [_row(line, manifest.parent, states) for line in lines]))
     faults = {line.scan_id: line.series.place.key_fault for line in lines if line.series.place.key_fault}
@@ -169,7 +183,7 @@ def _row(line: Line, beside: Path, states: dict[tuple[str, str], str]) -> dict[s
         "verdict": series.verdict,
         "same_images_as": ";".join(line.same_images),
         "patient_digest": series.patient,
-        "expected": states.get((place.subject, place.visit), "") if place.subject else "",
+        "expected": states.get(plain_visit(place.subject, place.visit), "") if place.subject else "",
     }
 
 

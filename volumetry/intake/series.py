@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +15,8 @@ from volumetry.errors import OutputError, VolumetryError
 from volumetry.scan import FileKind, kind_of_file, read_scan
 from volumetry.scan.delivery import Delivery, SeriesFiles, delivered
 from volumetry.scan.findings import refuses
+from volumetry.scan.headers.files import FileRef
+from volumetry.scan.headers.manifest import NAME as SITE_LIST
 from volumetry.scan.patient_words import identities_of
 
 _DEEPEST = 3
@@ -32,7 +34,7 @@ class Series:
     place
         Where it was delivered, with its keys.
     path
-        What to measure: a folder of this series alone, or the input itself.
+        What to measure: a folder of this series alone, or the input itself where it has no series.
     patient, study
         Salted digests; empty where the headers say nothing.
     series_uid
@@ -110,13 +112,13 @@ class Splitter:
     def _of_place(self, place: ScanFolder, path: Path, depth: int) -> Iterator[Series]:
         packed = depth > 0 or kind_of_file(path) is FileKind.ZIP
         with delivered(path, self.config) as delivery:
-            alone = not packed and len(delivery.series) == 1
             for one in delivery.series:
                 self._bytes_left -= sum(file.size for file in one.files) if packed else 0
                 if self._bytes_left < 0:
                     yield Series(place, place.path, verdict="LIMIT_EXCEEDED", others=delivery.others)
                     return
-                yield self._judged(place, path if alone else self._folder_with(one), one, delivery.others)
+                lists = delivery.lists if len(delivery.series) == 1 else ()
+                yield self._judged(place, self._folder_with(one, lists), one, delivery.others)
             archives = delivery.archives if packed else ()  # one that lies in a folder is a place of its own
             for archive in archives:
                 if depth < _DEEPEST:
@@ -143,8 +145,11 @@ class Splitter:
             return replace(known, verdict=stop.code)
         return replace(known, info=scan.series, pixels_sha256=scan.pixels_sha256)
 
-    def _folder_with(self, one: SeriesFiles) -> Path:
-        """A new folder with the files of a series, as links to the same content where the disk can."""
+    def _folder_with(self, one: SeriesFiles, lists: Sequence[FileRef]) -> Path:
+        """A new folder with the files of a series, as links to the same content where the disk can.
+
+        No name of a file goes with it: names of deliveries can be those of patients.
+        """
         self._count += 1
         folder = self.making / f"{self._count:04d}"
         try:
@@ -154,6 +159,8 @@ class Splitter:
                 if not one.images:  # the header of a volume may name the file of its data
                     name = "volume" if number == 1 else PurePosixPath(file.name).name
                 _link_or_copy(file.path, folder / name)
+            for file in lists[:1]:
+                _link_or_copy(file.path, folder / SITE_LIST)
         except OSError as wrong:
             raise OutputError(f"cannot write a series: {wrong.strerror}") from wrong
         return folder

@@ -16,6 +16,7 @@ from volumetry.domain import Finding
 from volumetry.scan.checks.composition import with_pooled_series
 from volumetry.scan.headers.file_kinds import FileKind
 from volumetry.scan.headers.files import FileRef
+from volumetry.scan.headers.manifest import NAME as SITE_LIST
 from volumetry.scan.headers.reader import read_headers
 from volumetry.scan.headers.slice_header import NotSlice, SliceHeader
 from volumetry.scan.inputs.opening import Given, kind_of_file, opened, start_of
@@ -59,6 +60,8 @@ class Delivery:
         In the order of their first files.
     archives
         ZIPs inside, still packed.
+    lists
+        What a site says that it sent, as `read_scan` compares it.
     others
         How many files belong to no series.
     findings
@@ -67,6 +70,7 @@ class Delivery:
 
     series: tuple[SeriesFiles, ...]
     archives: tuple[FileRef, ...]
+    lists: tuple[FileRef, ...]
     others: int
     findings: tuple[Finding, ...]
 
@@ -107,7 +111,8 @@ def _delivery(given: Given, config: Config) -> Delivery:
         series = tuple(_of_volumes(others, given))
     taken = {file for one in series for file in one.files}
     rest = [other for other in others if other.file not in taken and other.file not in archives]
-    return Delivery(series, archives, len(rest), findings)
+    lists = tuple(file for file in given.listing.files if file.name.casefold() == SITE_LIST)
+    return Delivery(series, archives, lists, len(rest), findings)
 
 
 def _of_slices(slices: Sequence[SliceHeader], others: Sequence[NotSlice]) -> Iterator[SeriesFiles]:
