@@ -140,6 +140,16 @@ def test_inspect_batch_and_what_is_made_of_a_batch(run, scan, tmp_path):
     assert not holds_canary((tmp_path / "found.json").read_bytes())
 
 
+def test_an_intake_names_nobody_but_in_its_key_to_the_deliveries(run, scan, tmp_path):
+    out = tmp_path / "out"
+    assert run("intake", scan.parent.parent, "--out", out, "--layout", "{subject}/{visit}") == 0
+    holding = [name for name in traces(out) if not name.startswith("series/")]
+    assert holding == ["sources.csv"]
+    assert not [path for path in out.rglob("*") if holds_canary(path.name.encode())]
+    (row,) = csv.DictReader((out / "manifest.csv").read_text("utf-8").splitlines())
+    assert (row["subject"], row["verdict"], row["use"]) == ("", "measurable", "yes")
+
+
 @pytest.mark.parametrize("damage", ["half a file", "a lost slice", "a number that is none"])
 def test_a_refusal_names_nobody(run, scan, tmp_path, damage):
     copy = tmp_path / f"{CANARY}_copy"

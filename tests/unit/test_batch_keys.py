@@ -60,7 +60,9 @@ LISTS = {
     "semicolon with mark": _csv(";").encode("utf-8-sig"),
     "tab in UTF-16": _csv("\t").encode("utf-16"),
     "UTF-16 without mark": _csv(";").encode("utf-16-le"),
-    "names of SDTM": f"USUBJID;SUBJID;SiteID;VISITNUM;VISIT;Folder;SCAN\nS001;x;07;4;{ROW[3]};{ROW[1]};{ROW[0]}".encode(),
+    "names of SDTM": "\n".join(
+        ("USUBJID;SUBJID;SiteID;VISITNUM;VISIT;Folder;SCAN", f"S001;x;07;4;{ROW[3]};{ROW[1]};{ROW[0]}")
+    ).encode(),
 }
 
 

@@ -20,8 +20,7 @@ ROWS = [
 
 
 def _scans(pixels="wxyz", **of_b):
-    cells = [("a", "S1", "Base-Line"), ("b", "S1", "D 28"), ("c", "S2", "baseline"), ("d", "S2", "d28")]
-    cells[0] = ("a", "S1", "BASELINE")
+    cells = [("a", "S1", "BASELINE"), ("b", "S1", "D 28"), ("c", "S2", "baseline"), ("d", "S2", "d28")]
     rows = [
         scan(name, subject=subject, visit=of, **{PIXELS: digest})
         for (name, subject, of), digest in zip(cells, pixels, strict=True)
