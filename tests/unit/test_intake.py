@@ -135,13 +135,16 @@ def test_of_two_thicknesses_the_thinnest_is_proposed_and_a_study_sent_twice_is_n
     for path in sorted(thick.iterdir())[1::2]:
         path.unlink()
     _zipped(tmp_path / "in" / "S1" / "v1" / "once more.zip", thin)
-    (thin / "torn.dcm").write_bytes((thick / sorted(thick.iterdir())[0].name).read_bytes()[:1500])
+    (thick / "EXPORT").mkdir()
+    _zipped(thick / "EXPORT" / "NONAME", thin)  # a ZIP without its suffix, below a folder that is a scan
+    (thin / "lost.dcm").write_bytes(bytes(5000))
     found = intake(tmp_path / "in", tmp_path / "list.csv", config, layout="{subject}/{visit}")
     rows = _table(tmp_path / "list.csv")
     assert found.manifest == tmp_path / "list.csv"
     assert all((tmp_path / row["path"]).is_dir() for row in rows), "paths are relative to the list"
-    by_reason = {row["use"]: row for row in rows}
-    assert by_reason["yes"]["spacing_mm"] == "6.0"
-    assert any("thicker" in row["reason"] for row in rows if row["use"] == "no")
-    torn = [row for row in rows if row["verdict"] not in ("measurable",)]
-    assert len(torn) == 1, "the torn file goes with the series of its folder, which cannot be whole without it"
+    assert [row["spacing_mm"] for row in rows if row["use"] == "yes"] == ["6.0"]
+    reasons = [row["reason"] for row in rows if row["use"] == "no"]
+    assert sum("thicker" in reason for reason in reasons) == 1
+    assert sum("delivered twice" in reason for reason in reasons) == 2
+    sizes = sorted(len(list((tmp_path / row["path"]).iterdir())) for row in rows)
+    assert sizes == [22, 44, 44, 45], "a file that may be a slice goes with the series of its folder"

@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from volumetry.batch.find import ScanFolder
@@ -132,8 +133,15 @@ def _keys(scan: ScanFolder) -> str:
 
 def _pixels_sha256(folder: Path) -> str:
     """Digest of the pixels measured; empty where there is no number yet, or the file is not what it should be."""
+    path = folder / "result.json"
     try:
-        document = json.loads((folder / "result.json").read_bytes())
-        return str(document.get("provenance", {}).get("pixels_sha256") or "")
+        return _read(path, path.stat().st_mtime_ns)
     except (OSError, ValueError, AttributeError):
         return ""
+
+
+@lru_cache(maxsize=2**16)
+def _read(result: Path, _changed_ns: int) -> str:
+    """Of a file as it was then; every table of a run asks again."""
+    document = json.loads(result.read_bytes())
+    return str(document.get("provenance", {}).get("pixels_sha256") or "")

@@ -41,7 +41,9 @@ def intake(
     from volumetry.cli import show
     from volumetry.intake import intake as run
 
-    taken = run(deliveries, out, common.settings_of(config), layout=layout, expected=expected)
+    settings = common.settings_of(config)
+    with show.stages(quiet) as told:
+        taken = run(deliveries, out, settings, layout=layout, expected=expected, on_place=told)
     show.look(f"{scan_id}: {fault}" for scan_id, fault in taken.key_faults.items())
     for subjects in taken.subjects_of_one_patient():
         show.look([f"the headers state one patient for the subjects {', '.join(subjects)}"])

@@ -10,7 +10,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,7 +70,13 @@ class Intake:
 
 
 def intake(
-    deliveries: Path, out: Path, config: Config, *, layout: str | None = None, expected: Path | None = None
+    deliveries: Path,
+    out: Path,
+    config: Config,
+    *,
+    layout: str | None = None,
+    expected: Path | None = None,
+    on_place: Callable[[str], None] = lambda _: None,
 ) -> Intake:
     """Unpack and split deliveries, and propose what to measure.
 
@@ -89,6 +95,8 @@ def intake(
         Pattern of `volumetry.batch.layout.Layout` for site, subject and visit.
     expected
         List of the visits that were expected.
+    on_place
+        Called with words on the progress.
 
     Returns
     -------
@@ -113,7 +121,7 @@ def intake(
     wanted = None if expected is None else read_expected(expected)
     with new_result(folder, (SERIES, SOURCES, EXPECTED)) as making:
         (making / SERIES).mkdir(mode=0o700)
-        series = list(Splitter(making / SERIES, config).series_below(deliveries, layout))
+        series = list(Splitter(making / SERIES, config).series_below(deliveries, layout, on_place))
         if not series:
             raise UsageError(f"{deliveries.name} holds nothing to take in")
         lines = with_same_images(_named(proposals(series, config)))

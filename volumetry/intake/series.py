@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -12,12 +12,12 @@ from volumetry.batch.find import ScanFolder, find_scans
 from volumetry.config import Config
 from volumetry.domain import ScanRefusedError, SeriesInfo
 from volumetry.errors import OutputError, VolumetryError
-from volumetry.scan import FileKind, kind_of_file, read_scan
+from volumetry.scan import FileKind, kind_of_file, read_scan, zip_may_hold_scan
 from volumetry.scan.delivery import Delivery, SeriesFiles, delivered
-from volumetry.scan.findings import refuses
 from volumetry.scan.headers.files import FileRef
 from volumetry.scan.headers.manifest import NAME as SITE_LIST
 from volumetry.scan.patient_words import identities_of
+from volumetry.scan.scan_id import digest_of
 
 _DEEPEST = 3
 """Archives inside archives inside an archive; a CD export in a courier's ZIP is two."""
@@ -89,8 +89,11 @@ class Splitter:
     salt: bytes = field(default_factory=lambda: os.urandom(32))
     _count: int = field(default=0, init=False)
     _bytes_left: int = field(default=0, init=False)
+    _places: frozenset[Path] = field(default=frozenset(), init=False)
 
-    def series_below(self, root: Path, layout: str | None) -> Iterator[Series]:
+    def series_below(
+        self, root: Path, layout: str | None, on_place: Callable[[str], None] = lambda _: None
+    ) -> Iterator[Series]:
         """Every series of every delivery, in the order of their paths.
 
         Parameters
@@ -99,15 +102,20 @@ class Splitter:
             Folder, or one archive.
         layout
             Pattern of `volumetry.batch.layout.Layout`, if site, subject and visit are to be read from the paths.
+        on_place
+            Called with words on the progress; they name nobody.
 
         Yields
         ------
         Series
             At least one for each place that `find_scans` finds, so that none is lost.
         """
-        for place in find_scans(root, layout):
+        places = find_scans(root, layout)
+        self._places = frozenset(place.path.resolve() for place in places)
+        for number, place in enumerate(places, 1):
+            on_place(f"delivery {number} of {len(places)}")
             self._bytes_left = int(self.config.limits.max_unpacked_gb * 2**30)
-            yield from self._of_place(_without_identity(place), place.path, 0)
+            yield from self._of_place(place, place.path, 0)
 
     def _of_place(self, place: ScanFolder, path: Path, depth: int) -> Iterator[Series]:
         packed = depth > 0 or kind_of_file(path) is FileKind.ZIP
@@ -119,7 +127,7 @@ class Splitter:
                     return
                 lists = delivery.lists if len(delivery.series) == 1 else ()
                 yield self._judged(place, self._folder_with(one, lists), one, delivery.others)
-            archives = delivery.archives if packed else ()  # one that lies in a folder is a place of its own
+            archives = [archive for archive in delivery.archives if self._is_new(archive.path, packed)]
             for archive in archives:
                 if depth < _DEEPEST:
                     yield from self._of_place(place, archive.path, depth + 1)
@@ -128,12 +136,21 @@ class Splitter:
             if not delivery.series and not archives:
                 yield self._empty(place, delivery)
 
+    def _is_new(self, archive: Path, packed: bool) -> bool:
+        """Whether a ZIP in a delivery has no line of its own: in a folder it mostly is a place itself."""
+        return packed or (archive not in self._places and zip_may_hold_scan(archive))
+
     def _empty(self, place: ScanFolder, delivery: Delivery) -> Series:
         """A delivery without an image keeps a line: the batch will say why it gives no number."""
-        code = next((finding.code for finding in delivery.findings if refuses([finding])), "EMPTY_INPUT")
+        code = "EMPTY_INPUT"
+        try:
+            read_scan(place.path, self.config)
+        except VolumetryError as stop:
+            code = stop.code
         return Series(place, place.path, verdict=code, others=delivery.others)
 
     def _judged(self, place: ScanFolder, path: Path, one: SeriesFiles, others: int) -> Series:
+        place = _without_identity(place, path)
         patient = self._digest(one.patient)
         study = self._digest((one.patient, one.study_uid)) if one.study_uid else ""
         known = Series(place, path, patient, study, one.series_uid, one.images, others=others)
@@ -171,13 +188,15 @@ class Splitter:
         return hmac.new(self.salt, repr(fact).encode(), hashlib.sha256).hexdigest()[:_SHOWN_DIGITS]
 
 
-def _without_identity(place: ScanFolder) -> ScanFolder:
-    """A place whose keys are none of the patient's names and ids in the headers: the list names nobody."""
-    words = identities_of(place.path)
+def _without_identity(place: ScanFolder, series: Path) -> ScanFolder:
+    """A place whose id and keys are none of the patient's names and ids in the headers: the list names nobody."""
+    words = identities_of(series)
+    if words.stand_in(place.scan_id):  # the headers were packed too deep to be seen when the id was made
+        place = replace(place, scan_id=f"scan-{digest_of(place.folder)}")
     if not any(words.stand_in(key) for key in (place.site, place.subject, place.visit)):
         return place
     fault = "a folder is named as the header names the patient: give subject and visit yourself"
-    return ScanFolder(place.scan_id, place.path, folder=place.folder, key_fault=fault)
+    return replace(place, site="", subject="", visit="", key_fault=fault)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

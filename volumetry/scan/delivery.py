@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 
 from volumetry.codes import About, codes_about
 from volumetry.config import Config
-from volumetry.domain import Finding
 from volumetry.scan.checks.composition import with_pooled_series
 from volumetry.scan.headers.file_kinds import FileKind
 from volumetry.scan.headers.files import FileRef
@@ -64,15 +63,12 @@ class Delivery:
         What a site says that it sent, as `read_scan` compares it.
     others
         How many files belong to no series.
-    findings
-        Of the input as a whole: an archive that is refused, links, limits.
     """
 
     series: tuple[SeriesFiles, ...]
     archives: tuple[FileRef, ...]
     lists: tuple[FileRef, ...]
     others: int
-    findings: tuple[Finding, ...]
 
 
 @contextmanager
@@ -96,7 +92,6 @@ def delivered(path: Path, config: Config) -> Iterator[Delivery]:
 
 
 def _delivery(given: Given, config: Config) -> Delivery:
-    findings = (*given.found_before, *given.listing.findings(config))
     slices: list[SliceHeader] = []
     others: list[NotSlice] = list(given.unread)
     for file in given.listing.files:
@@ -112,7 +107,7 @@ def _delivery(given: Given, config: Config) -> Delivery:
     taken = {file for one in series for file in one.files}
     rest = [other for other in others if other.file not in taken and other.file not in archives]
     lists = tuple(file for file in given.listing.files if file.name.casefold() == SITE_LIST)
-    return Delivery(series, archives, lists, len(rest), findings)
+    return Delivery(series, archives, lists, len(rest))
 
 
 def _of_slices(slices: Sequence[SliceHeader], others: Sequence[NotSlice]) -> Iterator[SeriesFiles]:
