@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from volumetry.batch.find import ScanFolder, find_scans, is_scan_file
 from volumetry.errors import UsageError
 from volumetry.scan.scan_id import MOST_BYTES, readable_id, scan_ids
-from volumetry.storage.any_table import Line, columns_by_name, read_lines
+from volumetry.storage.any_table import Line, columns_by_name, read_lines, shown
 
 COLUMNS = ("scan_id", "path", "subject", "visit", "site")
 ALIASES = {
@@ -147,7 +147,7 @@ def _rows(lines: Sequence[Line], places: Mapping[str, int], path: Path) -> Itera
     for line in lines[1:]:
         if len(line.cells) != len(lines[0].cells):
             raise UsageError(f"{path.name} line {line.number}: not as many cells as columns")
-        cells = {name: line.cells[at] for name, at in places.items()}
+        cells = {name: shown(line.cells[at], path) for name, at in places.items() if name in (*COLUMNS, "use")}
         use = cells.get("use", "").casefold()
         if use not in (*_YES, *_NO):
             raise UsageError(f"{path.name} line {line.number}: use must be yes or no")

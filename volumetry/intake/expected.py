@@ -11,7 +11,7 @@ from volumetry.batch.manifest import ALIASES
 from volumetry.errors import UsageError
 from volumetry.intake.proposal import NO, Line
 from volumetry.intake.series import MEASURABLE
-from volumetry.storage.any_table import columns_by_name, read_lines
+from volumetry.storage.any_table import columns_by_name, read_lines, shown
 
 COLUMNS = ("subject", "visit", "state", "scan_ids")
 DELIVERED, MISSING, NOT_EXPECTED = "delivered", "missing", "not expected"
@@ -69,7 +69,7 @@ def read_expected(path: Path) -> list[tuple[str, str]]:
     for line in lines[1:]:
         if len(line.cells) != len(lines[0].cells):
             raise UsageError(f"{path.name} line {line.number}: not as many cells as columns")
-        pair = (line.cells[places["subject"]], line.cells[places["visit"]])
+        pair = (shown(line.cells[places["subject"]], path), shown(line.cells[places["visit"]], path))
         if not all(pair):
             raise UsageError(f"{path.name} line {line.number}: subject or visit is empty")
         found.setdefault(plain_visit(*pair), pair)

@@ -151,8 +151,8 @@ class Splitter:
 
     def _judged(self, place: ScanFolder, path: Path, one: SeriesFiles, others: int) -> Series:
         place = _without_identity(place, path)
-        patient = self._digest(one.patient)
-        study = self._digest((one.patient, one.study_uid)) if one.study_uid else ""
+        patient = self._digest("p", one.patient)
+        study = self._digest("s", (one.patient, one.study_uid)) if one.study_uid else ""
         known = Series(place, path, patient, study, one.series_uid, one.images, others=others)
         try:
             scan = read_scan(path, self.config)
@@ -182,10 +182,11 @@ class Splitter:
             raise OutputError(f"cannot write a series: {wrong.strerror}") from wrong
         return folder
 
-    def _digest(self, fact: object) -> str:
+    def _digest(self, letter: str, fact: object) -> str:
+        """A digest that no spreadsheet takes for a number; empty where there is nothing to digest."""
         if not fact or (isinstance(fact, tuple) and not any(fact)):
             return ""
-        return hmac.new(self.salt, repr(fact).encode(), hashlib.sha256).hexdigest()[:_SHOWN_DIGITS]
+        return f"{letter}-{hmac.new(self.salt, repr(fact).encode(), hashlib.sha256).hexdigest()[:_SHOWN_DIGITS]}"
 
 
 def _without_identity(place: ScanFolder, series: Path) -> ScanFolder:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from volumetry.errors import UsageError
 from volumetry.storage.csv_tables import TableError, unguarded
-from volumetry.storage.xlsx import MAGIC, sheet_lines
+from volumetry.storage.xlsx import MAGIC, Hidden, sheet_lines
 
 _DELIMITERS = (",", ";", "\t")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -44,7 +44,7 @@ def read_lines(path: Path) -> list[Line]:
     Returns
     -------
     list[Line]
-        Texts; the apostrophe that disarms a formula is undone.
+        Texts; the apostrophe that disarms a formula is undone. A cell that matters goes through `shown`.
 
     Raises
     ------
@@ -64,8 +64,36 @@ def read_lines(path: Path) -> list[Line]:
             lines = [(reader.line_num, line) for line in reader]
         except csv.Error as wrong:
             raise UsageError(f"{path.name} cannot be read as CSV near line {reader.line_num}") from wrong
-    stripped = [Line(number, tuple(unguarded(cell.strip()) for cell in cells)) for number, cells in lines]
+    stripped = [Line(number, tuple(map(_stripped, cells))) for number, cells in lines]
     return [line for line in stripped if any(line.cells)]
+
+
+def shown(cell: str, path: Path) -> str:
+    """The text of a cell that matters.
+
+    Parameters
+    ----------
+    cell
+        Of a line.
+    path
+        Of the list, for the message.
+
+    Returns
+    -------
+    str
+        The cell.
+
+    Raises
+    ------
+    UsageError
+        If the workbook shows something else than it holds.
+    """
+    if isinstance(cell, Hidden):
+        raise UsageError(
+            f"{path.name}: cell {cell} is a number, a date or an error that is shown as something else",
+            hint="Format the column as text and type the cells anew, or save the sheet as CSV UTF-8.",
+        )
+    return cell
 
 
 def columns_by_name(
@@ -104,6 +132,10 @@ def columns_by_name(
                 found.setdefault(own, places[0])
                 meant.add(places[0])
     return found, {at: name for at, name in enumerate(header) if at not in meant}
+
+
+def _stripped(cell: str) -> str:
+    return cell if isinstance(cell, Hidden) else unguarded(cell.strip())
 
 
 def _from_sheet(path: Path) -> list[list[str]]:

@@ -1,8 +1,8 @@
 """The first sheet of an Excel workbook as lines of text cells: what a data manager's list needs, and nothing more.
 
 A workbook is a ZIP of XML files (ECMA-376). A cell is taken where what Excel shows is what is stored: text, a
-truth value, or a number in the format General, 0 or text. A number in another format is refused by its cell: 7
-shown as ``007`` or as a date would become another key.
+truth value, or a number in the format General, 0 or text. A number in another format is `Hidden`: 7 shown as
+``007`` or as a date would become another key.
 """
 
 import re
@@ -22,6 +22,12 @@ _REFERENCE = re.compile(r"([A-Z]{1,3})(\d+)")
 _MOST_COLUMNS = 1024
 
 
+class Hidden(str):
+    """A cell that does not show what it holds: a formatted number, a date, an error. The text is its reference."""
+
+    __slots__ = ()
+
+
 def sheet_lines(path: Path) -> list[list[str]]:
     """The lines of a workbook's first sheet.
 
@@ -33,12 +39,13 @@ def sheet_lines(path: Path) -> list[list[str]]:
     Returns
     -------
     list[list[str]]
-        Row n of the sheet is item n - 1; lines end with their last cell that is not empty.
+        Row n of the sheet is item n - 1; lines end with their last cell that is not empty. A cell that does not
+        show what it holds is `Hidden`.
 
     Raises
     ------
     TableError
-        If it is no workbook, or a cell does not hold what it shows.
+        If it is no workbook.
     """
     try:
         with zipfile.ZipFile(path) as book:
@@ -61,13 +68,7 @@ def _lines(book: zipfile.ZipFile, name: str) -> list[list[str]]:
             if at >= _MOST_COLUMNS:
                 raise TableError(f"{name}: row {number} has more than {_MOST_COLUMNS} columns")
             text = _text(cell, texts, formats)
-            if text is None:
-                where = cell.get("r", f"row {number}")
-                raise TableError(
-                    f"{name}: cell {where} is a number, a date or an error that is shown as something else",
-                    hint="Format the column as text and type the cells anew, or save the sheet as CSV UTF-8.",
-                )
-            cells[at] = text
+            cells[at] = Hidden(cell.get("r", f"in row {number}")) if text is None else text
         if number > len(found) + 10**6:
             raise TableError(f"{name}: a row lies a million rows below the others")
         found += [[] for _ in range(number - 1 - len(found))]
