@@ -70,6 +70,7 @@ _SUBJECTS = {
     "other_file": "Files that are not slices",
     "export": "DICOM objects of a result",
     "input": "Other inputs of a command",
+    "batch": "Scans of a batch among each other",
     "ours": "Failures of the program, and stops of a command",
 }
 
@@ -218,6 +219,13 @@ def results() -> str:
     return result_dictionary_markdown().rstrip()
 
 
+def batch_columns() -> str:
+    """The columns of a batch's results.csv that say whose a scan is."""
+    from volumetry.deliver.batch_columns import COLUMNS
+
+    return _table(("column", "meaning"), [(f"`{name}`", meaning) for name, meaning in COLUMNS.items()])
+
+
 # --- commands ---
 
 
@@ -341,7 +349,10 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-PARTS = {part.__name__: part for part in (codes, settings, trial_settings, results, commands, api, notebook)}
+PARTS = {
+    part.__name__: part
+    for part in (codes, settings, trial_settings, results, batch_columns, commands, api, notebook)
+}
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

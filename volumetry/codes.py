@@ -46,6 +46,8 @@ class About(StrEnum):
     """A file that is not a slice."""
     INPUT = "input"
     """What a command was given beside a scan: an edited mask, an earlier result, a table."""
+    BATCH = "batch"
+    """Scans of a batch among each other: no scan's result names it, and no outcome follows."""
     OURS = "ours"
     """The failure is this program's, not the scan's (status ``failed`` instead of ``refused``)."""
 

@@ -5,8 +5,10 @@ import csv
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 from urllib.parse import quote
@@ -138,6 +140,27 @@ def test_inspect_batch_and_what_is_made_of_a_batch(run, scan, tmp_path):
     assert row == {"scan_id": scan_id, "subject": "", "visit": "", "site": "", "folder": scan.name}
     assert traces(tmp_path / "sdtm") == []
     assert not holds_canary((tmp_path / "found.json").read_bytes())
+
+
+def test_an_intake_names_nobody_but_in_its_key_to_the_deliveries(run, scan, tmp_path):
+    out, deliveries = tmp_path / "out", tmp_path / "in"
+    (deliveries / CANARY).mkdir(parents=True)
+    with zipfile.ZipFile(tmp_path / "inner.zip", "w") as inner:
+        for path in scan.iterdir():
+            inner.write(path, f"{CANARY}/{path.name}")
+    with zipfile.ZipFile(
+        deliveries / CANARY / f"{CANARY}.zip", "w"
+    ) as outer:  # its headers lie too deep for an id
+        outer.write(tmp_path / "inner.zip", f"{CANARY}.zip")
+    (tmp_path / "inner.zip").unlink()
+    shutil.copytree(scan, deliveries / CANARY / f"{CANARY} 2")
+    assert run("intake", deliveries, "--out", out, "--layout", "{subject}/{visit}") == 0
+    holding = [name for name in traces(out) if not name.startswith("series/")]
+    assert holding == ["sources.csv"]
+    assert not [path for path in out.rglob("*") if holds_canary(path.name.encode())]
+    rows = list(csv.DictReader((out / "manifest.csv").read_text("utf-8").splitlines()))
+    assert [(row["subject"], row["verdict"]) for row in rows] == [("", "measurable")] * 2
+    assert sorted(row["use"] for row in rows) == ["no", "yes"], "the same images, twice"
 
 
 @pytest.mark.parametrize("damage", ["half a file", "a lost slice", "a number that is none"])

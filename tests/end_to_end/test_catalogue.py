@@ -270,7 +270,7 @@ def test_every_decidable_code_has_an_entry() -> None:
         - of_the_anatomy
         - of_the_settings
         - of_a_charter
-        - codes_about(About.EXPORT, About.INPUT)
+        - codes_about(About.EXPORT, About.INPUT, About.BATCH)
         - of_a_crash
         - covered
     )

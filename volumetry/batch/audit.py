@@ -83,6 +83,8 @@ class Audit:
         By file name, the digest of the tables as last written.
     report_shows
         What the tables were when the report was made from them.
+    templates
+        Digests of every file that was begun for a person to fill in.
     """
 
     path: Path
@@ -91,6 +93,7 @@ class Audit:
     decisions: dict[str, Entry] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
     report_shows: dict[str, str] = field(default_factory=dict)
+    templates: set[str] = field(default_factory=set)
     count: int = 0
     head: str = START
     _torn: tuple[int, bytes] | None = None
@@ -180,6 +183,8 @@ class Audit:
                 self.aside.add(entry["to"])
             case "decision":
                 self.decisions[entry["scan_id"]] = entry
+            case "template_written":
+                self.templates.add(entry["file_sha256"])
             case "tables_written":
                 files = dict(entry["files"])
                 if files.get(REPORT) != self.tables.get(REPORT):

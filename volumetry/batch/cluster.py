@@ -39,6 +39,7 @@ from typing import Any
 from volumetry.batch.engine import OnScan, Run, require_ids
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger, held
+from volumetry.batch.leftovers import Leftovers
 from volumetry.batch.tables import Rows
 from volumetry.batch.work import Brief, Order, give_up
 from volumetry.batch.worker import facts_of, measure_in_worker
@@ -109,6 +110,7 @@ def run_on_cluster(  # noqa: PLR0913  as `run_batch`, and where
     on_scan: OnScan = lambda *_: None,
     *,
     retry_failed: bool = False,
+    leftovers: Leftovers = "ask",
     factory: str = SHIPPED,
     on_dashboard: Callable[[str], None] = lambda _: None,
 ) -> Rows:
@@ -116,7 +118,7 @@ def run_on_cluster(  # noqa: PLR0913  as `run_batch`, and where
 
     Parameters
     ----------
-    scans, out, config, on_scan, retry_failed
+    scans, out, config, on_scan, retry_failed, leftovers
         As for `volumetry.batch.run_batch`.
     cluster
         Where the workers are.
@@ -147,7 +149,8 @@ def run_on_cluster(  # noqa: PLR0913  as `run_batch`, and where
             on_dashboard(client.dashboard_link)
         desk = _Desk(client, cluster, factory, config, ledger)
         try:
-            return Run(found, ledger, desk.facts(), config, on_scan, retry_failed).through(desk.run)
+            run = Run(found, ledger, desk.facts(), config, on_scan, retry_failed, leftovers)
+            return run.through(desk.run)
         except (asyncio.CancelledError, concurrent.futures.CancelledError) as lost:
             raise VolumetryError(
                 "the cluster's scheduler went away",

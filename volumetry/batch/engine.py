@@ -12,10 +12,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from volumetry.batch import tables
+from volumetry.batch import tables, visits_template
 from volumetry.batch.audit import REPORT, digest
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger, held
+from volumetry.batch.leftovers import Leftovers, with_leftovers
 from volumetry.batch.records import stamp_of
 from volumetry.batch.work import Brief, Order, carry_out
 from volumetry.config import Config
@@ -31,7 +32,7 @@ _LEAST_S, _SHARE = 30.0, 20.0
 """Tables are derived during a run at most every 30 s, and take at most a twentieth of the time."""
 
 
-def run_batch(
+def run_batch(  # noqa: PLR0913  the options of a batch are its parameters
     scans: Sequence[ScanFolder],
     out: Path,
     segmenter: Segmenter,
@@ -39,6 +40,7 @@ def run_batch(
     on_scan: OnScan = lambda *_: None,
     *,
     retry_failed: bool = False,
+    leftovers: Leftovers = "ask",
 ) -> tables.Rows:
     """Measure every scan in this process, one after the other; N scans in are N rows out.
 
@@ -59,16 +61,22 @@ def run_batch(
         Called after each scan.
     retry_failed
         Also do again what failed through no fault of the scan (a dead worker, a time limit).
+    leftovers
+        What to do with scans of an earlier run that are not in `scans`: see
+        `volumetry.batch.leftovers.with_leftovers`.
 
     Returns
     -------
     Rows
-        The documents of all scans, in the order of `scans`, read from the folder when they are asked for.
+        The documents of all scans, in the order of `scans` and then of what was appended, read from the folder
+        when they are asked for.
 
     Raises
     ------
     BusyError
         If another run holds the folder.
+    UsageError
+        If `scans` lacks a scan of an earlier run, and `leftovers` does not say what becomes of it.
     OutputError
         If results cannot be written: no later scan could keep its row either.
     """
@@ -79,7 +87,7 @@ def run_batch(
 
     require_ids(scans)
     with held(out) as ledger:
-        return Run(scans, ledger, segmenter.facts, config, on_scan, retry_failed).through(runner)
+        return Run(scans, ledger, segmenter.facts, config, on_scan, retry_failed, leftovers).through(runner)
 
 
 def require_ids(scans: Sequence[ScanFolder]) -> None:
@@ -99,15 +107,18 @@ class Run:
     config: Config
     on_scan: OnScan
     retry_failed: bool = False
+    leftovers: Leftovers = "ask"
     _begun: bool = field(default=False, init=False)
 
     def through(self, runner: Runner) -> tables.Rows:
         """Every scan's row, made by the runner or by an earlier run."""
-        rows = tables.Rows(self.ledger.out, self.scans, self.config.measure.hu_cuts)
+        scans = with_leftovers(self.scans, self.ledger, self.leftovers)
+        rows = tables.Rows(self.ledger.out, scans, self.config.measure.hu_cuts)
         try:
             self._measure(runner, rows)
             tables.write_tables(rows, self.ledger)
             self._report(rows)
+            visits_template.write_template(rows, self.ledger)
             if self._begun:
                 self.ledger.audit.append("run_ended", scans=len(self.scans))
         except (KeyboardInterrupt, SystemExit):

@@ -5,6 +5,7 @@
     OUT/scans/<scan_id>/         one finished scan: result, mask, row, run record, key slice, record.json
     OUT/earlier/<scan_id>/<n>/   what a later run set aside, whole
     OUT/audit.jsonl              what was made, set aside and decided
+    OUT/visits.csv               begun for the trial; a person's, once one has edited it
     OUT/results.csv, ...         tables and the report, derived from the records; never the truth
     OUT/.lock, OUT/.work/        of the run that holds the folder
 
@@ -15,6 +16,7 @@ locks the `lease` in the lock's file takes its place.
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
@@ -30,7 +32,7 @@ from volumetry.batch.records import Record, Stamp, TornError
 from volumetry.batch.work import Brief, Order, brief_of
 from volumetry.domain import Status
 from volumetry.errors import BusyError, OutputError
-from volumetry.storage.atomic import prepare_folder, sync_folder
+from volumetry.storage.atomic import next_numbered, prepare_folder, sync_folder
 
 LOCK = ".lock"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -143,6 +145,27 @@ class Ledger:
         if brief["scan_id"] in self._reasons:
             self._set_aside(self.out / "earlier" / brief["scan_id"], self._reasons.pop(brief["scan_id"]))
         self.audit.append("scan_recorded", reason, **brief)
+
+    def prune(self, scan_id: str) -> None:
+        """Move a scan that the list no longer names to ``earlier/``; what a kill leaves, `_recover` enters."""
+        self.lease.require()
+        final, earlier = self.out / "scans" / scan_id, self.out / "earlier" / scan_id
+        try:
+            earlier.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.rename(final, next_numbered(earlier))
+        except OSError as wrong:
+            raise OutputError(f"cannot move an earlier result aside: {wrong.strerror}") from wrong
+        sync_folder(earlier)
+        sync_folder(final.parent)
+        self._set_aside(earlier, "not in the list of scans any more (--prune)")
+
+    def enter_template(self, name: str, content: bytes) -> bool:
+        """Enter a file that is begun for a person, before it is written; False if the log knows it already."""
+        digest = hashlib.sha256(content).hexdigest()
+        if digest in self.audit.templates:
+            return False
+        self.audit.append("template_written", file=name, file_sha256=digest)
+        return True
 
     def _recover(self) -> None:
         """Mend what a run left that was killed: a torn line, and a result replaced but not yet entered."""

@@ -48,6 +48,7 @@ class Line:
     date: str
     values: Mapping[str, float]
     decision: str
+    keys: str = ""
 
 
 def report_page(rows: Rows, decisions: Mapping[str, Entry]) -> str:
@@ -70,6 +71,7 @@ def report_page(rows: Rows, decisions: Mapping[str, Entry]) -> str:
         style=style,
         policy=one_file_policy(style),
         total=len(lines),
+        questions=rows.questions(),
         counts=[(status.value, counts[status.value]) for status in Status],
         codes=codes.most_common(),
         distributions=list(_distributions(lines)),
@@ -98,6 +100,11 @@ def _line(rows: Rows, index: int, decisions: Mapping[str, Entry]) -> Line:
         series.get("acquisition_date") or "",
         values,
         decisions[scan.scan_id]["decision"] if scan.scan_id in decisions else "",
+        keys=", ".join(
+            f"{name} {text}"
+            for name, text in (("site", scan.site), ("subject", scan.subject), ("visit", scan.visit))
+            if text
+        ),
     )
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, overload
 
 from volumetry.batch import queries
+from volumetry.batch.among import Question, codes_by_scan, questions_among
 from volumetry.batch.audit import Entry
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger
 from volumetry.deliver import columns, row_of
+from volumetry.deliver.batch_columns import COLUMNS as OF_THE_BATCH
 from volumetry.errors import OutputError
 from volumetry.measure.components import HuCuts
 from volumetry.storage.atomic import whole_file
@@ -55,6 +57,16 @@ class Rows(Sequence[Document]):
             return Rows(self.out, self.scans[index], self.hu_cuts)
         document: Document = json.loads((self.folder(self.scans[index]) / "result.json").read_bytes())
         return document
+
+    def questions(self) -> tuple[Question, ...]:
+        """What is odd about the scans among each other.
+
+        Returns
+        -------
+        tuple[Question, ...]
+            Of the results that are there.
+        """
+        return questions_among(self.scans, self.out)
 
     def folder(self, scan: ScanFolder) -> Path:
         """The folder of a scan's files.
@@ -124,9 +136,10 @@ def _digest(lines: Iterable[bytes]) -> str:
 
 
 def _result_lines(rows: Rows, *, whole: bool, left_out: frozenset[str] = frozenset()) -> Iterator[bytes]:
-    """The header, and each scan's own row as it was written beside its mask."""
+    """The header, and each scan's own row as it was written beside its mask; then whose it is."""
     header = csv_line(columns(rows.hu_cuts))
-    yield header
+    yield _joined(header, OF_THE_BATCH)
+    codes = codes_by_scan(rows.questions())
     for scan in rows.scans:
         if scan.scan_id in left_out:
             continue
@@ -141,7 +154,13 @@ def _result_lines(rows: Rows, *, whole: bool, left_out: frozenset[str] = frozens
             raise OutputError(
                 "a scan lost its files while the batch ran; run again to measure it", hint="Run the batch again."
             ) from wrong
-        yield row
+        flags = ";".join(codes.get(scan.scan_id, ()))
+        yield _joined(row, (scan.site, scan.subject, scan.visit, flags))
+
+
+def _joined(line: bytes, cells: Iterable[str]) -> bytes:
+    """A line with more cells at its end."""
+    return line.removesuffix(b"\n") + b"," + csv_line(map(guarded, cells))
 
 
 def _scan_lines(scans: Sequence[ScanFolder]) -> Iterator[bytes]:
@@ -154,9 +173,13 @@ def _query_lines(rows: Rows) -> Iterator[bytes]:
     """By site, then in the order of the scans."""
     yield csv_line(queries.COLUMNS)
     by_site = sorted(range(len(rows)), key=lambda index: rows.scans[index].site)
+    asked = rows.questions()
     for index in by_site:
         for cells in queries.query_rows(rows.scans[index], rows[index]):
             yield csv_line(map(guarded, cells))
+        for question in asked:
+            if question.scans[0] is rows.scans[index]:
+                yield csv_line(map(guarded, queries.question_row(question, rows[index])))
 
 
 def _decision_lines(decisions: Mapping[str, Entry]) -> Iterator[bytes]:

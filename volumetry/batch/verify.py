@@ -7,10 +7,11 @@ from typing import Literal
 
 from volumetry.batch import audit, records
 from volumetry.batch.records import TornError
+from volumetry.batch.visits_template import NAME as TEMPLATE
 from volumetry.errors import UsageError
 from volumetry.storage.digests import file_sha256
 
-_OF_THE_RUN = {audit.NAME, ".lock", "scans", "earlier"}
+_OF_THE_RUN = {audit.NAME, ".lock", "scans", "earlier", TEMPLATE}
 
 Kind = Literal["changed", "missing", "added", "chain"]
 

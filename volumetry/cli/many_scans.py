@@ -8,16 +8,62 @@ import typer
 from volumetry.cli import common
 from volumetry.cli.common import MANY_SCANS, ConfigFiles, Device, Quiet, app
 
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        help="How the folders of the tree are named, such as '{site}/{subject}/{visit}' or "
+        "'Site{site}/{subject}_{visit}'; * stands for any text."
+    ),
+]
 BatchFolder = Annotated[Path, typer.Argument(help="Folder of a batch.")]
+
+
+@app.command(rich_help_panel=MANY_SCANS)
+def intake(
+    deliveries: Annotated[
+        Path, typer.Argument(help="Folder of what sites sent: folders, zips, media exports, volume files.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(help="New folder for manifest.csv and the series; or the manifest's name, ending in .csv."),
+    ],
+    layout: Layout = None,
+    expected: Annotated[
+        Path | None, typer.Option(help="List of expected visits, CSV or XLSX with the columns subject and visit.")
+    ] = None,
+    config: ConfigFiles = None,
+    quiet: Quiet = False,
+) -> None:
+    """Unpack deliveries, split them by series, and propose which to measure, as a manifest to be confirmed.
+
+    Example: volumetry intake deliveries --out taken --layout '{site}/{subject}/{visit}'
+    """
+    from volumetry.cli import show
+    from volumetry.intake import intake as run
+
+    settings = common.settings_of(config)
+    with show.stages(quiet) as told:
+        taken = run(deliveries, out, settings, layout=layout, expected=expected, on_place=told)
+    show.look(f"{scan_id}: {fault}" for scan_id, fault in taken.key_faults.items())
+    for subjects in taken.subjects_of_one_patient():
+        show.look([f"the headers state one patient for the subjects {', '.join(subjects)}"])
+    for visit in taken.visits or ():
+        if visit.state != "delivered":
+            show.look([f"subject {visit.subject}, visit {visit.visit}: {visit.state}"])
+    if not quiet:
+        show.intake(taken)
 
 
 @app.command(rich_help_panel=MANY_SCANS)
 def batch(
     scans: Annotated[
         Path,
-        typer.Argument(help="Tree of scans (folders, zips, volume files), or a CSV manifest (scan_id,path,...)."),
+        typer.Argument(
+            help="Tree of scans (folders, zips, volume files), or a manifest, CSV or XLSX (scan_id,path,...)."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Results go to OUT/scans/<scan_id>/ and OUT/results.csv.")],
+    layout: Layout = None,
     workers: Annotated[
         int, typer.Option(help="Worker processes on this machine; 0 measures in this process, one scan at a time.")
     ] = 0,
@@ -37,6 +83,12 @@ def batch(
             "--retry-failed", help="Also repeat scans that failed because of the program or the machine."
         ),
     ] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Keep scans of an earlier run in the tables that this list lacks.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Move scans of an earlier run that this list lacks to OUT/earlier/.")
+    ] = False,
     config: ConfigFiles = None,
     device: Device = None,
     quiet: Quiet = False,
@@ -46,11 +98,16 @@ def batch(
     Example: volumetry batch data-sample --out results
     """
     from volumetry.batch import Cluster, list_scans, run_batch, run_on_cluster
+    from volumetry.batch.leftovers import leftovers_of
+    from volumetry.batch.visits_template import NAME as VISITS
+    from volumetry.batch.visits_template import not_in_visits
     from volumetry.cli import show
     from volumetry.storage.atomic import prepare_folder
 
+    leftovers = leftovers_of(append=append, prune=prune)
     settings = common.settings_of(config, device)
-    found = list_scans(scans)
+    found = list_scans(scans, layout)
+    show.look(f"{scan.scan_id}: {scan.key_fault}" for scan in found if scan.key_fault)
     prepare_folder(out)
     with show.scans(len(found), quiet) as told:
         if workers or scheduler:
@@ -62,12 +119,17 @@ def batch(
                 settings,
                 told,
                 retry_failed=retry_failed,
+                leftovers=leftovers,
                 on_dashboard=show.dashboard,
                 **common.named_segmenter(),
             )
         else:
             segmenter = common.segmenter_of(settings)
-            rows = run_batch(found, out, segmenter, settings, told, retry_failed=retry_failed)
+            rows = run_batch(found, out, segmenter, settings, told, retry_failed=retry_failed, leftovers=leftovers)
+    show.look(f"{question.code}: {question.message}. {question.what_to_do}" for question in rows.questions())
+    absent = not_in_visits(rows)
+    if absent:
+        show.look([f"{VISITS} was edited and stays as it is; it lacks {', '.join(absent)}"])
     if not quiet:
         show.batch(rows)
     if any(document["status"] in ("refused", "failed") for document in rows):

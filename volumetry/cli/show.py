@@ -17,6 +17,7 @@ from volumetry.measure.table import shown as measures_shown
 
 if TYPE_CHECKING:
     from volumetry.batch import ScanFolder
+    from volumetry.intake import Intake
     from volumetry.scan import Inspection
 
 Document = Mapping[str, Any]
@@ -253,21 +254,73 @@ def dashboard(link: str) -> None:
         _log_line(dashboard=link)
 
 
+def look(lines: Iterable[str]) -> None:
+    """What a person must look at, a line each on standard error; shown also where only errors are."""
+    for line in lines:
+        with suppress(OSError):
+            sys.stderr.write(f"look: {line}\n")
+
+
+def intake(taken: "Intake") -> None:
+    """One line per series with what is proposed, and where the list is."""
+    table = Table()
+    table.add_column("scan", overflow="fold", ratio=3)
+    table.add_column("use", no_wrap=True)
+    table.add_column("reason", overflow="fold", ratio=5)
+    styles = {"yes": "bold green", "tie": "bold yellow"}
+    for line in taken.lines:
+        same = f"; same images as {', '.join(line.same_images)}" if line.same_images else ""
+        table.add_row(line.scan_id, Text(line.use, style=styles.get(line.use, "")), Text(f"{line.reason}{same}"))
+    console = _out()
+    console.print(table)
+    if taken.others:
+        console.print(f"{taken.others} files belong to no series and were left where they are", style="dim")
+    console.print(
+        f"confirm {taken.manifest}, then: volumetry batch {taken.manifest} --out results", soft_wrap=True
+    )
+
+
+_NUMBERS = ("lung\nmL", "lesion\n%", "ground\nglass %", "solid\n%")
+_OF_NUMBERS = 8 + 5 + 6 + 7 + 5 + 8
+"""Characters of the status and the four numbers, and of the lines between seven columns."""
+_LEAST_CODES, _LEAST_ID = 12, 12
+
+
 def batch(documents: Iterable[Document]) -> None:
-    """One line per scan."""
-    table = Table("scan", "status", "lung mL", "lesion %", "ground glass %", "solid %", "codes")
-    for document in documents:
-        share = document.get("percent_of_lung", {})
-        lung = document.get("volumes_ml", {}).get("lung")
-        codes = " ".join(flag["code"] for flag in document["flags"] if flag["severity"] != "look")
-        table.add_row(
-            document["scan_id"],
-            Text(document["status"], style=_STATUS_STYLE[document["status"]]),
-            "" if lung is None else f"{lung:.0f}",
-            *(f"{share[key]:.2f}" if key in share else "" for key in ("lesion", "ground_glass", "solid")),
-            codes or document["code"] or "",
-        )
-    _out().print(table)
+    """One line per scan, in the width of the terminal: ids and codes are folded where they must, never cut."""
+    console, rows = _out(), list(documents)
+    free = console.width - _OF_NUMBERS
+    if free < _LEAST_CODES + _LEAST_ID:
+        for document in rows:
+            named = zip(_NUMBERS, _numbers(document), strict=True)
+            numbers = [f"{' '.join(name.split())} {text}" for name, text in named if text]
+            said = ", ".join(text for text in (document["status"], *numbers, _codes(document)) if text)
+            console.print(Text(f"{document['scan_id']}: {said}", overflow="fold"))
+        return
+    longest = max((len(document["scan_id"]) for document in rows), default=0)
+    ids = max(_LEAST_ID, min(longest, free - _LEAST_CODES))
+    table = Table(padding=0)
+    table.add_column("scan", overflow="fold", width=ids)
+    table.add_column("status", no_wrap=True)
+    for name in _NUMBERS:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("codes", overflow="fold", max_width=free - ids)
+    for document in rows:
+        status = Text(document["status"], style=_STATUS_STYLE[document["status"]])
+        table.add_row(document["scan_id"], status, *_numbers(document), _codes(document))
+    console.print(table)
+
+
+def _numbers(document: Document) -> list[str]:
+    share = document.get("percent_of_lung", {})
+    lung = document.get("volumes_ml", {}).get("lung")
+    percent = [f"{share[key]:.2f}" if key in share else "" for key in ("lesion", "ground_glass", "solid")]
+    return ["" if lung is None else f"{lung:.0f}", *percent]
+
+
+def _codes(document: Document) -> str:
+    codes = " ".join(flag["code"] for flag in document["flags"] if flag["severity"] != "look")
+    return codes or document["code"] or ""
 
 
 def scores(found: Document) -> None:

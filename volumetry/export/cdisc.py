@@ -120,11 +120,12 @@ def domains(rows: Iterable[Row], study: str) -> dict[str, list[Record]]:
     for row in rows:
         devices |= dict(_devices(row))
         subject = row.get("subject") or row["scan_id"]
+        usubjid = subject if subject.startswith(f"{study}-") else f"{study}-{subject}"  # USUBJID names the study
         for domain, make in makers.items():
             for record in make(row):
                 counts[domain, subject] += 1
                 record[f"{domain.upper()}SEQ"] = counts[domain, subject]
-                fixed = {"STUDYID": study, "DOMAIN": domain.upper(), "USUBJID": f"{study}-{subject}"}
+                fixed = {"STUDYID": study, "DOMAIN": domain.upper(), "USUBJID": usubjid}
                 found[domain].append(_ordered(domain, {**fixed, **record}))
     for device, facts in sorted(devices.items()):
         for seq, (code, name, value) in enumerate(facts, 1):

@@ -10,7 +10,7 @@ from volumetry.errors import UsageError
 from volumetry.export.source import Row, hu_cuts_of, results_of, table_schema
 from volumetry.storage.atomic import prepare_folder, whole_file
 
-KEYS = ("subject", "visit", "site", "decision", "decision_reason")
+KEYS = ("subject", "visit", "site", "batch_flags", "decision", "decision_reason")
 _ROWS_PER_GROUP = 10_000
 _PARSE: dict[str, Callable[[str], Any]] = {
     "number": float,
@@ -23,8 +23,8 @@ _PARSE: dict[str, Callable[[str], Any]] = {
 def export_parquet(batch: Path, path: Path) -> int:
     """Write a batch's rows as one Parquet file.
 
-    Columns are those of results.csv in their order, then ``subject``, ``visit``, ``site``, ``decision`` and
-    ``decision_reason``.
+    Columns are those of results.csv in their order, then ``subject``, ``visit``, ``site``, ``batch_flags``,
+    ``decision`` and ``decision_reason``.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ def results_of(folder: Path) -> Iterator[Row]:
         if "scan_id" not in row or "status" not in row:
             raise UsageError("results.csv lacks its columns")
         known = keys.get(row["scan_id"], {})
-        more = {name: known.get(name, "") for name in ("subject", "visit", "site")}
+        more = {name: known.get(name) or row.get(name, "") for name in ("subject", "visit", "site")}
         decided = decisions.get(row["scan_id"], {})
         if decided and decided["record_sha256"] == _record_sha256(folder, row["scan_id"]):
             more |= {"decision": decided["decision"], "decision_reason": decided["reason"]}

@@ -20,6 +20,7 @@ from volumetry.scan.inputs.opening import (
     files_of_input,
     kind_of_file,
     remove_private_folders,
+    zip_may_hold_scan,
 )
 from volumetry.scan.inspection import Inspection, StackReport, inspect_folder
 from volumetry.scan.read import read_scan, scan_from_array
@@ -38,4 +39,5 @@ __all__ = [
     "remove_private_folders",
     "scan_from_array",
     "source_headers",
+    "zip_may_hold_scan",
 ]

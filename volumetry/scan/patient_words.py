@@ -58,13 +58,20 @@ class Identities:
         Whole words, or several put together; without case, accents and leading zeros.
     anywhere
         Full names in scripts without spaces.
+    ids
+        Those of the words that are ids, or a code that stands as an id and as a name.
     """
 
     words: frozenset[str] = frozenset()
     anywhere: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.words or self.anywhere)
+
+    def only_names(self) -> "Identities":
+        """Without the ids: a trial writes the subject's key into PatientID, and keys may be named."""
+        return Identities(self.words - self.ids, self.anywhere)
 
     def stand_in(self, text: str) -> bool:
         """Whether the text names the patient."""
@@ -155,6 +162,7 @@ def _of_header(header: Dataset) -> Identities:
     return Identities(
         frozenset(spelt for word in words if _long_enough(word) for spelt in _spellings(word)),
         frozenset(name for name in full if _is_written_in(_UNSPACED, name) and _long_enough(name)),
+        frozenset(spelt for word in ids for spelt in _spellings(word)),
     )
 
 

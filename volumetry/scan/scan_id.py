@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from volumetry.scan.patient_words import identities_of
 
@@ -63,14 +63,15 @@ def safe_scan_id(folder: Path, name: Path | None = None) -> str:
         Letters, digits, marks, dots, dashes and underlines alone.
     """
     relative = name if name is not None else Path(folder.resolve().name)
-    text = text_of(_without_suffixes(relative) if folder.is_file() else relative)
+    text = text_of(without_suffixes(relative) if folder.is_file() else relative)
     scan_id = readable_id(text)
     if not scan_id or identities_of(folder).stand_in(text):
         return f"scan-{digest_of(text)}"
     return scan_id
 
 
-def _without_suffixes(name: Path) -> Path:
+def without_suffixes(name: PurePath) -> PurePath:
+    """The name of a file that is a scan without the suffixes of volumes, archives and slices."""
     return name.with_name(_SUFFIXES.sub("", name.name) or name.name)
 
 
@@ -88,7 +89,7 @@ def scan_ids(scans: Sequence[tuple[Path, Path]]) -> list[str]:
     ]
 
 
-def text_of(path: Path) -> str:
+def text_of(path: PurePath) -> str:
     """A path as text that every encoding of UTF-8 takes; bytes that are none of UTF-8 stand as escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 

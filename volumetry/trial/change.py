@@ -4,10 +4,11 @@ relative_percent = 100 (P_visit - P_base) / P_base, the trial's reading; undefin
 absolute_points  = P_visit - P_base, in percentage points of the lung.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from volumetry.storage.csv_tables import Cell
+from volumetry.trial.agreement import same_images
 from volumetry.trial.comparability import PairGrade, grade_pair
 from volumetry.trial.config import TrialConfig
 from volumetry.trial.results import MEASURES, ScanRow
@@ -153,6 +154,7 @@ def changes_of(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig
     baseline" without saying which; that the published figures are relative changes is inferred from their spread.
     """
     found: list[Change] = []
+    shared = {digest for digest, rows in same_images(visits, scans).items() if len(rows) > 1}
     base: Placement | None = None
     for placement in place(visits, config):
         if placement.visit == visits.baseline:
@@ -160,17 +162,18 @@ def changes_of(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig
         if base is None:
             raise ValueError("a subject's first placement must be the baseline")
         arm = visits.arms.get(placement.subject)
-        found += [_change(measure, base, placement, arm, scans, config) for measure in MEASURES]
+        found += [_change(measure, base, placement, arm, scans, config, shared) for measure in MEASURES]
     return found
 
 
-def _change(
+def _change(  # noqa: PLR0913  one pair, and what it is judged by
     measure: str,
     base: Placement,
     placement: Placement,
     arm: str | None,
     scans: Mapping[str, ScanRow],
     config: TrialConfig,
+    shared: Container[str],
 ) -> Change:
     base_scan, scan = _scan(base, scans), _scan(placement, scans)
     at_base, at_visit = _levels(base_scan, measure), _levels(scan, measure)
@@ -194,7 +197,7 @@ def _change(
             changes[name] = value
     pair = None
     if not (is_baseline or base_absent or absent) and base_scan is not None and scan is not None:
-        pair = grade_pair(base_scan, scan, config.pair)
+        pair = grade_pair(base_scan, scan, config.pair, shared)
     return Change(
         subject=placement.subject,
         arm=arm,

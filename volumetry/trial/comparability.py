@@ -3,12 +3,12 @@
 Nothing is corrected: disease lowers lung volume too, so a correction would remove effect along with error.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 from volumetry.trial.config import Pair as Limits
-from volumetry.trial.results import ScanRow
+from volumetry.trial.results import PIXELS, ScanRow
 
 _CUT_LUNG = "LUNG_TRUNCATED"
 _ROUNDING = 1e-9
@@ -49,7 +49,9 @@ class PairGrade:
     predicted_shift_percent: float
 
 
-def grade_pair(baseline: ScanRow, visit: ScanRow, limits: Limits) -> PairGrade:
+def grade_pair(
+    baseline: ScanRow, visit: ScanRow, limits: Limits, shared: Container[str] = frozenset()
+) -> PairGrade:
     """Grade how comparable two scans are in breath and acquisition.
 
     Parameters
@@ -58,6 +60,8 @@ def grade_pair(baseline: ScanRow, visit: ScanRow, limits: Limits) -> PairGrade:
         Scans with numbers.
     limits
         Of the grades.
+    shared
+        Digests of images that stand in several rows of the visits table.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def grade_pair(baseline: ScanRow, visit: ScanRow, limits: Limits) -> PairGrade:
     >>> pair.grade, round(pair.predicted_shift_percent, 4)
     ('A', -9.0909)
     """
-    checks = tuple(_checks(baseline, visit, limits))
+    checks = (*_images(baseline, visit, shared), *_checks(baseline, visit, limits))
     known = [check for check in checks if check.grade is not None]
     base_ml, visit_ml = baseline.ml["lung"], visit.ml["lung"]
     return PairGrade(
@@ -95,6 +99,15 @@ def _checks(base: ScanRow, visit: ScanRow, limits: Limits) -> Iterator[Check]:
     yield _position(base, visit, limits)
     yield _coverage(base, visit, limits)
     yield _density(base, visit, limits)
+
+
+def _images(base: ScanRow, visit: ScanRow, shared: Container[str]) -> Iterator[Check]:
+    """The same images cannot be of two visits or of two subjects: one of the rows is wrong, whatever it says."""
+    pixels = [scan.facts.get(PIXELS) for scan in (base, visit)]
+    if pixels[0] is not None and pixels[0] == pixels[1]:
+        yield Check("SAME_IMAGES", "C")
+    elif any(digest is not None and digest in shared for digest in pixels):
+        yield Check("SAME_IMAGES_ELSEWHERE", "C")
 
 
 def _volume(base_ml: float, visit_ml: float, limits: Limits) -> Check:

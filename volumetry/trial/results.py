@@ -19,6 +19,9 @@ _OF_THE_SCANNER = ("series.thickness_mm", "series.kvp")
 _BINS = "hu_bins_ml."
 _PARTS, _OF_THE_MODEL = "interval_parts.", "reference"
 _TEXTS = ("series.kernel", "series.manufacturer", "series.model_name", "series.patient_position")
+OF_WHOM = ("subject", "visit")
+PIXELS = "provenance.pixels_sha256"
+"""Digest of the images that were measured."""
 PROVENANCE = (
     *("provenance.software_version", "provenance.model", "provenance.model_sha256", "provenance.config_sha256"),
     "component_rule",
@@ -136,7 +139,8 @@ def _scan_of(row: Row, table: Table, problems: Problems) -> ScanRow:
         problems.add(row.number, "status", f"must be one of {', '.join(Status)}")
         return ScanRow(scan_id, Status.FAILED, "UNKNOWN_STATUS")
     status = Status(status_text)
-    facts = {name: row.cells[name] for name in (*_TEXTS, *PROVENANCE, "series.contrast") if row.cells.get(name)}
+    texts = (*_TEXTS, *PROVENANCE, *OF_WHOM, PIXELS, "series.contrast")
+    facts = {name: row.cells[name] for name in texts if row.cells.get(name)}
     if status in (Status.REFUSED, Status.FAILED):
         return ScanRow(scan_id, status, row.cells.get("code") or status.upper(), facts=facts)
     shares = {name: _number(row, name, problems, 0, 100) for name in _SHARES}

@@ -11,6 +11,7 @@ from volumetry.storage.atomic import prepare_folder, write_json, write_whole
 from volumetry.storage.csv_tables import Cell, csv_bytes
 from volumetry.storage.digests import file_sha256
 from volumetry.trial import change, compare, layout, methods_text, missing, mixed, outcomes
+from volumetry.trial.agreement import disagreements, require_agreement
 from volumetry.trial.change import Change, changes_of
 from volumetry.trial.compare import Comparison, Contrast, contrasts_of
 from volumetry.trial.config import TrialConfig, load_trial_config
@@ -140,9 +141,13 @@ def run_trial(results: Path, visits: Path, out: Path, config: Path | None = None
     settings = load_trial_config(*([config] if config else []))
     scans = read_results(results)
     table = read_visits(visits, scans, settings)
+    require_agreement(table, scans, visits.name)
     analysis = analyse(table, scans, settings)
     prepare_folder(out)
-    warnings = methods_text.warnings_of(analysis.placements, table, scans, analysis.changes, settings)
+    warnings = [
+        *methods_text.warnings_of(analysis.placements, table, scans, analysis.changes, settings),
+        *disagreements(table, scans),
+    ]
     files = _files(analysis, warnings)
     sources = {"results": file_sha256(results_file(results)), "visits": file_sha256(visits)}
     return TrialOutcome(out, analysis, _write(files, out, settings, sources, warnings), warnings)

@@ -16,7 +16,7 @@ from volumetry.scan.findings import found, plural
 from volumetry.scan.headers.files import FileRef, Listing
 from volumetry.scan.headers.slice_header import SliceHeader
 
-_NAME = "manifest.csv"
+NAME = "manifest.csv"
 _INSTANCE, _SERIES, _COUNT = "SOPInstanceUID", "SeriesInstanceUID", "NumberOfSeriesRelatedInstances"
 _LARGEST_BYTES = 16_000_000
 
@@ -30,7 +30,7 @@ def manifest_findings(listing: Listing, headers: Sequence[SliceHeader], config: 
         Every CT image of the folder, duplicates and scouts included.
     """
     for file in listing.files:
-        if file.name.casefold() == _NAME:  # at the top: below it, the name holds a folder
+        if file.name.casefold() == NAME:  # at the top: below it, the name holds a folder
             rows = _rows(file)
             if rows and _INSTANCE in rows[0]:
                 yield from _by_instance(rows, headers, config)

@@ -8,6 +8,7 @@ import gzip
 import os
 import shutil
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,7 @@ HEAD_BYTES = 2**16
 _KIND_BYTES = 4096
 _LEAST_HEAD_BYTES = 1024
 _DICOM = (FileKind.PART10, FileKind.BARE)
+_OF_A_SCAN = (*_DICOM, FileKind.VOLUME, FileKind.ZIP)
 _CHUNK = 2**20
 _RATIO_FROM_BYTES = 16 * 2**20
 
@@ -197,6 +199,31 @@ def kind_of_file(path: Path) -> FileKind | None:
         return None if file is None else kind_of(start_of(file, _KIND_BYTES))
     except OSError:
         return None
+
+
+def zip_may_hold_scan(archive: Path) -> bool:
+    """Whether a ZIP has a member that begins like DICOM, a volume or another ZIP.
+
+    Parameters
+    ----------
+    archive
+        Of the file.
+
+    Returns
+    -------
+    bool
+        True also where that cannot be found out: it is damaged, encrypted or cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            for member in zipped.infolist():
+                if not member.is_dir():
+                    with zipped.open(member) as packed:
+                        if kind_of(_inflated_start(packed.read(_KIND_BYTES))) in _OF_A_SCAN:
+                            return True
+    except Exception:  # noqa: BLE001  zipfile raises anything on an odd archive; whoever reads it says why
+        return True
+    return False
 
 
 def start_of(file: FileRef, most: int = HEAD_BYTES) -> bytes:
