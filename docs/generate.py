@@ -218,6 +218,13 @@ def results() -> str:
     return result_dictionary_markdown().rstrip()
 
 
+def people() -> str:
+    """The columns of a batch's results.csv that say what people decided and corrected."""
+    from volumetry.deliver.people import COLUMNS
+
+    return _table(("column", "meaning"), [(f"`{column.name}`", column.meaning) for column in COLUMNS])
+
+
 # --- commands ---
 
 
@@ -341,7 +348,9 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-PARTS = {part.__name__: part for part in (codes, settings, trial_settings, results, commands, api, notebook)}
+PARTS = {
+    part.__name__: part for part in (codes, settings, trial_settings, results, people, commands, api, notebook)
+}
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
