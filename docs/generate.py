@@ -226,6 +226,13 @@ def batch_columns() -> str:
     return _table(("column", "meaning"), [(f"`{name}`", meaning) for name, meaning in COLUMNS.items()])
 
 
+def people() -> str:
+    """The columns of a batch's results.csv that say what people decided and corrected."""
+    from volumetry.deliver.people import COLUMNS
+
+    return _table(("column", "meaning"), [(f"`{column.name}`", column.meaning) for column in COLUMNS])
+
+
 # --- commands ---
 
 
@@ -351,7 +358,7 @@ def _cell(text: str) -> str:
 
 PARTS = {
     part.__name__: part
-    for part in (codes, settings, trial_settings, results, batch_columns, commands, api, notebook)
+    for part in (codes, settings, trial_settings, results, batch_columns, people, commands, api, notebook)
 }
 
 if __name__ == "__main__":

@@ -197,8 +197,6 @@ def spoil(name, analysis, ct_slice, path):
     values = {"label 7": 7, "half labels": 2.5, "not a number": np.nan, "label 4 under the network's rule": 4}
     labels = edited_labels(analysis).astype(np.float32)
     labels[BOX] = values.get(name, 3)
-    if name == "cropped":
-        labels = labels[:, :, :-1]
     if name == "text":
         path.write_text("no mask")
     elif name == "a CT slice":
@@ -216,7 +214,6 @@ def spoil(name, analysis, ct_slice, path):
     [
         ("shifted", "another grid"),
         ("half a voxel", "another grid"),
-        ("cropped", "another grid"),
         ("thicker", "another grid"),
         ("mirrored affine", "another grid"),
         ("label 7", "no label"),
@@ -433,6 +430,70 @@ def test_a_correction_is_written_as_seg_and_sr_of_the_readers_mask(case, result,
     assert document["corrected_by"] == "R"
     with pytest.raises(UsageError, match="own files"):
         remeasure(result, None, mask, "R", "because", dicom=DicomOptions())
+
+
+@pytest.mark.parametrize(("change", "says"), [("frames", "more voxels than the scan"), ("deflated", "deflated")])
+def test_a_seg_that_would_fill_the_memory_is_refused(case, config, tmp_path, change, says):
+    scan, _, analysis, automatic = case
+    path = write_seg_and_sr(automatic, analysis.tissue, scan, tmp_path / "seg", config)["seg.dcm"]
+    seg = pydicom.dcmread(path)
+    if change == "frames":
+        seg.NumberOfFrames = 2**31 - 1
+    else:
+        seg.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    seg.save_as(tmp_path / "hostile.dcm")
+    with pytest.raises(InputError, match=says):
+        read_edited_mask(tmp_path / "hostile.dcm", analysis.scan.grid)
+
+
+def test_seg_and_sr_of_a_correction_name_reader_and_reason_and_what_they_supersede(case, result, config, tmp_path):
+    """PS3.3: predecessors of a report C.17.2, references of an image C.12.4, content creator C.8.20.1."""
+    scan, _, analysis, automatic = case
+    write_seg_and_sr(automatic, analysis.tissue, scan, result, config)
+    written = [result]
+    for reader in ("Dr M\u00fcller", "B^\\Second"):
+        _, folder = remeasure(
+            result, scan, result / "mask.nii.gz", reader, "left base " * 20, dicom=DicomOptions()
+        )
+        written.append(folder)
+    segs, reports = ([pydicom.dcmread(folder / name) for folder in written] for name in ("seg.dcm", "sr.dcm"))
+    for objects in (segs, reports):
+        assert len({o.SeriesNumber for o in objects}) == len({o.SeriesInstanceUID for o in objects}) == 3
+    assert str(segs[1].ContentCreatorName) == str(reports[1].ContentSequence[2].PersonName) == "Dr M\u00fcller^"
+    assert str(segs[2].ContentCreatorName) == "B Second^"
+    assert segs[1].ContentDescription.startswith("Corrected by Dr M\u00fcller: left base")
+    assert len(segs[1].ContentDescription.encode()) <= 64
+    assert segs[1].DerivationDescription == ("Corrected by Dr M\u00fcller: " + "left base " * 20).strip()
+    comments = [item.TextValue for item in reports[1].ContentSequence if item.ValueType == "TEXT"]
+    assert segs[1].DerivationDescription in comments
+    assert "ReferencedImageSequence" not in segs[0]
+    assert "PredecessorDocumentsSequence" not in reports[0]
+    for n in (1, 2):
+        earlier = [seg.SOPInstanceUID for seg in segs[:n]]
+        assert [item.ReferencedSOPInstanceUID for item in segs[n].ReferencedImageSequence] == earlier
+        series = {item.SeriesInstanceUID for item in segs[n].ReferencedSeriesSequence}
+        assert {seg.SeriesInstanceUID for seg in segs[:n]} <= series
+        named = {
+            sop.ReferencedSOPInstanceUID
+            for study in reports[n].PredecessorDocumentsSequence
+            for own in study.ReferencedSeriesSequence
+            for sop in own.ReferencedSOPSequence
+        }
+        assert named == {report.SOPInstanceUID for report in reports[:n]}
+
+
+def test_a_class_that_the_edited_mask_has_lost_is_said(case, result, tmp_path):
+    analysis = case[2]
+    labels = analysis.tissue.labels_kji.copy()
+    lost = int((labels == 3).sum())
+    labels[labels == 3] = 1
+    mask = as_nifti(labels, analysis.scan.grid, tmp_path / "edited.nii.gz")
+    document, _ = remeasure(result, None, mask, "R", "no consolidation")
+    (flag,) = [flag for flag in document["flags"] if flag["code"] == "CLASS_REMOVED"]
+    assert f"solid ({lost} voxels" in flag["message"]
+    assert flag["severity"] == "look"
+    document, _ = remeasure(result, None, result / "mask.nii.gz", "R", "agree")
+    assert "CLASS_REMOVED" not in {flag["code"] for flag in document["flags"]}
 
 
 def test_a_correction_is_written_where_seg_and_sr_cannot_be(config, tmp_path):

@@ -1,5 +1,9 @@
-"""A scan done again, killed between any two system calls: its folder is the old result or the new one, whole."""
+"""A scan done again, killed between any two system calls: its folder is the old result or the new one, whole.
 
+A decision and a reader's correction were entered before, and are as they were.
+"""
+
+import csv
 import json
 import subprocess
 import sys
@@ -16,7 +20,8 @@ SCRIPT = """
 import os, shutil, signal, sys
 from pathlib import Path
 import volumetry.pipeline as pipeline
-from volumetry.batch import find_scans, run_batch, succession
+from volumetry.batch import decide, find_scans, records, run_batch, succession
+from volumetry.batch.ledger import held
 from volumetry.codes import Outcome
 from volumetry.config import load_config
 from volumetry.domain import Finding, ScanRefusedError
@@ -47,6 +52,17 @@ pipeline.read_scan = read
 if way == "one by one":
     succession.exchange = lambda *_: False
 batch("default", base / "first")
+corrected = base / "first" / "corrections" / "a" / "1"
+corrected.mkdir(parents=True)
+(corrected / "result.json").write_bytes(b"{}")
+with held(base / "first") as ledger:
+    record = records.read_record(base / "first" / "scans" / "a")["sha256"]
+    ledger.audit.append(
+        "correction_recorded", "reason", scan_id="a", correction=1, place="corrections/a/1", reader="R1",
+        corrected="2026-01-01", measured_with="1", record_sha256=record, input_sha256="0",
+        files_sha256=records.digests_of(corrected),
+    )
+decide(base / "first", "a", "exclude", "A. Reader", "motion")
 for at in range(1, 200):
     out = base / f"{at:03d}"
     shutil.copytree(base / "first", out)
@@ -110,3 +126,75 @@ def _is_all_there(out: Path, first: records.Record) -> None:
     aside = [entry for entry in log if entry["action"] == "scan_set_aside"]
     assert [entry["to"] for entry in aside] == ["earlier/a/1"], out
     assert [path for path in out.rglob(".*") if path.name != ".lock"] == [], out
+    (row,) = csv.DictReader((out / "results.csv").read_text("utf-8").splitlines())
+    assert row["outdated_decision"].startswith("exclude by A. Reader"), out
+    assert (
+        "correction 1 by R1 is not counted: the present automatic result has no number" in row["correction_note"]
+    )
+
+
+# For every n: enters one correction and decides on it, killed right before the n-th call that changes a folder
+# or the log; then the folder is held once more, as the next command would.
+CORRECT = """
+import os, shutil, signal, sys
+from pathlib import Path
+from volumetry.batch import correct, decide
+from volumetry.batch.ledger import held
+sys.path.insert(0, sys.argv[3])
+from small_corrections import batch_of_one, write_correction
+
+base, calls = Path(sys.argv[1]), 0
+batch_of_one(base / "first")
+(base / "first" / "report.html").unlink()  # slow to make anew each time
+
+def counted(function, at):
+    def call(*arguments, **named):
+        global calls
+        calls += 1
+        if calls == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **named)
+    return call
+
+for at in range(1, 200):
+    out = base / f"{at:03d}"
+    shutil.copytree(base / "first", out)
+    pid = os.fork()
+    if pid == 0:
+        for name in ("rename", "replace", "mkdir", "rmdir", "unlink", "write", "truncate"):
+            setattr(os, name, counted(getattr(os, name), at))
+        correct(out, "a", lambda parent: write_correction(out, parent))
+        decide(out, "a", "accept", "B. Reader", "looked")
+        os._exit(0)
+    ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with held(out) as ledger:
+        pass
+    if ended == 0:
+        sys.exit(0)
+    assert ended == -signal.SIGKILL, ended
+sys.exit("the calls did not come to an end")
+"""
+
+
+def test_killed_anywhere_a_correction_is_entered_whole_or_not_there(tmp_path: Path) -> None:
+    script, base = tmp_path / "correct.py", tmp_path / "at"
+    script.write_text(CORRECT, "utf-8")
+    tests = Path(__file__).resolve().parents[1]
+    done = subprocess.run(  # noqa: S603  our own script
+        [sys.executable, "-B", script, base, "-", tests], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    entered = []
+    for out in sorted(base.glob("[0-9]*")):
+        log = [json.loads(line) for line in (out / "audit.jsonl").read_text("utf-8").splitlines()]
+        places = [entry["place"] for entry in log if entry["action"] == "correction_recorded"]
+        present = sorted(str(path.relative_to(out)) for path in out.glob("corrections/a/*"))
+        assert places == present, out
+        entered.append(len(places))
+        assert audit.chain_faults(out / "audit.jsonl") == []
+        faults = {fault.path for fault in verify(out).faults}
+        assert faults <= {"results.csv", "queries.csv", "report.html", "corrections.csv", "decisions.csv"}, out
+    assert entered == sorted(entered)
+    assert set(entered) == {0, 1}
+    last = next(csv.DictReader((out / "results.csv").read_text("utf-8").splitlines()))
+    assert (last["reading"], last["decision"]) == ("reader", "accept")

@@ -18,7 +18,7 @@ from pydicom.uid import EnhancedCTImageStorage
 from small_results import LESIONS, measured_phantom
 
 from volumetry.config import load_config
-from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr, write_summary
+from volumetry.deliver.dicom import DicomOptions, Revision, write_seg_and_sr, write_summary
 from volumetry.deliver.dicom.source import _READ, legal_source
 from volumetry.deliver.report.summary import summary_of
 from volumetry.phantom import HEAD_TO_FEET, rotated, tilted
@@ -118,6 +118,17 @@ def test_dciodvfy_finds_no_error_whatever_the_source_says(kind, config, tmp_path
     files = write_seg_and_sr(case.document, case.analysis.tissue, source, tmp_path / "out", making)
     assert complaints(files["seg.dcm"], "Error") == []
     assert complaints(files["sr.dcm"], "Error") == []
+
+
+def test_dciodvfy_finds_no_error_in_a_correction(config, tmp_path):
+    case = measured_phantom(tmp_path / "in", config)
+    corrected = case.document | {"corrected_by": "Dr M\u00fcller^\\=", "reason": "left base " * 150}
+    automatic = write_seg_and_sr(case.document, case.analysis.tissue, case.folder, tmp_path / "0", config)
+    options = DicomOptions(revision=Revision(1, (automatic["seg.dcm"].parent,)))
+    files = write_seg_and_sr(corrected, case.analysis.tissue, case.folder, tmp_path / "1", config, options)
+    for path in files.values():
+        assert complaints(path, "Error") == []
+        assert all("99VOLUMETRY" in line for line in complaints(path, "Warning"))
 
 
 def test_dciodvfy_finds_no_error_in_the_summary_page(case, config, tmp_path):

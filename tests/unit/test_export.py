@@ -186,6 +186,7 @@ def test_what_a_reader_must_see_and_what_one_decided_qualifies_the_results(batch
     assert decided == [
         ("STUDY1-S01", "b", "REDECIS", "EXCLUDE"),
         ("STUDY1-S01", "b", "REDECRSN", "'=motion"),
+        ("STUDY1-S01", "b", "REDECBY", "A. Reader"),
     ]
 
 

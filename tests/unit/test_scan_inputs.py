@@ -250,7 +250,7 @@ def test_a_full_disk_is_no_fault_of_the_scan(folder, tmp_path, config, monkeypat
         raise OSError(28, "No space left on device")
 
     gzipped(folder)
-    monkeypatch.setattr(room, "_inflate", full)
+    monkeypatch.setattr(room, "inflate", full)
     with pytest.raises(ScanFailedError, match="No space left"):
         read_scan(folder, config)
 

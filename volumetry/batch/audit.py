@@ -1,4 +1,4 @@
-"""``audit.jsonl``: what was made, set aside and decided, in an append-only chain of hashes.
+"""``audit.jsonl``: what was made, set aside, corrected and decided, in an append-only chain of hashes.
 
 One JSON object per line. ``n`` counts from 1, ``previous`` is the ``sha256`` of the line before, and ``sha256``
 is that of the entry itself without this key. The order is that of ``n``; the clock may jump. Whoever can rewrite
@@ -79,6 +79,8 @@ class Audit:
         Folders of results that were set aside.
     decisions
         By scan, the last human decision.
+    corrections
+        By scan, every reader's correction, the last one last.
     tables
         By file name, the digest of the tables as last written.
     report_shows
@@ -91,6 +93,7 @@ class Audit:
     recorded: dict[str, str] = field(default_factory=dict)
     aside: set[str] = field(default_factory=set)
     decisions: dict[str, Entry] = field(default_factory=dict)
+    corrections: dict[str, list[Entry]] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
     report_shows: dict[str, str] = field(default_factory=dict)
     templates: set[str] = field(default_factory=set)
@@ -185,6 +188,8 @@ class Audit:
                 self.decisions[entry["scan_id"]] = entry
             case "template_written":
                 self.templates.add(entry["file_sha256"])
+            case "correction_recorded":
+                self.corrections.setdefault(entry["scan_id"], []).append(entry)
             case "tables_written":
                 files = dict(entry["files"])
                 if files.get(REPORT) != self.tables.get(REPORT):

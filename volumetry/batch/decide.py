@@ -1,10 +1,12 @@
-"""What a human decides about a scan's result: appended to the log, never written over anything."""
+"""What a human decides about a scan's value: appended to the log, never written over anything."""
 
 from pathlib import Path
 from typing import Literal, get_args
 
-from volumetry.batch import records, tables
+from volumetry.batch import records
 from volumetry.batch.audit import Entry
+from volumetry.batch.current import current_of
+from volumetry.batch.derive import derive_again
 from volumetry.batch.ledger import held
 from volumetry.batch.records import TornError
 from volumetry.errors import UsageError
@@ -13,11 +15,12 @@ Decision = Literal["accept", "exclude", "repeat"]
 
 
 def decide(out: Path, scan_id: str, decision: Decision, name: str, reason: str) -> Entry:
-    """Append a decision on one scan's present result.
+    """Append a decision on one scan's present value, and derive the tables.
 
-    The entry names the record's digest, so a decision holds for the result that was seen and no later one. The
-    result itself stays as it is; ``decisions.csv`` shows the last decision of every scan. A scan to ``repeat`` is
-    done again by the next run.
+    The entry names the record's digest and the correction that is counted, if one is, so a decision holds for the
+    value that was seen and no later one. The result itself stays as it is; results.csv, queries.csv and
+    report.html show the decision at once, and ``decisions.csv`` the last one of every scan. A scan to ``repeat``
+    is done again by the next run.
 
     Parameters
     ----------
@@ -62,6 +65,7 @@ def decide(out: Path, scan_id: str, decision: Decision, name: str, reason: str) 
             name=name.strip(),
             scan_id=record["scan_id"],
             record_sha256=record["sha256"],
+            correction=current_of(out, record["scan_id"], ledger.audit).number,
         )
-        tables.write_decisions(ledger)
+        derive_again(ledger)
     return entry

@@ -13,7 +13,8 @@ from time import monotonic
 from typing import Any
 
 from volumetry.batch import tables, visits_template
-from volumetry.batch.audit import REPORT, digest
+from volumetry.batch.audit import digest
+from volumetry.batch.derive import derive_report
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger, held
 from volumetry.batch.leftovers import Leftovers, with_leftovers
@@ -22,7 +23,6 @@ from volumetry.batch.work import Brief, Order, carry_out
 from volumetry.config import Config
 from volumetry.domain import Segmenter, SegmenterFacts
 from volumetry.storage.atomic import prepare_folder
-from volumetry.storage.digests import file_sha256
 
 OnScan = Callable[[ScanFolder, Mapping[str, Any], bool], None]
 """Called with each scan, its ``status`` and ``code``, and whether it was there already."""
@@ -113,11 +113,11 @@ class Run:
     def through(self, runner: Runner) -> tables.Rows:
         """Every scan's row, made by the runner or by an earlier run."""
         scans = with_leftovers(self.scans, self.ledger, self.leftovers)
-        rows = tables.Rows(self.ledger.out, scans, self.config.measure.hu_cuts)
+        rows = tables.Rows(self.ledger.out, scans, self.config.measure.hu_cuts, self.ledger.audit)
         try:
             self._measure(runner, rows)
             tables.write_tables(rows, self.ledger)
-            self._report(rows)
+            derive_report(rows, self.ledger)
             visits_template.write_template(rows, self.ledger)
             if self._begun:
                 self.ledger.audit.append("run_ended", scans=len(self.scans))
@@ -148,16 +148,6 @@ class Run:
             if not self._begun:
                 self._begin()
             yield self.ledger.order(scan, stamp, reason)
-
-    def _report(self, rows: tables.Rows) -> None:
-        """Make the page anew if the tables that it shows are new, or it is not the one that was made."""
-        log, page = self.ledger.audit, self.ledger.out / REPORT
-        shown = {name: sha256 for name, sha256 in log.tables.items() if name != REPORT}
-        if shown != log.report_shows or not page.is_file() or file_sha256(page) != log.tables[REPORT]:
-            from volumetry.batch.report import report_page  # matplotlib is slow to load
-
-            content = report_page(rows, log.decisions).encode("utf-8")
-            tables.write_derived({REPORT: lambda: [content]}, self.ledger)
 
     def _begin(self) -> None:
         prepare_folder(self.ledger.out)

@@ -4,7 +4,8 @@
 
     OUT/scans/<scan_id>/         one finished scan: result, mask, row, run record, key slice, record.json
     OUT/earlier/<scan_id>/<n>/   what a later run set aside, whole
-    OUT/audit.jsonl              what was made, set aside and decided
+    OUT/corrections/<scan_id>/<n>/   a reader's corrections; no run moves them
+    OUT/audit.jsonl              what was made, set aside, corrected and decided
     OUT/visits.csv               begun for the trial; a person's, once one has edited it
     OUT/results.csv, ...         tables and the report, derived from the records; never the truth
     OUT/.lock, OUT/.work/        of the run that holds the folder
@@ -24,8 +25,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from volumetry.batch import records, succession
+from volumetry.batch import entering, records, succession
 from volumetry.batch.audit import Audit
+from volumetry.batch.current import CORRECTIONS
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.lease import Lease, holder, named, require_dead
 from volumetry.batch.records import Record, Stamp, TornError
@@ -33,6 +35,7 @@ from volumetry.batch.work import Brief, Order, brief_of
 from volumetry.domain import Status
 from volumetry.errors import BusyError, OutputError
 from volumetry.storage.atomic import next_numbered, prepare_folder, sync_folder
+from volumetry.storage.unfinished import sweep
 
 LOCK = ".lock"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -167,12 +170,46 @@ class Ledger:
         self.audit.append("template_written", file=name, file_sha256=digest)
         return True
 
+    def enter_corrections(self, scan_id: str) -> int:
+        """Enter the corrections of a scan that the log does not have yet; how many there were."""
+        known = {entry["place"] for entry in self.audit.corrections.get(scan_id, ())}
+        entered = 0
+        for folder in entering.corrections_on_disk(self.out, scan_id):
+            found = None
+            if str(folder.relative_to(self.out)) not in known:
+                found = entering.facts_of(self.out, scan_id, folder)
+            if found is not None:
+                reason, facts = found
+                self.audit.append("correction_recorded", reason, **facts)
+                entered += 1
+        return entered
+
     def _recover(self) -> None:
-        """Mend what a run left that was killed: a torn line, and a result replaced but not yet entered."""
+        """Mend what a killed run left: a torn line, what was replaced or corrected and not yet entered."""
         self.audit.repair()
         for earlier in sorted((self.out / "earlier").glob("*")):
             if earlier.is_dir():
                 self._set_aside(earlier, "found set aside after an interruption")
+        self._take_strays()
+        for corrected in sorted((self.out / CORRECTIONS).glob("*")):
+            sweep(corrected)
+            self.enter_corrections(corrected.name)
+
+    def _take_strays(self) -> None:
+        """Move corrections that lie beside a scan's result to where no run moves them."""
+        for stray in list(entering.strays(self.out)):
+            scan_id = stray.parent.parent.name
+            if scan_id not in self.audit.recorded or entering.facts_of(self.out, scan_id, stray) is None:
+                continue
+            parent = self.out / CORRECTIONS / scan_id
+            try:
+                parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                os.rename(stray, next_numbered(parent))
+                sync_folder(parent)
+                with contextlib.suppress(OSError):  # more of them, or something else, is in it
+                    stray.parent.rmdir()
+            except OSError as wrong:
+                raise OutputError(f"cannot keep a correction: {wrong.strerror}") from wrong
 
     def _catch_up(self) -> None:
         """Enter what workers still finished while an interrupted run was ending."""

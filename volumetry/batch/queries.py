@@ -1,28 +1,46 @@
 """``queries.csv``: what to ask about each refused or flagged scan: what is wrong, which tag, what to resend.
 
-One line per finding, in plain words, and one per question about several scans, at the first of
-them. ``ask`` says whom: the ``site`` for what only a new export or an answer from
-there can mend, the ``reader`` for what a look at the mask settles. Failures of our own are nobody's query.
+One line per finding, in plain words, and one per question about several scans, at the first of them. ``ask`` says
+whom: the ``site`` for what only a new export or an answer from there can mend, the ``reader`` for what a look at
+the mask settles. Failures of our own are nobody's query. What a person decided or corrected stands behind each
+line; what of it a later result has left open is a line of its own.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from volumetry.batch.among import Question
+from volumetry.batch.current import Current, in_words
 from volumetry.batch.find import ScanFolder
 from volumetry.codes import CATALOGUE
 
-COLUMNS = ("site", "scan_id", "subject", "visit", "status", "ask", "code", "what_is_wrong", "tag", "what_to_do")
+COLUMNS = (
+    *("site", "scan_id", "subject", "visit", "status", "ask", "code", "what_is_wrong", "tag", "what_to_do"),
+    *("decision", "decided_by", "corrected_by"),
+)
+_NOTHING = Current()
 
 
-def query_rows(scan: ScanFolder, document: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def query_rows(
+    scan: ScanFolder, document: Mapping[str, Any], current: Current = _NOTHING
+) -> Iterator[tuple[str, ...]]:
     """Lines for one scan, in the order of `COLUMNS`; none without a flag, or if the failure is ours.
 
     Parameters
     ----------
     document
-        The scan's result.json.
+        result.json of the value that counts.
+    current
+        What people said of it.
     """
+    known = (scan.site, scan.scan_id, scan.subject, scan.visit, document["status"])
+    people = (
+        str((current.decision or {}).get("decision", "")),
+        str((current.decision or {}).get("name", "")),
+        str((current.correction or {}).get("reader", "")),
+    )
+    for code, what in (*_decided(current), *_left_open(current)):
+        yield (*known, CATALOGUE[code].ask, code, what, "", CATALOGUE[code].hint, *people)
     if document["status"] not in ("refused", "review"):
         return
     asked = [flag for flag in document["flags"] if flag["severity"] in ("refuse", "review")]
@@ -30,15 +48,14 @@ def query_rows(scan: ScanFolder, document: Mapping[str, Any]) -> Iterator[tuple[
         code = flag["code"]
         row = CATALOGUE.get(code)
         sentence = _sentence(str(flag["message"]))
-        known = (scan.site, scan.scan_id, scan.subject, scan.visit)
         yield (
             *known,
-            document["status"],
             row.ask if row else "site",
             code,
             sentence,
             row.tag if row else "",
             (row and row.request) or flag["hint"],
+            *people,
         )
 
 
@@ -65,3 +82,20 @@ def question_row(question: Question, document: Mapping[str, Any]) -> tuple[str, 
 
 def _sentence(message: str) -> str:
     return f"{message[:1].upper()}{message[1:]}".rstrip(".") + "."
+
+
+def _decided(current: Current) -> Iterator[tuple[str, str]]:
+    """Code and words of a decision that changes what becomes of the scan."""
+    codes = {"exclude": "SCAN_EXCLUDED", "repeat": "SCAN_TO_REPEAT"}
+    if current.decision is not None and current.decision["decision"] in codes:
+        yield codes[current.decision["decision"]], f"Decided: {in_words(current.decision)}."
+
+
+def _left_open(current: Current) -> Iterator[tuple[str, str]]:
+    """Code and words of what people said that does not hold, or not fully, for the present value."""
+    if current.outdated is not None:
+        yield "DECISION_OUTDATED", f"Decided on an earlier value: {in_words(current.outdated)}."
+    if current.note:
+        code = "CORRECTION_NOT_COUNTED" if current.correction is None else "CORRECTION_OF_EARLIER"
+        said = current.note if current.correction is None else f"correction {current.number} was {current.note}"
+        yield code, f"{said[:1].upper()}{said[1:]}."

@@ -11,8 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from volumetry import __version__
 from volumetry.batch import records
-from volumetry.batch.audit import Entry
 from volumetry.batch.charts import chart_picture, histogram_picture, individuals_chart
+from volumetry.batch.current import Current, in_words
 from volumetry.batch.tables import Rows
 from volumetry.batch.work import KEY_SLICE
 from volumetry.deliver.report import one_file_policy
@@ -47,13 +47,18 @@ class Line:
     scanner: str
     date: str
     values: Mapping[str, float]
-    decision: str
+    current: Current
     keys: str = ""
 
+    @property
+    def is_touched(self) -> bool:
+        """Whether a person decided on the scan, or corrected it."""
+        return self.current != Current()
 
-def report_page(rows: Rows, decisions: Mapping[str, Entry]) -> str:
-    """The page as HTML, made from the records alone: the same results give the same page."""
-    lines = [_line(rows, index, decisions) for index in range(len(rows))]
+
+def report_page(rows: Rows) -> str:
+    """The page as HTML, made from records and log alone: the same results give the same page."""
+    lines = [_line(rows, index) for index in range(len(rows))]
     far = _distances(lines)
     order = sorted(range(len(lines)), key=lambda index: (-far[index][0], lines[index].scan_id))
     shown = [index for index in order if (rows.folder(rows.scans[index]) / KEY_SLICE).is_file()][:_PICTURES]
@@ -74,6 +79,8 @@ def report_page(rows: Rows, decisions: Mapping[str, Entry]) -> str:
         questions=rows.questions(),
         counts=[(status.value, counts[status.value]) for status in Status],
         codes=codes.most_common(),
+        people=[line for line in lines if line.is_touched],
+        in_words=in_words,
         distributions=list(_distributions(lines)),
         charts=list(_charts(lines)),
         outliers=[card(index) for index in shown if far[index][0] > _FAR],
@@ -83,7 +90,7 @@ def report_page(rows: Rows, decisions: Mapping[str, Entry]) -> str:
     )
 
 
-def _line(rows: Rows, index: int, decisions: Mapping[str, Entry]) -> Line:
+def _line(rows: Rows, index: int) -> Line:
     scan, document = rows.scans[index], rows[index]
     values = dict(records.read_record(rows.folder(scan))["control"])
     if "volumes_ml" in document:
@@ -99,7 +106,7 @@ def _line(rows: Rows, index: int, decisions: Mapping[str, Entry]) -> Line:
         scanner or "unknown scanner",
         series.get("acquisition_date") or "",
         values,
-        decisions[scan.scan_id]["decision"] if scan.scan_id in decisions else "",
+        rows.current(scan),
         keys=", ".join(
             f"{name} {text}"
             for name, text in (("site", scan.site), ("subject", scan.subject), ("visit", scan.visit))

@@ -1,17 +1,17 @@
-"""The tables that are derived from the records: results.csv, scans.csv, decisions.csv, queries.csv."""
+"""The tables that are derived from records and log: results, scans, queries, decisions and corrections.csv."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 from volumetry.batch import queries
 from volumetry.batch.among import Question, codes_by_scan, questions_among
-from volumetry.batch.audit import Entry
+from volumetry.batch.audit import Audit
+from volumetry.batch.current import Current, Document, current_document, current_of
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger
-from volumetry.deliver import columns, row_of
+from volumetry.deliver import columns, people, row_of
 from volumetry.deliver.batch_columns import COLUMNS as OF_THE_BATCH
 from volumetry.errors import OutputError
 from volumetry.measure.components import HuCuts
@@ -19,16 +19,20 @@ from volumetry.storage.atomic import whole_file
 from volumetry.storage.csv_tables import csv_line, guarded
 from volumetry.storage.digests import file_sha256
 
-Document = Mapping[str, Any]
-
 SCANS = ("scan_id", "subject", "visit", "site", "folder")
 """``folder`` may name the patient, where the id is a digest for that very reason: scans.csv is the key between ids
 and folders, stays where the scans are, and goes into no export."""
-DECISIONS = ("scan_id", "decision", "name", "time", "reason", "record_sha256")
+DECISIONS = ("scan_id", "decision", "name", "time", "reason", "record_sha256", "holds")
+CORRECTIONS = (
+    *("scan_id", "correction", "counted", "reader", "corrected", "reason", "measured_with", "record_sha256"),
+    *("place", "note"),
+)
+"""``counted`` is ``yes`` for the one whose value stands in results.csv; ``record_sha256`` is that of the automatic
+result that was corrected."""
 
 
 class Rows(Sequence[Document]):
-    """The documents of a batch, in the order of its scans, read from its folder one at a time.
+    """The current documents of a batch, in the order of its scans, read from its folder one at a time.
 
     Parameters
     ----------
@@ -38,12 +42,15 @@ class Rows(Sequence[Document]):
         In the order of the rows.
     hu_cuts
         HU cuts that name the columns of the HU bins.
+    audit
+        The batch's log: what people decided and corrected.
     """
 
-    def __init__(self, out: Path, scans: Sequence[ScanFolder], hu_cuts: HuCuts) -> None:
+    def __init__(self, out: Path, scans: Sequence[ScanFolder], hu_cuts: HuCuts, audit: Audit) -> None:
         self.out = out
         self.scans = scans
         self.hu_cuts = hu_cuts
+        self.audit = audit
 
     def __len__(self) -> int:
         return len(self.scans)
@@ -54,9 +61,24 @@ class Rows(Sequence[Document]):
     def __getitem__(self, index: slice) -> Sequence[Document]: ...
     def __getitem__(self, index: int | slice) -> Document | Sequence[Document]:
         if isinstance(index, slice):
-            return Rows(self.out, self.scans[index], self.hu_cuts)
-        document: Document = json.loads((self.folder(self.scans[index]) / "result.json").read_bytes())
-        return document
+            return Rows(self.out, self.scans[index], self.hu_cuts, self.audit)
+        scan = self.scans[index]
+        return current_document(self.out, scan.scan_id, self.current(scan))
+
+    def current(self, scan: ScanFolder) -> Current:
+        """What people said of a scan, as far as it concerns the value that counts.
+
+        Parameters
+        ----------
+        scan
+            One of the batch.
+
+        Returns
+        -------
+        Current
+            A decision and a correction, where there are any.
+        """
+        return current_of(self.out, scan.scan_id, self.audit)
 
     def questions(self) -> tuple[Question, ...]:
         """What is odd about the scans among each other.
@@ -97,9 +119,7 @@ def write_tables(rows: Rows, ledger: Ledger) -> None:
         "scans.csv": lambda: _scan_lines(rows.scans),
         "queries.csv": lambda: _query_lines(rows),
     }
-    if ledger.audit.decisions:
-        made["decisions.csv"] = lambda: _decision_lines(ledger.audit.decisions)
-    write_derived(made, ledger)
+    write_derived(made | people_tables(ledger), ledger)
 
 
 def write_results(rows: Rows, ledger: Ledger, *, whole: bool) -> None:
@@ -108,10 +128,24 @@ def write_results(rows: Rows, ledger: Ledger, *, whole: bool) -> None:
     write_derived({"results.csv": lambda: _result_lines(rows, whole=whole, left_out=left_out)}, ledger)
 
 
-def write_decisions(ledger: Ledger) -> None:
-    """Derive decisions.csv, once there is a decision."""
-    if ledger.audit.decisions:
-        write_derived({"decisions.csv": lambda: _decision_lines(ledger.audit.decisions)}, ledger)
+def write_answers(rows: Rows, ledger: Ledger) -> None:
+    """Derive what changes with a decision or a correction; scans without files have no row yet."""
+    made: dict[str, Callable[[], Iterable[bytes]]] = {
+        "results.csv": lambda: _result_lines(rows, whole=False),
+        "queries.csv": lambda: _query_lines(rows),
+    }
+    write_derived(made | people_tables(ledger), ledger)
+
+
+def people_tables(ledger: Ledger) -> dict[str, Callable[[], Iterable[bytes]]]:
+    """decisions.csv once there is a decision, corrections.csv once there is a correction."""
+    audit = ledger.audit
+    made: dict[str, Callable[[], Iterable[bytes]]] = {}
+    if audit.decisions:
+        made["decisions.csv"] = lambda: _decision_lines(ledger.out, audit)
+    if audit.corrections:
+        made["corrections.csv"] = lambda: _correction_lines(ledger.out, audit)
+    return made
 
 
 def write_derived(made: Mapping[str, Callable[[], Iterable[bytes]]], ledger: Ledger) -> None:
@@ -136,17 +170,21 @@ def _digest(lines: Iterable[bytes]) -> str:
 
 
 def _result_lines(rows: Rows, *, whole: bool, left_out: frozenset[str] = frozenset()) -> Iterator[bytes]:
-    """The header, and each scan's own row as it was written beside its mask; then whose it is."""
-    header = csv_line(columns(rows.hu_cuts))
-    yield _joined(header, OF_THE_BATCH)
+    """The header, and each scan's own row as written beside its mask; then whose it is, and what people said."""
+    own = columns(rows.hu_cuts)
+    header = csv_line(own)
+    yield csv_line((*own, *OF_THE_BATCH, *people.NAMES))
     codes = codes_by_scan(rows.questions())
     for scan in rows.scans:
         if scan.scan_id in left_out:
             continue
         try:
+            current = rows.current(scan)
             first, _, row = (rows.folder(scan) / "results.csv").read_bytes().partition(b"\n")
-            if first + b"\n" != header:  # written by a version with other columns
-                document = json.loads((rows.folder(scan) / "result.json").read_bytes())
+            if (
+                current.correction is not None or first + b"\n" != header
+            ):  # or made by a version with other columns
+                document = current_document(rows.out, scan.scan_id, current)
                 row = csv_line(row_of(document, rows.hu_cuts).values())
         except OSError as wrong:
             if not whole:
@@ -155,12 +193,8 @@ def _result_lines(rows: Rows, *, whole: bool, left_out: frozenset[str] = frozens
                 "a scan lost its files while the batch ran; run again to measure it", hint="Run the batch again."
             ) from wrong
         flags = ";".join(codes.get(scan.scan_id, ()))
-        yield _joined(row, (scan.site, scan.subject, scan.visit, flags))
-
-
-def _joined(line: bytes, cells: Iterable[str]) -> bytes:
-    """A line with more cells at its end."""
-    return line.removesuffix(b"\n") + b"," + csv_line(map(guarded, cells))
+        more = (scan.site, scan.subject, scan.visit, flags, *current.cells)
+        yield row.removesuffix(b"\n") + b"," + csv_line(map(guarded, more))
 
 
 def _scan_lines(scans: Sequence[ScanFolder]) -> Iterator[bytes]:
@@ -175,14 +209,29 @@ def _query_lines(rows: Rows) -> Iterator[bytes]:
     by_site = sorted(range(len(rows)), key=lambda index: rows.scans[index].site)
     asked = rows.questions()
     for index in by_site:
-        for cells in queries.query_rows(rows.scans[index], rows[index]):
+        scan = rows.scans[index]
+        if not (rows.folder(scan) / "result.json").is_file():
+            continue
+        for cells in queries.query_rows(scan, rows[index], rows.current(scan)):
             yield csv_line(map(guarded, cells))
         for question in asked:
             if question.scans[0] is rows.scans[index]:
                 yield csv_line(map(guarded, queries.question_row(question, rows[index])))
 
 
-def _decision_lines(decisions: Mapping[str, Entry]) -> Iterator[bytes]:
+def _decision_lines(out: Path, audit: Audit) -> Iterator[bytes]:
     yield csv_line(DECISIONS)
-    for _, entry in sorted(decisions.items()):
-        yield csv_line(guarded(str(entry[key])) for key in DECISIONS)
+    for scan_id, entry in sorted(audit.decisions.items()):
+        holds = current_of(out, scan_id, audit).decision is not None
+        cells = {**entry, "holds": "yes" if holds else "no"}
+        yield csv_line(guarded(str(cells[key])) for key in DECISIONS)
+
+
+def _correction_lines(out: Path, audit: Audit) -> Iterator[bytes]:
+    yield csv_line(CORRECTIONS)
+    for scan_id, made in sorted(audit.corrections.items()):
+        current = current_of(out, scan_id, audit)
+        for entry in made:
+            counted = "yes" if entry is current.correction else "no"
+            cells = {**entry, "counted": counted, "note": current.note if entry is made[-1] else ""}
+            yield csv_line(guarded(str(cells[key])) for key in CORRECTIONS)

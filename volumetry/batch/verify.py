@@ -1,17 +1,18 @@
 """Every file of a batch against its record, and every record against the log."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from volumetry.batch import audit, records
+from volumetry.batch.current import CORRECTIONS
 from volumetry.batch.records import TornError
 from volumetry.batch.visits_template import NAME as TEMPLATE
 from volumetry.errors import UsageError
 from volumetry.storage.digests import file_sha256
 
-_OF_THE_RUN = {audit.NAME, ".lock", "scans", "earlier", TEMPLATE}
+_OF_THE_RUN = {audit.NAME, ".lock", "scans", "earlier", CORRECTIONS, TEMPLATE}
 
 Kind = Literal["changed", "missing", "added", "chain"]
 
@@ -88,6 +89,7 @@ def verify(out: Path) -> Verification:
         faults.append(Fault("missing", audit.NAME, "without its log nothing of this folder can be proved"))
     faults += _scan_faults(out, log)
     faults += _earlier_faults(out)
+    faults += _correction_faults(out, log)
     faults += _table_faults(out, log)
     return Verification(tuple(faults), len(log.recorded), log.count, log.head)
 
@@ -125,8 +127,18 @@ def _earlier_faults(out: Path) -> Iterator[Fault]:
     """What was set aside must lie as the log saw it; a fault that it was set aside for is part of that."""
     log = (entry for _, entry in audit.entries(out / audit.NAME) if entry)
     entered = {entry["to"]: entry["files_sha256"] for entry in log if entry["action"] == "scan_set_aside"}
-    earlier = out / "earlier"
-    present = {f"earlier/{path.parent.name}/{path.name}" for path in earlier.glob("*/*")}
+    return _kept_faults(out, "earlier", entered)
+
+
+def _correction_faults(out: Path, log: audit.Audit) -> Iterator[Fault]:
+    """What readers made must lie as it was entered."""
+    entered = {entry["place"]: entry["files_sha256"] for made in log.corrections.values() for entry in made}
+    return _kept_faults(out, CORRECTIONS, entered)
+
+
+def _kept_faults(out: Path, below: str, entered: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """Folders ``below/<scan_id>/<n>`` against the digests that the log has of their files."""
+    present = {f"{below}/{path.parent.name}/{path.name}" for path in (out / below).glob("*/*")}
     for place in sorted(present - set(entered)):
         yield Fault("added", place, "the log does not know it")
     for place, then in sorted(entered.items()):

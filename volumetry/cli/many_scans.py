@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from volumetry.cli import common
-from volumetry.cli.common import MANY_SCANS, ConfigFiles, Device, Quiet, app
+from volumetry.cli.common import MANY_SCANS, ConfigFiles, Device, Json, Quiet, app
 
 Layout = Annotated[
     str | None,
@@ -132,6 +132,7 @@ def batch(
         show.look([f"{VISITS} was edited and stays as it is; it lacks {', '.join(absent)}"])
     if not quiet:
         show.batch(rows)
+        show.people(rows)
     if any(document["status"] in ("refused", "failed") for document in rows):
         raise typer.Exit(8)
 
@@ -189,7 +190,7 @@ def decide(
     name: Annotated[str, typer.Option(help="Name of the person who decides.")],
     reason: Annotated[str, typer.Option(help="Reason for the decision.")],
 ) -> None:
-    """Record a decision on a result in the audit log; nothing is overwritten.
+    """Record a decision on the present value of a scan in the audit log; tables and report show it at once.
 
     Example: volumetry decide results S01_v1 exclude --name "A. Reader" --reason "motion at the bases"
     """
@@ -200,7 +201,31 @@ def decide(
 
     common.must_be_folder(result)
     entry = run(result, scan_id, cast(Decision, decision), name, reason)
-    typer.echo(f"entry {entry['n']}: {scan_id} {decision}")
+    value = "automatic value" if entry["correction"] is None else f"correction {entry['correction']}"
+    typer.echo(f"entry {entry['n']}: {scan_id} {decision} ({value})")
+
+
+@app.command(rich_help_panel=MANY_SCANS)
+def explain(
+    table: Annotated[Path, typer.Argument(help="CSV file of a batch or of a trial.")],
+    row: Annotated[str, typer.Argument(help="Number of the row, where the header is row 1, or a scan_id.")],
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of the batch, where it does not lie beside the trial.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Trace a number of a table back to files, settings, model, decisions and corrections.
+
+    Example: volumetry explain results/results.csv phantom-001
+    """
+    from volumetry.explain import as_text
+    from volumetry.explain import explain as run
+    from volumetry.storage.atomic import write_json
+
+    found = run(table, row, results)
+    if json is not None:
+        write_json(json, found)
+    typer.echo(as_text(found))
 
 
 @app.command(rich_help_panel=MANY_SCANS)
@@ -252,6 +277,7 @@ def export(
     from volumetry.errors import UsageError
     from volumetry.export.cdisc import export_cdisc
     from volumetry.export.parquet import export_parquet
+    from volumetry.export.source import said_by_people
 
     common.must_be_folder(result)
     if what == "cdisc":
@@ -260,3 +286,5 @@ def export(
         typer.echo(f"wrote {export_parquet(result, out)} rows")
     else:
         raise UsageError(f"there is no export {what!r}; choose cdisc or parquet")
+    for sentence in said_by_people(result):
+        typer.echo(sentence)

@@ -16,7 +16,7 @@ from volumetry.deliver.result import finding_document
 from volumetry.measure.table import shown as measures_shown
 
 if TYPE_CHECKING:
-    from volumetry.batch import ScanFolder
+    from volumetry.batch import Rows, ScanFolder
     from volumetry.intake import Intake
     from volumetry.scan import Inspection
 
@@ -321,6 +321,18 @@ def _numbers(document: Document) -> list[str]:
 def _codes(document: Document) -> str:
     codes = " ".join(flag["code"] for flag in document["flags"] if flag["severity"] != "look")
     return codes or document["code"] or ""
+
+
+def people(rows: "Rows") -> None:
+    """What people said that a later result has left open."""
+    open_ones = [(scan.scan_id, rows.current(scan)) for scan in rows.scans]
+    for scan_id, current in open_ones:
+        if current.outdated is not None:
+            said = f"{current.outdated['decision']} by {current.outdated['name']}"
+            _out().print(Text(f"look: {scan_id}: decided on an earlier value ({said})", style="yellow"))
+        if current.note:
+            kept = "the reader's value is kept; it was " if current.correction is not None else ""
+            _out().print(Text(f"look: {scan_id}: {kept}{current.note}", style="yellow"))
 
 
 def scores(found: Document) -> None:

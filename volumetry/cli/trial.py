@@ -88,6 +88,36 @@ def blind(
 
 
 @app.command(rich_help_panel=TRIAL)
+def adjudicate(
+    package: Annotated[Path, typer.Argument(help="The reading package.")],
+    reads: Annotated[
+        list[Path], typer.Option(help="A completed reads.csv; once for each file of a reader or the adjudicator.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for accepted.csv, agreement.csv and adjudication.csv.")],
+    limit: Annotated[
+        float, typer.Option(help="Largest difference that is no discrepancy, in points of the lung.")
+    ],
+    adjudicator: Annotated[str, typer.Option(help="Name of the third reader, as in the column reader.")],
+) -> None:
+    """Compare two readers of a blinded package and accept one value for each reading. The key is not needed.
+
+    Example: volumetry adjudicate package --reads reads.csv --limit 5 --adjudicator R3 --out agreed
+    """
+    from volumetry.blinding.adjudicate import adjudicate as run
+    from volumetry.blinding.adjudicate import write_adjudication
+
+    common.must_be_folder(package)
+    found = run(package, reads, limit, adjudicator)
+    write_adjudication(found, out, adjudicator)
+    waiting = len(found.waiting)
+    typer.echo(f"accepted {len(found.accepted) - waiting} of {len(found.accepted)} readings")
+    if waiting:
+        typer.echo(
+            f"{waiting} wait for {adjudicator}: fill in {out / 'adjudication.csv'} and give it by --reads too"
+        )
+
+
+@app.command(rich_help_panel=TRIAL)
 def unblind(
     package: Annotated[Path, typer.Argument(help="The reading package.")],
     key: Annotated[Path, typer.Option(help="The sealed key of the package.")],

@@ -61,7 +61,10 @@ def view(
 @app.command(rich_help_panel=ONE_SCAN)
 def remeasure(
     result: Annotated[Path, typer.Argument(help="Folder of the automatic result.")],
-    mask: Annotated[Path, typer.Option(help="The edited mask: NIfTI or DICOM SEG on the grid of the scan.")],
+    mask: Annotated[
+        Path,
+        typer.Option(help="The edited mask on the scan's grid: NIfTI, DICOM SEG, .seg.nrrd, NRRD or MetaImage."),
+    ],
     reader: Annotated[str, typer.Option(help="Name or code of the reader who edited the mask.")],
     reason: Annotated[str, typer.Option(help="Reason for the edit.")],
     scan: Annotated[
@@ -78,18 +81,36 @@ def remeasure(
 ) -> None:
     """Measure a corrected mask; the automatic result stays unchanged beside it.
 
+    The result folder of a scan of a batch (OUT/scans/<scan_id>) makes it part of the batch: it is entered in the
+    audit log, and the tables hold the reader's value from then on.
+
     Example: volumetry remeasure result --mask edited.nii.gz --reader R1 --reason "bases"
     """
+    from functools import partial
+
+    from volumetry.batch import batch_of, correct
     from volumetry.cli import show
     from volumetry.deliver.dicom import DicomOptions
     from volumetry.remeasure import remeasure as run
 
     common.must_be_folder(result)
     settings = common.settings_of(config) if config else None
-    document, folder = run(result, scan, mask, reader, reason, settings, DicomOptions() if dicom else None)
+    options = DicomOptions() if dicom else None
+    make = partial(run, result, scan, mask, reader, reason, settings, options)
+    out, entered = batch_of(result), ""
+    if out is None:
+        document, folder = make()
+    else:
+        made, entry, note = correct(out, result.resolve().name, lambda parent: make(corrections=parent))
+        if note:
+            typer.echo(f"look: {note}", err=True)
+        (document, folder), entered = made, f", entry {entry['n']} of the batch's log"
+    for flag in document["flags"]:
+        if flag["code"] == "CLASS_REMOVED":
+            typer.echo(f"look: {flag['message']}", err=True)
     if not quiet:
         show.correction(document)
-        typer.echo(f"correction {folder.name} in {folder}")
+        typer.echo(f"correction {folder.name} in {folder}{entered}")
 
 
 @app.command(rich_help_panel=ONE_SCAN)

@@ -23,11 +23,16 @@ class_specks_ml=CLSSPK blood_pool_hu=BLOODHU series_uid=SERUID slice_count=NSLIC
 thickness_mm=SLCTHICK manufacturer=MANUF model_name=MODELNAM acquisition_date=ACQDATE patient_position=PATPOS
 transfer_syntax=SYNTAX tilt_deg=TILT software_version=SFTWRVER model_sha256=MODELSHA config_sha256=CONFSHA
 input_sha256=INPUTSHA pixels_sha256=PIXELSHA mask_sha256=MASKSHA precision=PRECISN lesion_probability=LESPROB
-peak_memory_mb=PEAKMEM
+peak_memory_mb=PEAKMEM automatic=A volumes_ml=V percent_of_lung=P
 """
 _SHORT = dict(pair.split("=") for pair in _SAS.split())
 """Parts of SAS names by key; a key that is not here is its own name in capitals."""
-_STATA = (("components_by_rule", "rule"), ("interval_parts", "parts"), ("dropped_ml", "dropped"))
+_STATA = (
+    ("components_by_rule", "rule"),
+    ("automatic.", "aut."),
+    ("interval_parts", "parts"),
+    ("dropped_ml", "dropped"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,8 @@ def _entry(column: str, path: tuple[str, ...], leaf: Mapping[str, Any], schema: 
     for measure in table.MEASURES:
         if measure.key == column:
             unit, meaning, short = measure.unit, measure.meaning, measure.code
+        elif column == f"automatic.{measure.key}":
+            unit = measure.unit
     stata = reduce(lambda name, pair: name.replace(*pair), _STATA, column)
     return Entry(column, kind_of(leaf), unit, meaning, short, re.sub(r"\W", "_", stata.replace("-", "m")))
 

@@ -33,6 +33,7 @@ def as_document(outcome: Outcomes) -> dict[str, Any]:
     if outcome.series is not None:
         document["series"] = _series(outcome.series)
     if isinstance(outcome, ScanResult):
+        document["reading"] = "automatic"
         document |= _numbers(outcome.measurement)
         document["blood_pool_hu"] = outcome.blood_pool_hu
         document["dropped_ml"] = dict(outcome.dropped_ml)

@@ -12,15 +12,17 @@ RE     scan and test        RETESTCD/RETEST/REORRES/REORRESU and RESTRESC/RESTRE
                             `code`, `sdtm` and unit (`volumetry.measure.table`)
 DI     device and parameter scanner (SPDEVID from manufacturer and model) and software; DIPARMCD/DIPARM/DIVAL
 DU     scan and parameter   DUTESTCD/DUTEST/DUORRES/DUORRESU: slice thickness, kernel, kVp
-SUPPRE scan and qualifier   of a scan's RE records (IDVAR REREFID): RESTATUS, and REDECIS with REDECRSN
+SUPPRE scan and qualifier   of a scan's RE records (IDVAR REREFID): RESTATUS; REDECIS with REDECRSN and
+                            REDECBY; RECORBY with RECORRSN and REAUTO (the automatic lesion share)
 ====== ==================== ==============================================================================
 
 USUBJID is STUDYID-SUBJID, and VISIT the visit, as the manifest gives them; without a manifest the scan id stands
 for the subject, because no patient's identity is known here. A test that was not done has an empty result,
 ``RESTAT`` (``PRSTAT``, ``DUSTAT``) ``NOT DONE`` and the reason in ``--REASND``: the scan's code for a test, ``NOT
 IN HEADER`` for a parameter. A result with flags is given, with RESTATUS ``READER REVIEW NEEDED`` in SUPPRE; so
-is one that a human decided on, with the decision (``ACCEPT``, ``EXCLUDE``) and its reason. --SEQ counts within a
-subject and domain. Dates are ISO 8601. Every column is a text but --SEQ and RESTRESN.
+is one that a human decided on, with the decision (``ACCEPT``, ``EXCLUDE``), its reason and who decided; an
+excluded scan keeps its records. Where a reader's mask was counted, the records are the reader's. --SEQ counts
+within a subject and domain. Dates are ISO 8601. Every column is a text but --SEQ and RESTRESN.
 """
 
 import importlib.util
@@ -176,6 +178,16 @@ def _qualifiers(row: Row) -> Iterator[Record]:
         why = {"QNAM": "REDECRSN", "QLABEL": "Reason for Reader Decision", "QVAL": row["decision_reason"]}
         yield {**of_scan, **decided, "QORIG": "ASSIGNED"}
         yield {**of_scan, **why, "QORIG": "ASSIGNED"}
+        if row.get("decided_by"):
+            who = {"QNAM": "REDECBY", "QLABEL": "Reader Who Decided", "QVAL": row["decided_by"]}
+            yield {**of_scan, **who, "QORIG": "ASSIGNED"}
+    if row.get("corrected_by"):
+        who = {"QNAM": "RECORBY", "QLABEL": "Mask Corrected By", "QVAL": row["corrected_by"]}
+        why = {"QNAM": "RECORRSN", "QLABEL": "Reason for Correction of Mask", "QVAL": row["correction_reason"]}
+        was = row.get("automatic.percent_of_lung.lesion", "")
+        yield {**of_scan, **who, "QORIG": "ASSIGNED"}
+        yield {**of_scan, **why, "QORIG": "ASSIGNED"}
+        yield {**of_scan, "QNAM": "REAUTO", "QLABEL": "Automatic Lesion Share, %", "QVAL": was, "QORIG": "DERIVED"}
 
 
 def _uses(row: Row) -> Iterator[Record]:

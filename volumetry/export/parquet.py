@@ -6,6 +6,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from volumetry.deliver.people import NAMES
 from volumetry.errors import UsageError
 from volumetry.export.source import Row, hu_cuts_of, results_of, table_schema
 from volumetry.storage.atomic import prepare_folder, whole_file
@@ -23,8 +24,8 @@ _PARSE: dict[str, Callable[[str], Any]] = {
 def export_parquet(batch: Path, path: Path) -> int:
     """Write a batch's rows as one Parquet file.
 
-    Columns are those of results.csv in their order, then ``subject``, ``visit``, ``site``, ``batch_flags``,
-    ``decision`` and ``decision_reason``.
+    Columns are those of result.json in their order, then ``subject``, ``visit``, ``site``, ``batch_flags``,
+    ``decision``, ``decision_reason``, and what else people said of the scan (`volumetry.deliver.people`).
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def export_parquet(batch: Path, path: Path) -> int:
 
     rows = results_of(batch)
     first = next(rows, {})
-    kinds = {**table_schema(hu_cuts_of(first)), **dict.fromkeys(KEYS, "text")}
+    kinds = {**table_schema(hu_cuts_of(first)), **dict.fromkeys((*KEYS, *NAMES), "text")}
     arrow = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "text": pa.string()}
     schema = pa.schema([(name, arrow[kind]) for name, kind in kinds.items()])
     written = 0

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from volumetry.deliver.people import DECISION, NAMES
 from volumetry.deliver.row import kind_of, leaves
 from volumetry.errors import UsageError
 from volumetry.measure.components import REGISTERED_CUTS, HuCuts, cuts_named
@@ -46,8 +47,9 @@ def hu_cuts_of(row: Row) -> HuCuts:
 def results_of(folder: Path) -> Iterator[Row]:
     """Rows of a batch's results.csv, with what else is known of each scan.
 
-    ``subject``, ``visit`` and ``site`` come from scans.csv; ``decision`` and ``decision_reason`` are the last
-    human decision, if it was made on the very result that is there now.
+    ``subject``, ``visit`` and ``site`` come from scans.csv. What people decided and corrected stands in the row
+    itself; a table of an earlier version, without these columns, takes decisions from decisions.csv. No decision
+    is given that was not made on the very result that is there now.
 
     Raises
     ------
@@ -62,9 +64,26 @@ def results_of(folder: Path) -> Iterator[Row]:
         known = keys.get(row["scan_id"], {})
         more = {name: known.get(name) or row.get(name, "") for name in ("subject", "visit", "site")}
         decided = decisions.get(row["scan_id"], {})
-        if decided and decided["record_sha256"] == _record_sha256(folder, row["scan_id"]):
+        if decided and decided["record_sha256"] != _record_sha256(folder, row["scan_id"]):
+            more |= dict.fromkeys(DECISION, "")
+        elif decided and "decision" not in row:
             more |= {"decision": decided["decision"], "decision_reason": decided["reason"]}
-        yield {**row, "decision": "", "decision_reason": "", **more}
+        yield {**dict.fromkeys(NAMES, ""), **row, **more}
+
+
+def said_by_people(folder: Path) -> Iterator[str]:
+    """What a user of the export must know of decisions and corrections, in sentences."""
+    rows = list(results_of(folder))
+    for decision, words in (
+        ("exclude", "excluded by decision, and in the export with the decision"),
+        ("repeat", "to be measured again by decision, and in the export as they are"),
+    ):
+        found = [row["scan_id"] for row in rows if row["decision"] == decision]
+        if found:
+            yield f"{words}: {', '.join(found)}"
+    corrected = [row["scan_id"] for row in rows if row["corrected_by"]]
+    if corrected:
+        yield f"with a reader's value in place of the automatic one: {', '.join(corrected)}"
 
 
 def _by_scan(table: Path) -> dict[str, Row]:

@@ -15,7 +15,8 @@ from volumetry import __version__
 from volumetry.codes import Outcome
 from volumetry.config import Config
 from volumetry.deliver import as_document
-from volumetry.deliver.dicom import DicomOptions, Export
+from volumetry.deliver.dicom import DicomOptions, Export, Revision
+from volumetry.deliver.people import READER
 from volumetry.deliver.report import write_report
 from volumetry.deliver.result import as_json
 from volumetry.domain import (
@@ -36,7 +37,8 @@ from volumetry.measure.table import hu_keys
 from volumetry.pipeline import package_versions
 from volumetry.quality import blood_pool_hu, lung_findings
 from volumetry.remeasure.automatic import Automatic, read_automatic
-from volumetry.remeasure.edited import EditedMaskError, read_edited_mask
+from volumetry.remeasure.edited import read_edited_mask
+from volumetry.remeasure.lattice import EditedMaskError
 from volumetry.remeasure.source import Source, source_of
 from volumetry.storage.atomic import next_numbered, prepare_folder, write_json, write_whole
 from volumetry.storage.digests import file_sha256
@@ -69,6 +71,7 @@ def remeasure(  # noqa: PLR0913  the command's own options
     reason: str,
     config: Config | None = None,
     dicom: DicomOptions | None = None,
+    corrections: Path | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Measure a scan on a reader's mask and write it to ``RESULT/corrections/<n>/``.
 
@@ -91,6 +94,8 @@ def remeasure(  # noqa: PLR0913  the command's own options
         Settings; None means those of the automatic result, kept in its run.json.
     dicom
         Also write SEG and SR of the corrected result; needs the scan's folder.
+    corrections
+        Folder in which the correction gets its number, in place of ``RESULT/corrections``.
 
     Returns
     -------
@@ -116,20 +121,21 @@ def remeasure(  # noqa: PLR0913  the command's own options
     automatic = read_automatic(result_folder)
     settings = config or automatic.settings
     source = source_of(automatic, scan, settings)
-    export = _export(source, settings, dicom)
+    export = _export(source, settings, dicom, result_folder)
     result, delivered = _measured(read_edited_mask(mask_file, source.scan.grid), source, settings, automatic)
     result = result if export is None else export.noted(result)
     result = replace(result, timing_s={"total": perf_counter() - started})
     document = _document(result, source) | said | _compared(automatic, delivered, mask_file)
-    return document, _write(document, delivered, source, settings, result_folder / "corrections", export)
+    parent = corrections if corrections is not None else result_folder / "corrections"
+    return document, _write(document, delivered, source, settings, parent, export)
 
 
-def _export(source: Source, settings: Config, dicom: DicomOptions | None) -> Export | None:
+def _export(source: Source, settings: Config, dicom: DicomOptions | None, result_folder: Path) -> Export | None:
     if dicom is None:
         return None
     if source.folder is None:
         raise UsageError("SEG and SR refer to the scan's own files", hint="Give the scan's folder by --scan.")
-    return Export(source.folder, settings, dicom)
+    return Export(source.folder, settings, replace(dicom, revision=Revision(earlier=(result_folder,))))
 
 
 def _compared(automatic: Automatic, delivered: TissueMap, mask_file: Path) -> dict[str, Any]:
@@ -180,6 +186,7 @@ def _measured(
         packages=package_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    findings = most_severe_first([*findings, *_removed_classes(automatic, labels)])
     flagged = any(finding.outcome is Outcome.FLAG for finding in findings)
     result = ScanResult(
         scan_id=automatic.document["scan_id"],
@@ -201,9 +208,21 @@ def _findings(source: Source, of_the_mask: list[Finding]) -> tuple[Finding, ...]
     return most_severe_first([*(f for f in source.findings if f.code not in judged), *of_the_mask])
 
 
+def _removed_classes(automatic: Automatic, labels: NDArray[np.uint8]) -> list[Finding]:
+    """A class that the automatic mask has and the reader's has not: meant so, or lost by an editor."""
+    missing = [
+        f"{name} ({count} voxels of the automatic mask)"
+        for tissue, name in ((Tissue.GROUND_GLASS, "ground glass"), (Tissue.SOLID, "solid"))
+        if (count := int(np.count_nonzero(automatic.labels_kji == tissue))) and not (labels == tissue).any()
+    ]
+    message = f"the edited mask has nothing of {' and '.join(missing)}: look whether the editor kept every label"
+    return [Finding("CLASS_REMOVED", Outcome.NOTE, message, float(len(missing)))] if missing else []
+
+
 def _document(result: ScanResult, source: Source) -> dict[str, Any]:
     """result.json of the correction, without what was not measured."""
     document = {key: value for key, value in as_document(result).items() if key not in _OF_THE_MODEL}
+    document["reading"] = READER
     if source.has_hu:
         return document
     by_labels = {rule: split for rule, split in document["components_by_rule"].items() if rule != "hu"}
@@ -240,9 +259,15 @@ def _write(
             files["result.json"] = write_whole(hidden / "result.json", as_json(document))
             page = write_report(document, hidden, settings, delivered, source.scan if source.has_hu else None)
             files["report.html"] = file_sha256(page)
-            stop = None
+            final, stop = next_numbered(parent), None
             if export is not None:
                 try:
+                    earlier = (
+                        *export.options.revision.earlier,
+                        *(parent / str(n) for n in range(1, int(final.name))),
+                    )
+                    revision = Revision(int(final.name), earlier)
+                    export.options = replace(export.options, revision=revision)
                     written = export.write(document, delivered, hidden)
                     files |= {name: file_sha256(path) for name, path in written.items()}
                 except OutputError as wrong:
@@ -262,7 +287,6 @@ def _write(
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             write_json(hidden / "run.json", record)
-            final = next_numbered(parent)
             os.rename(hidden, final)  # fails if another correction took this number meanwhile
     except OSError as wrong:
         raise OutputError(f"cannot write the correction: {wrong.strerror}") from wrong

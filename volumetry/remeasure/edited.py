@@ -1,8 +1,7 @@
-"""An edited mask onto the scan's own grid: any axis order or flip of it is put right, another grid is refused.
+"""An edited mask, in any of the formats that editors write, as labels on the scan's own grid."""
 
-Nothing is resampled: a voxel of the file is a voxel of the scan, or the file is not taken.
-"""
-
+import itertools
+import math
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -14,13 +13,17 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from volumetry.deliver.dicom import concepts
 from volumetry.domain import Grid, Tissue
-from volumetry.errors import InputError
+from volumetry.remeasure.lattice import EditedMaskError, geometry, placement
+from volumetry.remeasure.segments import labels_of, tissue_named
+from volumetry.remeasure.text_volumes import checked, read_text_volume
+from volumetry.scan.headers.files import file_ref
+from volumetry.scan.inputs.opening import GZIP, start_of
 
-_OFF_VOXELS = 0.05
-"""How far a NIfTI's corners may lie from the scan's, in voxels: float32 affines, no resampling."""
 _OFF_SLICES = 0.25
 """How far a SEG frame may: it carries the position of its own slice, and the gate lets slices jitter."""
 
@@ -30,22 +33,10 @@ _CODES = {
     (concepts.SOLID.value, concepts.SOLID.scheme_designator): Tissue.SOLID,
     (concepts.LESION.value, concepts.LESION.scheme_designator): Tissue.UNCLASSED,
 }
-_NAMES = (
-    ("ground glass", Tissue.GROUND_GLASS),
-    ("ground-glass", Tissue.GROUND_GLASS),
-    ("consolidation", Tissue.SOLID),
-    ("solid", Tissue.SOLID),
-    ("neither class", Tissue.UNCLASSED),
-    ("lung", Tissue.AERATED),
-)
-_HINT = "Edit the delivered mask.nii.gz or seg.dcm itself, and save it without resampling."
-
-
-class EditedMaskError(InputError):
-    """The edited mask cannot be taken for this scan."""
-
-    code = "EDITED_MASK"
-    hint = _HINT
+_MOST_HEADER_BYTES = 2**26
+_UNREADABLE = "the mask is no readable NIfTI, DICOM SEG, NRRD or MetaImage"
+_TEXT = (b"NRRD000", b"ObjectType", b"NDims", b"Comment")
+"""How an NRRD or a MetaImage begins."""
 
 
 def read_edited_mask(path: Path, grid: Grid) -> NDArray[np.uint8]:
@@ -54,7 +45,7 @@ def read_edited_mask(path: Path, grid: Grid) -> NDArray[np.uint8]:
     Parameters
     ----------
     path
-        NIfTI (``.nii``, ``.nii.gz``) or DICOM SEG (BINARY or LABELMAP), recognised by content.
+        NIfTI, DICOM SEG (BINARY or LABELMAP), NRRD (or Slicer's .seg.nrrd) or MetaImage, by its content.
     grid
         The scan's own.
 
@@ -66,24 +57,48 @@ def read_edited_mask(path: Path, grid: Grid) -> NDArray[np.uint8]:
     Raises
     ------
     EditedMaskError
-        If the file is neither, lies on another grid (both geometries are in the message), or holds other labels.
+        If the file is none of these, lies on another grid (both geometries are in the message), holds other
+        labels, or has lesion and no lung.
     """
+    labels = _read(path, grid)
+    if labels.any() and not (labels == Tissue.AERATED).any():
+        raise EditedMaskError(
+            "the mask has lesion and no lung: without the label 1 or a segment lung, the lesion would be the lung",
+            hint="Edit the delivered mask, which has the lungs, or add them to the edited one.",
+        )
+    return labels
+
+
+def _read(path: Path, grid: Grid) -> NDArray[np.uint8]:
     try:
         with path.open("rb") as stream:
-            is_dicom = stream.read(132)[128:] == b"DICM"
+            start = stream.read(132)
+        if not start.startswith(GZIP):
+            is_text = start.lstrip().startswith(_TEXT)
+        else:
+            whole = file_ref(path.resolve())
+            is_text = whole is not None and start_of(whole)[:64].lstrip().startswith(_TEXT)
     except OSError as wrong:
         raise EditedMaskError(f"cannot read the mask: {wrong.strerror}") from wrong
+    is_dicom = start[128:] == b"DICM"
+    if is_text:
+        return read_text_volume(path, grid)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # another program wrote the file; what matters is checked here
             return _from_seg(path, grid) if is_dicom else _from_nifti(path, grid)
     except (ImageFileError, InvalidDicomError, AttributeError, EOFError, IndexError, KeyError, OSError) as wrong:
-        raise EditedMaskError(f"the mask is no readable NIfTI or DICOM SEG ({type(wrong).__name__})") from wrong
+        raise EditedMaskError(
+            f"the mask is no readable NIfTI, DICOM SEG, NRRD or MetaImage ({type(wrong).__name__})"
+        ) from wrong
     except (TypeError, ValueError, zlib.error) as wrong:
-        raise EditedMaskError(f"the mask is no readable NIfTI or DICOM SEG ({type(wrong).__name__})") from wrong
+        raise EditedMaskError(
+            f"the mask is no readable NIfTI, DICOM SEG, NRRD or MetaImage ({type(wrong).__name__})"
+        ) from wrong
 
 
 def _from_nifti(path: Path, grid: Grid) -> NDArray[np.uint8]:
+    _require_short_header(path)
     image = nib.load(path)
     shape = tuple(int(n) for n in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
@@ -93,54 +108,25 @@ def _from_nifti(path: Path, grid: Grid) -> NDArray[np.uint8]:
     header = image.header
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         raise EditedMaskError("the NIfTI says nowhere where it lies (sform and qform code 0)")
-    # From voxel (i, j, k) of the file to (i, j, k) of the scan; the shape is known before any voxel is unpacked.
-    affine = np.asarray(image.affine, float)
-    mapping = np.linalg.inv(grid.affine_ras) @ affine
-    axes = _axes_of(mapping, shape, grid.shape_kji[::-1])
-    if axes is None:
-        raise EditedMaskError(
-            f"the mask lies on another grid than the scan: mask {_geometry(affine, shape)}; "
-            f"scan {_geometry(grid.affine_ras, grid.shape_kji[::-1])}"
-        )
-    order, flips = axes
-    values = np.asarray(image.dataobj).reshape(shape).transpose(order)
-    turned = values[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
-    return _checked(np.ascontiguousarray(turned.T))
+    place = placement(np.asarray(image.affine, float), shape, grid)  # before any voxel is unpacked
+    return place.onto(checked(np.asarray(image.dataobj).reshape(shape)), grid)
 
 
-def _axes_of(
-    mapping: NDArray[np.float64], shape: tuple[int, ...], wanted: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[bool, ...]] | None:
-    """How to turn the file's axes into the scan's: order and flips; None if no turn lays it on the scan's grid."""
-    turn = np.rint(mapping[:3, :3])
-    if not np.array_equal(np.abs(turn).sum(axis=0), [1, 1, 1]) or not np.array_equal(
-        np.abs(turn).sum(axis=1), [1, 1, 1]
-    ):
-        return None
-    order = tuple(int(np.argmax(np.abs(row))) for row in turn)
-    flips = tuple(bool(row.min() < 0) for row in turn)
-    if tuple(shape[axis] for axis in order) != tuple(wanted):
-        return None
-    start = np.array([n - 1 if flip else 0 for n, flip in zip(wanted, flips, strict=True)])
-    corners = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)]) * (np.asarray(shape) - 1)
-    off = corners @ mapping[:3, :3].T + mapping[:3, 3] - (corners @ turn.T + start)
-    return (order, flips) if np.abs(off).max() <= _OFF_VOXELS else None
-
-
-def _checked(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """The values as labels."""
-    found = np.unique(values)
-    allowed = [int(tissue) for tissue in Tissue]
-    other = int(np.count_nonzero(~np.isin(found, allowed)))
-    if other:
-        raise EditedMaskError(
-            f"the mask holds {other} values that are no label; labels are 0 outside, 1 aerated, 2 ground glass, "
-            "3 solid, 4 lesion of neither class"
-        )
-    return values.astype(np.uint8)
+def _require_short_header(path: Path) -> None:
+    """Whoever reads the file reads up to the first voxel at once, and inflates all of it."""
+    file = file_ref(path.resolve())
+    start = b"" if file is None else start_of(file)
+    for kind, order in itertools.product((nib.Nifti1Header, nib.Nifti2Header), ("little", "big")):
+        size = int(kind.sizeof_hdr)
+        if len(start) >= size and int.from_bytes(start[:4], order) == size:  # type: ignore[arg-type]
+            first = float(kind(start[:size], endianness=order, check=False)["vox_offset"])
+            if not first < _MOST_HEADER_BYTES:
+                raise EditedMaskError("the header of the NIfTI is larger than that of any mask")
 
 
 def _from_seg(path: Path, grid: Grid) -> NDArray[np.uint8]:
+    if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise EditedMaskError("the DICOM SEG is deflated as a whole", hint="Save it uncompressed, or as RLE.")
     file = dcmread(path)
     if "SegmentSequence" not in file or file.get("SegmentationType") not in ("BINARY", "LABELMAP"):
         raise EditedMaskError("the DICOM file is no BINARY or LABELMAP segmentation")
@@ -148,6 +134,9 @@ def _from_seg(path: Path, grid: Grid) -> NDArray[np.uint8]:
     label_map = file.SegmentationType == "LABELMAP"
     names = sorted(set(tissues.values()))
     members = {tissue: np.zeros(grid.shape_kji, bool) for tissue in names}
+    announced = int(file.Rows) * int(file.Columns) * int(file.get("NumberOfFrames", 1))
+    if announced > math.prod(grid.shape_kji) * max(1, len(tissues)):
+        raise EditedMaskError("the SEG announces more voxels than the scan has")
     pixels = np.asarray(file.pixel_array)
     pixels = pixels.reshape(-1, *pixels.shape[-2:])
     shared = file.SharedFunctionalGroupsSequence[0]
@@ -158,14 +147,7 @@ def _from_seg(path: Path, grid: Grid) -> NDArray[np.uint8]:
         else:
             number = int(_group(groups, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber)
             _place(members[_known(tissues, number)], frame > 0, groups, shared, grid)
-    lesions = [member for tissue, member in members.items() if tissue != Tissue.AERATED]
-    both = int(np.count_nonzero(np.sum(lesions, axis=0) > 1)) if lesions else 0
-    if both:
-        raise EditedMaskError(f"{both} voxels belong to two lesion classes at once")
-    labels = np.zeros(grid.shape_kji, np.uint8)
-    for tissue in names:  # aerated first: what is also lesion is lesion
-        labels[members[tissue]] = tissue
-    return labels
+    return labels_of(members, grid.shape_kji)
 
 
 def _tissues_of(file: Dataset) -> Iterator[tuple[int, Tissue]]:
@@ -175,14 +157,13 @@ def _tissues_of(file: Dataset) -> Iterator[tuple[int, Tissue]]:
             continue
         kind = segment.SegmentedPropertyTypeCodeSequence[0]
         tissue = _CODES.get((kind.get("CodeValue", ""), kind.get("CodingSchemeDesignator", "")))
-        label = str(segment.get("SegmentLabel", "")).lower()
-        named = next((tissue for name, tissue in _NAMES if name in label), None)
-        if tissue is None and named is None:
+        tissue = tissue or tissue_named(str(segment.get("SegmentLabel", "")))
+        if tissue is None:
             number = int(segment.SegmentNumber)
             raise EditedMaskError(
                 f"segment {number} is neither lung, ground glass, solid nor lesion, by code or by label"
             )
-        yield int(segment.SegmentNumber), tissue if tissue is not None else named or Tissue.OUTSIDE
+        yield int(segment.SegmentNumber), tissue
 
 
 def _known(tissues: dict[int, Tissue], number: int) -> Tissue:
@@ -217,23 +198,10 @@ def _place(
         raise EditedMaskError(
             "a frame of the mask lies on another grid than the scan: "
             f"frame {_geometry_lps(frame, inside.shape[::-1])}; "
-            f"scan {_geometry(grid.affine_ras, grid.shape_kji[::-1])}"
+            f"scan {geometry(grid.affine_ras, grid.shape_kji[::-1])}"
         )
     member[tuple(at.T)] = True
 
 
 def _geometry_lps(affine: NDArray[np.float64], shape: tuple[int, ...]) -> str:
-    return _geometry(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, shape)
-
-
-def _geometry(affine_ras: NDArray[np.float64], shape: tuple[int, ...]) -> str:
-    """Shape, spacing, axis directions and origin in words."""
-    columns = affine_ras[:3, : len(shape)]
-    spacing = np.linalg.norm(columns, axis=0)
-    size = " x ".join(str(n) for n in shape)
-    steps = " x ".join(f"{mm:.4g}" for mm in spacing)
-    axes = "".join(
-        "RAS"[n] if column[n] > 0 else "LPI"[n] for column in columns.T for n in [int(np.argmax(np.abs(column)))]
-    )
-    origin = ", ".join(f"{mm:.2f}" for mm in affine_ras[:3, 3])
-    return f"{size} voxels of {steps} mm, axes {axes}, origin RAS ({origin}) mm"
+    return geometry(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, shape)

@@ -267,6 +267,8 @@ def _notes(
     notes = []
     if "relative_percent" in changes and base["percent"] < config.endpoint.small_baseline_percent:
         notes.append("SMALL_BASELINE")
-    if scan is not None and scan.is_evaluable and scan.status == "review":
+    if scan is not None and scan.is_evaluable and scan.awaits_a_reader:
         notes.append("SCAN_FLAGGED_FOR_REVIEW")
+    if scan is not None and scan.is_evaluable and scan.is_of_reader:
+        notes.append("VALUE_OF_A_READER")
     return tuple(notes)

@@ -10,6 +10,7 @@ from volumetry.trial.compare import arm_of, contrasts_of, primary_visit
 from volumetry.trial.config import TrialConfig
 from volumetry.trial.layout import SCALE_TITLES, TITLES
 from volumetry.trial.pages import page
+from volumetry.trial.people import notes_on_people, warnings_of_people
 from volumetry.trial.results import PROVENANCE, ScanRow
 from volumetry.trial.visit_windows import Placement
 from volumetry.trial.visits import Visits
@@ -73,6 +74,7 @@ def footnotes(
         + (f" ({listed})." if listed else ".")
     )
     notes += missing_by_arm(changes)
+    notes += notes_on_people(scans)
     made_by = "; ".join(
         f"{title} {', '.join(known[name])}"
         for title, name in (
@@ -141,7 +143,8 @@ def warnings_of(
         pairs = sum(1 for c in changes if c.pair and c.measure == "lesion")
         listed = ", ".join(f"{check} {count}" for check, count in sorted(unknown.items()))
         told.append(f"Comparability could not be fully judged; unknown in so many of {pairs} pairs: {listed}.")
-    flagged = sum(1 for scan in _used(placements, scans) if scan.is_evaluable and scan.status == "review")
+    told += warnings_of_people(visits, scans)
+    flagged = sum(1 for scan in _used(placements, scans) if scan.is_evaluable and scan.awaits_a_reader)
     if flagged:
         told.append(
             f"{flagged} scans have flags that a reader should look at (status review); their numbers are used."

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from volumetry.deliver.people import NAMES, READER
 from volumetry.domain import Status
 from volumetry.errors import UsageError
 from volumetry.measure import table as measures
@@ -12,6 +13,8 @@ from volumetry.measure.components import HuCuts, cuts_named
 from volumetry.storage.csv_tables import Problems, Row, Table, number_in, read_table
 
 MEASURES = ("lesion", "solid", "ground_glass")
+EXCLUDED = "EXCLUDED"
+"""Code of a scan that a person excluded: it has numbers in results.csv, and none here."""
 _SHARES = tuple(f"percent_of_lung.{measure}" for measure in MEASURES)
 _VOLUMES = ("volumes_ml.lung", *(f"volumes_ml.{measure}" for measure in MEASURES))
 _RULES = tuple(f"components_by_rule.{r}.{c}_ml" for r in ("network", "hu") for c in ("solid", "ground_glass"))
@@ -55,6 +58,8 @@ class ScanRow:
         What the header said, and which program measured, by the name of the column.
     flags
         Codes of the scan; None where the table does not state them.
+    said
+        What people decided and corrected, and the values that this concerns, as text by the name of the column.
     """
 
     scan_id: str
@@ -69,6 +74,17 @@ class ScanRow:
     numbers: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] | None = None
+    said: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_of_reader(self) -> bool:
+        """Whether the numbers were counted on a reader's mask."""
+        return self.said.get("reading") == READER
+
+    @property
+    def awaits_a_reader(self) -> bool:
+        """Whether it has flags (status review) that nobody has accepted."""
+        return self.status == Status.REVIEW and self.said.get("decision") != "accept"
 
     @property
     def is_evaluable(self) -> bool:
@@ -141,8 +157,13 @@ def _scan_of(row: Row, table: Table, problems: Problems) -> ScanRow:
     status = Status(status_text)
     texts = (*_TEXTS, *PROVENANCE, *OF_WHOM, PIXELS, "series.contrast")
     facts = {name: row.cells[name] for name in texts if row.cells.get(name)}
+    said = _said(row, problems)
+    if said.get("reading") == READER:  # the model of a correction is the automatic one's, and a reader
+        facts.pop("provenance.model", None)
     if status in (Status.REFUSED, Status.FAILED):
-        return ScanRow(scan_id, status, row.cells.get("code") or status.upper(), facts=facts)
+        return ScanRow(scan_id, status, row.cells.get("code") or status.upper(), facts=facts, said=said)
+    if said.get("decision") == "exclude":
+        return ScanRow(scan_id, status, EXCLUDED, facts=facts, said=said)
     shares = {name: _number(row, name, problems, 0, 100) for name in _SHARES}
     volumes = {name: _number(row, name, problems, 0) for name in _VOLUMES}
     wanted = (*(measure.key for measure in measures.computed()), *_OF_THE_SCANNER, *_RULES)
@@ -150,7 +171,7 @@ def _scan_of(row: Row, table: Table, problems: Problems) -> ScanRow:
     if volumes["volumes_ml.lung"] == 0:
         problems.add(row.number, "volumes_ml.lung", "must be above 0 mL in a scan that was measured")
     if None in shares.values() or None in volumes.values():
-        return ScanRow(scan_id, status, "NOT_MEASURED", facts=facts)
+        return ScanRow(scan_id, status, "NOT_MEASURED", facts=facts, said=said)
     return ScanRow(
         scan_id,
         status,
@@ -164,7 +185,16 @@ def _scan_of(row: Row, table: Table, problems: Problems) -> ScanRow:
         numbers={name: value for name, value in others.items() if value is not None},
         facts=facts,
         flags=tuple(c for c in row.cells["flags"].split(";") if c) if "flags" in table.columns else None,
+        said=said,
     )
+
+
+def _said(row: Row, problems: Problems) -> dict[str, str]:
+    """Cells of what people said; the shares too, for the listing beside them."""
+    if row.cells.get("decision", "") not in ("", "accept", "exclude", "repeat"):
+        problems.add(row.number, "decision", "must be empty or one of accept, exclude, repeat")
+    wanted = (*NAMES, "reading", *_SHARES, *(f"automatic.{name}" for name in _SHARES))
+    return {name: row.cells[name] for name in wanted if row.cells.get(name)}
 
 
 def _number(

@@ -10,7 +10,7 @@ from volumetry.deliver import new_result
 from volumetry.storage.atomic import prepare_folder, write_json, write_whole
 from volumetry.storage.csv_tables import Cell, csv_bytes
 from volumetry.storage.digests import file_sha256
-from volumetry.trial import change, compare, layout, methods_text, missing, mixed, outcomes
+from volumetry.trial import change, compare, layout, methods_text, missing, mixed, outcomes, people
 from volumetry.trial.agreement import disagreements, require_agreement
 from volumetry.trial.change import Change, changes_of
 from volumetry.trial.compare import Comparison, Contrast, contrasts_of
@@ -34,6 +34,7 @@ NAMES = (
         "sensitivity.csv",
         "summary.csv",
         "missing.csv",
+        "readings.csv",
     ),
     *("mixed.csv", "table.csv", "table.tex", "table.html", "methods.txt", "report.html", "figures", "trial.json"),
 )
@@ -218,6 +219,7 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
         "sensitivity.csv": csv_bytes((*compare.COLUMNS, "analysis"), (row.row() for row in a.sensitivity)),
         "summary.csv": csv_bytes(outcomes.SUMMARY_COLUMNS, (row.row() for row in a.summaries)),
         "missing.csv": csv_bytes(missing.COLUMNS, a.missing),
+        "readings.csv": csv_bytes(people.COLUMNS, people.readings(a.visits, a.scans)),
         "table.csv": layout.as_csv(tables),
         "table.tex": layout.as_latex(tables, notes, level),
         "table.html": table_html(tables, notes, level),

@@ -9,13 +9,16 @@
     legal_values  one value, made legal or emptied
     character_sets  its text, whatever the site calls its character set
     references    to frames of multi-frame sources
+    revision      a reader's correction: who, why, and the objects that it takes the place of
     captures      the summary page as encapsulated PDF and secondary capture
     compare       what was written, read back by other means, against the mask and the numbers
     delivery      temporary name, compare, final name
     export        all of it around the delivery of a result
 """
 
-from volumetry.deliver.dicom.delivery import DicomOptions, write_seg_and_sr, write_summary
+from volumetry.deliver.dicom.delivery import write_seg_and_sr, write_summary
 from volumetry.deliver.dicom.export import Export
+from volumetry.deliver.dicom.options import DicomOptions
+from volumetry.deliver.dicom.revision import Revision
 
-__all__ = ["DicomOptions", "Export", "write_seg_and_sr", "write_summary"]
+__all__ = ["DicomOptions", "Export", "Revision", "write_seg_and_sr", "write_summary"]

@@ -2,10 +2,9 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydicom import Dataset
@@ -16,6 +15,7 @@ from volumetry.config import Config
 from volumetry.deliver.dicom.captures import encapsulated_pdf, secondary_capture
 from volumetry.deliver.dicom.compare import compare_seg, compare_sr, compare_summary
 from volumetry.deliver.dicom.concepts import structures
+from volumetry.deliver.dicom.options import DicomOptions
 from volumetry.deliver.dicom.references import as_single_slices, files_of, refer_to_frames
 from volumetry.deliver.dicom.report import structured_report
 from volumetry.deliver.dicom.segmentation import segmentation
@@ -31,23 +31,6 @@ _PDF, _CAPTURE = "report-pdf.dcm", "report-image.dcm"
 _INVALID = "this series' headers do not make a valid DICOM object"
 _MEND = "Use the NIfTI mask, or mend the headers at the source."
 _UNREADABLE = "what was written cannot be read back"
-
-
-@dataclass(frozen=True, slots=True)
-class DicomOptions:
-    """What is written.
-
-    Parameters
-    ----------
-    segmentation_type
-        ``binary`` opens in most viewers, and its lung holds the lesions; ``labelmap`` is smaller and disjoint.
-    pdf, secondary_capture
-        Which forms of the summary page `write_summary` makes.
-    """
-
-    segmentation_type: Literal["binary", "labelmap"] = "binary"
-    pdf: bool = False
-    secondary_capture: bool = False
 
 
 def write_seg_and_sr(
@@ -94,9 +77,9 @@ def write_seg_and_sr(
     segments = structures(overlapping=binary, unclassed=bool((tissue.labels_kji == Tissue.UNCLASSED).any()))
     uids = [generate_uid() for _ in segments]
     with _one_stop(_INVALID, _MEND):
-        seg = segmentation(as_single_slices(source), tissue, segments, uids, document, binary)
+        seg = segmentation(as_single_slices(source), tissue, segments, uids, document, options)
         refer_to_frames(seg, source)
-        report = structured_report(files_of(source.headers), seg, segments, uids, document)
+        report = structured_report(files_of(source.headers), seg, segments, uids, document, options.revision)
     with new_result(folder, _NAMES) as making:
         seg_file, sr_file = (_saved(seg, making / "seg.dcm"), _saved(report, making / "sr.dcm"))
         with _one_stop(_UNREADABLE):

@@ -7,7 +7,8 @@ from typing import Any
 
 from volumetry.codes import Outcome
 from volumetry.config import Config
-from volumetry.deliver.dicom.delivery import DicomOptions, write_seg_and_sr, write_summary
+from volumetry.deliver.dicom.delivery import write_seg_and_sr, write_summary
+from volumetry.deliver.dicom.options import DicomOptions
 from volumetry.deliver.dicom.source import ExportSource, export_source
 from volumetry.deliver.report.summary import Summary
 from volumetry.domain import ScanRefusedError, ScanResult, Status, TissueMap, most_severe_first

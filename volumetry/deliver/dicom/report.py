@@ -11,6 +11,7 @@ from pydicom.uid import generate_uid
 from volumetry import __version__
 from volumetry.deliver.dicom import concepts
 from volumetry.deliver.dicom.concepts import Structure, coded
+from volumetry.deliver.dicom.revision import AUTOMATIC, Revision, reader_of, reason_of
 from volumetry.deliver.dicom.segmentation import MANUFACTURER, algorithm_name
 
 Number = tuple[Code, float, Code]
@@ -30,8 +31,10 @@ def structured_report(
     segments: Sequence[Structure],
     tracking_uids: Sequence[str],
     document: Mapping[str, Any],
+    revision: Revision = AUTOMATIC,
 ) -> hd.sr.Comprehensive3DSR:
-    """Volumes in mL and shares of the lung, as measured, on the segments of `seg`."""
+    """Volumes in mL and shares of the lung, as measured, on the segments of `seg`; who corrected them, and why."""
+    reader = reader_of(document)
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=generate_uid(entropy_srcs=[MANUFACTURER, __version__]),
         name=MANUFACTURER,
@@ -45,22 +48,36 @@ def structured_report(
         for number, (segment, uid) in enumerate(zip(segments, tracking_uids, strict=True), 1)
     ]
     content = hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(observer_device_context=observer),
+        observation_context=hd.sr.ObservationContext(_person(reader), observer),
         procedure_reported=coded(concepts.CHEST_CT),
         imaging_measurements=groups,
         title=coded(concepts.REPORT),
     )
+    if reader:
+        content[0].ContentSequence.append(_comment(reason_of(document)[1]))
     return hd.sr.Comprehensive3DSR(
         evidence=[seg, *headers],
         content=content,
         series_instance_uid=generate_uid(),
-        series_number=301,
+        series_number=revision.series_number(301),
         sop_instance_uid=generate_uid(),
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=True,
-        series_description="Lung lesion volumes",
+        series_description="Lung lesion volumes, corrected" if reader else "Lung lesion volumes",
+        previous_versions=revision.superseded("sr.dcm") or None,
     )
+
+
+def _person(reader: str | None) -> hd.sr.ObserverContext | None:
+    if reader is None:
+        return None
+    return hd.sr.ObserverContext(coded(concepts.PERSON), hd.sr.PersonObserverIdentifyingAttributes(reader))
+
+
+def _comment(words: str) -> hd.sr.TextContentItem:
+    contains = hd.sr.RelationshipTypeValues.CONTAINS
+    return hd.sr.TextContentItem(coded(concepts.COMMENT), words, contains)
 
 
 def numbers_of(segment: Structure, document: Mapping[str, Any]) -> tuple[Number, ...]:

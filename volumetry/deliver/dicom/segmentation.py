@@ -11,6 +11,8 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from volumetry import __version__
 from volumetry.deliver.dicom.concepts import ARTIFICIAL_INTELLIGENCE, LUNG, Structure, coded
+from volumetry.deliver.dicom.options import DicomOptions
+from volumetry.deliver.dicom.revision import reader_of, reason_of, refer_to_superseded
 from volumetry.domain import TissueMap
 
 MANUFACTURER = "volumetry"
@@ -22,7 +24,7 @@ def segmentation(
     segments: Sequence[Structure],
     tracking_uids: Sequence[str],
     document: Mapping[str, Any],
-    binary: bool,
+    options: DicomOptions,
 ) -> hd.seg.Segmentation:
     """The mask's segments as SEG.
 
@@ -36,14 +38,17 @@ def segmentation(
         What to write, and the UID by which the report will speak of it.
     document
         result.json, for the model's name.
-    binary
-        BINARY (segments may overlap) or LABELMAP (they may not).
+    options
+        BINARY (segments may overlap) or LABELMAP (they may not); of a correction, its number and those before it.
     """
+    binary = options.segmentation_type == "binary"
+    reader = reader_of(document)
+    brief, reason = reason_of(document) if reader else (None, "")
     algorithm = hd.AlgorithmIdentificationSequence(
         name=algorithm_name(document), family=coded(ARTIFICIAL_INTELLIGENCE), version=__version__
     )
     kinds = hd.seg.SegmentAlgorithmTypeValues
-    made = kinds.SEMIAUTOMATIC if document.get("corrected_by") else kinds.AUTOMATIC
+    made = kinds.SEMIAUTOMATIC if reader else kinds.AUTOMATIC
     described = [
         hd.seg.SegmentDescription(
             segment_number=number,
@@ -59,13 +64,13 @@ def segmentation(
         )
         for number, (segment, uid) in enumerate(zip(segments, tracking_uids, strict=True), 1)
     ]
-    return hd.seg.Segmentation(
+    seg = hd.seg.Segmentation(
         source_images=headers,
         pixel_array=_planes(tissue, segments, binary),
         segmentation_type="BINARY" if binary else "LABELMAP",
         segment_descriptions=described,
         series_instance_uid=generate_uid(),
-        series_number=300,
+        series_number=options.revision.series_number(300),
         sop_instance_uid=generate_uid(),
         instance_number=1,
         manufacturer=MANUFACTURER,
@@ -73,9 +78,15 @@ def segmentation(
         software_versions=__version__,
         device_serial_number="0",
         content_label="LUNG_LESIONS",
-        series_description="Lung lesion segmentation",
+        content_creator_name=reader,
+        content_description=brief,
+        series_description="Lung lesion segmentation, corrected" if reader else "Lung lesion segmentation",
         transfer_syntax_uid=ExplicitVRLittleEndian if binary else RLELossless,
     )
+    if reader:
+        seg.DerivationDescription = reason
+        refer_to_superseded(seg, options.revision.superseded("seg.dcm"))
+    return seg
 
 
 def algorithm_name(document: Mapping[str, Any]) -> str:

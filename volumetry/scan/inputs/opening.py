@@ -83,7 +83,7 @@ class PrivateFolder:
         self._count += 1
         with file.open() as packed, _no_space(), path.open("xb") as copy:
             packed.seek(at)
-            size = _inflate(packed, copy, bound, whole=most is None)
+            size = inflate(packed, copy, bound, whole=most is None)
         self._bytes_left -= size
         return as_listed(path, path.lstat(), file.name)
 
@@ -365,8 +365,11 @@ def _without_gzip(file: FileRef, private: PrivateFolder) -> FileRef:
     return private.inflated(file) if kind_of(start) in _DICOM else file
 
 
-def _inflate(packed: BinaryIO, copy: BinaryIO, bound: int, *, whole: bool) -> int:
-    """Bytes written, never more than the bound; raises InflationError."""
+def inflate(packed: BinaryIO, copy: BinaryIO, bound: int, *, whole: bool) -> int:
+    """Write what is packed, by gzip or zlib, and return how many bytes; raises InflationError.
+
+    Without `whole` no more than the bound is read; with it, more than the bound is a stop.
+    """
     stream = gzip.GzipFile(fileobj=packed) if packed.peek(2)[:2] == GZIP else _Zlib(packed)  # type: ignore[attr-defined]
     size = 0
     try:

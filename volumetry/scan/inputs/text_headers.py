@@ -35,7 +35,28 @@ _META_TYPES = {
 
 def nrrd_header(start: bytes) -> VolumeHeader:
     """The header at the start of an NRRD file; raises VolumeError."""
+    return _nrrd_header(*_nrrd_fields(start))
+
+
+def layered_nrrd_header(start: bytes) -> tuple[VolumeHeader, int, dict[str, str]]:
+    """The header of an NRRD whose voxels may hold a list of numbers: how many, and its key/value pairs.
+
+    3D Slicer writes segments that overlap into layers: then the first axis is a list, and its place is ``none``.
+    """
     fields, end = _nrrd_fields(start)
+    keys = _nrrd_keys(start[:end])
+    if fields["dimension"] != "4":
+        return _nrrd_header(fields, end), 1, keys
+    first, *sizes = fields["sizes"].split()
+    kind = fields.get("kinds", "").split()[:1]
+    place, _, directions = fields.get("space directions", "").partition(" ")
+    if kind not in (["list"], ["vector"]) or place != "none" or not int(first) >= 1:
+        raise VolumeError("BAD_VOLUME", "an NRRD of 4 dimensions whose first axis is not a list of layers")
+    own = {"dimension": "3", "sizes": " ".join(sizes), "space directions": directions}
+    return _nrrd_header(fields | own, end), int(first), keys
+
+
+def _nrrd_header(fields: dict[str, str], end: int) -> VolumeHeader:
     if fields["dimension"] != "3":
         raise VolumeError("BAD_VOLUME", "an NRRD that has not 3 dimensions")
     sizes = [int(word) for word in fields["sizes"].split()]
@@ -74,6 +95,12 @@ def _nrrd_fields(start: bytes) -> tuple[dict[str, str], int]:
     if absent or (not ends and "data file" not in fields and "datafile" not in fields):
         raise VolumeError("BAD_VOLUME", f"the NRRD header lacks {', '.join(absent) or 'its end'}")
     return fields, len(text)
+
+
+def _nrrd_keys(header: bytes) -> dict[str, str]:
+    """Key/value pairs, which a program writes for itself (``key:=value``)."""
+    pairs = (line.partition(":=") for line in header.decode("utf-8", "replace").splitlines()[1:])
+    return {key.strip(): value.strip() for key, mark, value in pairs if mark and not key.startswith("#")}
 
 
 def _nrrd_dtype(fields: dict[str, str]) -> str:

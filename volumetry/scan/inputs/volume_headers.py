@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from volumetry.scan.inputs.nifti_header import nifti_header
-from volumetry.scan.inputs.text_headers import metaimage_header, nrrd_header
+from volumetry.scan.inputs.text_headers import layered_nrrd_header, metaimage_header, nrrd_header
 from volumetry.scan.inputs.volume_header import VolumeError, VolumeHeader
 
 _SKEW = 2e-3
@@ -33,10 +33,47 @@ def volume_header(start: bytes, *, packed: bool = False) -> VolumeHeader:
     VolumeError
         BAD_VOLUME, BAD_VOLUME_GEOMETRY or NOT_CT_NUMBERS.
     """
+    header, _layers, _keys = _parsed(start, lambda start: (_reader_of(start)(start), 1, {}))
+    return _placed(header, packed=packed)
+
+
+def layered_header(start: bytes, *, packed: bool = False) -> tuple[VolumeHeader, int, dict[str, str]]:
+    """Read the header of a mask in NRRD or MetaImage, which may have layers and say which segment is which.
+
+    Parameters
+    ----------
+    start, packed
+        As for `volume_header`.
+
+    Returns
+    -------
+    header, layers, keys
+        Numbers for each voxel, and the key/value pairs of an NRRD.
+
+    Raises
+    ------
+    VolumeError
+        As `volume_header`.
+    """
+
+    def read(start: bytes) -> tuple[VolumeHeader, int, dict[str, str]]:
+        return layered_nrrd_header(start) if _reader_of(start) is nrrd_header else (metaimage_header(start), 1, {})
+
+    header, layers, keys = _parsed(start, read)
+    return _placed(header, packed=packed), layers, keys
+
+
+_Read = tuple[VolumeHeader, int, dict[str, str]]
+
+
+def _parsed(start: bytes, read: Callable[[bytes], _Read]) -> _Read:
     try:
-        header = _reader_of(start)(start)
+        return read(start)
     except (ValueError, OverflowError, KeyError, IndexError) as bad:  # their text holds values of the header
         raise VolumeError("BAD_VOLUME", f"the volume's header cannot be parsed ({type(bad).__name__})") from None
+
+
+def _placed(header: VolumeHeader, *, packed: bool) -> VolumeHeader:
     if packed and header.packed_from is not None:
         raise VolumeError("BAD_VOLUME", "the volume is compressed twice")
     if packed and header.data_name is not None:

@@ -1,0 +1,82 @@
+"""Readers' corrections of a batch's scans: entered in the log, and kept where no run moves them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from volumetry.batch import audit, records
+from volumetry.batch.audit import Entry
+from volumetry.batch.current import CORRECTIONS, current_of
+from volumetry.batch.derive import derive_again
+from volumetry.batch.ledger import Ledger, held
+from volumetry.batch.records import TornError
+from volumetry.errors import UsageError
+
+Made = TypeVar("Made")
+
+
+def batch_of(result: Path) -> Path | None:
+    """The batch's folder, if a result's folder is that of one of its scans.
+
+    Parameters
+    ----------
+    result
+        Folder of a result.
+
+    Returns
+    -------
+    Path or None
+        None for a result of its own.
+    """
+    whole = result.resolve()
+    out = whole.parent.parent
+    in_batch = whole.parent.name == "scans" and (out / audit.NAME).is_file() and (whole / records.NAME).is_file()
+    return out if in_batch else None
+
+
+def correct(out: Path, scan_id: str, make: Callable[[Path], Made]) -> tuple[Made, Entry, str]:
+    """Let a correction of one scan be made, enter it in the log, and derive the tables.
+
+    Parameters
+    ----------
+    out
+        A batch's folder.
+    scan_id
+        Of the scan.
+    make
+        Writes one correction as a numbered folder into the folder that it is given, whole or not at all, such as
+        `volumetry.remeasure.remeasure`.
+
+    Returns
+    -------
+    made, entry, note
+        What `make` returned, the log's last entry on a correction of this scan, and why it is not counted, if so.
+
+    Raises
+    ------
+    BusyError
+        If a run holds the folder.
+    UsageError
+        If the log does not know the scan's present result.
+    """
+    with held(out) as ledger:
+        _require_recorded(ledger, scan_id)
+        try:
+            made = make(out / CORRECTIONS / scan_id)
+        finally:  # what was written is entered also where a later step, such as DICOM, failed
+            if ledger.enter_corrections(scan_id):
+                derive_again(ledger)
+        note = current_of(out, scan_id, ledger.audit).note
+        return made, ledger.audit.corrections[scan_id][-1], note
+
+
+def _require_recorded(ledger: Ledger, scan_id: str) -> None:
+    try:
+        known = records.read_record(ledger.out / "scans" / scan_id)["sha256"]
+    except (FileNotFoundError, NotADirectoryError, TornError):
+        known = ""
+    if known != ledger.audit.recorded.get(scan_id):
+        raise UsageError(
+            f"the batch's log does not hold the present result of {scan_id}",
+            hint="Run the batch again; `volumetry verify` says what is wrong.",
+        )

@@ -1,0 +1,74 @@
+"""Tables and report of a batch, derived by a run, or again from its folder when a person decided or corrected."""
+
+import csv
+from pathlib import Path
+
+from volumetry.batch import tables
+from volumetry.batch.audit import REPORT
+from volumetry.batch.find import ScanFolder
+from volumetry.batch.ledger import Ledger
+from volumetry.measure.components import REGISTERED_CUTS, cuts_named
+from volumetry.storage.csv_tables import unguarded
+from volumetry.storage.digests import file_sha256
+
+_BINS = "hu_bins_ml."
+
+
+def derive_again(ledger: Ledger) -> None:
+    """Derive what changes with a decision or a correction: the rows that results.csv has, with what counts now.
+
+    Before a run has written results.csv there is nothing but the tables of decisions and corrections; the run
+    derives the others.
+    """
+    rows = _rows_of(ledger)
+    if rows is None:
+        tables.write_derived(tables.people_tables(ledger), ledger)
+        return
+    tables.write_answers(rows, ledger)
+    if (ledger.out / REPORT).is_file():
+        derive_report(rows, ledger)
+
+
+def derive_report(rows: tables.Rows, ledger: Ledger) -> None:
+    """Make the page anew if the tables that it shows are new, or it is not the one that was made."""
+    log, page = ledger.audit, ledger.out / REPORT
+    shown = {name: sha256 for name, sha256 in log.tables.items() if name != REPORT}
+    if shown != log.report_shows or not page.is_file() or file_sha256(page) != log.tables[REPORT]:
+        from volumetry.batch.report import report_page  # matplotlib is slow to load
+
+        content = report_page(rows).encode("utf-8")
+        tables.write_derived({REPORT: lambda: [content]}, ledger)
+
+
+def _rows_of(ledger: Ledger) -> tables.Rows | None:
+    """The scans of results.csv in its order; if somebody edited it, those of scans.csv. None without it."""
+    results, folder = ledger.out / "results.csv", ledger.out / "scans"
+    if not results.is_file():
+        return None
+    known = {row["scan_id"]: row for row in _read(ledger.out / "scans.csv")}
+    intact = file_sha256(results) == ledger.audit.tables.get("results.csv")
+    listed = _read(results) if intact else []
+    scan_ids = [row["scan_id"] for row in listed] or list(known)
+    whole = [scan_id for scan_id in scan_ids if (folder / scan_id / "results.csv").is_file()]
+    named = listed[:1] or [row for scan_id in whole[:1] for row in _read(folder / scan_id / "results.csv")]
+    bins = [name.removeprefix(_BINS) for row in named for name in row if name.startswith(_BINS)]
+    scans = [_scan(scan_id, known.get(scan_id, {})) for scan_id in whole]
+    return tables.Rows(ledger.out, scans, cuts_named(bins) or REGISTERED_CUTS, ledger.audit)
+
+
+def _scan(scan_id: str, known: dict[str, str]) -> ScanFolder:
+    own = {name: known.get(name, "") for name in ("subject", "visit", "site", "folder")}
+    return ScanFolder(scan_id, Path(), **own)
+
+
+def _read(table: Path) -> list[dict[str, str]]:
+    """Rows with a scan; none if the table is not there or cannot be read, for the next run derives it anew."""
+    try:
+        with table.open(encoding="utf-8", newline="") as stream:
+            rows = [
+                {name: unguarded(cell) for name, cell in row.items()}
+                for row in csv.DictReader(stream, strict=True)
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error, TypeError, AttributeError):
+        return []
+    return [row for row in rows if row.get("scan_id")]

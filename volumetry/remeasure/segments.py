@@ -1,0 +1,106 @@
+"""Segments of an edited mask: which tissue a name means, and labels from segments that may overlap."""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volumetry.domain import Tissue
+from volumetry.remeasure.lattice import EditedMaskError
+
+_MEANT: tuple[tuple[frozenset[str], Tissue], ...] = (
+    (frozenset({"neither", "class"}), Tissue.UNCLASSED),
+    (frozenset({"ground", "glass"}), Tissue.GROUND_GLASS),
+    (frozenset({"groundglass"}), Tissue.GROUND_GLASS),
+    (frozenset({"ggo"}), Tissue.GROUND_GLASS),
+    (frozenset({"consolidation"}), Tissue.SOLID),
+    (frozenset({"consolidations"}), Tissue.SOLID),
+    (frozenset({"solid"}), Tissue.SOLID),
+    (frozenset({"lung"}), Tissue.AERATED),
+    (frozenset({"lungs"}), Tissue.AERATED),
+)
+_BESIDE = frozenset(
+    [
+        "left",
+        "right",
+        "both",
+        "and",
+        "of",
+        "the",
+        "upper",
+        "middle",
+        "lower",
+        "lobe",
+        "aerated",
+        "normal",
+        "healthy",
+        "parenchyma",
+        "opacity",
+        "opacities",
+        "lesion",
+        "edited",
+        "corrected",
+        "final",
+        "new",
+        "copy",
+        "reader",
+        "mask",
+        "segment",
+        "label",
+        "l",
+        "r",
+    ]
+)
+"""Words that change nothing of what a name means. With any other word, as in "lung tumour", it is not known."""
+_GENERIC = re.compile(r"(?:[a-z]+[ _.-]*)?(\d+)")
+
+
+def tissue_named(name: str) -> Tissue | None:
+    """The tissue that a segment's name means.
+
+    Parameters
+    ----------
+    name
+        As a reader wrote it.
+
+    Returns
+    -------
+    Tissue or None
+        None if it is not sure.
+
+    Examples
+    --------
+    >>> tissue_named("Left and right LUNG").name, tissue_named("ground-glass (edited)").name
+    ('AERATED', 'GROUND_GLASS')
+    >>> tissue_named("lung tumour"), tissue_named("non-solid")
+    (None, None)
+    """
+    words = set(re.findall(r"[^\W\d_]+", name.casefold()))
+    fits = {tissue for core, tissue in _MEANT if core <= words and words <= core | _BESIDE}
+    return fits.pop() if len(fits) == 1 else None
+
+
+def tissue_numbered(name: str, value: int) -> Tissue | None:
+    """The tissue of a label value whose name says nothing but its number, such as "Segment_2" for the value 2."""
+    said = _GENERIC.fullmatch(name.strip().casefold())
+    is_ours = said is not None and int(said[1]) == value and value in set(Tissue) - {Tissue.OUTSIDE}
+    return Tissue(value) if is_ours else None
+
+
+def labels_of(members: Mapping[Tissue, NDArray[np.bool_]], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """One label for each voxel: what is lung and also lesion is lesion.
+
+    Raises
+    ------
+    EditedMaskError
+        If voxels belong to two lesion classes.
+    """
+    lesions = [member for tissue, member in members.items() if tissue != Tissue.AERATED]
+    both = int(np.count_nonzero(np.sum(lesions, axis=0) > 1)) if lesions else 0
+    if both:
+        raise EditedMaskError(f"{both} voxels belong to two lesion classes at once")
+    labels = np.zeros(shape, np.uint8)
+    for tissue in sorted(members):  # aerated first
+        labels[members[tissue]] = tissue
+    return labels
