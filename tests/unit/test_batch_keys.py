@@ -12,6 +12,7 @@ from scenes import chest, scan_of
 from volumetry.batch import ScanFolder, find_scans, list_scans, read_manifest, run_batch, verify
 from volumetry.batch.layout import Layout
 from volumetry.batch.visits_template import not_in_visits
+from volumetry.deliver import people
 from volumetry.errors import UsageError
 from volumetry.export import export_cdisc
 from volumetry.intake.expected import read_expected
@@ -179,7 +180,9 @@ def test_keys_stand_in_every_table_and_the_template_is_a_visits_table(batch):
     batch()
     row = _rows(batch.out / "results.csv")["7_S_1_day_28"]
     assert (row["site"], row["subject"], row["visit"], row["batch_flags"]) == ("7", "S 1", "day 28", "")
-    assert list(row)[-4:] == ["site", "subject", "visit", "batch_flags"]
+    of_the_batch = ["site", "subject", "visit", "batch_flags"]
+    assert list(row)[-len(people.NAMES) :] == list(people.NAMES)
+    assert list(row)[-len(people.NAMES) - 4 : -len(people.NAMES)] == of_the_batch
     assert "subject S 1, visit day 28" in (batch.out / "report.html").read_text("utf-8")
     export_cdisc(batch.out, batch.out.parent / "sdtm", "T", xpt=False)
     records = csv.DictReader((batch.out.parent / "sdtm" / "pr.csv").read_text("utf-8").splitlines())
