@@ -9,6 +9,7 @@ from volumetry.domain.grid import Box, Grid, Vector
 from volumetry.domain.lobes import CODES, FISSURES, LOBES, Lobe, LobeMap, NoLobes, lobe_table, place_code
 from volumetry.domain.result import (
     ComponentSplit,
+    LobeMeasurement,
     Measurement,
     Outcomes,
     Provenance,
@@ -49,6 +50,7 @@ __all__ = [
     "Interval",
     "Lobe",
     "LobeMap",
+    "LobeMeasurement",
     "Measurement",
     "NoLobes",
     "Outcomes",

@@ -58,11 +58,12 @@ class CoarseLung:
         """HU, linearly interpolated, and whether it is lung."""
         index = np.moveaxis((points_zyx_mm - self.origin_zyx_mm) @ self.to_index.T, -1, 0)
         hu = ndimage.map_coordinates(self.hu, index, np.float32, order=1, mode="nearest")
-        nearest = np.rint(index).astype(np.intp)
-        shape = np.array(self.hu.shape)[:, None, None, None]
-        within = ((nearest >= 0) & (nearest < shape)).all(axis=0)
-        nearest = np.clip(nearest, 0, shape - 1)
-        return hu, within & self.lung[tuple(nearest)]
+        rimmed = np.pad(self.lung, 1)  # what lies beyond the array is in the rim, which is no lung
+        nearest = [
+            np.clip(np.rint(at), -1, size).astype(np.intp) + 1
+            for at, size in zip(index, self.lung.shape, strict=True)
+        ]
+        return hu, rimmed[tuple(nearest)]
 
 
 def columns_mm(points: Points, axis: int) -> Points:
@@ -106,13 +107,11 @@ def vessels(hu: Samples, lung: NDArray[np.bool_], across_mm: float) -> Samples:
     """
     counted, inside = ((hu > _VESSEL_HU) & lung).astype(np.float32), lung.astype(np.float32)
     along = _AROUND_MM[0] / STEP_MM
+    counted, inside = (_blurred(_blurred(values, along, 0), along, 1) for values in (counted, inside))
 
     def density(reach_mm: float) -> Samples:
-        reach = (along, along, reach_mm / across_mm)
-        blurred = (ndimage.gaussian_filter(v, reach, mode="constant", truncate=2.5) for v in (counted, inside))
-        number, lung_share = blurred
-        share: Samples = number / np.maximum(lung_share, np.float32(0.15))
-        return share
+        number, lung_share = (_blurred(values, reach_mm / across_mm, 2) for values in (counted, inside))
+        return (number / np.maximum(lung_share, 0.15)).astype(np.float32)
 
     relative = np.minimum(density(_AROUND_MM[1]) / (density(_NEIGHBOURHOOD_MM) + _FEW), _MOST)
     return np.where(lung, relative, np.float32(1)).astype(np.float32)
@@ -140,6 +139,11 @@ def plates(hu: Samples, lung: NDArray[np.bool_], across_mm: float) -> Samples:
         steep = (_line_mean(ridge, weight, way_on_sheet, slope * STEP_MM / across_mm) for slope in _SLOPES)
         np.minimum(least, np.maximum.reduce(list(steep)), out=least)
     return (np.maximum(least, 0) * weight).astype(np.float32)
+
+
+def _blurred(values: Samples, reach: float, axis: int) -> Samples:
+    found: Samples = ndimage.gaussian_filter1d(values, reach, axis, mode="constant", truncate=2.0)
+    return found
 
 
 def _line_mean(values: Samples, weight: Samples, way: tuple[int, int], rise: float) -> Samples:

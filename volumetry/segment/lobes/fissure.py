@@ -46,7 +46,7 @@ class _Search:
     walk_mm: float
 
 
-_BAND = _Search(35.0, 1.25, far_off=0.025, bright_per_hu=0.03, walk_mm=0.6)
+_BAND = _Search(35.0, 1.5, far_off=0.025, bright_per_hu=0.03, walk_mm=0.6)
 _SHEET = _Search(10.0, 0.75, far_off=0.0, bright_per_hu=0.1, walk_mm=0.8)
 _FAR_OFF_MM = 10.0
 _VESSEL_WEIGHT = 0.8
