@@ -10,7 +10,7 @@ from volumetry.image.coarse import Strides, block_mean, block_middles, strides
 from volumetry.image.components import bounding_box
 from volumetry.image.orientation import axial_view
 from volumetry.segment.lobes.evidence import CoarseLung
-from volumetry.segment.lobes.fissure import LEAST_CONTRAST, Fissure, find_fissure
+from volumetry.segment.lobes.fissure import LEAST_BRIGHT, LEAST_CONTRAST, Fissure, find_fissure
 from volumetry.segment.lobes.frame import LungFrame, Points, frame_of
 from volumetry.segment.lobes.prior import mean_fissure
 
@@ -95,8 +95,7 @@ def divide(tissue: TissueMap, scan: CtScan) -> LobeMap | NoLobes:
         names = [f"{name}_oblique", f"{name}_horizontal"][: len(fissures)]
         doubt_mm |= {which: f.doubt_mm for which, f in zip(names, fissures, strict=True)}
         reasons += unseen or [
-            f"the CT does not show the {which.replace('_', ' ')} fissure: {100 * f.contrast:.0f} % fewer "
-            f"vessels than beside it, less than {100 * LEAST_CONTRAST:.0f} %"
+            f"the CT does not show the {which.replace('_', ' ')} fissure ({_why_not(f)})"
             for which, f in zip(names, fissures, strict=True)
             if not f.followed
         ]
@@ -167,6 +166,12 @@ def _fissures(lung: _Lung, frame: LungFrame, *, follow: bool) -> list[Fissure]:
         return [oblique]
     above = points[oblique.above_mm(points) > 0]
     return [oblique, find_fissure(mean_fissure(frame, above, oblique=False), coarse, above, follow=follow)]
+
+
+def _why_not(fissure: Fissure) -> str:
+    if fissure.contrast >= LEAST_CONTRAST or fissure.bright >= LEAST_BRIGHT:
+        return "searches from two places end in different ones"
+    return f"{100 * fissure.contrast:.0f} % fewer vessels than beside it; {100 * LEAST_CONTRAST:.0f} % are wanted"
 
 
 def _coarse(lung: _Lung) -> CoarseLung:

@@ -1,6 +1,6 @@
 """One fissure of one lung: from the mean one to where the CT shows it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +61,12 @@ LEAST_CONTRAST = 0.3
 """By how much fewer vessels the band must hold than the lung beside it. It was 0.34 to 0.65 where a fissure was
 seen to be followed, and 0.25 in a lung where the band was another one."""
 LEAST_BRIGHT, _BRIGHT_HU = 0.2, 15.0
-"""Or the share of it that is a sheet so much brighter than its sides; vessels make up to 0.17 of any surface."""
+"""Or the share of it that is a sheet so much brighter than its sides; vessels are up to 0.17 of any surface."""
 _BESIDE_MM = (8.0, 12.0)
+_OTHER_START_MM, _SAME_MM = 13.0, 6.0
+"""A search that begins so far above or below the mean fissure must find a band as near to the first. Where the
+first search had followed a wrong band, the others ended 17 mm away or more; where it was right, up to 3 mm."""
+_ON_IT_MM = 4.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +85,8 @@ class Fissure:
         How much fewer vessels it holds than the lung 8 to 12 mm away: 0 for as many, 1 for none.
     bright
         Share of it that is seen as a bright sheet.
+    followed
+        Whether the CT shows it, and a search from elsewhere ends on it, too.
     """
 
     sheet: Sheet
@@ -89,11 +95,7 @@ class Fissure:
     height_mm: Points
     contrast: float = 0.0
     bright: float = 0.0
-
-    @property
-    def followed(self) -> bool:
-        """Whether the CT shows it."""
-        return _followed_by(self.contrast, self.bright)
+    followed: bool = False
 
     @property
     def doubt_mm(self) -> float:
@@ -130,14 +132,22 @@ def find_fissure(mean: MeanFissure, lung: CoarseLung, divided_zyx_mm: Points, *,
     if not follow:
         return Fissure(sheet, lateral, along, height)
     across, on = np.meshgrid(lateral, along, indexing="ij")
-    bent = _towards_band(lung, sheet, (across, on, height))
-    found = _onto_fissure(lung, sheet, (across, on, bent))
-    shown = _shown(lung, sheet, (across, on, found))
-    return Fissure(sheet, lateral, along, found if _followed_by(*shown) else height, *shown)
 
-
-def _followed_by(contrast: float, bright: float) -> bool:
-    return contrast >= LEAST_CONTRAST or bright >= LEAST_BRIGHT
+    band = _towards_band(lung, sheet, (across, on, height))
+    found = Fissure(sheet, lateral, along, _onto_fissure(lung, sheet, (across, on, band)))
+    contrast, bright = _shown(lung, sheet, (across, on, found.height_mm))
+    shown = contrast >= LEAST_CONTRAST or bright >= LEAST_BRIGHT
+    on_it = divided_zyx_mm[np.abs(found.above_mm(divided_zyx_mm)) < _ON_IT_MM]
+    others = (_towards_band(lung, sheet, (across, on, height + way * _OTHER_START_MM)) for way in (1, -1))
+    followed = shown and any(
+        np.abs(
+            replace(found, height_mm=band).above_mm(on_it) - replace(found, height_mm=other).above_mm(on_it)
+        ).mean()
+        < _SAME_MM
+        for other in others
+    )
+    kept = found.height_mm if followed else height
+    return replace(found, height_mm=kept, contrast=contrast, bright=bright, followed=followed)
 
 
 def _shown(lung: CoarseLung, sheet: Sheet, plane_mm: Plane) -> tuple[float, float]:
