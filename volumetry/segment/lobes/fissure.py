@@ -54,7 +54,8 @@ _BRIGHT_NOISE_HU = 12.0
 _ROUNDS = 2
 """Of the narrow search: the second begins where the first ended, so that a steep part is reached."""
 FOLLOWED_DOUBT_MM = 8.0
-"""Of a fissure that was followed: most of the labelled fissures of LIDC-IDRI-0001 lay nearer."""
+"""Of a fissure that was followed. Nine tenths of two labelled fissures of LIDC-IDRI-0001 lay within 8 mm, of the
+right oblique one within 13."""
 MEAN_DOUBT_MM = 20.0
 """Of a fissure that was not: the mean one lay 7 to 19 mm from those labels on the average."""
 LEAST_CONTRAST = 0.3
