@@ -17,6 +17,7 @@ from volumetry.config import Config, load_config
 from volumetry.domain import (
     CtScan,
     Finding,
+    LobeMeasurement,
     Provenance,
     ScanFailure,
     ScanRefusedError,
@@ -27,11 +28,12 @@ from volumetry.domain import (
     most_severe_first,
 )
 from volumetry.errors import InputError, VolumetryError
-from volumetry.measure import by_component_rule, check_identities, measure
+from volumetry.measure import by_component_rule, check_identities, check_lobes, measure, measure_lobes
 from volumetry.memory import PeakMemory, peak_memory
 from volumetry.quality import blood_pool_hu, charter_findings, lung_findings
 from volumetry.scan import read_scan
 from volumetry.segment.factory import SHIPPED, segmenter_from
+from volumetry.segment.lobes import divide
 from volumetry.segment.postprocess import tidy
 
 PACKAGES = ("SimpleITK", "monai", "nibabel", "numpy", "pydicom", "scikit-image", "torch")
@@ -172,6 +174,7 @@ def _analysed(
     measurement = measure(tissue, scan, config.measure, config.interval)
     delivered = by_component_rule(tissue, scan, config.measure)
     check_identities(measurement, delivered)
+    lobes = measured_lobes(tissue, delivered, scan)
     blood_hu = blood_pool_hu(tissue, scan)
     of_the_lungs = lung_findings(tissue, scan, measurement, config, blood_hu)
     findings = most_severe_first([*scan.findings, *charter, *of_the_lungs])
@@ -191,8 +194,35 @@ def _analysed(
         timing_s=clock.seconds,
         peak_memory_mb=memory.mb,
         blood_pool_hu=blood_hu,
+        lobes=lobes,
     )
     return Analysis(result, delivered, scan, config)
+
+
+def measured_lobes(tissue: TissueMap, delivered: TissueMap, scan: CtScan) -> LobeMeasurement:
+    """The lungs divided into lobes and measured; whatever goes wrong costs the lobes alone.
+
+    Parameters
+    ----------
+    tissue
+        Tidied, with sides.
+    delivered
+        The map that is counted.
+    scan
+        HU on the same grid.
+
+    Returns
+    -------
+    LobeMeasurement
+        With the reason where there are no lobes.
+    """
+    try:
+        measured = measure_lobes(delivered, divide(tissue, scan))
+    except Exception as bug:  # noqa: BLE001  a scan is measured even if its lobes are not
+        _LOG.exception("lobes")
+        return LobeMeasurement("none", f"the program failed to divide the lungs ({type(bug).__name__})")
+    check_lobes(measured, delivered)
+    return measured
 
 
 def failure_of(stop: VolumetryError, scan_id: str) -> ScanFailure:

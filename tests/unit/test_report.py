@@ -284,3 +284,30 @@ def test_no_identity_and_no_text_chunk_in_a_picture(page):
         content = b64decode(uri.partition(",")[2])
         assert not re.search(rb"tEXt|iTXt|zTXt|eXIf", content)
     assert "SYN-001" not in page
+
+
+def lobed(document, method="fissures", reason=None):
+    """The document with a right upper lobe of 20 % disease."""
+    lobe = {"lung": 500.0, "aerated": 400.0, "ground_glass": 75.0, "solid": 25.0, "lesion": 100.0}
+    share = {"lesion": 20.0, "ground_glass": 15.0, "solid": 5.0}
+    upper = lobe | {"percent_of_lobe": share, "lesion_percent_span": [12.5, 26.0]}
+    lobes = {"method": method, "reason": reason, "right_upper": upper}
+    return document | {"lobes": lobes, "severity_score": 2, "severity_score_range": [2, 3]}
+
+
+def test_lobes_stand_in_a_table_with_their_span_and_the_score(case, config):
+    document = lobed(case.document)
+    said = text_of(report_page(document, config).decode("utf-8"))
+    assert "Right upper 500 15.0 5.0 100 20.0 12.5 to 26.0" in said
+    assert "CT severity score 2 of 25 (between 2 and 3). The lobes follow the fissures that the CT shows." in said
+
+
+def test_lobes_that_are_approximate_or_absent_say_why(case, config):
+    approximate = lobed(case.document, "approximate", "slices are 5.0 mm apart")
+    said = text_of(report_page(approximate, config).decode("utf-8"))
+    assert "The lobes are approximate: slices are 5.0 mm apart." in said
+    none = case.document | {"lobes": {"method": "none", "reason": "no left lung was found"}}
+    none = {key: value for key, value in none.items() if not key.startswith("severity_score")}
+    assert "were not divided into lobes: no left lung was found." in text_of(
+        report_page(none, config).decode("utf-8")
+    )

@@ -12,6 +12,7 @@ from volumetry.measure import table
 
 _UNITS = {"ml": "mL", "hu": "HU", "g": "g", "mm": "mm", "mb": "MB", "s": "s", "deg": "degrees", "kvp": "kV"}
 _UNITS |= {"percent": "%", "parts": "percentage points", "sides": "mL", "zones": "mL"}
+_UNITS |= {"lobes": "mL", "lobe": "%", "span": "%", "method": "", "reason": ""}
 """By the last word of a key, or of the key above it."""
 _SAS = """
 interval_percent=IV interval_parts= boundary=IB threshold=IT augmentation=IA hu_offset=IH reference=IR sides=
@@ -24,14 +25,15 @@ thickness_mm=SLCTHICK manufacturer=MANUF model_name=MODELNAM acquisition_date=AC
 transfer_syntax=SYNTAX tilt_deg=TILT software_version=SFTWRVER model_sha256=MODELSHA config_sha256=CONFSHA
 input_sha256=INPUTSHA pixels_sha256=PIXELSHA mask_sha256=MASKSHA precision=PRECISN lesion_probability=LESPROB
 peak_memory_mb=PEAKMEM automatic=A volumes_ml=V percent_of_lung=P
+lobes= left_upper=LU left_lower=LL right_upper=RU right_middle=RM right_lower=RL
+percent_of_lobe=P lesion_percent_span=SPAN method=LOBEMETH reason=LOBERSN severity_score=CTSS
+severity_score_range=CTSSRNG
 """
 _SHORT = dict(pair.split("=") for pair in _SAS.split())
 """Parts of SAS names by key; a key that is not here is its own name in capitals."""
 _STATA = (
-    ("components_by_rule", "rule"),
-    ("automatic.", "aut."),
-    ("interval_parts", "parts"),
-    ("dropped_ml", "dropped"),
+    *(("components_by_rule", "rule"), ("interval_parts", "parts"), ("dropped_ml", "dropped")),
+    *(("automatic.", "aut."), ("lobes.right", "right"), ("lobes.left", "left"), ("percent_of_lobe", "pct")),
 )
 
 

@@ -7,7 +7,16 @@ from typing import Any
 
 from volumetry.codes import Outcome
 from volumetry.deliver.schema import SCHEMA
-from volumetry.domain import VOLUMES, Finding, Measurement, Outcomes, ScanResult, SeriesInfo, Volumes
+from volumetry.domain import (
+    VOLUMES,
+    Finding,
+    LobeMeasurement,
+    Measurement,
+    Outcomes,
+    ScanResult,
+    SeriesInfo,
+    Volumes,
+)
 
 
 def as_document(outcome: Outcomes) -> dict[str, Any]:
@@ -36,6 +45,7 @@ def as_document(outcome: Outcomes) -> dict[str, Any]:
         document["reading"] = "automatic"
         document |= _numbers(outcome.measurement)
         document["blood_pool_hu"] = outcome.blood_pool_hu
+        document |= _lobes(outcome.lobes)
         document["dropped_ml"] = dict(outcome.dropped_ml)
         document["provenance"] = asdict(outcome.provenance)
         document["timing_s"] = {name: round(s, 3) for name, s in outcome.timing_s.items()}
@@ -100,6 +110,23 @@ def _interval(m: Measurement) -> dict[str, Any]:
         "interval_level": m.interval.level,
         "interval_parts": {part: dict(points) for part, points in m.interval.parts.items()},
     }
+
+
+def _lobes(lobes: LobeMeasurement | None) -> dict[str, Any]:
+    if lobes is None:
+        return {}
+    by_lobe = {
+        name: {
+            **_volumes(volumes),
+            "percent_of_lobe": volumes.percent_of_lung(),
+            "lesion_percent_span": list(lobes.lesion_span_percent[name]),
+        }
+        for name, volumes in lobes.volumes_ml.items()
+    }
+    found: dict[str, Any] = {"lobes": {"method": lobes.method, "reason": lobes.reason, **by_lobe}}
+    if lobes.severity_score is not None and lobes.severity_score_range is not None:
+        found |= {"severity_score": lobes.severity_score, "severity_score_range": list(lobes.severity_score_range)}
+    return found
 
 
 def _volumes(volumes: Volumes) -> dict[str, float]:

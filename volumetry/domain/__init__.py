@@ -6,8 +6,10 @@ Arrays are indexed ``kji``: k across slices, j down the rows, i along a row.
 
 from volumetry.domain.finding import Finding, most_severe_first
 from volumetry.domain.grid import Box, Grid, Vector
+from volumetry.domain.lobes import CODES, FISSURES, LOBES, Lobe, LobeMap, NoLobes, lobe_table, place_code
 from volumetry.domain.result import (
     ComponentSplit,
+    LobeMeasurement,
     Measurement,
     Outcomes,
     Provenance,
@@ -34,6 +36,9 @@ from volumetry.domain.tissue import (
 __all__ = [
     "BODY_HU",
     "CAUSES",
+    "CODES",
+    "FISSURES",
+    "LOBES",
     "SHARES",
     "VOLUMES",
     "Box",
@@ -43,7 +48,11 @@ __all__ = [
     "Finding",
     "Grid",
     "Interval",
+    "Lobe",
+    "LobeMap",
+    "LobeMeasurement",
     "Measurement",
+    "NoLobes",
     "Outcomes",
     "Provenance",
     "ScanFailure",
@@ -58,5 +67,7 @@ __all__ = [
     "TissueMap",
     "Vector",
     "Volumes",
+    "lobe_table",
     "most_severe_first",
+    "place_code",
 ]

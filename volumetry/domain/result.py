@@ -1,7 +1,7 @@
 """The numbers of one scan with their provenance, or why there are none."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from volumetry.codes import Outcome
@@ -125,6 +125,35 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class LobeMeasurement:
+    """The numbers of the five lobes.
+
+    Parameters
+    ----------
+    method
+        ``fissures`` where all fissures were followed in the CT, ``approximate`` where one was not, ``none`` where
+        the lungs were not divided.
+    reason
+        Why not ``fissures``; None if they were followed.
+    volumes_ml
+        By lobe; empty without lobes.
+    lesion_span_percent
+        By lobe: lowest and highest share of lesion with the fissures moved by their doubt.
+    severity_score
+        CT severity score, 0 to 25; None without lobes.
+    severity_score_range
+        Its lowest and highest value with every share at the end of its span and a point further.
+    """
+
+    method: str
+    reason: str | None
+    volumes_ml: Mapping[str, Volumes] = field(default_factory=dict)
+    lesion_span_percent: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    severity_score: int | None = None
+    severity_score_range: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Which program, weights and settings made a number from which input.
 
@@ -192,6 +221,8 @@ class ScanResult:
         Most memory that this scan held at once, in MB; None where the system does not report it.
     blood_pool_hu
         Median HU of heart and great vessels, which shows whether contrast was given; None if not measurable.
+    lobes
+        Numbers of the lobes; None where the lungs were not to be divided.
     """
 
     scan_id: str
@@ -204,6 +235,7 @@ class ScanResult:
     timing_s: Mapping[str, float]
     peak_memory_mb: float | None
     blood_pool_hu: float | None = None
+    lobes: LobeMeasurement | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""TissueMap to numbers: volumes, sides and zones, component rules, densitometry, accounting identities."""
+"""TissueMap to numbers: volumes, sides and zones, lobes, component rules, densitometry, accounting identities."""
 
 from volumetry.measure.components import by_component_rule
-from volumetry.measure.identities import check_identities
+from volumetry.measure.identities import check_identities, check_lobes
+from volumetry.measure.lobes import measure_lobes
 from volumetry.measure.measurement import measure
 
-__all__ = ["by_component_rule", "check_identities", "measure"]
+__all__ = ["by_component_rule", "check_identities", "check_lobes", "measure", "measure_lobes"]

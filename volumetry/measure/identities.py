@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from volumetry.domain import Measurement, Side, Tissue, TissueMap
+from volumetry.domain import LobeMeasurement, Measurement, Side, Tissue, TissueMap
 from volumetry.errors import SegmentationError
 
 
@@ -24,8 +24,31 @@ def check_identities(measurement: Measurement, delivered: TissueMap) -> None:
     SegmentationError
         Naming the first identity that is broken, with both numbers.
     """
+    _check(_identities(measurement, delivered), delivered)
+
+
+def check_lobes(lobes: LobeMeasurement, delivered: TissueMap) -> None:
+    """Stop unless the lobes of a divided scan hold all of the delivered mask.
+
+    Parameters
+    ----------
+    lobes
+        Their numbers.
+    delivered
+        The map they were counted on.
+
+    Raises
+    ------
+    SegmentationError
+        If lung, lesion or one of its classes does not add up.
+    """
+    if lobes.volumes_ml:
+        _check(_lobe_identities(lobes, delivered), delivered)
+
+
+def _check(identities: Iterator[tuple[str, float, float]], delivered: TissueMap) -> None:
     tolerance_ml = delivered.grid.voxel_ml / 2
-    for name, left, right in _identities(measurement, delivered):
+    for name, left, right in identities:
         if not math.isclose(left, right, rel_tol=1e-9, abs_tol=tolerance_ml):
             raise SegmentationError(f"{name}: {left:.6g} mL is not {right:.6g} mL", code="IDENTITY")
 
@@ -50,3 +73,10 @@ def _identities(m: Measurement, delivered: TissueMap) -> Iterator[tuple[str, flo
     if delivered.side_kji is not None:
         unsided = (delivered.side_kji == Side.NONE) & (delivered.labels_kji > 0)
         yield "lung without a side", np.count_nonzero(unsided) * delivered.grid.voxel_ml, 0.0
+
+
+def _lobe_identities(lobes: LobeMeasurement, delivered: TissueMap) -> Iterator[tuple[str, float, float]]:
+    for tissue in (Tissue.AERATED, Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED):
+        name = tissue.name.lower()
+        counted = np.count_nonzero(delivered.labels_kji == tissue) * delivered.grid.voxel_ml
+        yield f"{name} of the lobes", sum(getattr(v, name) for v in lobes.volumes_ml.values()), counted

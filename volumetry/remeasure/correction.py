@@ -34,7 +34,7 @@ from volumetry.errors import OutputError, UsageError
 from volumetry.image.nifti import mask_bytes
 from volumetry.measure import by_component_rule, check_identities, measure
 from volumetry.measure.table import hu_keys
-from volumetry.pipeline import package_versions
+from volumetry.pipeline import measured_lobes, package_versions
 from volumetry.quality import blood_pool_hu, lung_findings
 from volumetry.remeasure.automatic import Automatic, read_automatic
 from volumetry.remeasure.edited import read_edited_mask
@@ -199,6 +199,7 @@ def _measured(
         timing_s={},
         peak_memory_mb=None,
         blood_pool_hu=blood_hu,
+        lobes=measured_lobes(tissue, delivered, scan) if source.has_hu else None,
     )
     return result, delivered
 

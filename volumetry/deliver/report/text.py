@@ -31,6 +31,13 @@ _REGIONS = (
     ("zones", "middle", "Middle third"),
     ("zones", "lower", "Lower third"),
 )
+_LOBES = (
+    ("right_upper", "Right upper"),
+    ("right_middle", "Right middle"),
+    ("right_lower", "Right lower"),
+    ("left_upper", "Left upper"),
+    ("left_lower", "Left lower"),
+)
 _SHARES = (("lesion", "All disease"), ("ground_glass", "Ground glass"), ("solid", "Solid"))
 _PARTS = {
     "threshold": "The network's thresholds moved",
@@ -51,6 +58,15 @@ class Figure:
     unit: str
     below: str
     interval: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lobe:
+    """One row of the table of lobes, and the share of lesion as a shade from 0 to 1."""
+
+    name: str
+    cells: list[str]
+    shade: float
 
 
 def verdict(document: Document) -> tuple[str, str]:
@@ -124,6 +140,35 @@ def regions(document: Document) -> Iterator[tuple[str, list[str]]]:
     for group, key, name in _REGIONS:
         if key in document.get(group, {}):
             yield name, _cells(document[group][key])
+
+
+def lobes(document: Document) -> list[Lobe]:
+    """Rows of the table of lobes; empty where the lungs were not divided."""
+    found = document.get("lobes") or {}
+    rows = []
+    for key, name in _LOBES:
+        if key in found:
+            lobe = found[key]
+            low, high = lobe["lesion_percent_span"]
+            percent = lobe["percent_of_lobe"]
+            cells = [millilitres(lobe["lung"]), share(percent["ground_glass"]), share(percent["solid"])]
+            cells += [millilitres(lobe["lesion"]), share(percent["lesion"]), f"{share(low)} to {share(high)}"]
+            rows.append(Lobe(name, cells, round(min(percent["lesion"], 100) / 100, 3)))
+    return rows
+
+
+def lobes_note(document: Document) -> str:
+    """How the lungs were divided, and the severity score; empty for a result without lobes."""
+    found = document.get("lobes")
+    if not found:
+        return ""
+    if found["method"] == "none":
+        return f"The lungs were not divided into lobes: {found['reason']}."
+    low, high = document["severity_score_range"]
+    score = f"CT severity score {document['severity_score']} of 25 (between {low} and {high})."
+    if found["method"] == "fissures":
+        return f"{score} The lobes follow the fissures that the CT shows."
+    return f"{score} The lobes are approximate: {found['reason']}."
 
 
 def hu_bins(document: Document, cuts_hu: HuCuts) -> Iterator[tuple[str, str, str]]:

@@ -1,0 +1,123 @@
+"""Volumes and shares by lobe, how far they move with the fissures, and the CT severity score."""
+
+from collections.abc import Mapping
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volumetry.domain import (
+    CODES,
+    LOBES,
+    Lobe,
+    LobeMap,
+    LobeMeasurement,
+    NoLobes,
+    Tissue,
+    TissueMap,
+    Volumes,
+    lobe_table,
+)
+
+NEAR_CUT_POINTS = 1.0
+"""Percentage points by which a share may lie on the other side of a cut of the score."""
+_SHIFTS = (-1, 0, 1)
+
+
+def measure_lobes(delivered: TissueMap, lobes: LobeMap | NoLobes) -> LobeMeasurement:
+    """Numbers of every lobe.
+
+    Parameters
+    ----------
+    delivered
+        The map that is counted.
+    lobes
+        The lungs of the same map divided, or why they were not.
+
+    Returns
+    -------
+    LobeMeasurement
+        Without volumes and score where the lungs were not divided.
+
+    Raises
+    ------
+    ValueError
+        If the two lie on different grids.
+    """
+    if isinstance(lobes, NoLobes):
+        return LobeMeasurement("none", lobes.reason)
+    if lobes.grid != delivered.grid:
+        raise ValueError("lobes and tissue lie on different grids")
+    counts = _counts(delivered, lobes)
+    voxel_ml = delivered.grid.voxel_ml
+    here = _volumes(counts, lobe_table(), voxel_ml)
+    moved = [_volumes(counts, lobe_table(*shifts), voxel_ml) for shifts in product(_SHIFTS, _SHIFTS)]
+    spans = {lobe.key: _span([volumes[lobe.key] for volumes in moved]) for lobe in LOBES}
+    if not all(volumes.lung for volumes in here.values()):
+        empty = next(name for name, volumes in here.items() if not volumes.lung)
+        return LobeMeasurement("none", f"the {empty.replace('_', ' ')} lobe has no lung")
+    shares = {name: volumes.percent_of_lung()["lesion"] for name, volumes in here.items()}
+    low, high = (
+        sum(lobe_score(max(0.0, spans[name][end] + way * NEAR_CUT_POINTS)) for name in spans)
+        for end, way in ((0, -1), (1, 1))
+    )
+    return LobeMeasurement(
+        lobes.method,
+        "; ".join(lobes.reasons) or None,
+        here,
+        spans,
+        sum(lobe_score(share) for share in shares.values()),
+        (low, high),
+    )
+
+
+def lobe_score(percent: float) -> int:
+    """Score of one lobe, 0 to 5, by the share of it that is lesion.
+
+    Parameters
+    ----------
+    percent
+        Lesion as a share of the lobe, in %.
+
+    Returns
+    -------
+    int
+        0 none; 1 below 5 %; 2 from 5 to 25 %; 3 between 25 and 50 %; 4 from 50 to 75 %; 5 above 75 %.
+
+    Notes
+    -----
+    Pan et al. (Radiology 2020, 295:715) state <5, 25, 26-49, 50-75 and >75 % for readers who estimate whole
+    percentages. Between 25 and 26 % and between 49 and 50 % the score is 3 here. Francone et al. (Eur Radiol 2020,
+    30:6808) state 5-25, 26-50 and 51-75 %: exactly 50 % has the score 3 there.
+
+    Examples
+    --------
+    >>> [lobe_score(x) for x in (0, 0.1, 5, 25, 25.5, 49.9, 50, 75, 75.1)]
+    [0, 1, 2, 2, 3, 3, 4, 4, 5]
+    """
+    if percent <= 0:
+        return 0
+    return 1 + (percent >= 5) + (percent > 25) + (percent >= 50) + (percent > 75)
+
+
+def _counts(delivered: TissueMap, lobes: LobeMap) -> NDArray[np.int64]:
+    """Voxels by place code and tissue."""
+    counts = np.zeros((CODES, len(Tissue)), np.int64)
+    for codes, labels in zip(lobes.codes_kji, delivered.labels_kji, strict=True):
+        lung = labels > 0
+        key = codes[lung].astype(np.uint16) * len(Tissue) + labels[lung]
+        counts += np.bincount(key, minlength=counts.size).reshape(counts.shape)
+    return counts
+
+
+def _volumes(counts: NDArray[np.int64], table: NDArray[np.uint8], voxel_ml: float) -> Mapping[str, Volumes]:
+    by_lobe = np.zeros((len(Lobe), len(Tissue)), np.int64)
+    np.add.at(by_lobe, table, counts)
+    ml = (by_lobe * voxel_ml).tolist()
+    order = (Tissue.AERATED, Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED)
+    return {lobe.key: Volumes(*(ml[lobe][tissue] for tissue in order)) for lobe in LOBES}
+
+
+def _span(moved: list[Volumes]) -> tuple[float, float]:
+    shares = [100 * volumes.lesion / volumes.lung for volumes in moved if volumes.lung]
+    return (min(shares), max(shares)) if shares else (0.0, 0.0)
