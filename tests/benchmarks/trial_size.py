@@ -2,9 +2,9 @@
 
     python tests/benchmarks/trial_size.py [--subjects 5000] [--visits 7] [--keep FOLDER]
 
-Simulated subjects in two arms, with the intervals of every scan and their parts, so that measurement error is carried
-into every difference. The command runs as its users run it, in a process of its own on one core; what is printed are
-its seconds, its peak memory, and the size of report.html and of the whole folder.
+Simulated subjects in two arms, with the intervals of every scan and their parts, so that measurement error is
+carried into every difference. The command runs as its users run it, in a process of its own on one core; what is
+printed are its seconds, its peak memory, and the size of report.html and of the whole folder.
 """
 
 import argparse
@@ -88,12 +88,13 @@ def main() -> None:
             preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
         )
         seconds = perf_counter() - started
-        peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s, peak_mb = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
         report_mb = (out / "report.html").stat().st_size / 1e6
         all_mb = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
         print(  # noqa: T201  a script's answer
-            f"{given.subjects} subjects x {given.visits} visits: {seconds:.1f} s, peak {peak_mb:.0f} MiB, "
-            f"report {report_mb:.2f} MB, folder {all_mb:.1f} MB"
+            f"{given.subjects} subjects x {given.visits} visits: {seconds:.1f} s ({cpu_s:.1f} s of processor), "
+            f"peak {peak_mb:.0f} MiB, report {report_mb:.2f} MB, folder {all_mb:.1f} MB"
         )
 
 

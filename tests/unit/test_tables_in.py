@@ -17,22 +17,24 @@ STYLES = (
     + "</cellXfs></styleSheet>"
 )
 SHEET = f"""<worksheet {MAIN}><sheetData>
-<row r="1"><c r="A1" t="s"><v>0</v></c><c r="B1" t="s"><v>1</v></c><c r="C1" t="inlineStr"><is><t>when</t></is></c>
+<row r="1"><c r="A1" t="s"><v>0</v></c><c r="B1" t="s"><v>1</v></c>
+<c r="C1" t="inlineStr"><is><t>when</t></is></c>
 <c r="D1" t="inlineStr"><is><t>walk</t></is></c></row>
 <row r="3"><c r="A3" s="2"><v>7</v></c><c r="B3"><v>0.5</v></c><c r="C3" s="1"><v>43895</v></c></row>
-<row r="4"><c r="A4" t="s"><v>2</v></c><c r="C4" s="3"><v>43895.5</v></c><c r="D4" s="4"><f>1+1</f><v>2</v></c></row>
+<row r="4"><c r="A4" t="s"><v>2</v></c>
+<c r="C4" s="3"><v>43895.5</v></c><c r="D4" s="4"><f>1+1</f><v>2</v></c></row>
 </sheetData></worksheet>"""
 
 
 def workbook(sheet=SHEET, book="", **more):
     """A workbook whose first sheet is the second file."""
     parts = {
-        "xl/workbook.xml": f'<workbook {MAIN} xmlns:r="{REL}">{book}<sheets><sheet name="a" r:id="rId7"/></sheets>'
-        "</workbook>",
+        "xl/workbook.xml": f'<workbook {MAIN} xmlns:r="{REL}">{book}<sheets><sheet name="a" '
+        'r:id="rId7"/></sheets></workbook>',
         "xl/_rels/workbook.xml.rels": '<Relationships><Relationship Id="rId1" Target="worksheets/sheet1.xml"/>'
         '<Relationship Id="rId7" Target="worksheets/sheet2.xml"/></Relationships>',
-        "xl/sharedStrings.xml": f"<sst {MAIN}><si><t>subject</t></si><si><t>day</t></si><si><r><t>0</t></r><r>"
-        "<t>08</t></r></si></sst>",
+        "xl/sharedStrings.xml": f"<sst {MAIN}><si><t>subject</t></si><si><t>day</t></si><si><r><t>0</t></r>"
+        "<r><t>08</t></r></si></sst>",
         "xl/styles.xml": STYLES,
         "xl/worksheets/sheet2.xml": sheet,
     } | more

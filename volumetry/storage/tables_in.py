@@ -128,8 +128,8 @@ def _with_points(name: str, lines: tuple[tuple[str, ...], ...]) -> tuple[tuple[s
     for place in first_of.keys() & points.keys():
         column = lines[0][place] if place < len(lines[0]) else str(place + 1)
         raise TableError(
-            f"{name}: column {column}: row {first_of[place]} has a decimal comma and row {points[place]} a decimal "
-            "point; write all its numbers alike"
+            f"{name}: column {column}: row {first_of[place]} has a decimal comma and row {points[place]} a "
+            "decimal point; write all its numbers alike"
         )
     return lines[:1] + tuple(
         tuple(

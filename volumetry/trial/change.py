@@ -11,7 +11,7 @@ from volumetry.storage.csv_tables import Cell
 from volumetry.trial.comparability import PairGrade, grade_pair
 from volumetry.trial.config import TrialConfig
 from volumetry.trial.results import MEASURES, ScanRow
-from volumetry.trial.visit_windows import Placement, place
+from volumetry.trial.visit_windows import Placement, ct_visits, place
 from volumetry.trial.visits import Visits
 
 SCALES = ("relative_percent", "absolute_points")
@@ -154,7 +154,9 @@ def changes_of(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig
     """
     found: list[Change] = []
     base: Placement | None = None
-    for placement in place(visits, config):
+    placements = place(visits, config)
+    scanned = ct_visits(placements, visits.baseline)
+    for placement in (p for p in placements if p.visit in scanned):
         if placement.visit == visits.baseline:
             base = placement
         if base is None:

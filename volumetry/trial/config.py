@@ -66,6 +66,26 @@ class Windows(Section):
         return next((v for v in self.planned if plain(name) in {plain(n) for n in v.names}), None)
 
 
+class Input(Section):
+    """How the columns of visits.csv are called, and how dates are written."""
+
+    subject: tuple[str, ...]
+    visit: tuple[str, ...]
+    day: tuple[str, ...]
+    study_day: tuple[str, ...]
+    date: tuple[str, ...]
+    first_treatment: tuple[str, ...]
+    arm: tuple[str, ...]
+    scan_id: tuple[str, ...]
+    status: tuple[str, ...]
+    date_format: str
+
+    @property
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """Further names of every column."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name != "date_format"}
+
+
 class Arms(Section):
     """Which arm is the reference."""
 
@@ -94,8 +114,25 @@ class NormalCt(Section):
     lesion_percent_below: float = Field(gt=0, le=100)
 
 
+class Word(Section):
+    """What a word in a column of numbers stands for."""
+
+    column: str = Field(min_length=1)
+    word: str = Field(min_length=1)
+    value: float | Literal["limit", "half"]
+
+    @model_validator(mode="after")
+    def _limits_have_a_limit(self) -> "Word":
+        if isinstance(self.value, str) and self.word not in ("<", ">"):
+            raise ValueError(f"{self.word}: value {self.value!r} is for the words < and >, which state a limit")
+        return self
+
+
 class Columns(Section):
     """What the further columns of visits.csv are."""
+
+    covariates: tuple[str, ...]
+    words: tuple[Word, ...]
 
     yes_no: tuple[str, ...]
     numeric: tuple[str, ...]
@@ -148,6 +185,7 @@ class Pair(Section):
 class TrialConfig(Section):
     """All settings of the trial's tables."""
 
+    input: Input
     baseline: Baseline
     windows: Windows
     arms: Arms

@@ -23,6 +23,12 @@ _QUARTILES = {
     "averaged_inverted_cdf": "type 2 of Hyndman and Fan",
     "inverted_cdf": "type 1 of Hyndman and Fan",
 }
+_DAYS = {
+    "days": "",
+    "cdisc": "Days were taken from the study days of CDISC, whose day 1 is day 0 here.",
+    "first_treatment": "Days were counted from the date of each subject's first treatment.",
+    "baseline": "Days were counted from the date of each subject's baseline visit.",
+}
 _NETWORK = "the lesion was divided by the network's own classes"
 
 
@@ -38,6 +44,7 @@ def methods(visits: Visits, changes: Sequence[Change], scans: Iterable[ScanRow],
         rules=_rules(scans),
         levels=sorted(levels_of(scans, config)) or [config.statistics.interval_level],
         baseline=visits.baseline,
+        days=_DAYS[visits.day_source],
         primary=f"{TITLES[endpoint.primary_measure].lower()}, {SCALE_TITLES[endpoint.primary_scale]}",
         primary_visit=primary_visit(changes, config),
         quartiles=_QUARTILES[config.statistics.quartiles],
@@ -132,6 +139,11 @@ def warnings_of(
         listed = ", ".join(str(number) for number in sorted(unused))
         told.append(
             f"Rows of the visits table that serve no visit (out of window, or another was nearer): {listed}."
+        )
+    if visits.replaced:
+        columns = ", ".join(sorted({str(row["column"]) for row in visits.replaced}))
+        told.append(
+            f"{len(visits.replaced)} words were read as numbers by the settings, in {columns}: see replaced.csv."
         )
     texts = [extra.column for extra in visits.extras if extra.kind == "text"]
     if texts:

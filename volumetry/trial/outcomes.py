@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from volumetry.storage.csv_tables import Cell
+from volumetry.storage.csv_tables import Cell, number_in
 from volumetry.trial.change import Change
 from volumetry.trial.compare import POOLED, Comparison, Contrast, arm_of, compare, follow_ups
 from volumetry.trial.config import TrialConfig
@@ -226,6 +226,11 @@ def summaries(
     for extra in (e for e in visits.extras if e.kind == "numeric"):
         for (subject, visit), value in values_at(placements, extra.column).items():
             found.setdefault((extra.column, "value", visit, visits.arms.get(subject, POOLED)), []).append(value)
+    for column, of in visits.covariates.items():
+        numbers = {subject: number_in(text) for subject, text in of.items()}
+        for subject, number in numbers.items() if None not in numbers.values() else ():
+            key = (column, "covariate", visits.baseline, visits.arms.get(subject, POOLED))
+            found.setdefault(key, []).append(float(number or 0.0))
     level, quartiles = config.statistics.ci_level, config.statistics.quartiles
     order = {visit: n for n, visit in enumerate(_visits_of(placements))}
     rows = [

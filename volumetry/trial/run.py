@@ -10,7 +10,7 @@ from volumetry.deliver import new_result
 from volumetry.storage.atomic import prepare_folder, write_json, write_whole
 from volumetry.storage.csv_tables import Cell, csv_bytes
 from volumetry.storage.digests import file_sha256
-from volumetry.trial import change, compare, layout, methods_text, missing, mixed, outcomes
+from volumetry.trial import change, compare, layout, methods_text, missing, mixed, other_outcomes, outcomes
 from volumetry.trial.change import Change, changes_of
 from volumetry.trial.compare import Comparison, Contrast, contrasts_of
 from volumetry.trial.config import TrialConfig, load_trial_config
@@ -34,7 +34,17 @@ NAMES = (
         "summary.csv",
         "missing.csv",
     ),
-    *("mixed.csv", "table.csv", "table.tex", "table.html", "methods.txt", "report.html", "figures", "trial.json"),
+    *(
+        "replaced.csv",
+        "mixed.csv",
+        "table.csv",
+        "table.tex",
+        "table.html",
+        "methods.txt",
+        "report.html",
+        "figures",
+        "trial.json",
+    ),
 )
 
 
@@ -227,6 +237,8 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
             level=level,
         ),
     }
+    if a.visits.replaced:
+        files["replaced.csv"] = csv_bytes(other_outcomes.REPLACED_COLUMNS, a.visits.replaced)
     if a.models:
         files["mixed.csv"] = csv_bytes(mixed.COLUMNS, (row.row() for row in a.models))
     return files | {f"figures/{p.name}.{kind}": content for p in drawn for kind, content in p.files.items()}

@@ -328,7 +328,7 @@ def _differences_at(a: Values, b: Values, place: int, last: int) -> Values:
     moved until few differences lie between two limits around the places, and only those are formed.
     """
     pairs = a.size * b.size
-    few = 2 * (a.size + b.size)
+    few = max(64, (a.size + b.size) // 2)
     spread = math.hypot(*(float(x[3 * x.size // 4] - x[x.size // 4]) / _QUARTILES_OF_NORMAL for x in (a, b)))
     slope = pairs / (math.sqrt(2 * math.pi) * (spread or 1.0))  # of the count, if both are normal
     low, high = float(a[0] - b[-1]) - 1.0, float(a[-1] - b[0]) + 1.0
