@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -142,7 +143,8 @@ def contrasts_of(arms: Iterable[str], config: TrialConfig) -> tuple[Contrast, ..
     Returns
     -------
     tuple[Contrast, ...]
-        (arm, reference), by name; (arm, None) where nothing is compared.
+        (arm, reference), by name, then the other pairs if the settings ask for them; (arm, None) where nothing is
+        compared.
 
     Raises
     ------
@@ -155,7 +157,11 @@ def contrasts_of(arms: Iterable[str], config: TrialConfig) -> tuple[Contrast, ..
     for wanted in config.arms.reference:
         found = [name for name in names if plain(name) == plain(wanted)]
         if len(found) == 1:
-            return tuple((name, found[0]) for name in names if name != found[0])
+            others = [name for name in names if name != found[0]]
+            pairs = [(name, found[0]) for name in others]
+            if config.arms.compare == "all_pairs":
+                pairs += list(combinations(others, 2))
+            return tuple(pairs)
     raise ConfigError(
         f"arms.reference: none of {', '.join(config.arms.reference)} is an arm of the table ({', '.join(names)})",
         hint='Name the reference arm in the file given with --config: [arms] reference = ["..."]',

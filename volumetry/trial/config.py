@@ -11,6 +11,7 @@ from volumetry.storage.toml_file import Section, validated
 
 Grade = Literal["A", "B", "C"]
 MeasureName = Literal["lesion", "solid", "ground_glass"]
+Analysis = Literal["ancova", "rank_ancova", "van_elteren", "median_difference", "mmrm", "kruskal_wallis"]
 ScaleName = Literal["relative_percent", "absolute_points"]
 Share = Field(gt=0, lt=1)
 
@@ -87,9 +88,10 @@ class Input(Section):
 
 
 class Arms(Section):
-    """Which arm is the reference."""
+    """Which arm is the reference, and what is compared with what."""
 
     reference: tuple[str, ...] = Field(min_length=1)
+    compare: Literal["reference", "all_pairs"]
 
 
 class Endpoint(Section):
@@ -140,6 +142,52 @@ class Columns(Section):
     missing_words: tuple[str, ...]
 
 
+class Threshold(Section):
+    """A responder's change is at most this."""
+
+    measure: str = Field(min_length=1)
+    scale: str = Field(min_length=1)
+    at_most: float
+
+
+class Hypothesis(Section):
+    """No difference of an arm from the reference in one outcome at one visit."""
+
+    measure: str = Field(min_length=1)
+    scale: str = Field(min_length=1)
+    visit: str = Field(min_length=1)
+    arm: str = ""
+    method: Literal["wilcoxon", "ancova", "rank_ancova", "van_elteren", "mmrm"] = "wilcoxon"
+
+
+class Family(Section):
+    """Hypotheses that are tested together."""
+
+    name: str = Field(min_length=1)
+    procedure: Literal["holm", "hierarchical", "co_primary", "graphical"]
+    hypotheses: tuple[Hypothesis, ...] = Field(min_length=1)
+    weights: tuple[float, ...] = ()
+    transitions: tuple[tuple[float, ...], ...] = ()
+
+    @model_validator(mode="after")
+    def _graph_is_one(self) -> "Family":
+        n = len(self.hypotheses)
+        if self.procedure != "graphical":
+            if self.weights or self.transitions:
+                raise ValueError(f"{self.name}: weights and transitions belong to the graphical procedure")
+            return self
+        if len(self.weights) != n or [len(row) for row in self.transitions] != [n] * n:
+            raise ValueError(f"{self.name}: {n} weights and {n} transitions of {n} each are needed")
+        shares = (self.weights, *self.transitions)
+        if any(min(row) < 0 or sum(row) > 1 + 1e-9 for row in shares):
+            raise ValueError(
+                f"{self.name}: weights, and the transitions of each row, are at least 0 and together 1"
+            )
+        if any(self.transitions[k][k] for k in range(n)):
+            raise ValueError(f"{self.name}: a hypothesis passes nothing to itself")
+        return self
+
+
 class Statistics(Section):
     """How arms are summarised and compared."""
 
@@ -152,7 +200,39 @@ class Statistics(Section):
     simulations: int = Field(ge=100)
     seed: int = Field(ge=0)
     interval_level: float = Share
+    risk_difference: Literal["newcombe", "miettinen_nurminen"]
     repeated_measures: bool
+
+
+class Models(Section):
+    """Analyses beside the table, for every measure, scale and visit."""
+
+    analyses: tuple[Analysis, ...]
+    covariates: tuple[str, ...]
+    factors: tuple[str, ...]
+    strata: tuple[str, ...]
+    bootstrap_draws: int = Field(ge=200)
+
+
+class Responders(Section):
+    """Who counts as a responder."""
+
+    thresholds: tuple[Threshold, ...]
+    missing: Literal["excluded", "non_responder"]
+
+
+class Multiplicity(Section):
+    """Families of hypotheses, tested one after another."""
+
+    families: tuple[Family, ...]
+    level: float = Share
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Multiplicity":
+        names = [family.name for family in self.families]
+        if len(set(names)) < len(names):
+            raise ValueError("two families have the same name")
+        return self
 
 
 class Pair(Section):
@@ -193,6 +273,9 @@ class TrialConfig(Section):
     normal_ct: NormalCt
     columns: Columns
     statistics: Statistics
+    models: Models
+    responders: Responders
+    multiplicity: Multiplicity
     pair: Pair
 
     @property

@@ -49,8 +49,51 @@ def methods(visits: Visits, changes: Sequence[Change], scans: Iterable[ScanRow],
         primary_visit=primary_visit(changes, config),
         quartiles=_QUARTILES[config.statistics.quartiles],
         multiplicity=_multiplicity(config.statistics.multiplicity),
+        analyses=_analyses(config),
+        families=_families(config),
     )
     return [" ".join(paragraph.split()) for paragraph in text.split("\n\n") if paragraph.strip()]
+
+
+def _analyses(config: TrialConfig) -> list[str]:
+    """A sentence for each analysis beside the table."""
+    of = config.models
+    more = ", ".join((*of.covariates, *of.factors))
+    more = f" and {more}" if more else ""
+    ranks = f" and {', '.join(of.covariates)}" if of.covariates else ""
+    sentences = {
+        "ancova": f"ANCOVA: least squares with arm, the baseline value{more}.",
+        "rank_ancova": f"Rank ANCOVA (Quade): ranks of the change less what ranks of the baseline value{ranks} "
+        "explain.",
+        "van_elteren": f"Van Elteren: rank-sum test stratified by {', '.join(of.strata) or 'nothing'}, weights "
+        "1 / (n + 1), normal approximation with tie correction.",
+        "median_difference": f"Difference of medians, BCa bootstrap interval of {of.bootstrap_draws} draws "
+        f"(seed {config.statistics.seed}).",
+        "mmrm": f"MMRM: visit, visit by arm, baseline value by visit{more}; unstructured covariance, "
+        "restricted maximum likelihood, degrees of freedom of Satterthwaite; values missing at random.",
+        "kruskal_wallis": "Kruskal-Wallis test of all arms.",
+    }
+    found = [sentences[name] for name in of.analyses]
+    missing = config.responders.missing.replace("_", "-")
+    limits = [f"{t.measure} {t.scale} at most {t.at_most:g}" for t in config.responders.thresholds]
+    if limits:
+        found.append(f"Responders: {', '.join(limits)}; without the change a subject is {missing}.")
+    return found
+
+
+def _families(config: TrialConfig) -> list[str]:
+    """How the confirmatory hypotheses were tested."""
+    families = config.multiplicity.families
+    if not families:
+        return []
+    order = "; ".join(
+        f"{f.name}: {f.procedure.replace('_', '-')}, {len(f.hypotheses)} hypotheses" for f in families
+    )
+    level = config.multiplicity.level
+    return [
+        f"Confirmatory families at the two-sided level {level:g}, each tested only if every hypothesis of the one "
+        f"before was rejected: {order}."
+    ]
 
 
 def footnotes(

@@ -10,13 +10,26 @@ from volumetry.deliver import new_result
 from volumetry.storage.atomic import prepare_folder, write_json, write_whole
 from volumetry.storage.csv_tables import Cell, csv_bytes
 from volumetry.storage.digests import file_sha256
-from volumetry.trial import change, compare, layout, methods_text, missing, mixed, other_outcomes, outcomes
+from volumetry.trial import (
+    change,
+    compare,
+    families,
+    layout,
+    methods_text,
+    missing,
+    mixed,
+    models,
+    other_outcomes,
+    outcomes,
+)
 from volumetry.trial.change import Change, changes_of
 from volumetry.trial.compare import Comparison, Contrast, contrasts_of
 from volumetry.trial.config import TrialConfig, load_trial_config
+from volumetry.trial.families import Decision, decided
 from volumetry.trial.figures import Picture, pictures
 from volumetry.trial.measurement_error import with_measurement
 from volumetry.trial.mixed import ModelDifference, repeated_measures
+from volumetry.trial.models import Model, beside_the_table, observations
 from volumetry.trial.outcomes import ArmSummary, Events, event_outcomes, numeric_outcomes, summaries
 from volumetry.trial.report import report_html, table_html
 from volumetry.trial.results import ScanRow, read_results, results_file
@@ -25,26 +38,9 @@ from volumetry.trial.visits import Visits, read_visits
 
 TITLE = "CT endpoint: trial tables"
 NAMES = (
-    *(
-        "endpoint.csv",
-        "changes.csv",
-        "events.csv",
-        "secondary.csv",
-        "sensitivity.csv",
-        "summary.csv",
-        "missing.csv",
-    ),
-    *(
-        "replaced.csv",
-        "mixed.csv",
-        "table.csv",
-        "table.tex",
-        "table.html",
-        "methods.txt",
-        "report.html",
-        "figures",
-        "trial.json",
-    ),
+    *("endpoint.csv", "changes.csv", "events.csv", "secondary.csv", "sensitivity.csv", "summary.csv"),
+    *("missing.csv", "replaced.csv", "mixed.csv", "models.csv", "decisions.csv", "table.csv", "table.tex"),
+    *("table.html", "methods.txt", "report.html", "figures", "trial.json"),
 )
 
 
@@ -70,6 +66,8 @@ class Analysis:
         By arm and visit.
     models
         The repeated-measures model; empty unless the settings ask for it.
+    analyses, decisions
+        Rows of models.csv and of decisions.csv; empty unless the settings ask for them.
     missing
         Rows of missing.csv.
     config
@@ -88,6 +86,8 @@ class Analysis:
     events: Sequence[Events]
     summaries: Sequence[ArmSummary]
     models: Sequence[ModelDifference]
+    analyses: Sequence[Model]
+    decisions: Sequence[Decision]
     missing: Sequence[Mapping[str, Cell]]
     config: TrialConfig
 
@@ -184,6 +184,9 @@ def analyse(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -
     placements = place(visits, config)
     changes = changes_of(visits, scans, config)
     endpoint = with_measurement(compare.endpoint(changes, contrasts, config), changes, config.statistics)
+    numeric = numeric_outcomes(placements, visits, contrasts, config)
+    seen = observations(changes, placements, visits, config) if config.models.analyses else {}
+    analyses = beside_the_table(seen, contrasts, visits, config)
     return Analysis(
         visits=visits,
         scans=scans,
@@ -193,10 +196,12 @@ def analyse(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -
         endpoint=endpoint,
         secondary=compare.secondary(changes, contrasts, config),
         sensitivity=compare.sensitivity(changes, contrasts, config),
-        numeric=numeric_outcomes(placements, visits, contrasts, config),
+        numeric=numeric,
         events=event_outcomes(placements, changes, visits, contrasts, config),
         summaries=summaries(placements, changes, visits, config),
         models=repeated_measures(changes, contrasts, config) if config.statistics.repeated_measures else [],
+        analyses=analyses,
+        decisions=decided([*endpoint, *numeric], analyses, contrasts, config),
         missing=missing.missing_values(changes, placements, visits),
         config=config,
     )
@@ -214,6 +219,7 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
     drawn: list[Picture] = pictures(a.changes, used, a.config)
     report = partial(report_html, title=TITLE, tables=tables, endpoint=a.endpoint, secondary=a.secondary)
     report = partial(report, sensitivity=a.sensitivity, numeric=a.numeric, events=a.events, models=a.models)
+    report = partial(report, analyses=a.analyses, decisions=a.decisions)
     rows_of_endpoint = [row.row() for row in (*a.endpoint, *a.numeric)]
     files = {
         "endpoint.csv": csv_bytes(compare.COLUMNS, rows_of_endpoint),
@@ -241,6 +247,10 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
         files["replaced.csv"] = csv_bytes(other_outcomes.REPLACED_COLUMNS, a.visits.replaced)
     if a.models:
         files["mixed.csv"] = csv_bytes(mixed.COLUMNS, (row.row() for row in a.models))
+    if a.analyses:
+        files["models.csv"] = csv_bytes(models.COLUMNS, (row.row() for row in a.analyses))
+    if a.decisions:
+        files["decisions.csv"] = csv_bytes(families.COLUMNS, (row.row() for row in a.decisions))
     return files | {f"figures/{p.name}.{kind}": content for p in drawn for kind, content in p.files.items()}
 
 
