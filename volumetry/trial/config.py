@@ -221,6 +221,47 @@ class Responders(Section):
     missing: Literal["excluded", "non_responder"]
 
 
+class Flag(Section):
+    """An analysis set and the column whose yes makes a member."""
+
+    name: str = Field(min_length=1)
+    column: str = Field(min_length=1)
+
+
+class Sets(Section):
+    """Analysis sets."""
+
+    flags: tuple[Flag, ...]
+    primary: str
+
+    @model_validator(mode="after")
+    def _primary_is_one(self) -> "Sets":
+        if self.primary and self.primary not in {flag.name for flag in self.flags}:
+            raise ValueError(f"primary: {self.primary!r} is not the name of a set")
+        return self
+
+
+class Event(Section):
+    """An intercurrent event and how it is dealt with."""
+
+    column: str = Field(min_length=1)
+    strategies: tuple[Literal["hypothetical", "while_on_treatment", "composite"], ...] = Field(min_length=1)
+
+
+class Estimands(Section):
+    """Intercurrent events and imputation."""
+
+    events: tuple[Event, ...]
+    imputation: tuple[Literal["mar", "j2r", "cir"], ...]
+    imputations: int = Field(ge=5)
+    deltas: tuple[float, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of event days."""
+        return tuple(event.column for event in self.events)
+
+
 class Multiplicity(Section):
     """Families of hypotheses, tested one after another."""
 
@@ -275,6 +316,8 @@ class TrialConfig(Section):
     statistics: Statistics
     models: Models
     responders: Responders
+    sets: Sets
+    estimands: Estimands
     multiplicity: Multiplicity
     pair: Pair
 

@@ -74,10 +74,39 @@ def _analyses(config: TrialConfig) -> list[str]:
         "kruskal_wallis": "Kruskal-Wallis test of all arms.",
     }
     found = [sentences[name] for name in of.analyses]
+    found += _estimands(config)
     missing = config.responders.missing.replace("_", "-")
     limits = [f"{t.measure} {t.scale} at most {t.at_most:g}" for t in config.responders.thresholds]
     if limits:
         found.append(f"Responders: {', '.join(limits)}; without the change a subject is {missing}.")
+    return found
+
+
+def _estimands(config: TrialConfig) -> list[str]:
+    """A sentence for every analysis set, intercurrent event and imputation."""
+    of = config.estimands
+    found = []
+    if config.sets.primary:
+        found.append(f"The tables are about the analysis set {config.sets.primary!r}.")
+    more = [flag.name for flag in config.sets.flags if flag.name != config.sets.primary]
+    if more:
+        found.append(f"Sensitivity analyses are about the sets {', '.join(more)}.")
+    if of.events:
+        listed = "; ".join(
+            f"{e.column}: {', '.join(s.replace('_', ' ') for s in e.strategies)}" for e in of.events
+        )
+        found.append(f"Intercurrent events: treatment policy, and in sensitivity analyses {listed}.")
+    if of.imputation:
+        found.append(
+            f"Multiple imputation ({', '.join(of.imputation)}): baseline and changes jointly normal with a mean "
+            f"per arm and one unstructured covariance, {of.imputations} imputations (seed "
+            f"{config.statistics.seed}), ANCOVA on the baseline, Rubin's rules with the degrees of freedom of "
+            "Barnard and Rubin; subjects with at least one change; nothing is imputed for the dead."
+        )
+    if of.imputation and of.deltas:
+        found.append(
+            f"Tipping point: {', '.join(f'{d:g}' for d in of.deltas)} added to imputed values of the arm."
+        )
     return found
 
 

@@ -36,6 +36,7 @@ class Seen:
     visit: str
     baseline: float
     value: float
+    day: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def observations(
     """
     found: dict[tuple[str, str], list[Seen]] = {
         (measure, scale): [
-            Seen(c.subject, arm_of(c), c.visit, c.levels["baseline_percent"], c.changes[scale])
+            Seen(c.subject, arm_of(c), c.visit, c.levels["baseline_percent"], c.changes[scale], c.day)
             for c in changes
             if c.measure == measure and scale in c.changes
         ]
@@ -101,12 +102,20 @@ def observations(
     for extra in (e for e in visits.extras if e.kind == "numeric"):
         known = values_at(placements, extra.column)
         base = {subject: value for (subject, visit), value in known.items() if visit == visits.baseline}
+        days = {(p.subject, p.visit): _day_of(p, extra.column, visits) for p in placements}
         found[extra.column, "change"] = [
-            Seen(subject, visits.arms.get(subject, POOLED), visit, base[subject], value - base[subject])
-            for (subject, visit), value in known.items()
-            if visit != visits.baseline and subject in base
+            Seen(s, visits.arms.get(s, POOLED), visit, base[s], value - base[s], days[s, visit])
+            for (s, visit), value in known.items()
+            if visit != visits.baseline and s in base
         ]
     return found
+
+
+def _day_of(placement: Placement, column: str, visits: Visits) -> float | None:
+    """Day of the row that serves a visit with this column."""
+    rows = [row for row in visits.rows[placement.subject] if row.row in placement.rows]
+    value = placement.values.get(column)
+    return next((row.day for row in rows if column in row.values and row.values[column] == value), None)
 
 
 def beside_the_table(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from volumetry.storage.csv_tables import Cell, Problems, Row, Table, number_in
-from volumetry.trial.config import Columns, Word, plain
+from volumetry.trial.config import Columns, TrialConfig, Word, plain
 
 _LIMIT = re.compile(r"([<>])\s*=?\s*(\S+)")
 REPLACED_COLUMNS = ("row", "subject", "visit", "column", "stated", "used", "rule")
@@ -23,9 +23,11 @@ class Extra:
     words: tuple[Word, ...] = ()
 
 
-def covariates_of(table: Table, settings: Columns, problems: Problems) -> dict[str, dict[str, str]]:
+def covariates_of(table: Table, config: TrialConfig, problems: Problems) -> dict[str, dict[str, str]]:
     """Facts of a subject by column and subject, from any of its rows; two different ones are a problem."""
-    wanted = {plain(name) for name in settings.covariates}
+    settings = config.columns
+    more = (*config.estimands.columns, *(flag.column for flag in config.sets.flags))
+    wanted = {plain(name) for name in (*settings.covariates, *more)}
     missing = {word.casefold() for word in settings.missing_words}
     found: dict[str, dict[str, str]] = {}
     for column in (c for c in table.columns if plain(c) in wanted and c not in settings.ignore):

@@ -144,7 +144,7 @@ def _sensitivity_rows(
         same = [s for s in sensitivity if (s.measure, s.scale, s.visit, s.arm_a, s.arm_b) == key]
         if row.measure in TITLES:
             lines = [("observed cases", line_of(row, ""))]
-            lines += [(_SENSITIVITY_TITLES[s.analysis], line_of(s, "")) for s in same]
+            lines += [(_SENSITIVITY_TITLES.get(s.analysis, s.analysis), line_of(s, "")) for s in same]
             groups.append((_title(row), _arms_of(row), lines))
     return groups
 

@@ -25,6 +25,7 @@ from volumetry.trial import (
 from volumetry.trial.change import Change, changes_of
 from volumetry.trial.compare import Comparison, Contrast, contrasts_of
 from volumetry.trial.config import TrialConfig, load_trial_config
+from volumetry.trial.estimands import imputations, restricted, strategies
 from volumetry.trial.families import Decision, decided
 from volumetry.trial.figures import Picture, pictures
 from volumetry.trial.measurement_error import with_measurement
@@ -152,7 +153,7 @@ def run_trial(results: Path, visits: Path, out: Path, config: Path | None = None
     table = read_visits(visits, scans, settings)
     analysis = analyse(table, scans, settings)
     prepare_folder(out)
-    warnings = methods_text.warnings_of(analysis.placements, table, scans, analysis.changes, settings)
+    warnings = methods_text.warnings_of(analysis.placements, analysis.visits, scans, analysis.changes, settings)
     files = _files(analysis, warnings)
     sources = {"results": file_sha256(results_file(results)), "visits": file_sha256(visits)}
     return TrialOutcome(out, analysis, _write(files, out, settings, sources, warnings), warnings)
@@ -180,13 +181,17 @@ def analyse(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -
     ConfigError
         If no single arm is the reference, or the model is asked for and statsmodels is not installed.
     """
+    visits = restricted(visits, config)
     contrasts = contrasts_of(visits.arms.values(), config)
     placements = place(visits, config)
     changes = changes_of(visits, scans, config)
     endpoint = with_measurement(compare.endpoint(changes, contrasts, config), changes, config.statistics)
     numeric = numeric_outcomes(placements, visits, contrasts, config)
-    seen = observations(changes, placements, visits, config) if config.models.analyses else {}
+    seen = observations(changes, placements, visits, config)
     analyses = beside_the_table(seen, contrasts, visits, config)
+    analyses += imputations(seen, contrasts, visits, config)
+    sensitivity = compare.sensitivity(changes, contrasts, config)
+    sensitivity += strategies(seen, contrasts, visits, config)
     return Analysis(
         visits=visits,
         scans=scans,
@@ -195,7 +200,7 @@ def analyse(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -
         contrasts=contrasts,
         endpoint=endpoint,
         secondary=compare.secondary(changes, contrasts, config),
-        sensitivity=compare.sensitivity(changes, contrasts, config),
+        sensitivity=sensitivity,
         numeric=numeric,
         events=event_outcomes(placements, changes, visits, contrasts, config),
         summaries=summaries(placements, changes, visits, config),

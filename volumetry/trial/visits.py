@@ -111,7 +111,7 @@ def read_visits(path: Path, scan_ids: Container[str], config: TrialConfig) -> Vi
         raise TableError(f"{table.name}: row 1, column day: this column is missing")
     spelling = _spellings(table)
     days = study_days(table, config.input, config.baseline.names, problems)
-    covariates = covariates_of(table, config.columns, problems)
+    covariates = covariates_of(table, config, problems)
     extras = kinds_of(table, (*COLUMNS, *_OPTIONAL, *covariates), config.columns, problems)
     rows = [_visit_row(row, days, spelling, extras, problems) for row in table.rows]
     _check_days(rows, table, config.windows.max_day, problems)
