@@ -262,6 +262,12 @@ class Estimands(Section):
         return tuple(event.column for event in self.events)
 
 
+class Output(Section):
+    """What is written beside the tables."""
+
+    adam_study: str
+
+
 class Multiplicity(Section):
     """Families of hypotheses, tested one after another."""
 
@@ -319,6 +325,7 @@ class TrialConfig(Section):
     sets: Sets
     estimands: Estimands
     multiplicity: Multiplicity
+    output: Output
     pair: Pair
 
     @property

@@ -22,6 +22,7 @@ from volumetry.trial import (
     other_outcomes,
     outcomes,
 )
+from volumetry.trial.adam import adam_files
 from volumetry.trial.change import Change, changes_of
 from volumetry.trial.compare import Comparison, Contrast, contrasts_of
 from volumetry.trial.config import TrialConfig, load_trial_config
@@ -41,7 +42,17 @@ TITLE = "CT endpoint: trial tables"
 NAMES = (
     *("endpoint.csv", "changes.csv", "events.csv", "secondary.csv", "sensitivity.csv", "summary.csv"),
     *("missing.csv", "replaced.csv", "mixed.csv", "models.csv", "decisions.csv", "table.csv", "table.tex"),
-    *("table.html", "methods.txt", "report.html", "figures", "trial.json"),
+    *(
+        "adsl.csv",
+        "adsl.xpt",
+        "adqs.csv",
+        "adqs.xpt",
+        "table.html",
+        "methods.txt",
+        "report.html",
+        "figures",
+        "trial.json",
+    ),
 )
 
 
@@ -252,6 +263,7 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
         files["replaced.csv"] = csv_bytes(other_outcomes.REPLACED_COLUMNS, a.visits.replaced)
     if a.models:
         files["mixed.csv"] = csv_bytes(mixed.COLUMNS, (row.row() for row in a.models))
+    files |= adam_files(a.changes, a.placements, a.visits, a.config)
     if a.analyses:
         files["models.csv"] = csv_bytes(models.COLUMNS, (row.row() for row in a.analyses))
     if a.decisions:
