@@ -208,8 +208,15 @@ def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> byt
     >>> csv_bytes(("a", "b", "c"), [{"a": 0.1, "b": "=1+1", "c": None}])
     b"a,b,c\n0.1,'=1+1,\n"
     """
-    lines = (csv_line(_cell(row.get(column)) for column in columns) for row in rows)
-    return b"".join([csv_line(columns), *lines])
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\r\n")  # as csv_line, without a writer for each line
+    lines = [csv_line(columns)]
+    for row in rows:
+        writer.writerow([_cell(row.get(column)) for column in columns])
+        lines.append(f"{buffer.getvalue()[:-2]}\n".encode())
+        buffer.seek(0)
+        buffer.truncate()
+    return b"".join(lines)
 
 
 def csv_line(cells: Iterable[str | float | int | None]) -> bytes:

@@ -161,19 +161,36 @@ def changes_of(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig
             base = placement
         if base is None:
             raise ValueError("a subject's first placement must be the baseline")
+        pair = _pair(base, placement, scans, config)
         arm = visits.arms.get(placement.subject)
-        found += [_change(measure, base, placement, arm, scans, config) for measure in MEASURES]
+        found += [_change(measure, (base, placement), arm, pair, scans, config) for measure in MEASURES]
     return found
+
+
+def _pair(
+    base: Placement, placement: Placement, scans: Mapping[str, ScanRow], config: TrialConfig
+) -> PairGrade | None:
+    """Comparability of a follow-up with its baseline; None unless both have numbers."""
+    base_scan, scan = _scan(base, scans), _scan(placement, scans)
+    if (
+        placement is base
+        or base_scan is None
+        or scan is None
+        or not (base_scan.is_evaluable and scan.is_evaluable)
+    ):
+        return None
+    return grade_pair(base_scan, scan, config.pair)
 
 
 def _change(
     measure: str,
-    base: Placement,
-    placement: Placement,
+    placements: tuple[Placement, Placement],
     arm: str | None,
+    pair: PairGrade | None,
     scans: Mapping[str, ScanRow],
     config: TrialConfig,
 ) -> Change:
+    base, placement = placements
     base_scan, scan = _scan(base, scans), _scan(placement, scans)
     at_base, at_visit = _levels(base_scan, measure), _levels(scan, measure)
     base_absent, absent = _absence(base, base_scan), _absence(placement, scan)
@@ -194,9 +211,6 @@ def _change(
             empty[name] = forbidden or _not_given(name, measure)
         else:
             changes[name] = value
-    pair = None
-    if not (is_baseline or base_absent or absent) and base_scan is not None and scan is not None:
-        pair = grade_pair(base_scan, scan, config.pair)
     return Change(
         subject=placement.subject,
         arm=arm,

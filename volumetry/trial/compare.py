@@ -276,9 +276,10 @@ def sensitivity(changes: Sequence[Change], contrasts: Sequence[Contrast], config
     names = [(m, s) for m in MEASURES for s in config.endpoint.scales]
     kept = [c for c in changes if c.pair is None or c.pair.grade != "C"]
     rows = [replace(r, analysis=SENSITIVITIES[0]) for r in _over(kept, names, contrasts, config.statistics)]
+    at = by_measure_and_visit(changes)
     for measure, scale in names:
         for visit in follow_ups(changes):
-            of = [c for c in changes if c.measure == measure and c.visit == visit]
+            of = at.get((measure, visit), [])
             for contrast in contrasts:
                 done = replace(_worst_rank(of, scale, contrast, config.statistics), measure=measure, visit=visit)
                 rows.append(replace(done, scale=scale, analysis=SENSITIVITIES[1]))
@@ -319,6 +320,14 @@ def primary_visit(changes: Sequence[Change], config: TrialConfig) -> str | None:
     return next((visit for visit in visits if plain(visit) in names), visits[-1] if visits else None)
 
 
+def by_measure_and_visit(changes: Iterable[Change]) -> dict[tuple[str, str], list[Change]]:
+    """The changes in their order, by measure and visit."""
+    found: dict[tuple[str, str], list[Change]] = {}
+    for change in changes:
+        found.setdefault((change.measure, change.visit), []).append(change)
+    return found
+
+
 def arm_of(change: Change) -> str:
     """The change's arm, or the pooled one."""
     return change.arm or POOLED
@@ -340,9 +349,10 @@ def _over(
     settings: Statistics,
 ) -> list[Comparison]:
     rows = []
+    at = by_measure_and_visit(changes)
     for measure, scale in names:
         for visit in follow_ups(changes):
-            by_arm = values_by_arm((c for c in changes if c.measure == measure and c.visit == visit), scale)
+            by_arm = values_by_arm(at.get((measure, visit), ()), scale)
             for contrast in contrasts:
                 done = compare(contrast, by_arm, settings)
                 rows.append(replace(done, measure=measure, scale=scale, visit=visit))

@@ -1,7 +1,7 @@
 """Power and sample size by simulation, with the test that the trial's tables use.
 
-Changes of both arms are drawn around their means, some subjects are lost, and the arms are compared by the rank-sum
-test of endpoint.csv. The power is the share of the simulated trials whose p-value is below the level.
+Changes of both arms are drawn around their means, some subjects are lost, and the arms are compared by the
+rank-sum test of endpoint.csv. The power is the share of the simulated trials whose p-value is below the level.
 """
 
 from dataclasses import dataclass
