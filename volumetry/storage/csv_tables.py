@@ -148,6 +148,20 @@ def read_table(path: Path, required: Sequence[str], aliases: Mapping[str, Sequen
 def renamed(header: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """A header whose columns have their own names.
 
+    Parameters
+    ----------
+    header
+        As the table has it.
+    aliases
+        Further names of a column by its own name.
+
+    Returns
+    -------
+    tuple[str, ...]
+        The names, in the order of the header; a column that is no alias keeps its name.
+
+    Examples
+    --------
     >>> renamed(["USUBJID", "Trt 01 P", "crp"], {"subject": ["usubjid"], "arm": ["trt01p", "arm code"]})
     ('subject', 'arm', 'crp')
     """
