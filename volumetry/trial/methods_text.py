@@ -48,7 +48,7 @@ def methods(visits: Visits, changes: Sequence[Change], scans: Iterable[ScanRow],
         primary=f"{TITLES[endpoint.primary_measure].lower()}, {SCALE_TITLES[endpoint.primary_scale]}",
         primary_visit=primary_visit(changes, config),
         quartiles=_QUARTILES[config.statistics.quartiles],
-        multiplicity=_multiplicity(config.statistics.multiplicity),
+        multiplicity=_multiplicity(config),
         analyses=_analyses(config),
         families=_families(config),
     )
@@ -143,7 +143,7 @@ def footnotes(
         notes.append("Arms are not known, or only one is there: values are pooled and nothing is compared.")
     else:
         notes += [f"Difference: {a} minus {b}, Hodges-Lehmann; p: Wilcoxon rank-sum." for a, b in arms]
-    notes.append(_multiplicity(config.statistics.multiplicity))
+    notes.append(_multiplicity(config))
     grade_c = {(c.subject, c.visit): c.pair.reasons for c in changes if c.pair and c.pair.grade == "C"}
     reasons = Counter(reason for found in grade_c.values() for reason in found)
     listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
@@ -282,7 +282,9 @@ def _provenance(scans: Iterable[ScanRow]) -> dict[str, list[str]]:
     return {name: sorted({s.facts[name] for s in evaluable if name in s.facts}) for name in PROVENANCE}
 
 
-def _multiplicity(setting: str) -> str:
-    if setting == "holm":
+def _multiplicity(config: TrialConfig) -> str:
+    if config.statistics.multiplicity == "holm":
         return "Holm-adjusted p-values are given; the family is every measure and visit within one scale."
+    if config.multiplicity.families:
+        return "The p-values of the tables are not adjusted for multiplicity; those of the confirmatory tests are."
     return "No p-value is adjusted for multiplicity."
