@@ -12,6 +12,12 @@ from volumetry.trial.config import load_trial_config
 from volumetry.trial.report import _embedded
 
 CONFIG = load_trial_config()
+RULES = {
+    "components_by_rule.network.solid_ml": 80,
+    "components_by_rule.network.ground_glass_ml": 320,
+    "components_by_rule.hu.solid_ml": 90,
+    "components_by_rule.hu.ground_glass_ml": 310,
+}
 DAYS = (("baseline", 0), ("d10", 12), ("d28", 28), ("d90", 95))
 
 
@@ -46,11 +52,15 @@ def test_a_page_takes_pixels_for_a_drawing_of_thousands_of_lines():
 def test_every_subject_of_every_arm_is_inside_the_axes(panels):
     for axis, arm, subjects in zip(panels, ("cells", "placebo"), (2, 2), strict=True):
         assert axis.get_title() == f"{arm} (n = {subjects})"
-        assert len(axis.lines) == subjects + 1  # and the median
+        lines = axis.collections[0].get_segments()
+        assert len(lines) == subjects
+        assert sum(len(line) for line in lines) == len(axis.lines[0].get_xdata())  # a dot at every scan
         (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
         for line in axis.lines:
             assert all(left < x < right for x in line.get_xdata())
             assert all(bottom <= y <= top for y in line.get_ydata())
+        for line in lines:
+            assert all(left < x < right and bottom <= y <= top for x, y in line)
 
 
 def test_days_are_to_scale_and_n_is_under_the_axis(panels):
@@ -59,3 +69,20 @@ def test_days_are_to_scale_and_n_is_under_the_axis(panels):
         labels = [label.get_text() for label in axis.get_xticklabels()]
         assert [int(re.search(r"n = (\d+)", text)[1]) for text in labels] == counts
         assert [text.split()[0] for text in labels] == ["baseline", "d10", "d28", "d90"]
+
+
+def test_thousands_of_subjects_make_a_small_drawing_that_hides_no_arm(tmp_path):
+    """5,000 scans as circles and lines were 7 MB each; 2,500 bars over 2,500 others hid one arm."""
+    scans, rows = [], []
+    for n in range(1200):
+        for name, day in DAYS[:3]:
+            share = 5 + n % 7 + 0.01 * day * (n % 5)
+            scans.append(scan(f"{n}-{day}", lesion=share, **RULES))
+            rows.append(visit(str(n), name, day, f"{n}-{day}", arm="cells" if n % 2 else "placebo"))
+    known, visits = read(tmp_path, scans, rows, CONFIG)
+    drawn = figures.pictures(changes_of(visits, known, CONFIG), known.values(), CONFIG)
+    assert [picture.name for picture in drawn] == ["trajectories", "waterfall", "individuals", "component-rules"]
+    assert {p.name: len(p.files["svg"]) for p in drawn if len(p.files["svg"]) > 1_000_000} == {}
+    assert "over the share of its subjects" in drawn[1].caption
+    for arm in (b"cells (n = 600)", b"placebo (n = 600)"):
+        assert arm in drawn[1].files["svg"]

@@ -92,7 +92,8 @@ def test_every_fault_is_told_at_once(tmp_path):
     [
         (b"", "the table is empty"),
         (b"subject,visit,day\n", "row 1, column scan_id: this column is missing"),
-        (b"subject;visit;day;arm;scan_id\n", "separated by commas"),
+        (b"subject;visit;day;arm;scan_id\n", "row 2, column subject: there is a header and no row"),
+        (b"subject|visit|day|scan_id\n", "row 1, column subject: this column is missing"),
         (b"subject,visit,day,scan_id,day\n", "row 1, column day: two columns have this name"),
         (b"subject,visit,day,scan_id\n", "row 2, column subject: there is a header and no row"),
         (b"subject,visit,day,scan_id\n1,baseline,0,a0,extra\n", "row 2, column scan_id: 5 cells where the header"),

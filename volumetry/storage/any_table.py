@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volumetry.errors import UsageError
-from volumetry.storage.csv_tables import TableError, unguarded
-from volumetry.storage.xlsx import MAGIC, Hidden, sheet_lines
+from volumetry.storage.csv_tables import unguarded
+from volumetry.storage.xlsx import BadWorkbook, Hidden, first_sheet
 
+MAGIC = b"PK\x03\x04"
+"""With which a workbook begins, as every ZIP does."""
 _DELIMITERS = (",", ";", "\t")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -56,7 +58,7 @@ def read_lines(path: Path) -> list[Line]:
     except OSError as wrong:
         raise UsageError(f"{path.name} cannot be read: {wrong.strerror}") from wrong
     if content.startswith(MAGIC):
-        lines = list(enumerate(_from_sheet(path), 1))
+        lines = list(enumerate(_from_sheet(content, path), 1))
     else:
         text = _decoded(content, path)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, path), strict=True)
@@ -90,7 +92,7 @@ def shown(cell: str, path: Path) -> str:
     """
     if isinstance(cell, Hidden):
         raise UsageError(
-            f"{path.name}: cell {cell} is a number, a date or an error that is shown as something else",
+            f"{path.name}: cell {cell.reference} is a number, a date or an error that is shown as something else",
             hint="Format the column as text and type the cells anew, or save the sheet as CSV UTF-8.",
         )
     return cell
@@ -138,14 +140,12 @@ def _stripped(cell: str) -> str:
     return cell if isinstance(cell, Hidden) else unguarded(cell.strip())
 
 
-def _from_sheet(path: Path) -> list[list[str]]:
-    """Lines of a workbook, each as long as the header: empty cells at the end of a row are not stored."""
+def _from_sheet(content: bytes, path: Path) -> list[list[str]]:
     try:
-        lines = sheet_lines(path)
-    except TableError as wrong:
-        raise UsageError(wrong.message, hint=wrong.hint) from wrong
-    width = next((len(line) for line in lines if any(cell.strip() for cell in line)), 0)
-    return [line + [""] * (width - len(line)) for line in lines]
+        return first_sheet(content)
+    except (BadWorkbook, ValueError, IndexError, OverflowError) as wrong:
+        said = wrong if isinstance(wrong, BadWorkbook) else "a cell cannot be read; save the sheet as 'CSV UTF-8'"
+        raise UsageError(f"{path.name}: {said}") from wrong
 
 
 def _decoded(content: bytes, path: Path) -> str:

@@ -8,19 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from volumetry.errors import InputError, UsageError
+from volumetry.storage.tables_in import TableError as TableError
+from volumetry.storage.tables_in import read_lines
 
 Cell = str | float | int | bool | None
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LISTED_PROBLEMS = 20
-
-
-class TableError(InputError):
-    """A table does not say what it must; the message names row and column."""
-
-    code = "TABLE"
-    hint = "Mend the named cells; rows are counted as a spreadsheet does, the header is row 1."
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +95,8 @@ class Problems:
         raise TableError(f"{self._table}: " + "; ".join(shown))
 
 
-def read_table(path: Path, required: Sequence[str]) -> Table:
-    """A CSV file with a header.
+def read_table(path: Path, required: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None) -> Table:
+    """A table with a header: CSV of any kind that `read_lines` knows, or the first sheet of a workbook.
 
     A byte-order mark is taken off, blanks around a cell too, and the apostrophe that disarms a formula is undone.
     Empty lines are passed over but counted.
@@ -113,6 +107,9 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
         Of the file.
     required
         Columns that must be there.
+    aliases
+        Further names of a column by its own name, compared without case, spaces, ``-`` and ``_``. A column under
+        its own name goes first, then the names in their order; only one is taken.
 
     Returns
     -------
@@ -124,17 +121,12 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
     UsageError
         If there is no such file.
     TableError
-        If it is not CSV in UTF-8, a column is missing or named twice, or a row has too many or too few cells.
+        If it is not a table, a column is missing or named twice, or a row has too many or too few cells.
     """
-    text = _text_of(path)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        lines = [[unguarded(cell.strip()) for cell in line] for line in reader]
-    except csv.Error as wrong:
-        raise TableError(f"{path.name}: near row {reader.line_num}: {wrong}") from wrong
+    lines = [[unguarded(cell) for cell in line] for line in read_lines(path).cells]
     if not lines or not any(lines[0]):
         raise TableError(f"{path.name}: row 1 must hold the names of the columns; the table is empty")
-    header = tuple(lines[0])
+    header = renamed(lines[0], aliases or {})
     problems = Problems(path.name)
     _check_header(header, required, problems)
     problems.raise_if_any()
@@ -151,6 +143,36 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
     if not rows:
         raise TableError(f"{path.name}: row 2, column {header[0]}: there is a header and no row")
     return Table(path.name, header, tuple(rows))
+
+
+def renamed(header: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """A header whose columns have their own names.
+
+    Parameters
+    ----------
+    header
+        As the table has it.
+    aliases
+        Further names of a column by its own name.
+
+    Returns
+    -------
+    tuple[str, ...]
+        The names, in the order of the header; a column that is no alias keeps its name.
+
+    Examples
+    --------
+    >>> renamed(["USUBJID", "Trt 01 P", "crp"], {"subject": ["usubjid"], "arm": ["trt01p", "arm code"]})
+    ('subject', 'arm', 'crp')
+    """
+    found = list(header)
+    plain = ["".join(c for c in name.casefold() if c not in " \t-_") for name in header]
+    for name, others in aliases.items():
+        wanted = ["".join(c for c in other.casefold() if c not in " \t-_") for other in (name, *others)]
+        here = next((w for w in wanted if w in plain), None)
+        if here is not None and name not in header:
+            found[plain.index(here)] = name
+    return tuple(found)
 
 
 def number_in(text: str) -> float | None:
@@ -200,8 +222,15 @@ def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> byt
     >>> csv_bytes(("a", "b", "c"), [{"a": 0.1, "b": "=1+1", "c": None}])
     b"a,b,c\n0.1,'=1+1,\n"
     """
-    lines = (csv_line(_cell(row.get(column)) for column in columns) for row in rows)
-    return b"".join([csv_line(columns), *lines])
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\r\n")  # as csv_line, without a writer for each line
+    lines = [csv_line(columns)]
+    for row in rows:
+        writer.writerow([_cell(row.get(column)) for column in columns])
+        lines.append(f"{buffer.getvalue()[:-2]}\n".encode())
+        buffer.seek(0)
+        buffer.truncate()
+    return b"".join(lines)
 
 
 def csv_line(cells: Iterable[str | float | int | None]) -> bytes:
@@ -259,24 +288,7 @@ def unguarded(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA_STARTS) else text
 
 
-def _text_of(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as wrong:
-        raise UsageError(f"there is no file {path.name}") from wrong
-    except OSError as wrong:
-        raise UsageError(f"cannot read {path.name}: {wrong.strerror}") from wrong
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as wrong:
-        row = content[: wrong.start].count(b"\n") + 1
-        raise TableError(f"{path.name}: row {row} is not UTF-8; save the table as 'CSV UTF-8'") from wrong
-
-
 def _check_header(header: tuple[str, ...], required: Sequence[str], problems: Problems) -> None:
-    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-        problems.add(1, header[0], "columns must be separated by commas, these are not")
-        return
     for place, name in enumerate(header, start=1):
         if not name:
             problems.add(1, str(place), "the column has no name")

@@ -1,156 +1,173 @@
-"""The first sheet of an Excel workbook as lines of text cells: what a data manager's list needs, and nothing more.
+"""The first visible sheet of an XLSX workbook as text (ECMA-376): what its cells show, as far as a table needs it.
 
-A workbook is a ZIP of XML files (ECMA-376). A cell is taken where what Excel shows is what is stored: text, a
-truth value, or a number in the format General, 0 or text. A number in another format is `Hidden`: 7 shown as
-``007`` or as a date would become another key.
+A formula counts with the value that was saved with it. Numbers that the sheet formats as dates become YYYY-MM-DD,
+those with a format of zeros (such as 000) get their zeros back, because a subject may be 007.
 """
 
+import io
 import re
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
+from datetime import datetime, timedelta
 from xml.etree import ElementTree
 
-from volumetry.storage.csv_tables import TableError
-
-MAGIC = b"PK\x03\x04"
-_MOST_BYTES = 64 * 2**20
-"""Of one XML file: a list of a million cells has less."""
-_PLAIN_FORMATS = {"0", "1", "49"}
+_MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+_REL = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+_MOST_BYTES = 300_000_000
+"""Of one part of a workbook when unpacked: a larger one is not a table of visits."""
+_MOST_COLUMNS = 16_384  # of a sheet, by the standard
+_BUILT_IN_DATES = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}
+_PLAIN = {"0", "1", "49"}
 """General, 0 and text, by their fixed numbers in every workbook."""
-_REFERENCE = re.compile(r"([A-Z]{1,3})(\d+)")
-_MOST_COLUMNS = 1024
+_NOT_SHOWN = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.')
 
 
 class Hidden(str):
-    """A cell that does not show what it holds: a formatted number, a date, an error. The text is its reference."""
-
-    __slots__ = ()
-
-
-def sheet_lines(path: Path) -> list[list[str]]:
-    """The lines of a workbook's first sheet.
+    """A number, a date or an error that a sheet shows otherwise than as this text.
 
     Parameters
     ----------
-    path
-        Of the XLSX file.
+    text
+        What the cell holds; a date as YYYY-MM-DD.
+    reference
+        Of the cell, such as B7.
+    """
+
+    reference: str
+
+    def __new__(cls, text: str, reference: str) -> "Hidden":  # noqa: D102  see the class
+        made = super().__new__(cls, text)
+        made.reference = reference
+        return made
+
+
+class BadWorkbook(ValueError):  # noqa: N818  what it is about
+    """The file is no workbook that can be read."""
+
+
+def first_sheet(content: bytes) -> list[list[str]]:
+    """Lines of the first visible sheet; a line that the sheet leaves out is an empty list.
+
+    Parameters
+    ----------
+    content
+        Of the file.
 
     Returns
     -------
     list[list[str]]
-        Row n of the sheet is item n - 1; lines end with their last cell that is not empty. A cell that does not
-        show what it holds is `Hidden`.
+        Each as long as the header, or longer if it has more cells. A cell is `Hidden` where the sheet shows
+        another text.
 
     Raises
     ------
-    TableError
-        If it is no workbook.
+    BadWorkbook
+        If a part is missing, not XML or too large, or a formula has no saved value.
     """
     try:
-        with zipfile.ZipFile(path) as book:
-            return _lines(book, path.name)
-    except TableError:
-        raise
-    except Exception as wrong:
-        raise TableError(f"{path.name}: cannot be read as an Excel workbook; save it as CSV") from wrong
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            book = _part(archive, "xl/workbook.xml")
+            names = set(archive.namelist())
+            strings = _strings(archive) if "xl/sharedStrings.xml" in names else []
+            formats = _formats(archive) if "xl/styles.xml" in names else []
+            sheet = _part(archive, _sheet_name(archive, book))
+    except (zipfile.BadZipFile, KeyError, ElementTree.ParseError, NotImplementedError, RuntimeError) as wrong:
+        raise BadWorkbook("is not a workbook that can be read; save the table as XLSX or 'CSV UTF-8'") from wrong
+    properties = book.find(f"{_MAIN}workbookPr")
+    start = datetime(1904, 1, 1) if _is_true(properties, "date1904") else datetime(1899, 12, 30)  # noqa: DTZ001
+    lines: list[list[str]] = []
+    for row in sheet.iter(f"{_MAIN}row"):
+        number = int(row.get("r") or len(lines) + 1)
+        lines += [[] for _skipped in range(number - len(lines))]
+        for cell in row.iter(f"{_MAIN}c"):
+            place = _column(cell.get("r") or "", len(lines[number - 1]))
+            lines[number - 1] += [""] * (place + 1 - len(lines[number - 1]))
+            lines[number - 1][place] = _shown(cell, strings, formats, start)
+    width = len(lines[0]) if lines else 0
+    return [line + [""] * (width - len(line)) if any(line) else [] for line in lines]
 
 
-def _lines(book: zipfile.ZipFile, name: str) -> list[list[str]]:
-    texts = _shared_texts(book)
-    formats = _formats(book)
-    found: list[list[str]] = []
-    for row_number, row in enumerate(_all(_parsed(book, _first_sheet(book)), "row"), 1):
-        number = int(row.get("r", row_number))
-        cells: dict[int, str] = {}
-        for place, cell in enumerate(_all(row, "c")):
-            at = _column(cell.get("r", ""), place)
-            if at >= _MOST_COLUMNS:
-                raise TableError(f"{name}: row {number} has more than {_MOST_COLUMNS} columns")
-            text = _text(cell, texts, formats)
-            cells[at] = Hidden(cell.get("r", f"in row {number}")) if text is None else text
-        if number > len(found) + 10**6:
-            raise TableError(f"{name}: a row lies a million rows below the others")
-        found += [[] for _ in range(number - 1 - len(found))]
-        last = max((at for at, text in cells.items() if text.strip()), default=-1)
-        found.append([cells.get(at, "") for at in range(last + 1)])
-    return found
+def _part(archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
+    if archive.getinfo(name).file_size > _MOST_BYTES:
+        raise BadWorkbook(f"its part {name} is larger than {_MOST_BYTES // 1_000_000} MB")
+    content = archive.read(name)
+    if b"<!DOCTYPE" in content[:2000]:  # a workbook has none; entities could swell without end
+        raise BadWorkbook(f"its part {name} declares a document type")
+    return ElementTree.fromstring(content)  # noqa: S314  no document type, hence no entities
 
 
-def _first_sheet(book: zipfile.ZipFile) -> str:
-    """The part of the first sheet that is not hidden, in the order of the tabs."""
-    relations = {
-        relation.get("Id"): str(relation.get("Target"))
-        for relation in _all(_parsed(book, "xl/_rels/workbook.xml.rels"), "Relationship")
-    }
-    for sheet in _all(_parsed(book, "xl/workbook.xml"), "sheet"):
-        if sheet.get("state", "visible") == "visible":
-            own = next(value for key, value in sheet.attrib.items() if key.endswith("}id"))
-            target = relations[own]
+def _sheet_name(archive: zipfile.ZipFile, book: ElementTree.Element) -> str:
+    sheets = book.findall(f"{_MAIN}sheets/{_MAIN}sheet")
+    sheet = next((sheet for sheet in sheets if sheet.get("state", "visible") == "visible"), None)
+    if sheet is None:
+        raise BadWorkbook("has no visible sheet")
+    for relation in _part(archive, "xl/_rels/workbook.xml.rels"):
+        if relation.get("Id") == sheet.get(_REL):
+            target = relation.get("Target") or ""
             return target.lstrip("/") if target.startswith("/") else f"xl/{target}"
-    raise TableError("the workbook has no visible sheet")
+    raise BadWorkbook("does not say where its first sheet is")
 
 
-def _shared_texts(book: zipfile.ZipFile) -> list[str]:
-    if "xl/sharedStrings.xml" not in book.namelist():
-        return []
-    return [_joined(item) for item in _all(_parsed(book, "xl/sharedStrings.xml"), "si")]
+def _strings(archive: zipfile.ZipFile) -> list[str]:
+    return [_text(item) for item in _part(archive, "xl/sharedStrings.xml").findall(f"{_MAIN}si")]
 
 
-def _formats(book: zipfile.ZipFile) -> list[str]:
-    """Number of the format of each cell style."""
-    if "xl/styles.xml" not in book.namelist():
-        return []
-    styles = next(_all(_parsed(book, "xl/styles.xml"), "cellXfs"), None)
-    return [] if styles is None else [style.get("numFmtId", "0") for style in _all(styles, "xf")]
+def _text(item: ElementTree.Element) -> str:
+    """The text of an item without its phonetic reading."""
+    runs = [item.find(f"{_MAIN}t"), *(run.find(f"{_MAIN}t") for run in item.findall(f"{_MAIN}r"))]
+    return "".join(run.text or "" for run in runs if run is not None)
 
 
-def _text(cell: ElementTree.Element, texts: list[str], formats: list[str]) -> str | None:
-    """What a cell shows; None if that is not what it holds."""
-    kind = cell.get("t", "n")
-    value = next((part.text or "" for part in _all(cell, "v")), "")
+def _formats(archive: zipfile.ZipFile) -> list[str]:
+    """What each style of a cell makes of a number: ``date``, a format of zeros, ``other``, or nothing."""
+    styles = _part(archive, "xl/styles.xml")
+    custom = {f.get("numFmtId"): f.get("formatCode") or "" for f in styles.iter(f"{_MAIN}numFmt")}
+    kinds = []
+    for style in styles.findall(f"{_MAIN}cellXfs/{_MAIN}xf"):
+        number = style.get("numFmtId") or "0"
+        code = _NOT_SHOWN.sub("", custom.get(number, "").partition(";")[0])
+        is_date = int(number) in _BUILT_IN_DATES or bool(re.search(r"[yYdD]", code))
+        is_zeros = bool(code) and set(code) == {"0"} and custom[number] == code
+        kinds.append("date" if is_date else code if is_zeros else "" if number in _PLAIN else "other")
+    return kinds
+
+
+def _shown(cell: ElementTree.Element, strings: list[str], formats: list[str], start: datetime) -> str:
+    kind, value = cell.get("t") or "n", cell.find(f"{_MAIN}v")
     if kind == "inlineStr":
-        return _joined(cell)
-    if kind == "s":
-        return texts[int(value)]
-    if kind == "str":
-        return value
-    if kind == "b":
-        return "TRUE" if value == "1" else "FALSE"
-    if kind == "n" and not value:
+        inline = cell.find(f"{_MAIN}is")
+        return _text(inline) if inline is not None else ""
+    text = (value.text or "") if value is not None else ""
+    if not text:
+        if cell.find(f"{_MAIN}f") is not None and kind != "str":
+            raise BadWorkbook(f"cell {cell.get('r')} has a formula without a saved value; open and save it")
         return ""
-    style = int(cell.get("s", "0"))
-    if kind != "n" or (formats and formats[style] not in _PLAIN_FORMATS):
-        return None
-    number = float(value)
-    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+    if kind == "s":
+        return strings[int(text)]
+    if kind == "b":
+        return "yes" if text == "1" else "no"
+    style = int(cell.get("s") or 0)
+    shape = formats[style] if kind == "n" and style < len(formats) else ""
+    if shape == "date":
+        when = start + timedelta(days=float(text))
+        midnight = (when.hour, when.minute, when.second) == (0, 0, 0)
+        return Hidden(when.strftime("%Y-%m-%d" if midnight else "%Y-%m-%dT%H:%M"), cell.get("r") or "")
+    if shape == "other" or kind == "e":
+        return Hidden(text, cell.get("r") or "")
+    return text.zfill(len(shape)) if shape and text.isdigit() else text
 
 
-def _joined(item: ElementTree.Element) -> str:
-    """The text of an item, whose parts may be of several fonts; a reading aid above the line is none of it."""
-    aside = {part for aid in _all(item, "rPh") for part in _all(aid, "t")}
-    return "".join(part.text or "" for part in _all(item, "t") if part not in aside)
+def _column(reference: str, default: int) -> int:
+    """Place of a cell such as B7, from 0."""
+    letters = reference.rstrip("0123456789")
+    if not letters:
+        return default
+    place = 0
+    for letter in letters:
+        place = place * 26 + ord(letter.upper()) - ord("A") + 1
+    if not 0 < place <= _MOST_COLUMNS:
+        raise BadWorkbook(f"cell {reference} is beyond the last column of a sheet")
+    return place - 1
 
 
-def _column(reference: str, place: int) -> int:
-    """Column counted from 0: ``C7`` is 2."""
-    found = _REFERENCE.fullmatch(reference)
-    if found is None:
-        return place
-    number = 0
-    for letter in found[1]:
-        number = 26 * number + ord(letter) - ord("A") + 1
-    return number - 1
-
-
-def _parsed(book: zipfile.ZipFile, part: str) -> ElementTree.Element:
-    with book.open(part) as stream:
-        content = stream.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES or b"<!DOCTYPE" in content or content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise TableError("the workbook is larger than a list is, or declares entities")
-    return ElementTree.fromstring(content)  # noqa: S314  without a document type there are no entities to expand
-
-
-def _all(element: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
-    """Elements of a name at any depth, whatever their namespace: strict workbooks have another."""
-    return (found for found in element.iter() if found.tag.rpartition("}")[2] == name)
+def _is_true(element: ElementTree.Element | None, name: str) -> bool:
+    return element is not None and element.get(name) in ("1", "true")

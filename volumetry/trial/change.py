@@ -12,7 +12,7 @@ from volumetry.trial.agreement import same_images
 from volumetry.trial.comparability import PairGrade, grade_pair
 from volumetry.trial.config import TrialConfig
 from volumetry.trial.results import MEASURES, ScanRow
-from volumetry.trial.visit_windows import Placement, place
+from volumetry.trial.visit_windows import Placement, ct_visits, place
 from volumetry.trial.visits import Visits
 
 SCALES = ("relative_percent", "absolute_points")
@@ -156,25 +156,47 @@ def changes_of(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig
     found: list[Change] = []
     shared = {digest for digest, rows in same_images(visits, scans).items() if len(rows) > 1}
     base: Placement | None = None
-    for placement in place(visits, config):
+    placements = place(visits, config)
+    scanned = ct_visits(placements, visits.baseline)
+    for placement in (p for p in placements if p.visit in scanned):
         if placement.visit == visits.baseline:
             base = placement
         if base is None:
             raise ValueError("a subject's first placement must be the baseline")
+        pair = _pair(base, placement, scans, config, shared)
         arm = visits.arms.get(placement.subject)
-        found += [_change(measure, base, placement, arm, scans, config, shared) for measure in MEASURES]
+        found += [_change(measure, (base, placement), arm, pair, scans, config) for measure in MEASURES]
     return found
 
 
-def _change(  # noqa: PLR0913  one pair, and what it is judged by
-    measure: str,
+def _pair(
     base: Placement,
     placement: Placement,
-    arm: str | None,
     scans: Mapping[str, ScanRow],
     config: TrialConfig,
     shared: Container[str],
+) -> PairGrade | None:
+    """Comparability of a follow-up with its baseline; None unless both have numbers."""
+    base_scan, scan = _scan(base, scans), _scan(placement, scans)
+    if (
+        placement is base
+        or base_scan is None
+        or scan is None
+        or not (base_scan.is_evaluable and scan.is_evaluable)
+    ):
+        return None
+    return grade_pair(base_scan, scan, config.pair, shared)
+
+
+def _change(
+    measure: str,
+    placements: tuple[Placement, Placement],
+    arm: str | None,
+    pair: PairGrade | None,
+    scans: Mapping[str, ScanRow],
+    config: TrialConfig,
 ) -> Change:
+    base, placement = placements
     base_scan, scan = _scan(base, scans), _scan(placement, scans)
     at_base, at_visit = _levels(base_scan, measure), _levels(scan, measure)
     base_absent, absent = _absence(base, base_scan), _absence(placement, scan)
@@ -195,9 +217,6 @@ def _change(  # noqa: PLR0913  one pair, and what it is judged by
             empty[name] = forbidden or _not_given(name, measure)
         else:
             changes[name] = value
-    pair = None
-    if not (is_baseline or base_absent or absent) and base_scan is not None and scan is not None:
-        pair = grade_pair(base_scan, scan, config.pair, shared)
     return Change(
         subject=placement.subject,
         arm=arm,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -142,7 +143,8 @@ def contrasts_of(arms: Iterable[str], config: TrialConfig) -> tuple[Contrast, ..
     Returns
     -------
     tuple[Contrast, ...]
-        (arm, reference), by name; (arm, None) where nothing is compared.
+        (arm, reference), by name, then the other pairs if the settings ask for them; (arm, None) where nothing is
+        compared.
 
     Raises
     ------
@@ -155,7 +157,11 @@ def contrasts_of(arms: Iterable[str], config: TrialConfig) -> tuple[Contrast, ..
     for wanted in config.arms.reference:
         found = [name for name in names if plain(name) == plain(wanted)]
         if len(found) == 1:
-            return tuple((name, found[0]) for name in names if name != found[0])
+            others = [name for name in names if name != found[0]]
+            pairs = [(name, found[0]) for name in others]
+            if config.arms.compare == "all_pairs":
+                pairs += list(combinations(others, 2))
+            return tuple(pairs)
     raise ConfigError(
         f"arms.reference: none of {', '.join(config.arms.reference)} is an arm of the table ({', '.join(names)})",
         hint='Name the reference arm in the file given with --config: [arms] reference = ["..."]',
@@ -270,9 +276,10 @@ def sensitivity(changes: Sequence[Change], contrasts: Sequence[Contrast], config
     names = [(m, s) for m in MEASURES for s in config.endpoint.scales]
     kept = [c for c in changes if c.pair is None or c.pair.grade != "C"]
     rows = [replace(r, analysis=SENSITIVITIES[0]) for r in _over(kept, names, contrasts, config.statistics)]
+    at = by_measure_and_visit(changes)
     for measure, scale in names:
         for visit in follow_ups(changes):
-            of = [c for c in changes if c.measure == measure and c.visit == visit]
+            of = at.get((measure, visit), [])
             for contrast in contrasts:
                 done = replace(_worst_rank(of, scale, contrast, config.statistics), measure=measure, visit=visit)
                 rows.append(replace(done, scale=scale, analysis=SENSITIVITIES[1]))
@@ -313,6 +320,14 @@ def primary_visit(changes: Sequence[Change], config: TrialConfig) -> str | None:
     return next((visit for visit in visits if plain(visit) in names), visits[-1] if visits else None)
 
 
+def by_measure_and_visit(changes: Iterable[Change]) -> dict[tuple[str, str], list[Change]]:
+    """The changes in their order, by measure and visit."""
+    found: dict[tuple[str, str], list[Change]] = {}
+    for change in changes:
+        found.setdefault((change.measure, change.visit), []).append(change)
+    return found
+
+
 def arm_of(change: Change) -> str:
     """The change's arm, or the pooled one."""
     return change.arm or POOLED
@@ -334,9 +349,10 @@ def _over(
     settings: Statistics,
 ) -> list[Comparison]:
     rows = []
+    at = by_measure_and_visit(changes)
     for measure, scale in names:
         for visit in follow_ups(changes):
-            by_arm = values_by_arm((c for c in changes if c.measure == measure and c.visit == visit), scale)
+            by_arm = values_by_arm(at.get((measure, visit), ()), scale)
             for contrast in contrasts:
                 done = compare(contrast, by_arm, settings)
                 rows.append(replace(done, measure=measure, scale=scale, visit=visit))

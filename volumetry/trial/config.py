@@ -11,6 +11,7 @@ from volumetry.storage.toml_file import Section, validated
 
 Grade = Literal["A", "B", "C"]
 MeasureName = Literal["lesion", "solid", "ground_glass"]
+Analysis = Literal["ancova", "rank_ancova", "van_elteren", "median_difference", "mmrm", "kruskal_wallis"]
 ScaleName = Literal["relative_percent", "absolute_points"]
 Share = Field(gt=0, lt=1)
 
@@ -66,10 +67,31 @@ class Windows(Section):
         return next((v for v in self.planned if plain(name) in {plain(n) for n in v.names}), None)
 
 
+class Input(Section):
+    """How the columns of visits.csv are called, and how dates are written."""
+
+    subject: tuple[str, ...]
+    visit: tuple[str, ...]
+    day: tuple[str, ...]
+    study_day: tuple[str, ...]
+    date: tuple[str, ...]
+    first_treatment: tuple[str, ...]
+    arm: tuple[str, ...]
+    scan_id: tuple[str, ...]
+    status: tuple[str, ...]
+    date_format: str
+
+    @property
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """Further names of every column."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name != "date_format"}
+
+
 class Arms(Section):
-    """Which arm is the reference."""
+    """Which arm is the reference, and what is compared with what."""
 
     reference: tuple[str, ...] = Field(min_length=1)
+    compare: Literal["reference", "all_pairs"]
 
 
 class Endpoint(Section):
@@ -94,13 +116,76 @@ class NormalCt(Section):
     lesion_percent_below: float = Field(gt=0, le=100)
 
 
+class Word(Section):
+    """What a word in a column of numbers stands for."""
+
+    column: str = Field(min_length=1)
+    word: str = Field(min_length=1)
+    value: float | Literal["limit", "half"]
+
+    @model_validator(mode="after")
+    def _limits_have_a_limit(self) -> "Word":
+        if isinstance(self.value, str) and self.word not in ("<", ">"):
+            raise ValueError(f"{self.word}: value {self.value!r} is for the words < and >, which state a limit")
+        return self
+
+
 class Columns(Section):
     """What the further columns of visits.csv are."""
+
+    covariates: tuple[str, ...]
+    words: tuple[Word, ...]
 
     yes_no: tuple[str, ...]
     numeric: tuple[str, ...]
     ignore: tuple[str, ...]
     missing_words: tuple[str, ...]
+
+
+class Threshold(Section):
+    """A responder's change is at most this."""
+
+    measure: str = Field(min_length=1)
+    scale: str = Field(min_length=1)
+    at_most: float
+
+
+class Hypothesis(Section):
+    """No difference of an arm from the reference in one outcome at one visit."""
+
+    measure: str = Field(min_length=1)
+    scale: str = Field(min_length=1)
+    visit: str = Field(min_length=1)
+    arm: str = ""
+    method: Literal["wilcoxon", "ancova", "rank_ancova", "van_elteren", "mmrm"] = "wilcoxon"
+
+
+class Family(Section):
+    """Hypotheses that are tested together."""
+
+    name: str = Field(min_length=1)
+    procedure: Literal["holm", "hierarchical", "co_primary", "graphical"]
+    hypotheses: tuple[Hypothesis, ...] = Field(min_length=1)
+    weights: tuple[float, ...] = ()
+    transitions: tuple[tuple[float, ...], ...] = ()
+
+    @model_validator(mode="after")
+    def _graph_is_one(self) -> "Family":
+        n = len(self.hypotheses)
+        if self.procedure != "graphical":
+            if self.weights or self.transitions:
+                raise ValueError(f"{self.name}: weights and transitions belong to the graphical procedure")
+            return self
+        if len(self.weights) != n or [len(row) for row in self.transitions] != [n] * n:
+            raise ValueError(f"{self.name}: {n} weights and {n} transitions of {n} each are needed")
+        shares = (self.weights, *self.transitions)
+        if any(min(row) < 0 or sum(row) > 1 + 1e-9 for row in shares):
+            raise ValueError(
+                f"{self.name}: weights, and the transitions of each row, are at least 0 and together 1"
+            )
+        if any(self.transitions[k][k] for k in range(n)):
+            raise ValueError(f"{self.name}: a hypothesis passes nothing to itself")
+        return self
 
 
 class Statistics(Section):
@@ -115,7 +200,86 @@ class Statistics(Section):
     simulations: int = Field(ge=100)
     seed: int = Field(ge=0)
     interval_level: float = Share
+    risk_difference: Literal["newcombe", "miettinen_nurminen"]
     repeated_measures: bool
+
+
+class Models(Section):
+    """Analyses beside the table, for every measure, scale and visit."""
+
+    analyses: tuple[Analysis, ...]
+    covariates: tuple[str, ...]
+    factors: tuple[str, ...]
+    strata: tuple[str, ...]
+    bootstrap_draws: int = Field(ge=200)
+
+
+class Responders(Section):
+    """Who counts as a responder."""
+
+    thresholds: tuple[Threshold, ...]
+    missing: Literal["excluded", "non_responder"]
+
+
+class Flag(Section):
+    """An analysis set and the column whose yes makes a member."""
+
+    name: str = Field(min_length=1)
+    column: str = Field(min_length=1)
+
+
+class Sets(Section):
+    """Analysis sets."""
+
+    flags: tuple[Flag, ...]
+    primary: str
+
+    @model_validator(mode="after")
+    def _primary_is_one(self) -> "Sets":
+        if self.primary and self.primary not in {flag.name for flag in self.flags}:
+            raise ValueError(f"primary: {self.primary!r} is not the name of a set")
+        return self
+
+
+class Event(Section):
+    """An intercurrent event and how it is dealt with."""
+
+    column: str = Field(min_length=1)
+    strategies: tuple[Literal["hypothetical", "while_on_treatment", "composite"], ...] = Field(min_length=1)
+
+
+class Estimands(Section):
+    """Intercurrent events and imputation."""
+
+    events: tuple[Event, ...]
+    imputation: tuple[Literal["mar", "j2r", "cir"], ...]
+    imputations: int = Field(ge=5)
+    deltas: tuple[float, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of event days."""
+        return tuple(event.column for event in self.events)
+
+
+class Output(Section):
+    """What is written beside the tables."""
+
+    adam_study: str
+
+
+class Multiplicity(Section):
+    """Families of hypotheses, tested one after another."""
+
+    families: tuple[Family, ...]
+    level: float = Share
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Multiplicity":
+        names = [family.name for family in self.families]
+        if len(set(names)) < len(names):
+            raise ValueError("two families have the same name")
+        return self
 
 
 class Pair(Section):
@@ -148,6 +312,7 @@ class Pair(Section):
 class TrialConfig(Section):
     """All settings of the trial's tables."""
 
+    input: Input
     baseline: Baseline
     windows: Windows
     arms: Arms
@@ -155,6 +320,12 @@ class TrialConfig(Section):
     normal_ct: NormalCt
     columns: Columns
     statistics: Statistics
+    models: Models
+    responders: Responders
+    sets: Sets
+    estimands: Estimands
+    multiplicity: Multiplicity
+    output: Output
     pair: Pair
 
     @property

@@ -3,10 +3,12 @@
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from volumetry.trial.change import Change
@@ -40,6 +42,8 @@ _NO_DATES: dict[str, dict[str, None]] = {
 _LEAST_GAP = 0.15
 """Of the time axis: visits closer than this have their labels upright."""
 _WIDTH_IN = 7.2  # two columns of a journal
+_MANY = 500
+"""From so many subjects or points on, they are drawn as pixels: as lines they would make files of many MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,8 @@ def _waterfall(changes: Sequence[Change], config: TrialConfig) -> Picture | None
     of = [c for c in changes if c.measure == measure and c.visit == visit and scale in c.changes]
     if not of:
         return None
+    if len(of) >= _MANY:
+        return _ordered_curves(of, config)
     ordered = sorted(of, key=lambda c: (-c.changes[scale], c.subject))
     arms = _arms(changes, config)
 
@@ -179,6 +185,33 @@ def _waterfall(changes: Sequence[Change], config: TrialConfig) -> Picture | None
     return _picture("waterfall", (_WIDTH_IN, 3.0), draw, text, alt)
 
 
+def _ordered_curves(at_visit: list[Change], config: TrialConfig) -> Picture:
+    """What a waterfall of thousands of bars would show: each arm's changes in order, over its own subjects."""
+    measure, scale = config.endpoint.primary_measure, config.endpoint.primary_scale
+    visit = at_visit[0].visit
+
+    def draw(figure: Figure) -> None:
+        axis = figure.subplots()
+        for n, arm in enumerate(_arms(at_visit, config)):
+            values = np.sort([c.changes[scale] for c in at_visit if arm_of(c) == arm])[::-1]
+            shares = 100 * (np.arange(values.size) + 0.5) / values.size
+            look = {"color": _COLOURS[n % 6], "linestyle": _LINES[n % 6], "linewidth": 1.2}
+            axis.step(shares, values, where="mid", label=f"{arm} (n = {values.size})", **look)
+        axis.axhline(0, color="black", linewidth=0.6)
+        axis.set_xlim(0, 100)
+        axis.set_xlabel("subjects of the arm in order of change, %")
+        axis.set_ylabel(SCALE_TITLES[scale])
+        axis.set_title(f"{TITLES[measure]}, {visit}")
+        figure.legend(loc="outside upper right", ncols=4)
+
+    text = (
+        f"{TITLES[measure]}, {SCALE_TITLES[scale]}, at {visit}: the changes of each arm from the largest increase "
+        "to the largest decrease, over the share of its subjects."
+    )
+    alt = f"Ordered changes of {len(at_visit)} subjects, one falling line per arm; changes.csv has every value."
+    return _picture("waterfall", (_WIDTH_IN, 3.0), draw, text, alt)
+
+
 def _individuals(changes: Sequence[Change], config: TrialConfig) -> Picture | None:
     measure = config.endpoint.primary_measure
     of = [c for c in changes if c.measure == measure and "value_percent" in c.levels]
@@ -201,9 +234,11 @@ def _individuals(changes: Sequence[Change], config: TrialConfig) -> Picture | No
             lines: dict[str, list[tuple[float, float]]] = {}
             for change, day, value in mine:
                 lines.setdefault(change.subject, []).append((day, value))
-            for line in lines.values():
-                x, y = zip(*sorted(line), strict=True)
-                axis.plot(x, y, "-", color=_COLOURS[n % 6], alpha=0.5, linewidth=0.7, marker=".", markersize=2.5)
+            many = len(lines) >= _MANY
+            look: dict[str, Any] = {"color": _COLOURS[n % 6], "alpha": 0.05 if many else 0.5, "rasterized": many}
+            axis.add_collection(LineCollection([sorted(line) for line in lines.values()], linewidths=0.7, **look))
+            dots = [point for line in lines.values() for point in line]
+            axis.plot([x for x, _y in dots], [y for _x, y in dots], ".", markersize=2.5, **look)
             known = {visit: [value for c, _day, value in mine if c.visit == visit] for visit in visits}
             medians = [(days[visit], float(np.median(values))) for visit, values in known.items() if values]
             if medians:
@@ -243,7 +278,8 @@ def _bland_altman(scans: list[ScanRow]) -> Picture | None:
             network, hu = np.array(found).T
             difference, mean = network - hu, (network + hu) / 2
             bias, reach = float(difference.mean()), 1.96 * float(difference.std(ddof=1))
-            axis.plot(mean, difference, "o", color=_COLOURS[0], alpha=0.6, markersize=3, markeredgewidth=0)
+            axis.plot(mean, difference, "o", color=_COLOURS[0], alpha=0.6, markersize=3, markeredgewidth=0,
+                      rasterized=len(found) >= _MANY)  # fmt: skip
             for y, line in ((bias, "-"), (bias - reach, "--"), (bias + reach, "--")):
                 axis.axhline(y, color="black", linewidth=0.8, linestyle=line)
                 right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}

@@ -125,13 +125,21 @@ def blocks_of(
     return tuple(blocks)
 
 
-def event_cells(events: Events) -> tuple[str, str, str, str]:
-    """Counts of both arms, odds ratio and p for print."""
+def event_cells(events: Events) -> tuple[str, ...]:
+    """Counts of both arms, their difference, odds ratio by Woolf and exact, and p for print."""
     counts = [
         "" if n is None else f"{yes}/{n}" + (f" ({number(100 * (yes or 0) / n, 1)} %)" if n else "")
         for yes, n in ((events.events_a, events.n_a), (events.events_b, events.n_b))
     ]
-    return counts[0], counts[1], with_interval(events.odds_ratio, events.interval), p_value(events.p)
+    of = events.difference
+    percent = Interval(100 * of.low, 100 * of.high, of.method, of.level) if of else None
+    difference = with_interval(events.risk_difference_percent, percent, 1)
+    exact = events.exact
+    ratio = ""
+    if exact:
+        value = "unbounded" if exact.value is None else number(exact.value)
+        ratio = f"{value} ({number(exact.low)}, {'unbounded' if exact.high is None else number(exact.high)})"
+    return *counts, difference, with_interval(events.odds_ratio, events.interval), ratio, p_value(events.p)
 
 
 def as_csv(tables: Sequence[tuple[Contrast, Sequence[Block]]]) -> bytes:

@@ -24,6 +24,12 @@ _QUARTILES = {
     "averaged_inverted_cdf": "type 2 of Hyndman and Fan",
     "inverted_cdf": "type 1 of Hyndman and Fan",
 }
+_DAYS = {
+    "days": "",
+    "cdisc": "Days were taken from the study days of CDISC, whose day 1 is day 0 here.",
+    "first_treatment": "Days were counted from the date of each subject's first treatment.",
+    "baseline": "Days were counted from the date of each subject's baseline visit.",
+}
 _NETWORK = "the lesion was divided by the network's own classes"
 
 
@@ -39,12 +45,85 @@ def methods(visits: Visits, changes: Sequence[Change], scans: Iterable[ScanRow],
         rules=_rules(scans),
         levels=sorted(levels_of(scans, config)) or [config.statistics.interval_level],
         baseline=visits.baseline,
+        days=_DAYS[visits.day_source],
         primary=f"{TITLES[endpoint.primary_measure].lower()}, {SCALE_TITLES[endpoint.primary_scale]}",
         primary_visit=primary_visit(changes, config),
         quartiles=_QUARTILES[config.statistics.quartiles],
-        multiplicity=_multiplicity(config.statistics.multiplicity),
+        multiplicity=_multiplicity(config),
+        analyses=_analyses(config),
+        families=_families(config),
     )
     return [" ".join(paragraph.split()) for paragraph in text.split("\n\n") if paragraph.strip()]
+
+
+def _analyses(config: TrialConfig) -> list[str]:
+    """A sentence for each analysis beside the table."""
+    of = config.models
+    more = ", ".join((*of.covariates, *of.factors))
+    more = f" and {more}" if more else ""
+    ranks = f" and {', '.join(of.covariates)}" if of.covariates else ""
+    sentences = {
+        "ancova": f"ANCOVA: least squares with arm, the baseline value{more}.",
+        "rank_ancova": f"Rank ANCOVA (Quade): ranks of the change less what ranks of the baseline value{ranks} "
+        "explain.",
+        "van_elteren": f"Van Elteren: rank-sum test stratified by {', '.join(of.strata) or 'nothing'}, weights "
+        "1 / (n + 1), normal approximation with tie correction.",
+        "median_difference": f"Difference of medians, BCa bootstrap interval of {of.bootstrap_draws} draws "
+        f"(seed {config.statistics.seed}).",
+        "mmrm": f"MMRM: visit, visit by arm, baseline value by visit{more}; unstructured covariance, "
+        "restricted maximum likelihood, degrees of freedom of Satterthwaite; values missing at random.",
+        "kruskal_wallis": "Kruskal-Wallis test of all arms.",
+    }
+    found = [sentences[name] for name in of.analyses]
+    found += _estimands(config)
+    missing = config.responders.missing.replace("_", "-")
+    limits = [f"{t.measure} {t.scale} at most {t.at_most:g}" for t in config.responders.thresholds]
+    if limits:
+        found.append(f"Responders: {', '.join(limits)}; without the change a subject is {missing}.")
+    return found
+
+
+def _estimands(config: TrialConfig) -> list[str]:
+    """A sentence for every analysis set, intercurrent event and imputation."""
+    of = config.estimands
+    found = []
+    if config.sets.primary:
+        found.append(f"The tables are about the analysis set {config.sets.primary!r}.")
+    more = [flag.name for flag in config.sets.flags if flag.name != config.sets.primary]
+    if more:
+        found.append(f"Sensitivity analyses are about the sets {', '.join(more)}.")
+    if of.events:
+        listed = "; ".join(
+            f"{e.column}: {', '.join(s.replace('_', ' ') for s in e.strategies)}" for e in of.events
+        )
+        found.append(f"Intercurrent events: treatment policy, and in sensitivity analyses {listed}.")
+    if of.imputation:
+        found.append(
+            f"Multiple imputation ({', '.join(of.imputation)}): baseline and changes jointly normal with a mean "
+            f"per arm and one unstructured covariance, {of.imputations} imputations (seed "
+            f"{config.statistics.seed}), ANCOVA on the baseline, Rubin's rules with the degrees of freedom of "
+            "Barnard and Rubin; subjects with at least one change; nothing is imputed for the dead."
+        )
+    if of.imputation and of.deltas:
+        found.append(
+            f"Tipping point: {', '.join(f'{d:g}' for d in of.deltas)} added to imputed values of the arm."
+        )
+    return found
+
+
+def _families(config: TrialConfig) -> list[str]:
+    """How the confirmatory hypotheses were tested."""
+    families = config.multiplicity.families
+    if not families:
+        return []
+    order = "; ".join(
+        f"{f.name}: {f.procedure.replace('_', '-')}, {len(f.hypotheses)} hypotheses" for f in families
+    )
+    level = config.multiplicity.level
+    return [
+        f"Confirmatory families at the two-sided level {level:g}, each tested only if every hypothesis of the one "
+        f"before was rejected: {order}."
+    ]
 
 
 def footnotes(
@@ -65,7 +144,7 @@ def footnotes(
         notes.append("Arms are not known, or only one is there: values are pooled and nothing is compared.")
     else:
         notes += [f"Difference: {a} minus {b}, Hodges-Lehmann; p: Wilcoxon rank-sum." for a, b in arms]
-    notes.append(_multiplicity(config.statistics.multiplicity))
+    notes.append(_multiplicity(config))
     grade_c = {(c.subject, c.visit): c.pair.reasons for c in changes if c.pair and c.pair.grade == "C"}
     reasons = Counter(reason for found in grade_c.values() for reason in found)
     listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
@@ -135,6 +214,11 @@ def warnings_of(
         told.append(
             f"Rows of the visits table that serve no visit (out of window, or another was nearer): {listed}."
         )
+    if visits.replaced:
+        columns = ", ".join(sorted({str(row["column"]) for row in visits.replaced}))
+        told.append(
+            f"{len(visits.replaced)} words were read as numbers by the settings, in {columns}: see replaced.csv."
+        )
     texts = [extra.column for extra in visits.extras if extra.kind == "text"]
     if texts:
         told.append(f"Columns of text, not summarised: {', '.join(texts)}.")
@@ -201,7 +285,9 @@ def _provenance(scans: Iterable[ScanRow]) -> dict[str, list[str]]:
     return {name: sorted({s.facts[name] for s in evaluable if name in s.facts}) for name in PROVENANCE}
 
 
-def _multiplicity(setting: str) -> str:
-    if setting == "holm":
+def _multiplicity(config: TrialConfig) -> str:
+    if config.statistics.multiplicity == "holm":
         return "Holm-adjusted p-values are given; the family is every measure and visit within one scale."
+    if config.multiplicity.families:
+        return "The p-values of the tables are not adjusted for multiplicity; those of the confirmatory tests are."
     return "No p-value is adjusted for multiplicity."

@@ -1,11 +1,14 @@
 """Further columns of visits.csv: numbers (6-minute walk, biomarkers) and yes/no findings (fibrosis features)."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
-from volumetry.storage.csv_tables import Problems, Row, Table, number_in
-from volumetry.trial.config import Columns
+from volumetry.storage.csv_tables import Cell, Problems, Row, Table, number_in
+from volumetry.trial.config import Columns, TrialConfig, Word, plain
 
+_LIMIT = re.compile(r"([<>])\s*=?\s*(\S+)")
+REPLACED_COLUMNS = ("row", "subject", "visit", "column", "stated", "used", "rule")
 YES = {"yes", "y", "true", "1"}
 NO = {"no", "n", "false", "0"}
 
@@ -17,6 +20,39 @@ class Extra:
     column: str
     kind: Literal["numeric", "yes_no", "text"]
     missing_words: frozenset[str]
+    words: tuple[Word, ...] = ()
+
+
+def covariates_of(table: Table, config: TrialConfig, problems: Problems) -> dict[str, dict[str, str]]:
+    """Facts of a subject by column and subject, from any of its rows; two different ones are a problem."""
+    settings = config.columns
+    more = (*config.estimands.columns, *(flag.column for flag in config.sets.flags))
+    wanted = {plain(name) for name in (*settings.covariates, *more)}
+    missing = {word.casefold() for word in settings.missing_words}
+    found: dict[str, dict[str, str]] = {}
+    for column in (c for c in table.columns if plain(c) in wanted and c not in settings.ignore):
+        of = found.setdefault(column, {})
+        for row in table.rows:
+            text = row.cells[column]
+            if text.casefold() not in missing and of.setdefault(row.cells["subject"], text) != text:
+                problems.add(row.number, column, "a covariate has one value per subject, this is another one")
+    return found
+
+
+def replaced_cells(table: Table, extras: tuple[Extra, ...]) -> list[dict[str, Cell]]:
+    """Rows of replaced.csv: every word that was read as a number, and by which rule."""
+    rows: list[dict[str, Cell]] = []
+    for extra in (e for e in extras if e.words):
+        for row in table.rows:
+            text = row.cells[extra.column]
+            word = _word(text, extra.words)
+            if word is not None:
+                where = (row.number, row.cells["subject"], row.cells["visit"], extra.column)
+                rule = f"{word.word} = {word.value}"
+                rows.append(
+                    dict(zip(REPLACED_COLUMNS, (*where, text, _number(text, extra.words), rule), strict=True))
+                )
+    return rows
 
 
 def kinds_of(table: Table, known: tuple[str, ...], settings: Columns, problems: Problems) -> tuple[Extra, ...]:
@@ -32,12 +68,13 @@ def kinds_of(table: Table, known: tuple[str, ...], settings: Columns, problems: 
             continue
         cells = [(row.number, row.cells[column]) for row in table.rows]
         present = [(number, text) for number, text in cells if text.casefold() not in missing]
-        kind = _kind(column, [text for _number, text in present], settings)
+        kind = _kind(column, [text for _row, text in present], settings)
+        words = tuple(w for w in settings.words if w.column == column) if kind == "numeric" else ()
         for number, text in present if kind != "text" else []:
-            if _value(text, kind) is None:
+            if _value(text, kind, words) is None:
                 problems.add(number, column, f"{text!r} is no {'number' if kind == 'numeric' else 'yes or no'}")
-        extras.append(Extra(column, kind, missing))
-    for column in (*settings.yes_no, *settings.numeric):
+        extras.append(Extra(column, kind, missing, words))
+    for column in (*settings.yes_no, *settings.numeric, *(word.column for word in settings.words)):
         if column not in table.columns:
             problems.add(1, column, "the settings name this column, the table has none")
     return tuple(extras)
@@ -50,14 +87,14 @@ def values_of(row: Row, extras: tuple[Extra, ...]) -> dict[str, float | bool]:
         text = row.cells[extra.column]
         if extra.kind == "text" or text.casefold() in extra.missing_words:
             continue
-        value = _value(text, extra.kind)
+        value = _value(text, extra.kind, extra.words)
         if value is not None:
             values[extra.column] = value
     return values
 
 
 def _kind(column: str, texts: list[str], settings: Columns) -> Literal["numeric", "yes_no", "text"]:
-    if column in settings.numeric:
+    if column in settings.numeric or column in {word.column for word in settings.words}:
         return "numeric"
     if column in settings.yes_no:
         return "yes_no"
@@ -66,8 +103,26 @@ def _kind(column: str, texts: list[str], settings: Columns) -> Literal["numeric"
     return "numeric" if any(number_in(text) is not None for text in texts) else "text"
 
 
-def _value(text: str, kind: str) -> float | bool | None:
+def _value(text: str, kind: str, words: tuple[Word, ...]) -> float | bool | None:
     if kind == "numeric":
-        return number_in(text)
+        return _number(text, words)
     word = text.casefold()
     return True if word in YES else False if word in NO else None
+
+
+def _number(text: str, words: tuple[Word, ...]) -> float | None:
+    """The number in a cell, or what the settings say that its word stands for."""
+    word = _word(text, words)
+    if word is None:
+        return number_in(text)
+    if not isinstance(word.value, str):
+        return word.value
+    stated = _LIMIT.fullmatch(text)
+    limit = number_in(stated[2]) if stated else None
+    return None if limit is None else limit / 2 if word.value == "half" else limit
+
+
+def _word(text: str, words: tuple[Word, ...]) -> Word | None:
+    stated = _LIMIT.fullmatch(text)
+    wanted = stated[1] if stated and number_in(stated[2]) is not None else plain(text)
+    return next((word for word in words if (word.word if stated else plain(word.word)) == wanted), None)

@@ -5,10 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from volumetry.storage.csv_tables import Cell
-from volumetry.trial.change import Change
+from volumetry.errors import ConfigError
+from volumetry.storage.csv_tables import Cell, number_in
+from volumetry.trial.change import CHANGES, Change
 from volumetry.trial.compare import POOLED, Comparison, Contrast, arm_of, compare, follow_ups
-from volumetry.trial.config import TrialConfig
+from volumetry.trial.config import Threshold, TrialConfig
+from volumetry.trial.proportions import Ratio, exact_odds_ratio, miettinen_nurminen, newcombe
+from volumetry.trial.results import MEASURES
 from volumetry.trial.statistics import Interval, Summary, Values, fisher, median_interval, summarise, woolf
 from volumetry.trial.visit_windows import Placement
 from volumetry.trial.visits import Visits
@@ -16,6 +19,8 @@ from volumetry.trial.visits import Visits
 EVENT_COLUMNS = (
     *("outcome", "visit", "arm_a", "arm_b", "events_a", "n_a", "events_b", "n_b", "percent_a", "percent_b"),
     *("p", "odds_ratio", "ci_low", "ci_high", "reason"),
+    *("risk_difference_percent", "difference_ci_low", "difference_ci_high", "difference_method"),
+    *("odds_ratio_exact", "exact_ci_low", "exact_ci_high"),
 )
 SUMMARY_COLUMNS = (
     *("measure", "quantity", "visit", "arm", "n", "median", "q1", "q3", "mean", "sd", "min", "max"),
@@ -42,6 +47,10 @@ class Events:
         Two-sided Fisher exact test.
     odds_ratio, interval
         With Woolf's interval; None if a cell is 0.
+    difference
+        Interval of the difference of the proportions, as fractions.
+    exact
+        The conditional odds ratio with its exact interval.
     reason
         Why a figure is absent.
     """
@@ -57,6 +66,8 @@ class Events:
     p: float | None = None
     odds_ratio: float | None = None
     interval: Interval | None = None
+    difference: Interval | None = None
+    exact: Ratio | None = None
     reason: str = ""
 
     def row(self) -> dict[str, Cell]:
@@ -67,6 +78,26 @@ class Events:
             "percent_b": 100 * (self.events_b or 0) / self.n_b if self.n_b else None,
             "ci_low": self.interval.low if self.interval else None,
             "ci_high": self.interval.high if self.interval else None,
+            **self._difference_cells(),
+            "odds_ratio_exact": self.exact.value if self.exact else None,
+            "exact_ci_low": self.exact.low if self.exact else None,
+            "exact_ci_high": self.exact.high if self.exact else None,
+        }
+
+    @property
+    def risk_difference_percent(self) -> float | None:
+        """Difference of the proportions in percentage points."""
+        if not self.n_a or not self.n_b:
+            return None
+        return 100 * (self.events_a / self.n_a - (self.events_b or 0) / self.n_b)
+
+    def _difference_cells(self) -> dict[str, Cell]:
+        if self.difference is None:
+            return {}
+        return {
+            "difference_ci_low": 100 * self.difference.low,
+            "difference_ci_high": 100 * self.difference.high,
+            "difference_method": self.difference.method,
         }
 
 
@@ -184,6 +215,9 @@ def event_outcomes(
     }
     columns = [(NORMAL_CT, normal)]
     columns += [(e.column, values_at(placements, e.column)) for e in visits.extras if e.kind == "yes_no"]
+    columns += [
+        responders(threshold, changes, placements, visits, config) for threshold in config.responders.thresholds
+    ]
     rows = []
     for outcome, known in columns:
         for visit in _visits_of(placements):
@@ -192,6 +226,58 @@ def event_outcomes(
                 by_arm = _by_arm(by_subject, visits)
                 rows += [_events(outcome, visit, contrast, by_arm, config) for contrast in contrasts]
     return rows
+
+
+def responders(
+    threshold: Threshold,
+    changes: Sequence[Change],
+    placements: Sequence[Placement],
+    visits: Visits,
+    config: TrialConfig,
+) -> tuple[str, dict[tuple[str, str], float]]:
+    """Whose change is at most a threshold: the outcome's name, and 1 or 0 by subject and visit.
+
+    Parameters
+    ----------
+    threshold
+        One of ``[responders]``.
+    changes
+        From `changes_of`.
+    placements
+        From `place`.
+    visits
+        From `read_visits`.
+    config
+        ``[responders]``: what a subject without the change is.
+
+    Returns
+    -------
+    tuple[str, dict[tuple[str, str], float]]
+        Of the follow-ups.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such change.
+    """
+    measure, scale = threshold.measure, threshold.scale
+    if measure in MEASURES and scale in CHANGES:
+        known = {
+            (c.subject, c.visit): c.changes[scale] for c in changes if c.measure == measure and scale in c.changes
+        }
+        asked = {(c.subject, c.visit) for c in changes if not c.is_baseline}
+    elif scale == "change" and measure in {e.column for e in visits.extras if e.kind == "numeric"}:
+        values = values_at(placements, measure)
+        base = {subject: value for (subject, visit), value in values.items() if visit == visits.baseline}
+        known = {(s, v): x - base[s] for (s, v), x in values.items() if v != visits.baseline and s in base}
+        seen = {visit for _subject, visit in known}
+        asked = {(p.subject, p.visit) for p in placements if p.visit in seen}
+    else:
+        raise ConfigError(f"responders.thresholds: there is no change {scale!r} of {measure!r}")
+    found = {key: float(value <= threshold.at_most) for key, value in known.items()}
+    if config.responders.missing == "non_responder":
+        found = dict.fromkeys(sorted(asked), 0.0) | found
+    return f"{measure} {scale} <= {threshold.at_most:g}", found
 
 
 def summaries(
@@ -226,6 +312,11 @@ def summaries(
     for extra in (e for e in visits.extras if e.kind == "numeric"):
         for (subject, visit), value in values_at(placements, extra.column).items():
             found.setdefault((extra.column, "value", visit, visits.arms.get(subject, POOLED)), []).append(value)
+    for column, of in visits.covariates.items():
+        numbers = {subject: number_in(text) for subject, text in of.items()}
+        for subject, number in numbers.items() if None not in numbers.values() else ():
+            key = (column, "covariate", visits.baseline, visits.arms.get(subject, POOLED))
+            found.setdefault(key, []).append(float(number or 0.0))
     level, quartiles = config.statistics.ci_level, config.statistics.quartiles
     order = {visit: n for n, visit in enumerate(_visits_of(placements))}
     rows = [
@@ -268,6 +359,10 @@ def _events(
     counts = (row.events_a, row.n_a, int(of_b.sum()), int(of_b.size))
     if not of_a.size or not of_b.size:
         return replace(row, reason="NO_VALUES")
-    ratio = woolf(*counts, config.statistics.ci_level)
-    row = replace(row, p=fisher(*counts))
+    level = config.statistics.ci_level
+    ratio = woolf(*counts, level)
+    interval = newcombe if config.statistics.risk_difference == "newcombe" else miettinen_nurminen
+    row = replace(
+        row, p=fisher(*counts), difference=interval(*counts, level), exact=exact_odds_ratio(*counts, level)
+    )
     return replace(row, odds_ratio=ratio[0], interval=ratio[1]) if ratio else replace(row, reason="ZERO_CELL")

@@ -1,12 +1,14 @@
 """report.html: everything on one page that needs nothing from elsewhere; table.html: the table alone, for Word."""
 
 import base64
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from volumetry.trial.change import Change
 from volumetry.trial.compare import OPEN_END, SENSITIVITIES, Comparison, Contrast, arm_of, follow_ups
+from volumetry.trial.families import Decision
 from volumetry.trial.figures import Picture
 from volumetry.trial.layout import (
     SCALE_TITLES,
@@ -20,6 +22,7 @@ from volumetry.trial.layout import (
     with_interval,
 )
 from volumetry.trial.mixed import ModelDifference
+from volumetry.trial.models import Model
 from volumetry.trial.outcomes import Events
 from volumetry.trial.pages import page
 from volumetry.trial.statistics import Interval
@@ -46,6 +49,8 @@ def report_html(  # noqa: PLR0913  one argument per part of the page, all by nam
     numeric: Sequence[Comparison],
     events: Sequence[Events],
     models: Sequence[ModelDifference],
+    analyses: Sequence[Model],
+    decisions: Sequence[Decision],
     changes: Sequence[Change],
     missing: Sequence[Mapping[str, Any]],
     pictures: Sequence[Picture],
@@ -75,6 +80,8 @@ def report_html(  # noqa: PLR0913  one argument per part of the page, all by nam
             numeric=[(_title(row), _arms_of(row), line_of(row, "")) for row in numeric],
             events=[(row, event_cells(row)) for row in events],
             models=[(_title(row), _arms_of(row), row.n_subjects, *_model_cells(row, level)) for row in models],
+            analyses=[(row, _title(row), _arms_of(row), *_analysis_cells(row)) for row in analyses],
+            decisions=[(row, number(row.p_adjusted, 4) if row.p is not None else "") for row in decisions],
             grades=_grades(changes),
             doubtful=_doubtful(changes),
             missing=missing,
@@ -100,11 +107,11 @@ def _embedded(picture: Picture) -> str:
     return f"data:image/{media};base64,{base64.b64encode(picture.files[kind]).decode()}"
 
 
-def _title(row: Comparison | ModelDifference) -> str:
+def _title(row: Comparison | ModelDifference | Model) -> str:
     return f"{TITLES.get(row.measure, row.measure)}, {row.visit}, {SCALE_TITLES.get(row.scale, row.scale)}"
 
 
-def _arms_of(row: Comparison | ModelDifference) -> str:
+def _arms_of(row: Comparison | ModelDifference | Model) -> str:
     return f"{row.arm_a} - {row.arm_b}" if row.arm_b else row.arm_a
 
 
@@ -137,7 +144,7 @@ def _sensitivity_rows(
         same = [s for s in sensitivity if (s.measure, s.scale, s.visit, s.arm_a, s.arm_b) == key]
         if row.measure in TITLES:
             lines = [("observed cases", line_of(row, ""))]
-            lines += [(_SENSITIVITY_TITLES[s.analysis], line_of(s, "")) for s in same]
+            lines += [(_SENSITIVITY_TITLES.get(s.analysis, s.analysis), line_of(s, "")) for s in same]
             groups.append((_title(row), _arms_of(row), lines))
     return groups
 
@@ -160,6 +167,16 @@ def _model_cells(row: ModelDifference, level: float) -> tuple[str, str, str]:
         return "", "", row.reason
     interval = Interval(row.ci_low, row.ci_high, "model", level)
     return with_interval(row.difference, interval), p_value(row.p), ""
+
+
+def _analysis_cells(row: Model) -> tuple[str, str]:
+    of = row.effect
+    if of is None:
+        return "", ""
+    interval = (
+        Interval(of.low, of.high, row.method, row.level) if of.low is not None and of.high is not None else None
+    )
+    return with_interval(of.estimate, interval), p_value(of.p if math.isfinite(of.p) else None)
 
 
 def _grades(changes: Sequence[Change]) -> list[tuple[str, str, int, int, int, int]]:

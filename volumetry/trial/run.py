@@ -10,14 +10,30 @@ from volumetry.deliver import new_result
 from volumetry.storage.atomic import prepare_folder, write_json, write_whole
 from volumetry.storage.csv_tables import Cell, csv_bytes
 from volumetry.storage.digests import file_sha256
-from volumetry.trial import change, compare, layout, methods_text, missing, mixed, outcomes, people
+from volumetry.trial import (
+    change,
+    compare,
+    families,
+    layout,
+    methods_text,
+    missing,
+    mixed,
+    models,
+    other_outcomes,
+    outcomes,
+    people,
+)
+from volumetry.trial.adam import adam_files
 from volumetry.trial.agreement import disagreements, require_agreement
 from volumetry.trial.change import Change, changes_of
 from volumetry.trial.compare import Comparison, Contrast, contrasts_of
 from volumetry.trial.config import TrialConfig, load_trial_config
+from volumetry.trial.estimands import imputations, restricted, strategies
+from volumetry.trial.families import Decision, decided
 from volumetry.trial.figures import Picture, pictures
 from volumetry.trial.measurement_error import with_measurement
 from volumetry.trial.mixed import ModelDifference, repeated_measures
+from volumetry.trial.models import Model, beside_the_table, observations
 from volumetry.trial.outcomes import ArmSummary, Events, event_outcomes, numeric_outcomes, summaries
 from volumetry.trial.report import report_html, table_html
 from volumetry.trial.results import ScanRow, read_results, results_file
@@ -26,17 +42,20 @@ from volumetry.trial.visits import Visits, read_visits
 
 TITLE = "CT endpoint: trial tables"
 NAMES = (
+    *("endpoint.csv", "changes.csv", "events.csv", "secondary.csv", "sensitivity.csv", "summary.csv"),
+    *("missing.csv", "replaced.csv", "mixed.csv", "models.csv", "decisions.csv", "table.csv", "table.tex"),
     *(
-        "endpoint.csv",
-        "changes.csv",
-        "events.csv",
-        "secondary.csv",
-        "sensitivity.csv",
-        "summary.csv",
-        "missing.csv",
         "readings.csv",
+        "adsl.csv",
+        "adsl.xpt",
+        "adqs.csv",
+        "adqs.xpt",
+        "table.html",
+        "methods.txt",
+        "report.html",
+        "figures",
+        "trial.json",
     ),
-    *("mixed.csv", "table.csv", "table.tex", "table.html", "methods.txt", "report.html", "figures", "trial.json"),
 )
 
 
@@ -62,6 +81,8 @@ class Analysis:
         By arm and visit.
     models
         The repeated-measures model; empty unless the settings ask for it.
+    analyses, decisions
+        Rows of models.csv and of decisions.csv; empty unless the settings ask for them.
     missing
         Rows of missing.csv.
     config
@@ -80,6 +101,8 @@ class Analysis:
     events: Sequence[Events]
     summaries: Sequence[ArmSummary]
     models: Sequence[ModelDifference]
+    analyses: Sequence[Model]
+    decisions: Sequence[Decision]
     missing: Sequence[Mapping[str, Cell]]
     config: TrialConfig
 
@@ -146,7 +169,7 @@ def run_trial(results: Path, visits: Path, out: Path, config: Path | None = None
     analysis = analyse(table, scans, settings)
     prepare_folder(out)
     warnings = [
-        *methods_text.warnings_of(analysis.placements, table, scans, analysis.changes, settings),
+        *methods_text.warnings_of(analysis.placements, analysis.visits, scans, analysis.changes, settings),
         *disagreements(table, scans),
     ]
     files = _files(analysis, warnings)
@@ -176,10 +199,17 @@ def analyse(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -
     ConfigError
         If no single arm is the reference, or the model is asked for and statsmodels is not installed.
     """
+    visits = restricted(visits, config)
     contrasts = contrasts_of(visits.arms.values(), config)
     placements = place(visits, config)
     changes = changes_of(visits, scans, config)
     endpoint = with_measurement(compare.endpoint(changes, contrasts, config), changes, config.statistics)
+    numeric = numeric_outcomes(placements, visits, contrasts, config)
+    seen = observations(changes, placements, visits, config)
+    analyses = beside_the_table(seen, contrasts, visits, config)
+    analyses += imputations(seen, contrasts, visits, config)
+    sensitivity = compare.sensitivity(changes, contrasts, config)
+    sensitivity += strategies(seen, contrasts, visits, config)
     return Analysis(
         visits=visits,
         scans=scans,
@@ -188,11 +218,13 @@ def analyse(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -
         contrasts=contrasts,
         endpoint=endpoint,
         secondary=compare.secondary(changes, contrasts, config),
-        sensitivity=compare.sensitivity(changes, contrasts, config),
-        numeric=numeric_outcomes(placements, visits, contrasts, config),
+        sensitivity=sensitivity,
+        numeric=numeric,
         events=event_outcomes(placements, changes, visits, contrasts, config),
         summaries=summaries(placements, changes, visits, config),
         models=repeated_measures(changes, contrasts, config) if config.statistics.repeated_measures else [],
+        analyses=analyses,
+        decisions=decided([*endpoint, *numeric], analyses, contrasts, config),
         missing=missing.missing_values(changes, placements, visits),
         config=config,
     )
@@ -210,6 +242,7 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
     drawn: list[Picture] = pictures(a.changes, used, a.config)
     report = partial(report_html, title=TITLE, tables=tables, endpoint=a.endpoint, secondary=a.secondary)
     report = partial(report, sensitivity=a.sensitivity, numeric=a.numeric, events=a.events, models=a.models)
+    report = partial(report, analyses=a.analyses, decisions=a.decisions)
     rows_of_endpoint = [row.row() for row in (*a.endpoint, *a.numeric)]
     files = {
         "endpoint.csv": csv_bytes(compare.COLUMNS, rows_of_endpoint),
@@ -234,8 +267,15 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
             level=level,
         ),
     }
+    if a.visits.replaced:
+        files["replaced.csv"] = csv_bytes(other_outcomes.REPLACED_COLUMNS, a.visits.replaced)
     if a.models:
         files["mixed.csv"] = csv_bytes(mixed.COLUMNS, (row.row() for row in a.models))
+    files |= adam_files(a.changes, a.placements, a.visits, a.config)
+    if a.analyses:
+        files["models.csv"] = csv_bytes(models.COLUMNS, (row.row() for row in a.analyses))
+    if a.decisions:
+        files["decisions.csv"] = csv_bytes(families.COLUMNS, (row.row() for row in a.decisions))
     return files | {f"figures/{p.name}.{kind}": content for p in drawn for kind, content in p.files.items()}
 
 

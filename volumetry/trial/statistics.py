@@ -143,7 +143,7 @@ def shift_interval(a: Values, b: Values, level: float, exact: bool) -> Interval 
         k = len(lower)
         reached = 1 - 2 * lower[-1] if lower else 0.0
     else:
-        tied = sum(int(t**3 - t) for x in (a, b) for t in np.unique(_for_ranks(x), return_counts=True)[1])
+        tied = sum(int(t**3 - t) for x in (a, b) for t in np.unique(for_ranks(x), return_counts=True)[1])
         sd = math.sqrt(m * n / 12 * (m + n + 1 - tied / ((m + n) * (m + n - 1))))
         k = math.floor(m * n / 2 + 0.5 + float(stats.norm.ppf(tail)) * sd)
         reached = level
@@ -184,7 +184,7 @@ def rank_sum(a: Values, b: Values, exact_below_n: int) -> RankTest | None:
     RankTest or None
         p, method and U.
     """
-    a, b = _for_ranks(a), _for_ranks(b)
+    a, b = for_ranks(a), for_ranks(b)
     if np.ptp(np.concatenate([a, b])) == 0:
         return None
     method = "exact" if can_be_exact(a, b, exact_below_n) else "asymptotic"
@@ -194,7 +194,7 @@ def rank_sum(a: Values, b: Values, exact_below_n: int) -> RankTest | None:
 
 def can_be_exact(a: Values, b: Values, exact_below_n: int) -> bool:
     """Whether both samples are small enough and free of ties."""
-    both = _for_ranks(np.concatenate([a, b]))
+    both = for_ranks(np.concatenate([a, b]))
     return max(a.size, b.size) < exact_below_n and np.unique(both).size == both.size
 
 
@@ -303,7 +303,7 @@ def median_interval(values: Values, level: float) -> Interval | None:
     return Interval(float(ordered[k - 1]), float(ordered[n - k]), "exact", reached)
 
 
-def _for_ranks(values: Values) -> Values:
+def for_ranks(values: Values) -> Values:
     """Values without the last binary digits: 8.5/10 and 17/20 are one change, and must tie."""
     return np.round(values, 9)
 
@@ -328,7 +328,7 @@ def _differences_at(a: Values, b: Values, place: int, last: int) -> Values:
     moved until few differences lie between two limits around the places, and only those are formed.
     """
     pairs = a.size * b.size
-    few = 2 * (a.size + b.size)
+    few = max(64, (a.size + b.size) // 2)
     spread = math.hypot(*(float(x[3 * x.size // 4] - x[x.size // 4]) / _QUARTILES_OF_NORMAL for x in (a, b)))
     slope = pairs / (math.sqrt(2 * math.pi) * (spread or 1.0))  # of the count, if both are normal
     low, high = float(a[0] - b[-1]) - 1.0, float(a[-1] - b[0]) + 1.0

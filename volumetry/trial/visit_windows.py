@@ -11,7 +11,7 @@ A visit without a scan counts as lost to a death (or a withdrawal) that any row 
 on or before the last day of the visit, or at an earlier visit; a death goes before a withdrawal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -93,6 +93,17 @@ def place(visits: Visits, config: TrialConfig) -> list[Placement]:
     windows = config.windows
     plans = [_plan(name, visits, windows) for name in analysis_visits(visits, config)]
     return [placed for subject in visits.rows for placed in _placements(subject, visits, plans, windows)]
+
+
+def ct_visits(placements: Sequence[Placement], baseline: str) -> frozenset[str]:
+    """The baseline, and every visit but those of the laboratory alone.
+
+    At a visit of the laboratory alone some subject has other values, and not one has a scan, or should have had
+    one: no scan lies outside the window, and none is entered as missing.
+    """
+    expected = {p.visit for p in placements if p.reason in (None, "MISSING", "OUT_OF_WINDOW")}
+    laboratory = {p.visit for p in placements if p.values} - expected
+    return frozenset({p.visit for p in placements} - laboratory | {baseline})
 
 
 def _plan(name: str, visits: Visits, windows: Windows) -> _Plan:

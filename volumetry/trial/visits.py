@@ -2,16 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from volumetry.storage.csv_tables import Problems, Row, Table, TableError, number_in, read_table
+from volumetry.storage.csv_tables import Cell, Problems, Row, Table, TableError, read_table
 from volumetry.trial.config import TrialConfig, Windows, plain
-from volumetry.trial.other_outcomes import Extra, kinds_of, values_of
+from volumetry.trial.other_outcomes import Extra, covariates_of, kinds_of, replaced_cells, values_of
+from volumetry.trial.study_days import StudyDays, study_days
 
-COLUMNS = ("subject", "visit", "day", "scan_id")
-_OPTIONAL = ("arm", "status")
+COLUMNS = ("subject", "visit", "scan_id")
+_DAYS = ("day", "study_day", "date")
+_OPTIONAL = (*_DAYS, "first_treatment", "arm", "status")
 _ENDS = ("died", "withdrawn")
 ABSENCES = (*_ENDS, "missing")
 
@@ -59,6 +61,12 @@ class Visits:
         The baseline visit's name.
     extras
         What the further columns are.
+    covariates
+        Facts of a subject by column and subject, as text.
+    replaced
+        Rows of replaced.csv: words that were read as numbers.
+    day_source
+        From what days were counted: see `StudyDays`.
     """
 
     rows: dict[str, tuple[VisitRow, ...]]
@@ -66,6 +74,9 @@ class Visits:
     visits: tuple[str, ...]
     baseline: str
     extras: tuple[Extra, ...]
+    covariates: dict[str, dict[str, str]] = field(default_factory=dict)
+    replaced: tuple[dict[str, Cell], ...] = ()
+    day_source: str = "days"
 
 
 def read_visits(path: Path, scan_ids: Container[str], config: TrialConfig) -> Visits:
@@ -94,11 +105,16 @@ def read_visits(path: Path, scan_ids: Container[str], config: TrialConfig) -> Vi
         duplicates, a subject without baseline or in two arms, a visit before the baseline or after a death, a
         death or a withdrawal without a place in time.
     """
-    table = read_table(path, COLUMNS)
+    table = read_table(path, COLUMNS, config.input.aliases)
     problems = Problems(table.name)
+    if not set(_DAYS) & set(table.columns):
+        raise TableError(f"{table.name}: row 1, column day: this column is missing")
     spelling = _spellings(table)
-    extras = kinds_of(table, (*COLUMNS, *_OPTIONAL), config.columns, problems)
-    rows = [_visit_row(row, spelling, extras, config, problems) for row in table.rows]
+    days = study_days(table, config.input, config.baseline.names, problems)
+    covariates = covariates_of(table, config, problems)
+    extras = kinds_of(table, (*COLUMNS, *_OPTIONAL, *covariates), config.columns, problems)
+    rows = [_visit_row(row, days, spelling, extras, problems) for row in table.rows]
+    _check_days(rows, table, config.windows.max_day, problems)
     _check_scans(rows, scan_ids, problems)
     arms = _arms_of(table, problems)
     problems.raise_if_any()
@@ -114,7 +130,9 @@ def read_visits(path: Path, scan_ids: Container[str], config: TrialConfig) -> Vi
     if len(spelling) < 2:
         raise TableError(f"{table.name}: row {table.rows[-1].number}, column visit: no visit but {baseline!r}")
     subjects = {subject: tuple(of) for subject, of in by_subject.items()}
-    return Visits(subjects, arms, _in_time_order(rows, baseline, config), baseline, extras)
+    in_order = _in_time_order(rows, baseline, config)
+    replaced = tuple(replaced_cells(table, extras))
+    return Visits(subjects, arms, in_order, baseline, extras, covariates, replaced, days.source)
 
 
 def is_unscheduled(visit: str, windows: Windows) -> bool:
@@ -131,7 +149,7 @@ def _spellings(table: Table) -> dict[str, str]:
 
 
 def _visit_row(
-    row: Row, spelling: dict[str, str], extras: tuple[Extra, ...], config: TrialConfig, problems: Problems
+    row: Row, days: StudyDays, spelling: dict[str, str], extras: tuple[Extra, ...], problems: Problems
 ) -> VisitRow:
     cells = row.cells
     for column in ("subject", "visit"):
@@ -142,24 +160,18 @@ def _visit_row(
         problems.add(row.number, "status", f"must be empty or one of {', '.join(ABSENCES)}")
     if status is not None and cells["scan_id"]:
         problems.add(row.number, "status", f"{status!r}, yet the row names a scan: one of the two is wrong")
-    day = _day(row, config.windows.max_day, problems)
-    visit = spelling[plain(cells["visit"])]
-    scan_id = cells["scan_id"] or None
-    return VisitRow(row.number, cells["subject"], visit, day, scan_id, status, values_of(row, extras))
+    visit, scan_id = spelling[plain(cells["visit"])], cells["scan_id"] or None
+    values = values_of(row, extras)
+    return VisitRow(row.number, cells["subject"], visit, days.days.get(row.number), scan_id, status, values)
 
 
-def _day(row: Row, largest: float, problems: Problems) -> float | None:
-    text = row.cells["day"]
-    if not text:
-        if row.cells["scan_id"]:
-            problems.add(row.number, "day", "is empty, yet the row names a scan")
-        return None
-    day = number_in(text)
-    if day is None:
-        problems.add(row.number, "day", f"{text!r} is not a number of days")
-    elif abs(day) > largest:
-        problems.add(row.number, "day", f"{text} is more than {largest:g} days away: is it a date?")
-    return day
+def _check_days(rows: list[VisitRow], table: Table, largest: float, problems: Problems) -> None:
+    column = next(c for c in _DAYS if c in table.columns)
+    for row, of in zip(rows, table.rows, strict=True):
+        if row.scan_id is not None and not of.cells[column]:
+            problems.add(row.row, column, "is empty, yet the row names a scan")
+        elif row.day is not None and abs(row.day) > largest:
+            problems.add(row.row, column, f"{of.cells[column]} is more than {largest:g} days away: is it a date?")
 
 
 def _check_scans(rows: list[VisitRow], scan_ids: Container[str], problems: Problems) -> None:

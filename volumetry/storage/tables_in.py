@@ -1,0 +1,140 @@
+"""Tables as databases and spreadsheets deliver them, as lines of text: CSV of several kinds, and XLSX.
+
+Text is UTF-8 or, where a byte-order mark says so, UTF-16. Columns are separated by commas, semicolons or tabs: the
+one that divides the header into the most columns. In a table with semicolons, as spreadsheets write them where the
+comma is the decimal sign, a column whose numbers have commas is rewritten with points; a column that has both is
+refused, because nobody can tell 1.234 from 1,234.
+"""
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from volumetry.errors import InputError, UsageError
+from volumetry.storage.xlsx import BadWorkbook, first_sheet
+
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_SEPARATORS = (",", ";", "\t")
+_COMMA_NUMBER = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
+_POINT_NUMBER = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?", re.ASCII)
+
+
+class TableError(InputError):
+    """A table does not say what it must; the message names row and column."""
+
+    code = "TABLE"
+    hint = "Mend the named cells; rows are counted as a spreadsheet does, the header is row 1."
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The lines of a table, the header first, without blanks around a cell.
+
+    Parameters
+    ----------
+    name
+        Of the file.
+    cells
+        As they were read; an empty line is an empty list.
+    separator
+        ``,``, ``;``, a tab, or ``xlsx``.
+    """
+
+    name: str
+    cells: tuple[tuple[str, ...], ...]
+    separator: str
+
+
+def read_lines(path: Path) -> Lines:
+    """Every line of a table, whatever program wrote it.
+
+    Parameters
+    ----------
+    path
+        CSV with commas, semicolons or tabs, in UTF-8 or UTF-16; or XLSX, of which the first sheet is read.
+
+    Returns
+    -------
+    Lines
+        Numbers with a decimal point; dates of a workbook as YYYY-MM-DD.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file.
+    TableError
+        If it is not one of these kinds, or a column mixes decimal commas and points.
+    """
+    content = _content(path)
+    if content.startswith(b"PK\x03\x04"):
+        try:
+            sheet = first_sheet(content)
+        except BadWorkbook as wrong:
+            raise TableError(f"{path.name}: {wrong}") from wrong
+        except (ValueError, IndexError, OverflowError) as wrong:
+            raise TableError(f"{path.name}: is a workbook with a cell that cannot be read") from wrong
+        return Lines(path.name, tuple(tuple(cell.strip() for cell in line) for line in sheet), "xlsx")
+    text = _text(path.name, content)
+    separator = _separator(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        lines = tuple(tuple(cell.strip() for cell in line) for line in reader)
+    except csv.Error as wrong:
+        raise TableError(f"{path.name}: near row {reader.line_num}: {wrong}") from wrong
+    return Lines(path.name, _with_points(path.name, lines) if separator == ";" else lines, separator)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as wrong:
+        raise UsageError(f"there is no file {path.name}") from wrong
+    except OSError as wrong:
+        raise UsageError(f"cannot read {path.name}: {wrong.strerror}") from wrong
+
+
+def _text(name: str, content: bytes) -> str:
+    if content.startswith(_UTF_16):
+        try:
+            return content.decode("utf-16")
+        except UnicodeDecodeError as wrong:
+            raise TableError(f"{name}: begins as UTF-16 and is not; save the table as 'CSV UTF-8'") from wrong
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as wrong:
+        row = content[: wrong.start].count(b"\n") + 1
+        raise TableError(f"{name}: row {row} is not UTF-8; save the table as 'CSV UTF-8'") from wrong
+
+
+def _separator(text: str) -> str:
+    """What divides the header; a comma where nothing does."""
+    first = text.partition("\n")[0]
+    columns = {s: len(next(csv.reader([first], delimiter=s), [])) for s in _SEPARATORS}
+    return max(_SEPARATORS, key=lambda s: columns[s])
+
+
+def _with_points(name: str, lines: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+    """Lines with decimal points in every column whose numbers have commas."""
+    first_of: dict[int, int] = {}
+    points: dict[int, int] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        for place, cell in enumerate(line):
+            if _COMMA_NUMBER.fullmatch(cell.lstrip("<>= ")):
+                first_of.setdefault(place, number)
+            elif _POINT_NUMBER.fullmatch(cell.lstrip("<>= ")):
+                points.setdefault(place, number)
+    for place in first_of.keys() & points.keys():
+        column = lines[0][place] if place < len(lines[0]) else str(place + 1)
+        raise TableError(
+            f"{name}: column {column}: row {first_of[place]} has a decimal comma and row {points[place]} a "
+            "decimal point; write all its numbers alike"
+        )
+    return lines[:1] + tuple(
+        tuple(
+            cell.replace(",", ".") if n in first_of and _COMMA_NUMBER.fullmatch(cell.lstrip("<>= ")) else cell
+            for n, cell in enumerate(line)
+        )
+        for line in lines[1:]
+    )
