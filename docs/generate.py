@@ -70,7 +70,7 @@ _SUBJECTS = {
     "other_file": "Files that are not slices",
     "export": "DICOM objects of a result",
     "input": "Other inputs of a command",
-    "batch": "Scans of a batch among each other",
+    "batch": "Scans of a batch, compared with each other",
     "ours": "Failures of the program, and stops of a command",
 }
 
