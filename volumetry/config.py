@@ -385,8 +385,16 @@ def stored_config(settings: Mapping[str, Any]) -> Config:
 def read_toml(path: Path) -> dict[str, Any]:
     """A settings file, or a shipped one by its bare name; raises ConfigError if it cannot be read."""
     by_name = shipped("configs") / f"{path}.toml"
-    source = by_name if path.parent == Path() and not path.suffix and by_name.is_file() else path
-    return read_table(source, called=f"the configuration {path.name}")
+    is_bare = path.parent == Path() and not path.suffix
+    source = by_name if is_bare and by_name.is_file() else path
+    hint = None if not is_bare or source.exists() else f"The shipped configurations are {', '.join(_names())}."
+    return read_table(source, called=f"the configuration {path.name}", hint=hint)
+
+
+def _names() -> list[str]:
+    """Of the shipped settings for scans: those of a trial or a training have a place of their own."""
+    found = sorted(file.stem for file in shipped("configs").glob("*.toml"))
+    return [name for name in found if not name.startswith(("train-", "trial"))]
 
 
 def merged_settings(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

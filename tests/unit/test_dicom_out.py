@@ -75,6 +75,28 @@ def test_seg_and_sr_share_tracking_uids_and_name_the_algorithm(written):
     assert "volumetry truth-1" in text
 
 
+def test_the_report_carries_status_flags_model_and_that_it_is_research(case, config, tmp_path):
+    document = copy.deepcopy(dict(case.document))
+    document["status"] = "review"
+    document["flags"] = [
+        {"code": "METAL", "severity": "review", "message": "streaks", "hint": "look"},
+        {"code": "REORDERED", "severity": "look", "message": "sorted by position", "hint": ""},
+    ]
+    files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path, config)
+    said = [
+        item.TextValue
+        for item in pydicom.dcmread(files["sr.dcm"]).ContentSequence
+        if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodeValue == "121106"  # DCM: Comment
+    ]
+    assert said[:3] == [
+        "Status: review",
+        "Flag METAL (requires a reader): streaks",
+        "Flag REORDERED (note): sorted by position",
+    ]
+    assert document["provenance"]["model"] in said[3]
+    assert said[4] == "Research use only. Not a medical device."
+
+
 @pytest.mark.parametrize("kind", ["binary", "labelmap"])
 def test_a_scan_without_lesions_is_delivered(kind, config, tmp_path):
     case = measured_phantom(tmp_path / "in", config, lesions=())

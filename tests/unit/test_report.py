@@ -171,7 +171,20 @@ def test_a_lung_without_disease_is_said_to_have_none(case, config):
         volumes |= {"aerated": volumes["lung"], "ground_glass": 0.0, "solid": 0.0, "lesion": 0.0}
     document["percent_of_lung"] = {"lesion": 0.0, "ground_glass": 0.0, "solid": 0.0}
     page = report_page(document, config, case.analysis.tissue, case.analysis.scan).decode()
-    assert "No ground glass and no solid disease was found" in text_of(page)
+    assert "No ground glass and no consolidation was segmented" in text_of(page)
+
+
+def test_what_neither_class_holds_is_named_and_the_parts_add_up(case):
+    document = copy.deepcopy(dict(case.document))
+    ml, percent = document["volumes_ml"], document["percent_of_lung"]
+    ml |= {"lung": 1000.0, "lesion": 100.0, "ground_glass": 60.0, "solid": 30.0}
+    percent |= {"lesion": 10.0, "ground_glass": 6.0, "solid": 3.0}
+    said = text.sentence(document)
+    assert "10.0 % of the lung" in said
+    assert "6.0 % ground glass, 3.0 % consolidation and 1.0 % of neither class" in said
+    document["component_rule"] = "network"
+    document["components_by_rule"] = {"hu": {"ground_glass_ml": 40.0, "solid_ml": 25.0}}
+    assert "40.0 mL and 25.0 mL; 35.0 mL of the disease would be in neither." in text.rule(document)
 
 
 def test_the_sentence_says_which_lung(case):

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 from scipy import stats
+from typer.testing import CliRunner
 
+from volumetry.cli import app
+from volumetry.errors import UsageError
 from volumetry.trial.config import load_trial_config
 from volumetry.trial.power import Design, _noise, power, sample_size
 
@@ -44,3 +47,17 @@ def test_skewed_noise_has_mean_0_and_sd_1():
     values = _noise(200_000, True, np.random.default_rng(5))
     assert (values.mean(), values.std()) == (pytest.approx(0, abs=0.01), pytest.approx(1, abs=0.02))
     assert stats.skew(values) > 1
+
+
+def test_the_command_says_power_and_the_size_that_is_needed():
+    # 24 and 7 make an SD of 25: the measurement's error adds to the spread between subjects.
+    plan = ["power", "--difference", "-20", "--sd", "24", "--measurement-sd", "7", "--trials", "200"]
+    done = CliRunner().invoke(app, [*plan, "--arms", "30", "30"])
+    assert done.exit_code == 0, done.output
+    found = power(Design(30, 30, -20.0, 25.0), SETTINGS, 200, 1)
+    assert f"30 and 30 subjects: power {found.power:.3f} ({found.low:.3f} to {found.high:.3f}" in done.output
+    sized = CliRunner().invoke(app, [*plan, "--arms", "1", "1", "--wanted", "0.8"])
+    assert isinstance(sized.exception, UsageError)
+    sized = CliRunner().invoke(app, [*plan, "--arms", "2", "2", "--wanted", "0.8"])
+    n = int(sized.output.split()[0])
+    assert _t_power(n, n, -20.0, 25.0) == pytest.approx(0.8, abs=0.09)

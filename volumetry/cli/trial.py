@@ -37,6 +37,59 @@ def trial(
 
 
 @app.command(rich_help_panel=TRIAL)
+def power(
+    difference: Annotated[float, typer.Option(help="Difference to find between the arms, in the outcome's unit.")],
+    sd: Annotated[float, typer.Option(help="Standard deviation between subjects of an arm.", min=0)],
+    arms: Annotated[
+        tuple[int, int],
+        typer.Option(help="Subjects of the treated and the reference arm; with --wanted, their ratio."),
+    ],
+    wanted: Annotated[
+        float | None,
+        typer.Option(help="Find the smallest trial with this power, such as 0.8.", min=0.05, max=0.99),
+    ] = None,
+    measurement_sd: Annotated[
+        float, typer.Option(help="Standard deviation of the measurement error of one change.", min=0)
+    ] = 0.0,
+    lost: Annotated[float, typer.Option(help="Share of subjects without the outcome.", min=0, max=0.95)] = 0.0,
+    skewed: Annotated[
+        bool, typer.Option("--skewed", help="Draw changes from a skewed distribution instead of a normal one.")
+    ] = False,
+    alpha: Annotated[float, typer.Option(help="Two-sided level.", min=0.0001, max=0.5)] = 0.05,
+    trials: Annotated[int, typer.Option(help="Trials to simulate for each size.", min=100)] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    config: Annotated[Path | None, typer.Option(help="Settings of the trial (TOML).")] = None,
+) -> None:
+    """Simulate the power of a planned trial, or the size it needs, with the test of its tables.
+
+    Example: volumetry power --difference -13.3 --sd 38 --arms 65 35 --lost 0.1
+    """
+    from math import hypot
+
+    from volumetry.errors import UsageError
+    from volumetry.trial.config import load_trial_config
+    from volumetry.trial.power import Design, sample_size
+    from volumetry.trial.power import power as simulated
+
+    if min(arms) < 2:
+        raise UsageError("an arm needs at least two subjects")
+    settings = load_trial_config(*([config] if config else [])).statistics
+    design = Design(*arms, difference, hypot(sd, measurement_sd), lost, skewed)
+    try:
+        found = (
+            simulated(design, settings, trials, seed, alpha)
+            if wanted is None
+            else sample_size(wanted, design, settings, trials, seed, alpha)
+        )
+    except ValueError as unreached:
+        raise UsageError(str(unreached), hint="Ask for less power, or a larger difference.") from unreached
+    typer.echo(
+        f"{found.design.n_a} and {found.design.n_b} subjects: power {found.power:.3f} "
+        f"({found.low:.3f} to {found.high:.3f}, from {found.trials} simulated trials, seed {seed})"
+    )
+
+
+@app.command(rich_help_panel=TRIAL)
 def changemap(
     baseline_scan: Annotated[Path, typer.Option(help="Folder of the baseline scan.")],
     baseline: Annotated[Path, typer.Option(help="Folder of its result.")],

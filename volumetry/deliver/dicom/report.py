@@ -1,6 +1,6 @@
 """The numbers as TID 1500 SR, one measurement group per segment of the SEG."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import highdicom as hd
@@ -33,7 +33,7 @@ def structured_report(
     document: Mapping[str, Any],
     revision: Revision = AUTOMATIC,
 ) -> hd.sr.Comprehensive3DSR:
-    """Volumes in mL and shares of the lung, as measured, on the segments of `seg`; who corrected them, and why."""
+    """Volumes in mL and shares of the lung, as measured, on the segments of `seg`, with status and flags."""
     reader = reader_of(document)
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=generate_uid(entropy_srcs=[MANUFACTURER, __version__]),
@@ -53,8 +53,8 @@ def structured_report(
         imaging_measurements=groups,
         title=coded(concepts.REPORT),
     )
-    if reader:
-        content[0].ContentSequence.append(_comment(reason_of(document)[1]))
+    remarks = [*([reason_of(document)[1]] if reader else []), *remarks_of(document)]
+    content[0].ContentSequence.extend(map(_comment, remarks))
     return hd.sr.Comprehensive3DSR(
         evidence=[seg, *headers],
         content=content,
@@ -73,6 +73,18 @@ def _person(reader: str | None) -> hd.sr.ObserverContext | None:
     if reader is None:
         return None
     return hd.sr.ObserverContext(coded(concepts.PERSON), hd.sr.PersonObserverIdentifyingAttributes(reader))
+
+
+def remarks_of(document: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader of the numbers must know: the status, every flag, the model, and that it is research."""
+    yield f"Status: {document['status']}"
+    severities = {"review": "requires a reader", "look": "note"}
+    for flag in document["flags"]:
+        yield f"Flag {flag['code']} ({severities.get(flag['severity'], flag['severity'])}): {flag['message']}"
+    made = document.get("provenance", {})
+    version, model = made.get("software_version", __version__), made.get("model", "unknown")
+    yield f"Made by: {MANUFACTURER} {version}, model {model}"
+    yield "Research use only. Not a medical device."
 
 
 def _comment(words: str) -> hd.sr.TextContentItem:

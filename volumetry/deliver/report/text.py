@@ -12,17 +12,20 @@ Document = Mapping[str, Any]
 MINUS, TIMES, NONE = "\u2212", "\u00d7", "\u2013"
 
 _VERDICTS = {
-    "measured": ("Measured", "No flag asks for a reader; what was noted stands below."),
+    "measured": (
+        "Measured",
+        "No flag requires a reader; other findings are listed below.",
+    ),
     "review": ("Measured, review needed", "A reader must look at the points below before the numbers are used."),
     "refused": (
         "Not measured: scan refused",
-        "The scan cannot be measured as it was given, so there is no number.",
+        "The scan cannot be measured as it was supplied, so there is no number.",
     ),
     "failed": ("Not measured: failure", "The program failed, not the scan, so there is no number."),
 }
 _RULES = {
-    "network": "Ground glass and solid are told apart by the network's classes.",
-    "hu": "Ground glass and solid are told apart by {} HU bins inside the learned lesion.",
+    "network": "Ground glass and solid are separated by the network's classes.",
+    "hu": "Ground glass and solid are separated by {} HU bins within the segmented lesion.",
 }
 _REGIONS = (
     ("sides", "right", "Right lung"),
@@ -38,7 +41,8 @@ _LOBES = (
     ("left_upper", "Left upper"),
     ("left_lower", "Left lower"),
 )
-_SHARES = (("lesion", "All disease"), ("ground_glass", "Ground glass"), ("solid", "Solid"))
+_SHARES = (("lesion", "All disease"), ("ground_glass", "Ground glass"), ("solid", "Solid (consolidation)"))
+_TRACE_ML = 0.05
 _PARTS = {
     "threshold": "The network's thresholds moved",
     "augmentation": "The images mirrored",
@@ -80,11 +84,14 @@ def sentence(document: Document) -> str:
         return f"This scan gives no number: {document['message']}"
     ml, percent = document["volumes_ml"], document["percent_of_lung"]
     if ml["lesion"] <= 0:
-        return f"No ground glass and no solid disease was found in {millilitres(ml['lung'])} mL of lung."
-    parts = f"{share(percent['ground_glass'])} % ground glass and {share(percent['solid'])} % solid"
+        return f"No ground glass and no consolidation was segmented in {millilitres(ml['lung'])} mL of lung."
+    parts = f"{share(percent['ground_glass'])} % ground glass and {share(percent['solid'])} % consolidation"
+    rest_ml = ml["lesion"] - ml["ground_glass"] - ml["solid"]
+    if ml["lung"] > 0 and rest_ml > _TRACE_ML:
+        parts = parts.replace(" and ", ", ") + f" and {share(100 * rest_ml / ml['lung'])} % of neither class"
     return (
         f"{share(percent['lesion'])} % of the lung ({millilitres(ml['lesion'])} of {millilitres(ml['lung'])} mL) "
-        f"is marked as disease: {parts}{_where(document)}."
+        f"was segmented as disease: {parts}{_where(document)}."
     )
 
 
@@ -186,16 +193,18 @@ def rule(document: Document) -> str:
     """How the lesion was divided into ground glass and solid, and what the other rule would say."""
     chosen = document["component_rule"]
     other = "hu" if chosen == "network" else "network"
-    told_apart = _RULES[chosen].format(whose_bins(document))
+    separated = _RULES[chosen].format(whose_bins(document))
     if document.get("corrected_by") and chosen == "network":
-        told_apart = "Ground glass and solid are told apart by the reader."
+        separated = "Ground glass and solid are separated as the reader drew them."
     split = document["components_by_rule"].get(other)
     if split is None:
-        return told_apart
+        return separated
     name = "HU bins" if other == "hu" else "network's classes"
+    left_ml = document["volumes_ml"]["lesion"] - split["ground_glass_ml"] - split["solid_ml"]
+    left = f"; {millilitres(left_ml)} mL of the disease would be in neither" if left_ml > _TRACE_ML else ""
     return (
-        f"{told_apart} By the {name} they would be {millilitres(split['ground_glass_ml'])} mL "
-        f"and {millilitres(split['solid_ml'])} mL."
+        f"{separated} By the {name} they would be {millilitres(split['ground_glass_ml'])} mL "
+        f"and {millilitres(split['solid_ml'])} mL{left}."
     )
 
 
