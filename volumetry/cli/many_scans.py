@@ -46,7 +46,7 @@ def intake(
         taken = run(deliveries, out, settings, layout=layout, expected=expected, on_place=told)
     show.look(f"{scan_id}: {fault}" for scan_id, fault in taken.key_faults.items())
     for subjects in taken.subjects_of_one_patient():
-        show.look([f"the headers state one patient for the subjects {', '.join(subjects)}"])
+        show.look([f"the headers state the same patient for the subjects {', '.join(subjects)}"])
     for visit in taken.visits or ():
         if visit.state != "delivered":
             show.look([f"subject {visit.subject}, visit {visit.visit}: {visit.state}"])

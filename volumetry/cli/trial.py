@@ -168,7 +168,7 @@ def adjudicate(
     typer.echo(f"accepted {len(found.accepted) - waiting} of {len(found.accepted)} readings")
     if waiting:
         typer.echo(
-            f"{waiting} wait for {adjudicator}: fill in {out / 'adjudication.csv'} and give it by --reads too"
+            f"{waiting} await {adjudicator}: complete a copy of {out / 'adjudication.csv'} and add it with --reads"
         )
 
 
