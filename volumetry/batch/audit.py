@@ -87,6 +87,8 @@ class Audit:
         What the tables were when the report was made from them.
     templates
         Digests of every file that was begun for a person to fill in.
+    queries
+        By query, what last became of it: sent, answered or closed.
     """
 
     path: Path
@@ -97,6 +99,7 @@ class Audit:
     tables: dict[str, str] = field(default_factory=dict)
     report_shows: dict[str, str] = field(default_factory=dict)
     templates: set[str] = field(default_factory=set)
+    queries: dict[str, Entry] = field(default_factory=dict)
     count: int = 0
     head: str = START
     _torn: tuple[int, bytes] | None = None
@@ -186,6 +189,8 @@ class Audit:
                 self.aside.add(entry["to"])
             case "decision":
                 self.decisions[entry["scan_id"]] = entry
+            case "query":
+                self.queries[entry["query_id"]] = entry
             case "template_written":
                 self.templates.add(entry["file_sha256"])
             case "correction_recorded":

@@ -20,7 +20,7 @@ def derive_again(ledger: Ledger) -> None:
     Before a run has written results.csv there is nothing but the tables of decisions and corrections; the run
     derives the others.
     """
-    rows = _rows_of(ledger)
+    rows = rows_of(ledger)
     if rows is None:
         tables.write_derived(tables.people_tables(ledger), ledger)
         return
@@ -40,8 +40,19 @@ def derive_report(rows: tables.Rows, ledger: Ledger) -> None:
         tables.write_derived({REPORT: lambda: [content]}, ledger)
 
 
-def _rows_of(ledger: Ledger) -> tables.Rows | None:
-    """The scans of results.csv in its order; if somebody edited it, those of scans.csv. None without it."""
+def rows_of(ledger: Ledger) -> tables.Rows | None:
+    """The scans of results.csv in its order; if somebody edited it, those of scans.csv. None without it.
+
+    Parameters
+    ----------
+    ledger
+        Of the batch, held.
+
+    Returns
+    -------
+    Rows or None
+        With what counts now.
+    """
     results, folder = ledger.out / "results.csv", ledger.out / "scans"
     if not results.is_file():
         return None

@@ -6,10 +6,12 @@ the mask settles. Failures of our own are nobody's query. What a person decided 
 line; what of it a later result has left open is a line of its own.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from volumetry.batch.among import Question
+from volumetry.batch.audit import Audit
 from volumetry.batch.current import Current, in_words
 from volumetry.batch.find import ScanFolder
 from volumetry.codes import CATALOGUE
@@ -18,6 +20,8 @@ COLUMNS = (
     *("site", "scan_id", "subject", "visit", "status", "ask", "code", "what_is_wrong", "tag", "what_to_do"),
     *("decision", "decided_by", "corrected_by"),
 )
+STATE = ("query_id", "state", "state_at", "state_by", "answer")
+"""Columns behind them: what became of the query, from the audit log."""
 _NOTHING = Current()
 
 
@@ -99,3 +103,47 @@ def _left_open(current: Current) -> Iterator[tuple[str, str]]:
         code = "CORRECTION_NOT_COUNTED" if current.correction is None else "CORRECTION_OF_EARLIER"
         said = current.note if current.correction is None else f"correction {current.number} was {current.note}"
         yield code, f"{said[:1].upper()}{said[1:]}."
+
+
+def query_id(scan_id: str, code: str, number: int) -> str:
+    """The same name for the same finding of a scan, whatever run lists it.
+
+    Parameters
+    ----------
+    scan_id
+        Of the scan.
+    code
+        Of the finding.
+    number
+        Counted from 0 where a scan has several findings with one code.
+
+    Returns
+    -------
+    str
+        Ten letters and digits.
+    """
+    return hashlib.sha256(f"{scan_id}\0{code}\0{number}".encode()).hexdigest()[:10]
+
+
+def with_state(cells: Sequence[str], number: int, audit: Audit) -> tuple[str, ...]:
+    """A line of `COLUMNS` with its name and what became of it; without an entry it is open.
+
+    Parameters
+    ----------
+    cells
+        In the order of `COLUMNS`.
+    number
+        As for `query_id`.
+    audit
+        The log.
+
+    Returns
+    -------
+    tuple[str, ...]
+        In the order of `COLUMNS` and `STATE`.
+    """
+    own = query_id(cells[COLUMNS.index("scan_id")], cells[COLUMNS.index("code")], number)
+    entry = audit.queries.get(own)
+    if entry is None:
+        return (*cells, own, "open", "", "", "")
+    return (*cells, own, entry["state"], entry["time"], entry["name"], entry["reason"])

@@ -1,6 +1,7 @@
 """The tables that are derived from records and log: results, scans, queries, decisions and corrections.csv."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
@@ -203,20 +204,38 @@ def _scan_lines(scans: Sequence[ScanFolder]) -> Iterator[bytes]:
         yield csv_line((scan.scan_id, *map(guarded, (scan.subject, scan.visit, scan.site, scan.folder))))
 
 
-def _query_lines(rows: Rows) -> Iterator[bytes]:
-    """By site, then in the order of the scans."""
-    yield csv_line(queries.COLUMNS)
+def query_rows(rows: Rows) -> Iterator[tuple[str, ...]]:
+    """Every query of a batch with its state, by site, then in the order of the scans.
+
+    Parameters
+    ----------
+    rows
+        Of the batch.
+
+    Yields
+    ------
+    tuple[str, ...]
+        In the order of `queries.COLUMNS` and `queries.STATE`.
+    """
     by_site = sorted(range(len(rows)), key=lambda index: rows.scans[index].site)
     asked = rows.questions()
     for index in by_site:
         scan = rows.scans[index]
         if not (rows.folder(scan) / "result.json").is_file():
             continue
-        for cells in queries.query_rows(scan, rows[index], rows.current(scan)):
-            yield csv_line(map(guarded, cells))
-        for question in asked:
-            if question.scans[0] is rows.scans[index]:
-                yield csv_line(map(guarded, queries.question_row(question, rows[index])))
+        lines = [*queries.query_rows(scan, rows[index], rows.current(scan))]
+        lines += [queries.question_row(q, rows[index]) for q in asked if q.scans[0] is scan]
+        counted: Counter[str] = Counter()
+        for cells in lines:
+            code = cells[queries.COLUMNS.index("code")]
+            yield queries.with_state(cells, counted[code], rows.audit)
+            counted[code] += 1
+
+
+def _query_lines(rows: Rows) -> Iterator[bytes]:
+    yield csv_line((*queries.COLUMNS, *queries.STATE))
+    for cells in query_rows(rows):
+        yield csv_line(map(guarded, cells))
 
 
 def _decision_lines(out: Path, audit: Audit) -> Iterator[bytes]:

@@ -229,6 +229,46 @@ def explain(
 
 
 @app.command(rich_help_panel=MANY_SCANS)
+def letters(
+    result: BatchFolder,
+    out: Annotated[Path, typer.Option(help="Folder for the letters, one HTML page for each site.")],
+    name: Annotated[str, typer.Option(help="Name of the person who sends them.")],
+    study: Annotated[str, typer.Option(help="Name of the study, for the head of the letters.")] = "",
+) -> None:
+    """Write one letter for each site with the queries that it has not been sent yet.
+
+    Example: volumetry letters results --out letters --name "A. Manager" --study NCT04288102
+    """
+    from volumetry.batch.letters import write_letters
+
+    common.must_be_folder(result)
+    written = write_letters(result, out, name, study)
+    for letter in written:
+        typer.echo(f"{letter.path}: {letter.queries} queries to {letter.site or 'a site that is not known'}")
+    if not written:
+        typer.echo("no query is open that a site can answer")
+
+
+@app.command(rich_help_panel=MANY_SCANS)
+def answer(
+    result: BatchFolder,
+    query_id: Annotated[str, typer.Argument(help="Number of the query in queries.csv.")],
+    text: Annotated[str, typer.Option(help="The answer, or why the query is closed.")],
+    name: Annotated[str, typer.Option(help="Name of the person who enters it.")],
+    close: Annotated[bool, typer.Option("--close", help="Nothing more is asked.")] = False,
+) -> None:
+    """Enter the answer to a query in the audit log, or close it; queries.csv shows it.
+
+    Example: volumetry answer results 3f9a1c20de --text "resent on 3 March" --name "A. Manager" --close
+    """
+    from volumetry.batch.letters import answer as run
+
+    common.must_be_folder(result)
+    entry = run(result, query_id, "closed" if close else "answered", name, text)
+    typer.echo(f"entry {entry['n']}: query {query_id} {entry['state']}")
+
+
+@app.command(rich_help_panel=MANY_SCANS)
 def compare(
     old: Annotated[Path, typer.Argument(help="Folder of the earlier batch, or a table like results.csv.")],
     new: Annotated[Path, typer.Argument(help="The same scans by another model, version or settings.")],
