@@ -255,9 +255,9 @@ def answer(
     query_id: Annotated[str, typer.Argument(help="Number of the query in queries.csv.")],
     text: Annotated[str, typer.Option(help="The answer, or why the query is closed.")],
     name: Annotated[str, typer.Option(help="Name of the person who enters it.")],
-    close: Annotated[bool, typer.Option("--close", help="Nothing more is asked.")] = False,
+    close: Annotated[bool, typer.Option("--close", help="Close the query.")] = False,
 ) -> None:
-    """Enter the answer to a query in the audit log, or close it; queries.csv shows it.
+    """Enter the answer to a query in the audit log, and close it if wanted; queries.csv shows it.
 
     Example: volumetry answer results 3f9a1c20de --text "resent on 3 March" --name "A. Manager" --close
     """
