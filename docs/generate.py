@@ -89,7 +89,7 @@ def codes() -> str:
 
 def _code_row(code: Any) -> tuple[str, ...]:
     outcomes = ("fail", "fail") if code.ours else (str(code.outcome), str(code.trial_outcome))
-    advice = f"{code.hint} {code.request}" if code.request else code.hint
+    advice = f"{code.hint} Query to the site: {code.request}" if code.request else code.hint
     if code.why:
         advice += f" Default profile: {code.why}"
     if code.tag:
