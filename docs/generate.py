@@ -70,7 +70,7 @@ _SUBJECTS = {
     "other_file": "Files that are not slices",
     "export": "DICOM objects of a result",
     "input": "Other inputs of a command",
-    "batch": "Scans of a batch among each other",
+    "batch": "Scans of a batch, compared with each other",
     "ours": "Failures of the program, and stops of a command",
 }
 
@@ -89,7 +89,7 @@ def codes() -> str:
 
 def _code_row(code: Any) -> tuple[str, ...]:
     outcomes = ("fail", "fail") if code.ours else (str(code.outcome), str(code.trial_outcome))
-    advice = f"{code.hint} {code.request}" if code.request else code.hint
+    advice = f"{code.hint} Query to the site: {code.request}" if code.request else code.hint
     if code.why:
         advice += f" Default profile: {code.why}"
     if code.tag:

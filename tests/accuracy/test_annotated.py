@@ -15,7 +15,7 @@ COLUMNS = ("lung", "lesion", "ground_glass", "solid")
 
 
 def _stated(name: str) -> dict[str, float]:
-    section = PAGE.read_text("utf-8").split("## Annotated by us\n")[1].split("\n## ")[0]
+    section = PAGE.read_text("utf-8").split("## Slices annotated in this project\n")[1].split("\n## ")[0]
     cells = [float(cell) for cell in dict(ROW.findall(section))[name].split("|")]
     return dict(zip((*COLUMNS, "lesion_true", "lesion_found", "slice_error"), cells, strict=True))
 

@@ -175,7 +175,7 @@ def test_a_blinded_trial_is_pooled(tmp_path):
     html = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "values are pooled" in html
     assert any("'d28' is not in the table; 'V2'" in warning for warning in done.warnings)
-    assert any("unknown in so many of 3 pairs" in warning for warning in done.warnings)
+    assert any("unknown, of 3 pairs" in warning for warning in done.warnings)
 
 
 def test_text_of_the_tables_is_neither_code_nor_formula(tmp_path):

@@ -233,7 +233,7 @@ def test_the_same_images_under_two_names_are_one_question_and_change_no_result(b
     assert (scan_id, ask) == ("7_S1_baseline", "site")
     assert all(name in wrong for name in ("two subjects", "S1", "S2", "7_S1_day_28", "8_S2_baseline"))
     assert [question.code for question in rows.questions()] == ["SAME_IMAGES", "NO_VISIT_KEYS"]
-    assert "the same images stand under two subjects" in (batch.out / "report.html").read_text("utf-8")
+    assert "the same images occur under two subjects" in (batch.out / "report.html").read_text("utf-8")
 
 
 def test_two_scans_of_one_visit_are_a_question(batch):

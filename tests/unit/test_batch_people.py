@@ -286,7 +286,7 @@ def test_an_excluded_scan_is_left_out_of_the_trial_with_its_reason_and_a_readers
     assert (listed["b"]["left_out"], listed["b"]["corrected_by"]) == ("no", "R3")
     assert float(listed["b"]["automatic.percent_of_lung.solid"]) == 0
     said = " ".join(outcome.warnings)
-    assert "excluded the scan: c (A. Manager: motion)" in said
+    assert "excluded by decision: c (A. Manager: motion)" in said
     assert "a (R1: seen by R1), b (R3: seen by R3)" in said
     _explained(batch, changes["P1", "day 28", "solid"])
 

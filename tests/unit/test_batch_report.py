@@ -115,6 +115,11 @@ def test_tags_of_queries_are_those_of_the_dicom_dictionary():
     assert {row.ask for row in CATALOGUE.values()} == {"site", "reader"}
 
 
+def test_a_query_to_the_site_does_not_speak_of_asking_the_site():
+    to_sites = [row for row in CATALOGUE.values() if row.ask == "site" and not row.ours]
+    assert [row.name for row in to_sites if re.search(r"\b[Aa]sk\b|the site", row.request or row.hint)] == []
+
+
 def test_the_page_of_a_batch_needs_nothing_else_and_escapes_everything(tmp_path, monkeypatch, config):
     hu, _ = chest()
 

@@ -121,7 +121,7 @@ def test_a_batch_takes_the_list_as_it_is(taken, config):
 def test_a_list_that_is_there_is_never_overwritten(taken, config):
     found, work = taken
     before = found.manifest.read_bytes()
-    with pytest.raises(UsageError, match="there already"):
+    with pytest.raises(UsageError, match="exists already"):
         intake(work / "in", work / "out", config)
     with pytest.raises(UsageError, match="must not contain"):
         intake(work / "in", work / "in" / "out", config)

@@ -1,7 +1,7 @@
-"""What is odd about scans among each other: whose they are, and whether one was delivered twice.
+"""Findings across the scans of a batch: which subject and visit they belong to, and whether one came twice.
 
-It is said of the batch and not of a scan: the result of a scan is the same, whatever lies beside it. It follows
-from scans.csv and the records alone.
+They belong to the batch and not to a scan: the result of a scan does not depend on the others. They follow from
+scans.csv and the records alone.
 """
 
 import json
@@ -76,7 +76,7 @@ def questions_among(scans: Sequence[ScanFolder], out: Path) -> tuple[Question, .
             found.append(Question(SAME_VISIT, group, message))
     without = tuple(scan for scan in scans if not scan.subject or not scan.visit)
     if without and len(without) < len(scans):
-        message = f"subject and visit are known of other scans, not of {plural(len(without), 'scan')}"
+        message = f"{plural(len(without), 'scan')} without subject or visit, which other scans of the batch have"
         found.append(Question(NO_VISIT_KEYS, without, f"{message}: {_listed(without, keys=False)}"))
     return tuple(found)
 
@@ -115,7 +115,7 @@ def _same_images(group: Sequence[ScanFolder]) -> str:
     visits = {scan.visit for scan in group if scan.visit}
     where = "under two subjects" if len(subjects) > 1 else "under two visits" if len(visits) > 1 else "twice"
     where = where.replace("two", str(len(subjects))) if len(subjects) > 2 else where
-    return f"the same images stand {where}: {_listed(group)}"
+    return f"the same images occur {where}: {_listed(group)}"
 
 
 def _listed(group: Sequence[ScanFolder], *, keys: bool = True) -> str:

@@ -1,4 +1,4 @@
-"""What a human decides about a scan's value: appended to the log, never written over anything."""
+"""A person's decision on a scan's value: appended to the log; nothing is overwritten."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -52,7 +52,7 @@ def decide(out: Path, scan_id: str, decision: Decision, name: str, reason: str) 
     if not name.strip() or not reason.strip():
         raise UsageError("a decision needs a name and a reason")
     if not (out / "scans").is_dir():
-        raise UsageError("this is no batch's folder: it has no scans")
+        raise UsageError("this is not the folder of a batch: it has no scans")
     with held(out) as ledger:
         try:
             record = records.read_record(out / "scans" / scan_id)

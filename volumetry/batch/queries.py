@@ -80,8 +80,13 @@ def question_row(question: Question, document: Mapping[str, Any]) -> tuple[str, 
     """
     scan = question.scans[0]
     known = (scan.site, scan.scan_id, scan.subject, scan.visit, document["status"])
-    cells = (*known, question.ask, question.code, _sentence(question.message), "", question.what_to_do)
+    cells = (*known, question.ask, question.code, _sentence(question.message), "", _asked(question))
     return (*cells, *[""] * (len(COLUMNS) - len(cells)))
+
+
+def _asked(question: Question) -> str:
+    """What to do, in words for its recipient: the site reads a query that is for it."""
+    return CATALOGUE[question.code].request or question.what_to_do
 
 
 def _sentence(message: str) -> str:

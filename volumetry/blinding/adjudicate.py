@@ -78,7 +78,7 @@ def adjudicate(package: Path, reads: Sequence[Path], limit_points: float, adjudi
     reads
         Tables with the columns of ``reads.csv``; the readers' and, when it is there, the adjudicator's.
     limit_points
-        Largest difference in percentage points of the lung that is no discrepancy.
+        Largest difference in percentage points of the lung that is not a discrepancy.
     adjudicator
         Name of the third reader, as in the column ``reader``.
 
@@ -104,7 +104,7 @@ def adjudicate(package: Path, reads: Sequence[Path], limit_points: float, adjudi
         _take(table, wanted, found)
     readers = sorted(set(found) - {adjudicator})
     if len(readers) != 2:
-        raise UsageError(f"two readers are compared beside the adjudicator, and the reads are of {len(readers)}")
+        raise UsageError(f"two readers besides the adjudicator are compared, and the reads are by {len(readers)}")
     first, second = (found[reader] for reader in readers)
     last = tables[-1]
     problems = Problems(last.name)
@@ -156,7 +156,7 @@ def _take(table: Table, wanted: frozenset[str], found: dict[str, dict[str, Read]
     for row in table.rows:
         reading, reader = row.cells["reading_id"], row.cells["reader"]
         if reading not in wanted:
-            problems.add(row.number, "reading_id", "is no reading of this package")
+            problems.add(row.number, "reading_id", "is not a reading of this package")
         if not reader:
             problems.add(row.number, "reader", "is empty")
         own = found.setdefault(reader, {})
@@ -174,7 +174,7 @@ def _read(row: Row, problems: Problems) -> Read:
         value = number_in(cells[name])
         if evaluable is False:
             if cells[name]:
-                problems.add(row.number, name, "has a value, yet the reading is not evaluable")
+                problems.add(row.number, name, "has a value, but the reading is not evaluable")
         elif value is None or not 0 <= value <= 100:
             problems.add(row.number, name, "is not a number from 0 to 100")
         else:
@@ -185,7 +185,7 @@ def _read(row: Row, problems: Problems) -> Read:
             problems.add(row.number, "lesion_percent", f"is {off:g} points off ground glass and solid together")
     answers = {name: answer for name in ANSWERS if (answer := _yes_no(row, name, problems)) is not None}
     if answers.get("normal_ct") and shares.get("lesion_percent", 0) > 0:
-        problems.add(row.number, "normal_ct", "is yes, yet there is lesion")
+        problems.add(row.number, "normal_ct", "is yes, but there is lesion")
     if evaluable is None:
         problems.add(row.number, "evaluable", "must be yes or no")
     return Read(cells["reading_id"], cells["reader"], bool(evaluable), shares, answers)
@@ -201,7 +201,7 @@ def _yes_no(row: Row, column: str, problems: Problems) -> bool | None:
 def _differs(a: Read, b: Read, limit_points: float) -> str:
     """What is discrepant, in words; empty if the readers agree."""
     if a.evaluable != b.evaluable:
-        return "one reader could not read it"
+        return "only one reader found it evaluable"
     for name in SHARES:
         if name in a.shares and abs(a.shares[name] - b.shares[name]) > limit_points:
             return f"{name} differs by {abs(a.shares[name] - b.shares[name]):g} points"
@@ -213,7 +213,7 @@ def _accepted(a: Read, b: Read, third: Read | None, limit_points: float) -> dict
     points = [abs(a.shares[name] - b.shares[name]) for name in SHARES if name in a.shares and name in b.shares]
     row: dict[str, Cell] = {"reading_id": a.reading, "difference_points": max(points, default=None)}
     if why and third is None:
-        return row | {"accepted": "no", "why": f"{why}: waits for the adjudicator"}
+        return row | {"accepted": "no", "why": f"{why}: awaits the adjudicator"}
     if third is not None:
         said = {name: third.shares.get(name) for name in SHARES} | {n: third.answers.get(n) for n in ANSWERS}
         return (
@@ -227,7 +227,7 @@ def _accepted(a: Read, b: Read, third: Read | None, limit_points: float) -> dict
             }
         )
     means = {name: (a.shares[name] + b.shares[name]) / 2 for name in SHARES if name in a.shares}
-    within = f"both within {limit_points:g} points: the mean" if means else "not evaluable to both"
+    within = f"readers within {limit_points:g} points: the mean" if means else "neither reader found it evaluable"
     return (
         row
         | means

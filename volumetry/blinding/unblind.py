@@ -92,7 +92,7 @@ def _check_reads(table: Table, known: Mapping[str, object]) -> None:
     for row in table.rows:
         reading, reader = row.cells["reading_id"], row.cells.get("reader", "")
         if reading not in known:
-            problems.add(row.number, "reading_id", "is no reading of this package")
+            problems.add(row.number, "reading_id", "is not a reading of this package")
         if (reading, reader) in seen:
             problems.add(row.number, "reading_id", "is read twice by one reader")
         seen.add((reading, reader))

@@ -21,7 +21,7 @@ BatchFolder = Annotated[Path, typer.Argument(help="Folder of a batch.")]
 @app.command(rich_help_panel=MANY_SCANS)
 def intake(
     deliveries: Annotated[
-        Path, typer.Argument(help="Folder of what sites sent: folders, zips, media exports, volume files.")
+        Path, typer.Argument(help="Folder of the sites' deliveries: folders, zips, media exports, volume files.")
     ],
     out: Annotated[
         Path,
@@ -34,7 +34,7 @@ def intake(
     config: ConfigFiles = None,
     quiet: Quiet = False,
 ) -> None:
-    """Unpack deliveries, split them by series, and propose which to measure, as a manifest to be confirmed.
+    """Unpack deliveries, list their series in a manifest, and propose which series to measure. You confirm it.
 
     Example: volumetry intake deliveries --out taken --layout '{site}/{subject}/{visit}'
     """
@@ -46,7 +46,7 @@ def intake(
         taken = run(deliveries, out, settings, layout=layout, expected=expected, on_place=told)
     show.look(f"{scan_id}: {fault}" for scan_id, fault in taken.key_faults.items())
     for subjects in taken.subjects_of_one_patient():
-        show.look([f"the headers state one patient for the subjects {', '.join(subjects)}"])
+        show.look([f"the headers state the same patient for the subjects {', '.join(subjects)}"])
     for visit in taken.visits or ():
         if visit.state != "delivered":
             show.look([f"subject {visit.subject}, visit {visit.visit}: {visit.state}"])
@@ -84,7 +84,7 @@ def batch(
         ),
     ] = False,
     append: Annotated[
-        bool, typer.Option("--append", help="Keep scans of an earlier run in the tables that this list lacks.")
+        bool, typer.Option("--append", help="Keep in the tables the scans of an earlier run that this list lacks.")
     ] = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Move scans of an earlier run that this list lacks to OUT/earlier/.")
@@ -190,7 +190,7 @@ def decide(
     name: Annotated[str, typer.Option(help="Name of the person who decides.")],
     reason: Annotated[str, typer.Option(help="Reason for the decision.")],
 ) -> None:
-    """Record a decision on the present value of a scan in the audit log; tables and report show it at once.
+    """Record a decision on the current value of a scan in the audit log; tables and report show it at once.
 
     Example: volumetry decide results S01_v1 exclude --name "A. Reader" --reason "motion at the bases"
     """
@@ -210,11 +210,11 @@ def explain(
     table: Annotated[Path, typer.Argument(help="CSV file of a batch or of a trial.")],
     row: Annotated[str, typer.Argument(help="Number of the row, where the header is row 1, or a scan_id.")],
     results: Annotated[
-        Path | None, typer.Option(help="Folder of the batch, where it does not lie beside the trial.")
+        Path | None, typer.Option(help="Folder of the batch, if it is not beside the trial's folder.")
     ] = None,
     json: Json = None,
 ) -> None:
-    """Trace a number of a table back to files, settings, model, decisions and corrections.
+    """Trace a number in a table back to files, settings, model, decisions and corrections.
 
     Example: volumetry explain results/results.csv phantom-001
     """
@@ -255,9 +255,9 @@ def answer(
     query_id: Annotated[str, typer.Argument(help="Number of the query in queries.csv.")],
     text: Annotated[str, typer.Option(help="The answer, or why the query is closed.")],
     name: Annotated[str, typer.Option(help="Name of the person who enters it.")],
-    close: Annotated[bool, typer.Option("--close", help="Nothing more is asked.")] = False,
+    close: Annotated[bool, typer.Option("--close", help="Close the query.")] = False,
 ) -> None:
-    """Enter the answer to a query in the audit log, or close it; queries.csv shows it.
+    """Enter the answer to a query in the audit log, and close it if wanted; queries.csv shows it.
 
     Example: volumetry answer results 3f9a1c20de --text "resent on 3 March" --name "A. Manager" --close
     """
@@ -274,18 +274,20 @@ def compare(
     new: Annotated[Path, typer.Argument(help="The same scans by another model, version or settings.")],
     out: Annotated[Path, typer.Option(help="Folder for bridge.html, agreement.csv, shifts.csv and more.")],
     limit_points: Annotated[
-        float, typer.Option(help="A scan is listed if a share moves by more points of lung.", min=0)
+        float,
+        typer.Option(help="A scan is listed if a percentage changes by more than this, in points of lung.", min=0),
     ] = 1.0,
     limit_lung_percent: Annotated[
-        float, typer.Option(help="A scan is listed if its lung volume moves by more per cent.", min=0)
+        float,
+        typer.Option(help="A scan is listed if its lung volume changes by more than this, in per cent.", min=0),
     ] = 2.0,
     visits: Annotated[
-        Path | None, typer.Option(help="visits.csv of a trial: compare its conclusions from both batches.")
+        Path | None, typer.Option(help="visits.csv of a trial: also compare its conclusions from both batches.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="Settings of that trial (TOML).")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings of the trial (TOML).")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Compare two batches of the same scans, for example before and after a new model. Both are kept.
+    """Compare two batches of the same scans, for example before and after a change of model. Neither is changed.
 
     Example: volumetry compare results-2025 results-2026 --out bridge --visits visits.csv
     """

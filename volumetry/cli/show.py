@@ -274,10 +274,8 @@ def intake(taken: "Intake") -> None:
     console = _out()
     console.print(table)
     if taken.others:
-        console.print(f"{taken.others} files belong to no series and were left where they are", style="dim")
-    console.print(
-        f"confirm {taken.manifest}, then: volumetry batch {taken.manifest} --out results", soft_wrap=True
-    )
+        console.print(f"{taken.others} files do not belong to a series and were left where they are", style="dim")
+    console.print(f"check {taken.manifest}, then: volumetry batch {taken.manifest} --out results", soft_wrap=True)
 
 
 _NUMBERS = ("lung\nmL", "lesion\n%", "ground\nglass %", "solid\n%")

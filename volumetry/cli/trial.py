@@ -14,7 +14,9 @@ def trial(
     results: Annotated[
         Path, typer.Argument(help="Folder of a batch, or a table with the columns of results.csv.")
     ],
-    visits: Annotated[Path, typer.Option(help="CSV with subject,visit,day,arm,scan_id and any further outcomes.")],
+    visits: Annotated[
+        Path, typer.Option(help="CSV or XLSX with subject,visit,day,arm,scan_id and any further outcomes.")
+    ],
     out: Annotated[
         Path, typer.Option(help="Folder for endpoint.csv, changes.csv, events.csv, report and figures.")
     ],
@@ -144,11 +146,11 @@ def blind(
 def adjudicate(
     package: Annotated[Path, typer.Argument(help="The reading package.")],
     reads: Annotated[
-        list[Path], typer.Option(help="A completed reads.csv; once for each file of a reader or the adjudicator.")
+        list[Path], typer.Option(help="A completed reads.csv; give one for each reader and the adjudicator.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for accepted.csv, agreement.csv and adjudication.csv.")],
     limit: Annotated[
-        float, typer.Option(help="Largest difference that is no discrepancy, in points of the lung.")
+        float, typer.Option(help="Largest difference that is not a discrepancy, in percentage points of the lung.")
     ],
     adjudicator: Annotated[str, typer.Option(help="Name of the third reader, as in the column reader.")],
 ) -> None:
@@ -166,7 +168,7 @@ def adjudicate(
     typer.echo(f"accepted {len(found.accepted) - waiting} of {len(found.accepted)} readings")
     if waiting:
         typer.echo(
-            f"{waiting} wait for {adjudicator}: fill in {out / 'adjudication.csv'} and give it by --reads too"
+            f"{waiting} await {adjudicator}: complete a copy of {out / 'adjudication.csv'} and add it with --reads"
         )
 
 
@@ -174,7 +176,7 @@ def adjudicate(
 def unblind(
     package: Annotated[Path, typer.Argument(help="The reading package.")],
     key: Annotated[Path, typer.Option(help="The sealed key of the package.")],
-    reads: Annotated[Path, typer.Option(help="The completed reads.csv.")],
+    reads: Annotated[Path, typer.Option(help="The completed reads.csv, or accepted.csv of adjudicate.")],
     out: Annotated[Path, typer.Option(help="CSV file to write: reads joined with scans, visits and arms.")],
 ) -> None:
     """Join reads with scans, visits and arms; refused unless the key is the one that was sealed.

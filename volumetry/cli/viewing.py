@@ -81,8 +81,8 @@ def remeasure(
 ) -> None:
     """Measure a corrected mask; the automatic result stays unchanged beside it.
 
-    The result folder of a scan of a batch (OUT/scans/<scan_id>) makes it part of the batch: it is entered in the
-    audit log, and the tables hold the reader's value from then on.
+    If the result is part of a batch (OUT/scans/<scan_id>), the correction is entered in the batch's audit log, and
+    its tables contain the reader's value from then on.
 
     Example: volumetry remeasure result --mask edited.nii.gz --reader R1 --reason "bases"
     """
@@ -195,14 +195,16 @@ def receive(
     ae_title: Annotated[str, typer.Option(help="AE title of this node.")] = "VOLUMETRY",
     host: Annotated[str, typer.Option(help="Address to listen on. DICOM has no login.")] = "127.0.0.1",
     caller: Annotated[
-        list[str] | None, typer.Option(help="AE title that may connect; all may by default.")
+        list[str] | None, typer.Option(help="AE title that may connect; by default any may.")
     ] = None,
     quiet_s: Annotated[
         float, typer.Option(help="A study is complete after this many seconds without a new image.")
     ] = 10.0,
     late_s: Annotated[
         float,
-        typer.Option(help="Images that arrive within this many seconds after their study was measured join it."),
+        typer.Option(
+            help="Images that arrive within this many seconds after their study was measured are added to it."
+        ),
     ] = 300.0,
     send_to: Annotated[str | None, typer.Option(help="Node that receives SEG and SR, as host:port:AE.")] = None,
     tls_cert: Annotated[

@@ -55,7 +55,7 @@ def place_code(
 
 
 def lobe_table(oblique_shift: int = 0, horizontal_shift: int = 0) -> NDArray[np.uint8]:
-    """The lobe of every place code, with the fissures where they are or moved by their doubt.
+    """The lobe of every place code, with the fissures where they are or moved by their uncertainty.
 
     Parameters
     ----------

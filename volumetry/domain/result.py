@@ -138,7 +138,7 @@ class LobeMeasurement:
     volumes_ml
         By lobe; empty without lobes.
     lesion_span_percent
-        By lobe: lowest and highest share of lesion with the fissures moved by their doubt.
+        By lobe: lowest and highest share of lesion with the fissures moved by their uncertainty.
     severity_score
         CT severity score, 0 to 25; None without lobes.
     severity_score_range

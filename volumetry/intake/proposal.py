@@ -72,7 +72,7 @@ def _of_study(study: Sequence[Series], config: Config) -> list[Line]:
     measurable = [one for one in own if one.verdict == MEASURABLE]
     if not measurable:
         largest = max(own, key=lambda one: one.images)
-        why = "no series can be measured; the largest keeps the row" if largest.images else "no CT image in it"
+        why = "no series can be measured; the largest is listed" if largest.images else "it contains no CT image"
         rest = [one for one in own if one is not largest]
         kept = Line(largest, YES, f"{why}: {largest.verdict}")
         return [kept, *(Line(one, NO, f"cannot be measured: {one.verdict}") for one in rest)]
@@ -101,7 +101,7 @@ def _chosen(measurable: Sequence[Series], config: Config) -> tuple[list[Series],
     if len(left) == 1:
         return left, f"{' and '.join(by)} of {len(measurable)} series: {words(left[0])}"
     listed = "; ".join(words(one) for one in left)
-    return left, f"a tie between {len(left)} series, a person decides: {listed}"
+    return left, f"a tie between {len(left)} series, decide between them: {listed}"
 
 
 def _passed_over(one: Series, chosen: Series) -> str:
@@ -154,7 +154,7 @@ def with_same_images(lines: Sequence[Line]) -> list[Line]:
         others = [other for other in by_pixels.get(line.series.pixels_sha256, ()) if other is not line]
         reason = line.reason
         if any(_keys(other) != _keys(line) for other in others):
-            reason = f"{reason}; the same images stand under another subject or visit"
+            reason = f"{reason}; the same images occur under another subject or visit"
         found.append(replace(line, reason=reason, same_images=tuple(other.scan_id for other in others)))
     return found
 

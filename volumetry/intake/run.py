@@ -115,7 +115,7 @@ def intake(
     in_file = out.suffix.casefold() == ".csv"
     folder, manifest = (out.with_suffix(""), out) if in_file else (out, out / MANIFEST)
     if manifest.exists():
-        raise UsageError(f"{manifest.name} is there already, and a person may have edited it: give another place")
+        raise UsageError(f"{manifest.name} exists already and may have been edited: give another place")
     if folder.resolve().is_relative_to(deliveries.resolve()):
         raise UsageError("the deliveries must not contain the output: the next intake would take it in")
     wanted = None if expected is None else read_expected(expected)
@@ -123,7 +123,7 @@ def intake(
         (making / SERIES).mkdir(mode=0o700)
         series = list(Splitter(making / SERIES, config).series_below(deliveries, layout, on_place))
         if not series:
-            raise UsageError(f"{deliveries.name} holds nothing to take in")
+            raise UsageError(f"{deliveries.name} does not contain a scan")
         lines = with_same_images(_named(proposals(series, config)))
         visits = None if wanted is None else tuple(compared(wanted, lines))
         _sync(making / SERIES)

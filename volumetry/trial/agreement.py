@@ -59,7 +59,7 @@ def disagreements(visits: Visits, scans: Mapping[str, ScanRow]) -> Iterator[str]
     for rows in same_images(visits, scans).values():
         if len(rows) > 1:
             listed = "; ".join(f"row {row.row} ({row.subject}, {row.visit}, {row.scan_id})" for row in rows)
-            yield f"The same images stand in several rows of the visits table: {listed}. Their pairs have grade C."
+            yield f"The same images occur in several rows of the visits table: {listed}. Their pairs have grade C."
 
 
 def same_images(visits: Visits, scans: Mapping[str, ScanRow]) -> Mapping[str, list[VisitRow]]:

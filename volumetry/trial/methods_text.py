@@ -203,7 +203,7 @@ def warnings_of(
     planned = config.windows.named(wanted)
     if visit is not None and config.windows.named(visit) != planned:
         told.append(
-            f"The primary visit {wanted!r} is not in the table; {visit!r}, its last visit, stands in for it."
+            f"The primary visit {wanted!r} is not in the table; {visit!r}, its last visit, is used instead."
         )
     served = {number for p in placements for number in p.rows}
     ends = ("died", "withdrawn")  # such a row serves every later visit
@@ -212,7 +212,7 @@ def warnings_of(
     if unused:
         listed = ", ".join(str(number) for number in sorted(unused))
         told.append(
-            f"Rows of the visits table that serve no visit (out of window, or another was nearer): {listed}."
+            f"Rows of the visits table that were not used (out of window, or another row was nearer): {listed}."
         )
     if visits.replaced:
         columns = ", ".join(sorted({str(row["column"]) for row in visits.replaced}))
@@ -226,7 +226,7 @@ def warnings_of(
     if unknown:
         pairs = sum(1 for c in changes if c.pair and c.measure == "lesion")
         listed = ", ".join(f"{check} {count}" for check, count in sorted(unknown.items()))
-        told.append(f"Comparability could not be fully judged; unknown in so many of {pairs} pairs: {listed}.")
+        told.append(f"Comparability could not be fully judged; unknown, of {pairs} pairs: {listed}.")
     told += warnings_of_people(visits, scans)
     flagged = sum(1 for scan in _used(placements, scans) if scan.is_evaluable and scan.awaits_a_reader)
     if flagged:
@@ -236,7 +236,7 @@ def warnings_of(
     small = sum("SMALL_BASELINE" in c.notes for c in changes if c.measure == "lesion")
     if small:
         least = config.endpoint.small_baseline_percent
-        told.append(f"{small} relative changes stand on a lesion baseline below {least:g} % of lung: unstable.")
+        told.append(f"{small} relative changes have a lesion baseline below {least:g} % of lung and are unstable.")
     return told
 
 

@@ -49,19 +49,19 @@ def warnings_of_people(visits: Visits, scans: Mapping[str, ScanRow]) -> list[str
             yield f"{sentence}: {', '.join([*listed, *more])}."
 
     return [
-        *named("Left out, because a person excluded the scan", "decision", lambda s: s.code == EXCLUDED),
-        *named("A reader's value is used, not the automatic one", "corrected", lambda s: s.is_of_reader),
+        *named("Left out, because the scan was excluded by decision", "decision", lambda s: s.code == EXCLUDED),
+        *named("The reader's value is used instead of the automatic one", "corrected", lambda s: s.is_of_reader),
         *named(
-            "To be measured again by decision, and not yet done; the value is used",
+            "Marked for repeat measurement, not yet repeated; the present value is used",
             "decision",
             lambda s: s.said.get("decision") == "repeat",
         ),
         *named(
-            "Decided on an earlier value, so the decision is not followed",
+            "The decision was made on an earlier value and is not followed",
             "outdated_decision",
             lambda s: s.said.get("outdated_decision"),
         ),
-        *named("To be looked at", "correction_note", lambda s: s.said.get("correction_note")),
+        *named("A reader must look at the correction", "correction_note", lambda s: s.said.get("correction_note")),
     ]
 
 
@@ -69,7 +69,7 @@ def notes_on_people(scans: Sequence[ScanRow]) -> Iterator[str]:
     """What stands below the table: how many of the scans have a reader's value, and how many were excluded."""
     corrected = sum(scan.is_of_reader and scan.is_evaluable for scan in scans)
     if corrected:
-        yield f"Measured on a mask that a reader corrected: {corrected} of {len(scans)} scans."
+        yield f"Measured on a mask corrected by a reader: {corrected} of {len(scans)} scans."
     excluded = sum(scan.code == EXCLUDED for scan in scans)
     if excluded:
         yield f"Excluded by decision: {excluded} of {len(scans)} scans."

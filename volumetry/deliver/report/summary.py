@@ -131,5 +131,5 @@ def _table(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
 
 def _foot(figure: Figure, document: Mapping[str, Any]) -> None:
     facts = [f"{name}: {value}" for name, value in text.provenance(document)]
-    foot = "\n".join(["   ".join(facts[:4]), *facts[4:], "Research software; no medical device."])
+    foot = "\n".join(["   ".join(facts[:4]), *facts[4:], "Research software; not a medical device."])
     figure.text(0.06, 0.03, foot, size=6, color=_SOFT, va="bottom", linespacing=1.4, parse_math=False)
