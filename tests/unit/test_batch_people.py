@@ -234,7 +234,7 @@ def test_a_kept_result_is_no_place_for_a_correction(batch, kept):
     batch.run()
     folder = batch.out / kept / "a" / "1"
     before = sorted(folder.rglob("*"))
-    with pytest.raises(UsageError, match=f"{kept}/a/1 .* would not be counted") as stop:
+    with pytest.raises(UsageError, match=f"{kept}/a/1 .* is not counted") as stop:
         batch_of(folder)
     assert "scans/a" in str(stop.value.hint)
     assert batch_of(batch.out / "scans" / "a") == batch.out.resolve()

@@ -42,7 +42,7 @@ def batch_of(result: Path) -> Path | None:
     kept, scan_id = whole.parent.parent.name, whole.parent.name
     if kept in ("earlier", CORRECTIONS) and (whole.parent.parent.parent / audit.NAME).is_file():
         raise UsageError(
-            f"{kept}/{scan_id}/{whole.name} of this batch is kept as it is: a correction there would not be counted",
+            f"{kept}/{scan_id}/{whole.name} of this batch is kept as it is, and a correction there is not counted",
             hint=f"Give scans/{scan_id} of the batch as the result; the mask may be an edit of any result of it.",
         )
     return None
