@@ -110,9 +110,16 @@ def test_a_readers_correction_of_one_batch_is_no_shift_of_the_model(measured, tm
     old = [row | dict.fromkeys((f"automatic.{name}" for name in wanted), "") for row in measured]
     for row in old[:2]:
         row |= {f"automatic.{name}": row[name] for name in wanted}
-        row |= {"reading": "reader", "corrected_by": "R1", "percent_of_lung.lesion": "99", "volumes_ml.lung": "9000"}
+        row |= {
+            "reading": "reader",
+            "corrected_by": "R1",
+            "percent_of_lung.lesion": "99",
+            "volumes_ml.lung": "9000",
+        }
     old[1]["automatic.volumes_ml.lung"] = ""
-    outcome = compare_batches(written(tmp_path / "old", old), written(tmp_path / "new", measured), tmp_path / "out")
+    outcome = compare_batches(
+        written(tmp_path / "old", old), written(tmp_path / "new", measured), tmp_path / "out"
+    )
     assert outcome.compared == 11
     assert not outcome.beyond
     assert all(float(row["bias"]) == 0 for row in rows_of(tmp_path / "out" / "agreement.csv"))

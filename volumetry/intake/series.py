@@ -151,7 +151,7 @@ class Splitter:
         return self._whole(place, code, delivery.others)
 
     def _whole(self, place: ScanFolder, verdict: str, others: int = 0) -> Series:
-        """A place without a series of its own: as a link that names nobody, since its headers may not be readable."""
+        """A place without a series of its own, as a link that names nobody: its headers may not be readable."""
         path = place.path
         if path.is_dir() or kind_of_file(path) in (FileKind.ZIP, FileKind.ARCHIVE):
             link = self._next_folder()
