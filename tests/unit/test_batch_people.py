@@ -207,6 +207,15 @@ def test_a_correction_that_cannot_be_of_the_present_scan_is_not_counted_and_not_
     assert faults == (["corrections/a/1/result.json"] if why == "were changed" else [])
 
 
+def test_other_images_under_a_name_are_said(batch):
+    decide(batch.out, "c", "repeat", "A", "again")
+    batch.line.images["a"] = "another scan that was given the same name"
+    (batch.root / "in" / "a" / "1").write_bytes(b"other")
+    assert batch.run().other_images == ("a",)
+    assert (batch.out / "earlier" / "c" / "1").is_dir()
+    assert batch.run().other_images == ()
+
+
 def test_a_correction_leaves_a_decision_outdated_and_a_repeat_is_done_once(batch):
     decide(batch.out, "a", "exclude", "A", "wrong lung mask")
     decide(batch.out, "b", "repeat", "A", "wrong series")

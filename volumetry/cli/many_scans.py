@@ -135,6 +135,11 @@ def batch(
             segmenter = common.segmenter_of(settings)
             rows = run_batch(found, out, segmenter, settings, told, retry_failed=retry_failed, leftovers=leftovers)
     show.look(f"{question.code}: {question.message}. {question.what_to_do}" for question in rows.questions())
+    show.look(
+        f"{scan_id}: other images than before under this name; the earlier result is in earlier/{scan_id}/."
+        " If they are of another scan, give it another scan_id in a manifest"
+        for scan_id in rows.other_images
+    )
     absent = not_in_visits(rows)
     if absent:
         show.look([f"{VISITS} was edited and stays as it is; it lacks {', '.join(absent)}"])
