@@ -111,8 +111,8 @@ def changes_of(pairs: Sequence[Pair]) -> Iterator[tuple[str, str, str, str]]:
         if pair.same_pixels is False:
             yield pair.scan_id, "other images under this id: not compared", "", ""
         if pair.old.is_of_reader or pair.new.is_of_reader:
-            words = ["of a reader" if row.is_of_reader else "automatic" for row in (pair.old, pair.new)]
-            yield pair.scan_id, "value that counts; the automatic ones are compared", *words
+            was, now = ("of a reader" if row.is_of_reader else "automatic" for row in (pair.old, pair.new))
+            yield pair.scan_id, "value that counts; the automatic ones are compared", was, now
         if (pair.old.status, pair.old.code) != (pair.new.status, pair.new.code):
             yield pair.scan_id, "status", _status(pair.old), _status(pair.new)
         if pair.old.flags is not None and pair.new.flags is not None:
