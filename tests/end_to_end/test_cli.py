@@ -210,6 +210,11 @@ def test_a_batch_is_proved_decided_on_and_exported(run, phantom, tmp_path):
     code, said = run("replay", out, "--scans", tmp_path / "in")
     assert code == 0, said
     assert "S01: identical" in said
+    (tmp_path / "none").mkdir()
+    assert (
+        "not measured again, because the list lacks them: S01"
+        in run("replay", out, "--scans", tmp_path / "none")[1]
+    )
     code, said = run("export", "cdisc", out, "--out", tmp_path / "sdtm", "--study", "PHANTOM")
     assert code == 0, said
     assert list((tmp_path / "sdtm").glob("*.csv"))

@@ -129,6 +129,28 @@ def test_a_read_that_cannot_be_is_named(package, wrong, says):
         adjudicate(package, [table(package, "a.csv", rows), b], 5.0, "C")
 
 
+def test_a_form_that_was_filled_in_is_never_overwritten(package, tmp_path):
+    both = two_readers(package)
+    out, form = tmp_path / "out", tmp_path / "out" / "adjudication.csv"
+    write_adjudication(adjudicate(package, both, 5, "R3"), out, "R3")
+    empty = form.read_bytes()
+    write_adjudication(adjudicate(package, both, 5, "R3"), out, "R3")
+    assert form.read_bytes() == empty
+    table(package, "out/adjudication.csv", [read(f"R000{n}", "R3", 12, comment="motion") for n in (2, 3)])
+    filled = form.read_bytes()
+    write_adjudication(adjudicate(package, both, 5, "R3"), out, "R3")  # the form was not given
+    assert form.read_bytes() == filled
+    found = adjudicate(package, [*both, form], 5, "R3")
+    write_adjudication(found, out, "R3")
+    assert not found.waiting
+    assert form.read_bytes() == filled
+    table(package, "out/adjudication.csv", [read("R0002", "R3", 12)])
+    accepted = (out / "accepted.csv").read_bytes()
+    with pytest.raises(UsageError, match="filled in already"):
+        write_adjudication(adjudicate(package, both, 5, "R3"), out, "R3")
+    assert (out / "accepted.csv").read_bytes() == accepted
+
+
 def test_the_set_must_be_complete_and_the_adjudicator_asked(package):
     a, b = two_readers(package)
     short = table(package, "short.csv", [read("R0001", "B"), read("R0003", "B")])

@@ -11,6 +11,7 @@ from scenes import chest, scan_of
 
 from volumetry.batch import ScanFolder, find_scans, list_scans, read_manifest, run_batch, verify
 from volumetry.batch.layout import Layout
+from volumetry.batch.leftovers import keys_lost
 from volumetry.batch.visits_template import not_in_visits
 from volumetry.deliver import people
 from volumetry.errors import UsageError
@@ -267,6 +268,20 @@ def test_a_shorter_list_asks_what_becomes_of_the_others(batch, tmp_path):
     assert [entry["to"] for entry in entries if entry["action"] == "scan_set_aside"] == ["earlier/7_S1_day_28/1"]
     assert verify(batch.out).passed
     assert len(batch()) == 3
+
+
+def test_keys_that_a_run_would_lose_are_named_and_a_stray_file_is_no_scan(batch):
+    for name in ("7/S1/baseline", "7/S1/day 28"):
+        _scan(batch.root, name, name[6], "20260105")
+    assert keys_lost(find_scans(batch.root), batch.out) == []
+    batch()
+    assert keys_lost(find_scans(batch.root, "{site}/{subject}/{visit}"), batch.out) == []
+    assert keys_lost(find_scans(batch.root), batch.out) == ["7_S1_baseline", "7_S1_day_28"]
+    (batch.out / "scans" / ".DS_Store").write_bytes(b"x")
+    assert len(batch()) == 2
+    assert [fault.path for fault in verify(batch.out).faults] == ["scans/.DS_Store"]
+    batch(layout=None)
+    assert keys_lost(find_scans(batch.root), batch.out) == []
 
 
 def test_a_run_killed_while_it_pruned_is_entered_by_the_next(batch):

@@ -11,7 +11,8 @@ import pytest
 from scenes import AXIAL, chest, scan_of
 from trial_tables import rows_of, write_csv
 
-from volumetry.batch import audit, correct, decide, find_scans, replay, run_batch, verify
+from volumetry.batch import audit, batch_of, correct, decide, find_scans, replay, run_batch, verify
+from volumetry.batch.manifest import read_manifest
 from volumetry.codes import Outcome
 from volumetry.config import load_config
 from volumetry.domain import Finding, ScanRefusedError
@@ -206,6 +207,15 @@ def test_a_correction_that_cannot_be_of_the_present_scan_is_not_counted_and_not_
     assert faults == (["corrections/a/1/result.json"] if why == "were changed" else [])
 
 
+def test_other_images_under_a_name_are_said(batch):
+    decide(batch.out, "c", "repeat", "A", "again")
+    batch.line.images["a"] = "another scan that was given the same name"
+    (batch.root / "in" / "a" / "1").write_bytes(b"other")
+    assert batch.run().other_images == ("a",)
+    assert (batch.out / "earlier" / "c" / "1").is_dir()
+    assert batch.run().other_images == ()
+
+
 def test_a_correction_leaves_a_decision_outdated_and_a_repeat_is_done_once(batch):
     decide(batch.out, "a", "exclude", "A", "wrong lung mask")
     decide(batch.out, "b", "repeat", "A", "wrong series")
@@ -224,6 +234,47 @@ def test_a_correction_leaves_a_decision_outdated_and_a_repeat_is_done_once(batch
     batch.run()
     assert not (batch.out / "earlier" / "b" / "2").exists()
     assert verify(batch.out).passed
+
+
+@pytest.mark.parametrize("kept", ["earlier", "corrections"])
+def test_a_kept_result_is_no_place_for_a_correction(batch, kept):
+    batch.corrected("a", 80, "R1")
+    decide(batch.out, "a", "repeat", "A", "again")
+    batch.run()
+    folder = batch.out / kept / "a" / "1"
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(UsageError, match=f"{kept}/a/1 .* is not counted") as stop:
+        batch_of(folder)
+    assert "scans/a" in str(stop.value.hint)
+    assert batch_of(batch.out / "scans" / "a") == batch.out.resolve()
+    assert batch_of(batch.root / "in" / "a") is None
+    assert sorted(folder.rglob("*")) == before
+    assert verify(batch.out).passed
+
+
+@pytest.mark.parametrize("what", ["gone", "edited", "results.csv edited", "results.csv edited and it is gone"])
+def test_a_decision_takes_no_keys_from_a_table_that_was_edited_and_loses_none(batch, what):
+    keys = {"a": ("P1", "v1"), "b": ("P1", "v2"), "c": ("P2", "v1")}
+    (batch.root / "in.csv").write_text(
+        "scan_id,path,subject,visit\n" + "".join(f"{s},in/{s},{p},{v}\n" for s, (p, v) in keys.items()), "utf-8"
+    )
+    run_batch(read_manifest(batch.root / "in.csv"), batch.out, ThresholdSegmenter(), load_config())
+    table = batch.out / "scans.csv"
+    if what.startswith("results.csv"):
+        results = batch.out / "results.csv"
+        results.write_text(results.read_text("utf-8").replace(",P2,", ",P9,"), "utf-8")
+    if what.endswith("gone"):
+        table.unlink()
+    if what == "edited":
+        table.write_text(table.read_text("utf-8").replace("P2", "P9"), "utf-8")
+    decide(batch.out, "a", "accept", "A", "fine")
+    assert batch.row("a", "decisions.csv")["holds"] == "yes"
+    if what.endswith("it is gone"):  # nothing says whose the scans are: the table stays, and verify names it
+        assert {fault.path for fault in verify(batch.out).faults} == {"results.csv", "scans.csv"}
+        assert len(rows_of(batch.out / "results.csv")) == 3
+        return
+    assert {r["scan_id"]: (r["subject"], r["visit"]) for r in rows_of(batch.out / "results.csv")} == keys
+    assert batch.row("a")["decision"] == "accept"
 
 
 def test_files_of_a_correction_are_proved(batch):

@@ -102,6 +102,31 @@ def test_what_cannot_be_compared_is_said_and_not_counted(measured, tmp_path):
     assert json.loads((tmp_path / "out" / "bridge.json").read_text("utf-8"))["compared"] == 9
 
 
+def test_a_readers_correction_of_one_batch_is_no_shift_of_the_model(measured, tmp_path):
+    wanted = [
+        *(f"percent_of_lung.{name}" for name in ("lesion", "ground_glass", "solid")),
+        *(f"volumes_ml.{name}" for name in ("lung", "lesion", "ground_glass", "solid")),
+    ]
+    old = [row | dict.fromkeys((f"automatic.{name}" for name in wanted), "") for row in measured]
+    for row in old[:2]:
+        row |= {f"automatic.{name}": row[name] for name in wanted}
+        row |= {
+            "reading": "reader",
+            "corrected_by": "R1",
+            "percent_of_lung.lesion": "99",
+            "volumes_ml.lung": "9000",
+        }
+    old[1]["automatic.volumes_ml.lung"] = ""
+    outcome = compare_batches(
+        written(tmp_path / "old", old), written(tmp_path / "new", measured), tmp_path / "out"
+    )
+    assert outcome.compared == 11
+    assert not outcome.beyond
+    assert all(float(row["bias"]) == 0 for row in rows_of(tmp_path / "out" / "agreement.csv"))
+    named = [(scan_id, was, now) for scan_id, what, was, now in outcome.changed if what.startswith("value that")]
+    assert named == [(row["scan_id"], "of a reader", "automatic") for row in old[:2]]
+
+
 def test_a_trial_that_loses_its_effect_is_said_to_conclude_otherwise(tmp_path):
     rows = rows_of(SAMPLE / "results.csv")
     visits = [row for row in rows_of(SAMPLE / "visits.csv") if int(row["subject"].strip("S")) <= 24]

@@ -4,6 +4,7 @@ import csv
 import shutil
 import zipfile
 
+import pydicom
 import pytest
 
 from volumetry.batch import list_scans, run_batch
@@ -105,6 +106,29 @@ def test_the_list_names_nobody_and_leads_back_to_the_delivery(taken):
     assert sources["K2_base_line_2"] == "Site 02/K2/base line.zip"
     assert len({row["patient_digest"] for row in _table(found.manifest)} - {""}) == 1
     assert found.subjects_of_one_patient() == [("Jörg 1", "K2")]
+
+
+def test_a_delivery_without_ct_is_listed_without_the_patients_name_and_refused_as_before(tmp_path, config):
+    series = _series(tmp_path / "ct", 1)
+    report = pydicom.dcmread(sorted(series.iterdir())[0])
+    report.Modality, report.SOPClassUID = "SR", "1.2.840.10008.5.1.4.1.1.88.33"
+    report.PatientName = "Huber^Josef"
+    root = tmp_path / "in" / "Site 01"
+    for folder in (root / "S1" / "Huber Josef", root / "Josef_Huber" / "v1", tmp_path / "packed"):
+        folder.mkdir(parents=True)
+        report.save_as(folder / "1")
+    (root / "S2" / "v1").mkdir(parents=True)
+    _zipped(root / "S2" / "v1" / "HUBER.zip", tmp_path / "packed")
+    found = intake(tmp_path / "in", tmp_path / "out", config, layout=LAYOUT)
+    text = found.manifest.read_text("utf-8")
+    assert "huber" not in text.casefold()
+    rows = _table(found.manifest)
+    assert {row["verdict"] for row in rows} == {"NOT_CT"}
+    assert [(row["subject"], row["visit"]) for row in rows if row["subject"]] == [("S2", "v1")]
+    documents = run_batch(list_scans(found.manifest), tmp_path / "results", ThresholdSegmenter(), config)
+    assert [document["code"] for document in documents] == ["NOT_CT"] * 3
+    tables = [path.read_text("utf-8") for path in (tmp_path / "results").glob("*.*")]
+    assert not [text for text in tables if "huber" in text.casefold()]
 
 
 def test_a_batch_takes_the_list_as_it_is(taken, config):

@@ -27,11 +27,25 @@ def batch_of(result: Path) -> Path | None:
     -------
     Path or None
         None for a result of its own.
+
+    Raises
+    ------
+    UsageError
+        If the folder belongs to a batch, but is not the present result of a scan: a correction written there would
+        not be counted, and would change what the log has sealed.
     """
     whole = result.resolve()
     out = whole.parent.parent
     in_batch = whole.parent.name == "scans" and (out / audit.NAME).is_file() and (whole / records.NAME).is_file()
-    return out if in_batch else None
+    if in_batch:
+        return out
+    kept, scan_id = whole.parent.parent.name, whole.parent.name
+    if kept in ("earlier", CORRECTIONS) and (whole.parent.parent.parent / audit.NAME).is_file():
+        raise UsageError(
+            f"{kept}/{scan_id}/{whole.name} of this batch is kept as it is, and a correction there is not counted",
+            hint=f"Give scans/{scan_id} of the batch as the result; the mask may be an edit of any result of it.",
+        )
+    return None
 
 
 def correct(out: Path, scan_id: str, make: Callable[[Path], Made]) -> tuple[Made, Entry, str]:

@@ -49,7 +49,8 @@ def decide(out: Path, scan_id: str, decision: Decision, name: str, reason: str) 
     """
     if decision not in get_args(Decision):
         raise UsageError(f"a decision is one of {', '.join(get_args(Decision))}")
-    if not name.strip() or not reason.strip():
+    name, reason = " ".join(name.split()), " ".join(reason.split())
+    if not name or not reason:
         raise UsageError("a decision needs a name and a reason")
     if not (out / "scans").is_dir():
         raise UsageError("this is not the folder of a batch: it has no scans")
@@ -60,9 +61,9 @@ def decide(out: Path, scan_id: str, decision: Decision, name: str, reason: str) 
             raise UsageError(f"there is no whole result of a scan {scan_id}") from wrong
         entry = ledger.audit.append(
             "decision",
-            reason.strip(),
+            reason,
             decision=decision,
-            name=name.strip(),
+            name=name,
             scan_id=record["scan_id"],
             record_sha256=record["sha256"],
             correction=current_of(out, record["scan_id"], ledger.audit).number,

@@ -41,7 +41,9 @@ def derive_report(rows: tables.Rows, ledger: Ledger) -> None:
 
 
 def rows_of(ledger: Ledger) -> tables.Rows | None:
-    """The scans of results.csv in its order; if somebody edited it, those of scans.csv. None without it.
+    """The scans of results.csv in its order; if somebody edited it, those of scans.csv.
+
+    Subject, visit and site come from the same table as the scans.
 
     Parameters
     ----------
@@ -51,28 +53,37 @@ def rows_of(ledger: Ledger) -> tables.Rows | None:
     Returns
     -------
     Rows or None
-        With what counts now.
+        With what counts now; None without these tables, or if both were edited or taken away: the next run derives
+        them anew.
     """
-    results, folder = ledger.out / "results.csv", ledger.out / "scans"
-    if not results.is_file():
+    if not (ledger.out / "results.csv").is_file():
         return None
-    known = {row["scan_id"]: row for row in _read(ledger.out / "scans.csv")}
-    intact = file_sha256(results) == ledger.audit.tables.get("results.csv")
-    listed = _read(results) if intact else []
-    scan_ids = [row["scan_id"] for row in listed] or list(known)
-    whole = [scan_id for scan_id in scan_ids if (folder / scan_id / "results.csv").is_file()]
-    named = listed[:1] or [row for scan_id in whole[:1] for row in _read(folder / scan_id / "results.csv")]
+    folder = ledger.out / "scans"
+    listed = _read(ledger, "results.csv") or _read(ledger, "scans.csv")
+    if not listed:
+        return None
+    whole = [row for row in listed if (folder / row["scan_id"] / "results.csv").is_file()]
+    named = [row for row in listed[:1] if "status" in row] or [
+        row for of in whole[:1] for row in _rows_in(folder / of["scan_id"] / "results.csv")
+    ]
     bins = [name.removeprefix(_BINS) for row in named for name in row if name.startswith(_BINS)]
-    scans = [_scan(scan_id, known.get(scan_id, {})) for scan_id in whole]
+    scans = [_scan(row["scan_id"], row) for row in whole]
     return tables.Rows(ledger.out, scans, cuts_named(bins) or REGISTERED_CUTS, ledger.audit)
 
 
 def _scan(scan_id: str, known: dict[str, str]) -> ScanFolder:
-    own = {name: known.get(name, "") for name in ("subject", "visit", "site", "folder")}
-    return ScanFolder(scan_id, Path(), **own)
+    return ScanFolder(scan_id, Path(), **{name: known.get(name, "") for name in ("subject", "visit", "site")})
 
 
-def _read(table: Path) -> list[dict[str, str]]:
+def _read(ledger: Ledger, name: str) -> list[dict[str, str]]:
+    """Rows of a table that is as it was written; none of another."""
+    path = ledger.out / name
+    if not path.is_file() or file_sha256(path) != ledger.audit.tables.get(name):
+        return []
+    return _rows_in(path)
+
+
+def _rows_in(table: Path) -> list[dict[str, str]]:
     """Rows with a scan; none if the table is not there or cannot be read, for the next run derives it anew."""
     try:
         with table.open(encoding="utf-8", newline="") as stream:

@@ -116,6 +116,7 @@ class Run:
         rows = tables.Rows(self.ledger.out, scans, self.config.measure.hu_cuts, self.ledger.audit)
         try:
             self._measure(runner, rows)
+            rows.other_images = tuple(self.ledger.other_images)
             tables.write_tables(rows, self.ledger)
             derive_report(rows, self.ledger)
             visits_template.write_template(rows, self.ledger)

@@ -51,6 +51,9 @@ class Ledger:
         self.lease = Lease(out / LOCK)
         self._workshop: Path | None = None
         self._reasons: dict[str, str] = {}
+        self._images: dict[str, str] = {}
+        self.other_images: list[str] = []
+        """Scans that this run measured from other images than the result that they replaced."""
 
     @property
     def owed(self) -> frozenset[str]:
@@ -120,7 +123,8 @@ class Ledger:
         self._reasons[scan.scan_id] = reason
         older = None
         with contextlib.suppress(FileNotFoundError, TornError):
-            older = records.read_record(final)["sha256"]
+            record = records.read_record(final)
+            older, self._images[scan.scan_id] = record["sha256"], record["input_sha256"] or ""
         return Order(scan, stamp, workshop, final, again=True, older_sha256=older)
 
     def _set_aside(self, earlier: Path, reason: str) -> None:
@@ -147,6 +151,9 @@ class Ledger:
         self.lease.require()
         if brief["scan_id"] in self._reasons:
             self._set_aside(self.out / "earlier" / brief["scan_id"], self._reasons.pop(brief["scan_id"]))
+            then, now = self._images.get(brief["scan_id"]), brief["input_sha256"]
+            if then and now and then != now:  # sent again, or another scan that was given the same name
+                self.other_images.append(brief["scan_id"])
         self.audit.append("scan_recorded", reason, **brief)
 
     def prune(self, scan_id: str) -> None:

@@ -53,7 +53,7 @@ def with_leftovers(scans: Sequence[ScanFolder], ledger: Ledger, leftovers: Lefto
     """
     listed = {scan.scan_id for scan in scans}
     folder = ledger.out / "scans"
-    present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    present = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     left = [scan_id for scan_id in present if scan_id not in listed]
     if not left:
         return list(scans)
@@ -69,6 +69,29 @@ def with_leftovers(scans: Sequence[ScanFolder], ledger: Ledger, leftovers: Lefto
         )
     keys = _keys(ledger.out / "scans.csv")
     return [*scans, *(_kept(folder / scan_id, keys.get(scan_id, {})) for scan_id in left)]
+
+
+def keys_lost(scans: Sequence[ScanFolder], out: Path) -> list[str]:
+    """Scans whose subject and visit an earlier run knew, and this run's list does not.
+
+    Parameters
+    ----------
+    scans
+        Of this run's list.
+    out
+        The batch's folder.
+
+    Returns
+    -------
+    list[str]
+        Their ids; nothing if the table of the earlier run cannot be read.
+    """
+    try:
+        known = _keys(out / "scans.csv")
+    except UsageError:
+        return []
+    unnamed = [scan.scan_id for scan in scans if not scan.subject and not scan.visit]
+    return [scan_id for scan_id in unnamed if known.get(scan_id, {}).get("subject")]
 
 
 def _kept(folder: Path, keys: Mapping[str, str]) -> ScanFolder:

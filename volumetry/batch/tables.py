@@ -52,6 +52,8 @@ class Rows(Sequence[Document]):
         self.scans = scans
         self.hu_cuts = hu_cuts
         self.audit = audit
+        self.other_images: tuple[str, ...] = ()
+        """Scans that this run measured from other images than the result that they replaced."""
 
     def __len__(self) -> int:
         return len(self.scans)

@@ -12,7 +12,7 @@ from volumetry.blinding.agreement import Estimate, icc_absolute, kappa, limits_o
 from volumetry.blinding.package import READ_COLUMNS
 from volumetry.errors import UsageError
 from volumetry.storage.atomic import prepare_folder, write_whole
-from volumetry.storage.csv_tables import Cell, Problems, Row, Table, csv_bytes, number_in, read_table
+from volumetry.storage.csv_tables import Cell, Problems, Row, Table, TableError, csv_bytes, number_in, read_table
 
 SHARES = ("lesion_percent", "ground_glass_percent", "solid_percent")
 ANSWERS = ("normal_ct", "fibrosis")
@@ -128,6 +128,8 @@ def adjudicate(package: Path, reads: Sequence[Path], limit_points: float, adjudi
 def write_adjudication(found: Adjudication, out: Path, adjudicator: str) -> None:
     """Write accepted.csv, agreement.csv, and adjudication.csv: the adjudicator's form, without what others read.
 
+    A form in which somebody has entered something stays as it is: it is the adjudicator's own record.
+
     Parameters
     ----------
     found
@@ -136,12 +138,39 @@ def write_adjudication(found: Adjudication, out: Path, adjudicator: str) -> None
         Folder; made if missing.
     adjudicator
         Name for the form.
+
+    Raises
+    ------
+    UsageError
+        If a form that somebody has filled in lacks a reading that waits; nothing is written then.
     """
     prepare_folder(out)
+    path = out / "adjudication.csv"
+    entered = _entered(path)
+    if entered is not None and not set(found.waiting) <= entered:
+        raise UsageError(
+            f"{path.name} of the output folder is filled in already, and lacks readings that wait now",
+            hint="Give another folder by --out; the form that is there is not overwritten.",
+        )
     form: list[dict[str, Cell]] = [{"reading_id": reading, "reader": adjudicator} for reading in found.waiting]
     write_whole(out / "accepted.csv", csv_bytes(ACCEPTED, found.accepted))
     write_whole(out / "agreement.csv", csv_bytes(AGREEMENT, found.agreement))
-    write_whole(out / "adjudication.csv", csv_bytes(READ_COLUMNS, form))
+    if entered is None:
+        write_whole(path, csv_bytes(READ_COLUMNS, form))
+
+
+def _entered(form: Path) -> frozenset[str] | None:
+    """Readings of a form that is not as it was written; None if there is no form, or nothing was entered."""
+    if not form.exists():
+        return None
+    try:
+        rows = read_table(form, READ_COLUMNS[:-1]).rows
+    except (UsageError, TableError):
+        return frozenset()  # a person's, however it was saved
+    own = ("reading_id", "reader")
+    if not any(text for row in rows for name, text in row.cells.items() if name not in own):
+        return None
+    return frozenset(row.cells["reading_id"] for row in rows)
 
 
 def _readings(package: Path) -> frozenset[str]:

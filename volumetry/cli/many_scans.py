@@ -98,16 +98,24 @@ def batch(
     Example: volumetry batch data-sample --out results
     """
     from volumetry.batch import Cluster, list_scans, run_batch, run_on_cluster
-    from volumetry.batch.leftovers import leftovers_of
+    from volumetry.batch.leftovers import keys_lost, leftovers_of
     from volumetry.batch.visits_template import NAME as VISITS
     from volumetry.batch.visits_template import not_in_visits
     from volumetry.cli import show
+    from volumetry.scan.findings import plural
     from volumetry.storage.atomic import prepare_folder
 
     leftovers = leftovers_of(append=append, prune=prune)
     settings = common.settings_of(config, device)
     found = list_scans(scans, layout)
     show.look(f"{scan.scan_id}: {scan.key_fault}" for scan in found if scan.key_fault)
+    lost = keys_lost(found, out)
+    if lost:
+        named = ", ".join(lost[:8]) + (", ..." if len(lost) > 8 else "")
+        words = (
+            f"an earlier run knew subject and visit of {plural(len(lost), 'scan')} that this list gives without"
+        )
+        show.look([f"{words}: {named}. The tables lose them; run again with the same --layout or manifest"])
     prepare_folder(out)
     with show.scans(len(found), quiet) as told:
         if workers or scheduler:
@@ -127,6 +135,11 @@ def batch(
             segmenter = common.segmenter_of(settings)
             rows = run_batch(found, out, segmenter, settings, told, retry_failed=retry_failed, leftovers=leftovers)
     show.look(f"{question.code}: {question.message}. {question.what_to_do}" for question in rows.questions())
+    show.look(
+        f"{scan_id}: other images than before under this name; the earlier result is in earlier/{scan_id}/."
+        " If they are of another scan, give it another scan_id in a manifest"
+        for scan_id in rows.other_images
+    )
     absent = not_in_visits(rows)
     if absent:
         show.look([f"{VISITS} was edited and stays as it is; it lacks {', '.join(absent)}"])
@@ -172,8 +185,12 @@ def replay(
     from volumetry.batch import replay as run
 
     common.must_be_folder(result)
-    passed = True
-    for line in run(result, list_scans(scans), common.segmenter_of):
+    passed, listed = True, list_scans(scans)
+    absent = sorted(path.parent.name for path in result.glob("scans/*/record.json"))
+    absent = [scan_id for scan_id in absent if scan_id not in {scan.scan_id for scan in listed}]
+    if absent:
+        typer.echo(f"look: not measured again, because the list lacks them: {', '.join(absent)}", err=True)
+    for line in run(result, listed, common.segmenter_of):
         passed = passed and line.verdict == "identical"
         if not quiet:
             changes = ", ".join(f"{name} {ml:+.3f} mL" for name, ml in line.difference_ml.items() if ml)

@@ -211,6 +211,8 @@ def _visit(visit: Visit) -> dict[str, Cell]:
 def _sync(folder: Path) -> None:
     """Put what was unpacked on the disk before the list names it."""
     for path in folder.rglob("*"):
+        if path.is_symlink():
+            continue
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -5,6 +5,7 @@ import hmac
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -123,7 +124,7 @@ class Splitter:
             for one in delivery.series:
                 self._bytes_left -= sum(file.size for file in one.files) if packed else 0
                 if self._bytes_left < 0:
-                    yield Series(place, place.path, verdict="LIMIT_EXCEEDED", others=delivery.others)
+                    yield self._whole(place, "LIMIT_EXCEEDED", delivery.others)
                     return
                 lists = delivery.lists if len(delivery.series) == 1 else ()
                 yield self._judged(place, self._folder_with(one, lists), one, delivery.others)
@@ -132,7 +133,7 @@ class Splitter:
                 if depth < _DEEPEST:
                     yield from self._of_place(place, archive.path, depth + 1)
                 else:
-                    yield Series(place, place.path, verdict="ZIP_REJECTED")
+                    yield self._whole(place, "ZIP_REJECTED")
             if not delivery.series and not archives:
                 yield self._empty(place, delivery)
 
@@ -147,7 +148,17 @@ class Splitter:
             read_scan(place.path, self.config)
         except VolumetryError as stop:
             code = stop.code
-        return Series(place, place.path, verdict=code, others=delivery.others)
+        return self._whole(place, code, delivery.others)
+
+    def _whole(self, place: ScanFolder, verdict: str, others: int = 0) -> Series:
+        """A place without a series of its own, as a link that names nobody: its headers may not be readable."""
+        path = place.path
+        if path.is_dir() or kind_of_file(path) in (FileKind.ZIP, FileKind.ARCHIVE):
+            link = self._next_folder()
+            with suppress(OSError):  # a file system without links
+                link.symlink_to(path.resolve(), target_is_directory=path.is_dir())
+                path = link
+        return Series(_without_identity(place, place.path), path, verdict=verdict, others=others)
 
     def _judged(self, place: ScanFolder, path: Path, one: SeriesFiles, others: int) -> Series:
         place = _without_identity(place, path)
@@ -162,13 +173,16 @@ class Splitter:
             return replace(known, verdict=stop.code)
         return replace(known, info=scan.series, pixels_sha256=scan.pixels_sha256)
 
+    def _next_folder(self) -> Path:
+        self._count += 1
+        return self.making / f"{self._count:04d}"
+
     def _folder_with(self, one: SeriesFiles, lists: Sequence[FileRef]) -> Path:
         """A new folder with the files of a series, as links to the same content where the disk can.
 
         No name of a file goes with it: names of deliveries can be those of patients.
         """
-        self._count += 1
-        folder = self.making / f"{self._count:04d}"
+        folder = self._next_folder()
         try:
             folder.mkdir(mode=0o700, parents=True)
             for number, file in enumerate(one.files, 1):

@@ -1,10 +1,10 @@
 """The scans of two batches, side by side."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from volumetry.storage.csv_tables import read_table
+from volumetry.storage.csv_tables import number_in, read_table
 from volumetry.trial.results import ScanRow, read_results, results_file
 
 PIXELS = "provenance.pixels_sha256"
@@ -77,6 +77,7 @@ def pairs_of(old: Path, new: Path) -> list[Pair]:
     rows = read_results(old), read_results(new)
     pixels = _pixels_of(old), _pixels_of(new)
     ids = [*rows[0], *(scan_id for scan_id in rows[1] if scan_id not in rows[0])]
+    rows = _automatic(rows[0], old), _automatic(rows[1], new)
     return [
         Pair(scan_id, rows[0].get(scan_id), rows[1].get(scan_id), _same(scan_id, pixels[0], pixels[1]))
         for scan_id in ids
@@ -109,6 +110,9 @@ def changes_of(pairs: Sequence[Pair]) -> Iterator[tuple[str, str, str, str]]:
             continue
         if pair.same_pixels is False:
             yield pair.scan_id, "other images under this id: not compared", "", ""
+        if pair.old.is_of_reader or pair.new.is_of_reader:
+            was, now = ("of a reader" if row.is_of_reader else "automatic" for row in (pair.old, pair.new))
+            yield pair.scan_id, "value that counts; the automatic ones are compared", was, now
         if (pair.old.status, pair.old.code) != (pair.new.status, pair.new.code):
             yield pair.scan_id, "status", _status(pair.old), _status(pair.new)
         if pair.old.flags is not None and pair.new.flags is not None:
@@ -116,6 +120,26 @@ def changes_of(pairs: Sequence[Pair]) -> Iterator[tuple[str, str, str, str]]:
             come = sorted(set(pair.new.flags) - set(pair.old.flags))
             if gone or come:
                 yield pair.scan_id, "flags", " ".join(gone), " ".join(come)
+
+
+def _automatic(rows: Mapping[str, ScanRow], results: Path) -> dict[str, ScanRow]:
+    """The rows with their automatic numbers: a reader's correction of one batch is no shift of the model."""
+    automatic = dict(rows)
+    if not any(row.is_of_reader for row in rows.values()):
+        return automatic
+    for row in read_table(results_file(results), ("scan_id",)).rows:
+        scan = rows[row.cells["scan_id"]]
+        if scan.is_of_reader and scan.is_evaluable:
+            percent, ml = (_numbers(row.cells, f"automatic.{of}.") for of in ("percent_of_lung", "volumes_ml"))
+            known = {"lesion", "ground_glass", "solid"} <= percent.keys() and "lung" in ml
+            code = None if known else "AUTOMATIC_VALUE_UNKNOWN"
+            automatic[scan.scan_id] = replace(scan, code=code, percent=percent, ml=ml, flags=None)
+    return automatic
+
+
+def _numbers(cells: Mapping[str, str], prefix: str) -> dict[str, float]:
+    found = {name.removeprefix(prefix): number_in(text) for name, text in cells.items() if name.startswith(prefix)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _status(row: ScanRow | None) -> str:
