@@ -253,6 +253,7 @@ def test_every_decidable_code_has_an_entry() -> None:
         "CONTRAST_NOT_STATED",
     }
     of_the_settings = {"TOO_LARGE", "SERIES_SELECTED"}  # tested above
+    of_a_correction = {"CLASS_REMOVED"}  # of a reader's mask: tested with remeasure
     of_a_crash = {"DECODER_DIED"}  # no known file crashes these decoders: tested where the child is
     covered = {damage.expect for damage in (*DAMAGES.values(), *LEGAL.values())}
     of_a_charter = {code for code in CATALOGUE if code.startswith("CHARTER_")}  # what a trial asks beyond this
@@ -271,6 +272,7 @@ def test_every_decidable_code_has_an_entry() -> None:
         - of_the_settings
         - of_a_charter
         - codes_about(About.EXPORT, About.INPUT, About.BATCH)
+        - of_a_correction
         - of_a_crash
         - covered
     )
