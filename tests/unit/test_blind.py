@@ -237,7 +237,7 @@ def test_reads_find_their_visits_again(tmp_path: Path, config: Config) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "match"), [("R0099,A\n", "no reading"), ("R0001,A\nR0001,A\n", "row 3.*read twice by one reader")]
+    ("rows", "match"), [("R0099,A\n", "not a reading"), ("R0001,A\nR0001,A\n", "row 3.*read twice by one reader")]
 )
 def test_broken_reads_are_refused_with_their_row(tmp_path: Path, config: Config, rows: str, match: str) -> None:
     package = make_reading_package(_scans(tmp_path, 2), tmp_path / "a", config, seed=1)
