@@ -236,6 +236,31 @@ def test_a_correction_leaves_a_decision_outdated_and_a_repeat_is_done_once(batch
     assert verify(batch.out).passed
 
 
+def test_an_exclusion_before_a_repeat_is_not_forgotten(batch):
+    decide(batch.out, "a", "exclude", "A", "wrong patient")
+    decide(batch.out, "a", "repeat", "B", "try once more")
+    assert batch.row("a")["decision"] == "repeat"
+    batch.run()
+    row = batch.row("a")
+    assert row["decision"] == ""
+    assert row["outdated_decision"].startswith("exclude by A")
+    codes = {row["code"] for row in rows_of(batch.out / "queries.csv") if row["scan_id"] == "a"}
+    assert "DECISION_OUTDATED" in codes
+    decide(batch.out, "a", "accept", "B", "right patient after all")
+    assert (batch.row("a")["decision"], batch.row("a")["outdated_decision"]) == ("accept", "")
+
+
+def test_a_decision_drops_no_row_of_a_scan_that_lost_its_files(batch):
+    (batch.out / "scans" / "b" / "results.csv").unlink()
+    before = (batch.out / "results.csv").read_bytes()
+    decide(batch.out, "a", "exclude", "A", "motion")
+    assert (batch.out / "results.csv").read_bytes() == before
+    assert batch.row("a", "decisions.csv")["decision"] == "exclude"
+    batch.run()
+    assert batch.row("a")["decision"] == "exclude"
+    assert batch.row("b")["status"] == "measured"
+
+
 @pytest.mark.parametrize("kept", ["earlier", "corrections"])
 def test_a_kept_result_is_no_place_for_a_correction(batch, kept):
     batch.corrected("a", 80, "R1")

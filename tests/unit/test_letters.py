@@ -82,6 +82,11 @@ def test_a_query_is_sent_once_and_its_answer_stands_in_the_table(batch, tmp_path
     assert (queries(out)["A_S1_v1"]["state"], queries(out)["A_S1_v1"]["answer"]) == ("closed", "'=1+1")
     assert verify(out).faults == ()
 
+    (root / "A/S1/v1" / "notes.txt").write_text("sent again, and still no images")
+    run()
+    assert queries(out)["A_S1_v1"]["state"] == "open"
+    assert queries(out)["A_S2_v1"]["state"] == "sent"
+
 
 def test_what_cannot_be_entered_is_said(batch, tmp_path):
     _, out, _ = batch

@@ -181,8 +181,12 @@ def test_what_neither_class_holds_is_named_and_the_parts_add_up(case):
     percent |= {"lesion": 10.0, "ground_glass": 6.0, "solid": 3.0}
     said = text.sentence(document)
     assert "10.0 % of the lung" in said
-    assert "6.0 % ground glass, 3.0 % consolidation and 1.0 % of neither class" in said
+    solid = "consolidation" if document["component_rule"] == "network" else "solid component"
+    assert f"6.0 % ground glass, 3.0 % {solid} and 1.0 % of neither class" in said
+    document["component_rule"] = "hu"
+    assert "3.0 % solid component" in text.sentence(document)
     document["component_rule"] = "network"
+    assert "3.0 % consolidation" in text.sentence(document)
     document["components_by_rule"] = {"hu": {"ground_glass_ml": 40.0, "solid_ml": 25.0}}
     assert "40.0 mL and 25.0 mL; 35.0 mL of the disease would be in neither." in text.rule(document)
 
@@ -261,7 +265,7 @@ def test_a_slab_that_its_neighbours_do_not_show_is_no_key_slice():
     captions = [plain.caption for plain, _ in key_slices(chest)]
     slab = chest.places_zyx[0][middle + 6 - low]
     assert not any(slab in caption for caption in captions)
-    consolidation = next(caption for caption in captions if caption.startswith("Most consolidation"))
+    consolidation = next(caption for caption in captions if caption.startswith("Most of the solid component"))
     shown = [chest.places_zyx[0][k - low] for k in range(middle - 6, middle + 1)]
     assert any(place in consolidation for place in shown)
 

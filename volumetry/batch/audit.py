@@ -87,6 +87,8 @@ class Audit:
         What the tables were when the report was made from them.
     templates
         Digests of every file that was begun for a person to fill in.
+    excluded
+        By scan, the exclusion that a later decision to repeat took the place of.
     queries
         By query, what last became of it: sent, answered or closed.
     """
@@ -99,6 +101,7 @@ class Audit:
     tables: dict[str, str] = field(default_factory=dict)
     report_shows: dict[str, str] = field(default_factory=dict)
     templates: set[str] = field(default_factory=set)
+    excluded: dict[str, Entry] = field(default_factory=dict)
     queries: dict[str, Entry] = field(default_factory=dict)
     count: int = 0
     head: str = START
@@ -188,7 +191,7 @@ class Audit:
                 self.recorded.pop(entry["scan_id"], None)
                 self.aside.add(entry["to"])
             case "decision":
-                self.decisions[entry["scan_id"]] = entry
+                self._decided(entry)
             case "query":
                 self.queries[entry["query_id"]] = entry
             case "template_written":
@@ -200,6 +203,16 @@ class Audit:
                 if files.get(REPORT) != self.tables.get(REPORT):
                     self.report_shows = {name: sha256 for name, sha256 in files.items() if name != REPORT}
                 self.tables = files
+
+    def _decided(self, entry: Entry) -> None:
+        """Keep the last decision, and behind a repeat the exclusion that it followed."""
+        scan_id = entry["scan_id"]
+        before = self.decisions.get(scan_id)
+        if entry["decision"] != "repeat":
+            self.excluded.pop(scan_id, None)
+        elif before is not None and before["decision"] == "exclude":
+            self.excluded[scan_id] = before
+        self.decisions[scan_id] = entry
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 A correction outlives a rerun, because a reader's mask is one of the images and not of the model. It is counted as
 long as the scan still has a number, of the same images, under the same [measure] settings; otherwise the automatic
 value counts, and a note says why. Only the last correction of a scan can count. A decision holds for the value
-that it was made on: a new automatic result, or a new correction, leaves it outdated. A scan is repeated once.
+that it was made on: a new automatic result, or a new correction, leaves it outdated. A scan is repeated once; an
+exclusion before that is then outdated, and not forgotten.
 """
 
 import json
@@ -83,7 +84,9 @@ def current_of(out: Path, scan_id: str, audit: Audit) -> Current:
     number = None if correction is None else correction["correction"]
     of_this_result = decision["record_sha256"] == record["sha256"]
     if decision["decision"] == "repeat":  # of the automatic result; it ends when that is measured again
-        return Current(correction, note, decision if of_this_result else None)
+        if of_this_result:
+            return Current(correction, note, decision)
+        return Current(correction, note, outdated=audit.excluded.get(scan_id))
     if of_this_result and decision.get("correction") == number:
         return Current(correction, note, decision)
     return Current(correction, note, outdated=decision)

@@ -53,16 +53,17 @@ def rows_of(ledger: Ledger) -> tables.Rows | None:
     Returns
     -------
     Rows or None
-        With what counts now; None without these tables, or if both were edited or taken away: the next run derives
-        them anew.
+        With what counts now; None without these tables, if both were edited or taken away, or if a scan with a row
+        lost its files: the next run derives them anew.
     """
     if not (ledger.out / "results.csv").is_file():
         return None
     folder = ledger.out / "scans"
-    listed = _read(ledger, "results.csv") or _read(ledger, "scans.csv")
-    if not listed:
-        return None
+    rows = _read(ledger, "results.csv")
+    listed = rows or _read(ledger, "scans.csv")
     whole = [row for row in listed if (folder / row["scan_id"] / "results.csv").is_file()]
+    if not listed or (rows and len(whole) < len(rows)):  # a row must not go because its files did
+        return None
     named = [row for row in listed[:1] if "status" in row] or [
         row for of in whole[:1] for row in _rows_in(folder / of["scan_id"] / "results.csv")
     ]

@@ -141,6 +141,7 @@ def _queries(ledger: Ledger) -> list[dict[str, str]]:
 
 def _enter(ledger: Ledger, query: dict[str, str], state: str, name: str, text: str) -> Entry:
     named = {key: query[key] for key in ("query_id", "scan_id", "code")}
+    named["delivery"] = tables.delivery_of(ledger.out / "scans" / query["scan_id"])
     return ledger.audit.append("query", text.strip(), state=state, name=name.strip(), **named)
 
 

@@ -130,8 +130,10 @@ def query_id(scan_id: str, code: str, number: int) -> str:
     return hashlib.sha256(f"{scan_id}\0{code}\0{number}".encode()).hexdigest()[:10]
 
 
-def with_state(cells: Sequence[str], number: int, audit: Audit) -> tuple[str, ...]:
-    """A line of `COLUMNS` with its name and what became of it; without an entry it is open.
+def with_state(cells: Sequence[str], number: int, audit: Audit, delivery: str) -> tuple[str, ...]:
+    """A line of `COLUMNS` with its name and what became of it.
+
+    It is open without an entry, and again where the entry is of another delivery: what the site sent did not help.
 
     Parameters
     ----------
@@ -141,6 +143,8 @@ def with_state(cells: Sequence[str], number: int, audit: Audit) -> tuple[str, ..
         As for `query_id`.
     audit
         The log.
+    delivery
+        Digest of the files that the present result was made from, of the scan's record.
 
     Returns
     -------
@@ -149,6 +153,6 @@ def with_state(cells: Sequence[str], number: int, audit: Audit) -> tuple[str, ..
     """
     own = query_id(cells[COLUMNS.index("scan_id")], cells[COLUMNS.index("code")], number)
     entry = audit.queries.get(own)
-    if entry is None:
+    if entry is None or entry["delivery"] != delivery:
         return (*cells, own, "open", "", "", "")
     return (*cells, own, entry["state"], entry["time"], entry["name"], entry["reason"])

@@ -12,6 +12,7 @@ from volumetry.batch.audit import Audit
 from volumetry.batch.current import Current, Document, current_document, current_of
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger
+from volumetry.batch.records import TornError, read_record
 from volumetry.deliver import columns, people, row_of
 from volumetry.deliver.batch_columns import COLUMNS as OF_THE_BATCH
 from volumetry.errors import OutputError
@@ -227,11 +228,20 @@ def query_rows(rows: Rows) -> Iterator[tuple[str, ...]]:
             continue
         lines = [*queries.query_rows(scan, rows[index], rows.current(scan))]
         lines += [queries.question_row(q, rows[index]) for q in asked if q.scans[0] is scan]
+        delivery = delivery_of(rows.folder(scan))
         counted: Counter[str] = Counter()
         for cells in lines:
             code = cells[queries.COLUMNS.index("code")]
-            yield queries.with_state(cells, counted[code], rows.audit)
+            yield queries.with_state(cells, counted[code], rows.audit, delivery)
             counted[code] += 1
+
+
+def delivery_of(folder: Path) -> str:
+    """Digest of the files that a scan's result was made from; empty where its record is damaged."""
+    try:
+        return str(read_record(folder)["stamp"]["listing_sha256"])
+    except (FileNotFoundError, KeyError, TornError):
+        return ""
 
 
 def _query_lines(rows: Rows) -> Iterator[bytes]:

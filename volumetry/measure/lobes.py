@@ -51,11 +51,11 @@ def measure_lobes(delivered: TissueMap, lobes: LobeMap | NoLobes) -> LobeMeasure
     counts = _counts(delivered, lobes)
     voxel_ml = delivered.grid.voxel_ml
     here = _volumes(counts, lobe_table(), voxel_ml)
-    moved = [_volumes(counts, lobe_table(*shifts), voxel_ml) for shifts in product(_SHIFTS, _SHIFTS)]
-    spans = {lobe.key: _span([volumes[lobe.key] for volumes in moved]) for lobe in LOBES}
     if not all(volumes.lung for volumes in here.values()):
         empty = next(name for name, volumes in here.items() if not volumes.lung)
         return LobeMeasurement("none", f"the {empty.replace('_', ' ')} lobe has no lung")
+    moved = [_volumes(counts, lobe_table(*shifts), voxel_ml) for shifts in product(_SHIFTS, _SHIFTS)]
+    spans = {lobe.key: _span([volumes[lobe.key] for volumes in moved]) for lobe in LOBES}
     shares = {name: volumes.percent_of_lung()["lesion"] for name, volumes in here.items()}
     low, high = (
         sum(lobe_score(max(0.0, spans[name][end] + way * NEAR_CUT_POINTS)) for name in spans)
@@ -119,5 +119,6 @@ def _volumes(counts: NDArray[np.int64], table: NDArray[np.uint8], voxel_ml: floa
 
 
 def _span(moved: list[Volumes]) -> tuple[float, float]:
+    """Smallest and largest share of a lobe; the fissures where they are give one at least."""
     shares = [100 * volumes.lesion / volumes.lung for volumes in moved if volumes.lung]
-    return (min(shares), max(shares)) if shares else (0.0, 0.0)
+    return min(shares), max(shares)

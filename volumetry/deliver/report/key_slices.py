@@ -38,12 +38,12 @@ def key_slices(chest: Chest) -> list[Pair]:
     """Planes without and with the mask; none without the scan.
 
     An axial slice of each third of the lungs' height, from above; a coronal and a sagittal plane through the
-    largest lesion; and the axial slice with most consolidation in the mediastinal window.
+    largest lesion; and the axial slice with most of the solid component in the mediastinal window.
     """
     if chest.hu_zyx is None:
         return []
     lesion = chest.labels_zyx > Tissue.AERATED
-    return [*_thirds(chest, lesion), *_through_the_largest(chest, lesion), *_consolidation(chest)]
+    return [*_thirds(chest, lesion), *_through_the_largest(chest, lesion), *_solid(chest)]
 
 
 def most_supported(areas: NDArray[np.integer], step_mm: float) -> int:
@@ -101,12 +101,13 @@ def _through_the_largest(chest: Chest, lesion: Mask) -> Iterator[Pair]:
         )
 
 
-def _consolidation(chest: Chest) -> Iterator[Pair]:
+def _solid(chest: Chest) -> Iterator[Pair]:
     areas = np.count_nonzero(chest.labels_zyx == Tissue.SOLID, axis=(1, 2))
     if areas.any():
         z = most_supported(areas, chest.spacing_zyx_mm[0])
         window = f"{MEDIASTINAL_WINDOW.name} window, {MEDIASTINAL_WINDOW.text}"
-        yield pair(chest, (0, z), f"Most consolidation, {window}: {chest.places_zyx[0][z]}", MEDIASTINAL_WINDOW)
+        caption = f"Most of the solid component, {window}: {chest.places_zyx[0][z]}"
+        yield pair(chest, (0, z), caption, MEDIASTINAL_WINDOW)
 
 
 def key_slice_png(scan: CtScan, tissue: TissueMap) -> bytes:

@@ -24,7 +24,7 @@ _VERDICTS = {
     "failed": ("Not measured: failure", "The program failed, not the scan, so there is no number."),
 }
 _RULES = {
-    "network": "Ground glass and solid are separated by the network's classes.",
+    "network": "Ground glass and solid are separated by the network's classes; solid is consolidation.",
     "hu": "Ground glass and solid are separated by {} HU bins within the segmented lesion.",
 }
 _REGIONS = (
@@ -41,7 +41,7 @@ _LOBES = (
     ("left_upper", "Left upper"),
     ("left_lower", "Left lower"),
 )
-_SHARES = (("lesion", "All disease"), ("ground_glass", "Ground glass"), ("solid", "Solid (consolidation)"))
+_SHARES = (("lesion", "All disease"), ("ground_glass", "Ground glass"), ("solid", "Solid"))
 _TRACE_ML = 0.05
 _PARTS = {
     "threshold": "The network's thresholds moved",
@@ -84,8 +84,8 @@ def sentence(document: Document) -> str:
         return f"This scan gives no number: {document['message']}"
     ml, percent = document["volumes_ml"], document["percent_of_lung"]
     if ml["lesion"] <= 0:
-        return f"No ground glass and no consolidation was segmented in {millilitres(ml['lung'])} mL of lung."
-    parts = f"{share(percent['ground_glass'])} % ground glass and {share(percent['solid'])} % consolidation"
+        return f"No ground glass and no {_solid(document)} was segmented in {millilitres(ml['lung'])} mL of lung."
+    parts = f"{share(percent['ground_glass'])} % ground glass and {share(percent['solid'])} % {_solid(document)}"
     rest_ml = ml["lesion"] - ml["ground_glass"] - ml["solid"]
     if ml["lung"] > 0 and rest_ml > _TRACE_ML:
         parts = parts.replace(" and ", ", ") + f" and {share(100 * rest_ml / ml['lung'])} % of neither class"
@@ -93,6 +93,11 @@ def sentence(document: Document) -> str:
         f"{share(percent['lesion'])} % of the lung ({millilitres(ml['lesion'])} of {millilitres(ml['lung'])} mL) "
         f"was segmented as disease: {parts}{_where(document)}."
     )
+
+
+def _solid(document: Document) -> str:
+    """What the solid component is called: by the HU rule it is a range of HU, whatever fills the lung there."""
+    return "consolidation" if document["component_rule"] == "network" else "solid component"
 
 
 def figures(document: Document) -> list[Figure]:
