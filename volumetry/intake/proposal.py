@@ -94,10 +94,11 @@ def _chosen(measurable: Sequence[Series], config: Config) -> tuple[list[Series],
             left = [one for one in left if best in _kernels(one)]
             by.append(f"kernel {best} is preferred by the settings")
     if len(left) > 1:
-        thinnest = min(one.thickness_mm or 0.0 for one in left)
-        if any((one.thickness_mm or 0.0) > thinnest for one in left):
+        # Where no volume states a thickness, it may be the thinnest or not: it stays beside the thinnest known.
+        thinnest = min((one.thickness_mm for one in left if one.thickness_mm is not None), default=None)
+        if any(one.thickness_mm is not None and one.thickness_mm != thinnest for one in left):
             by.append("the thinnest")
-        left = [one for one in left if (one.thickness_mm or 0.0) == thinnest]
+        left = [one for one in left if one.thickness_mm in (None, thinnest)]
     if len(left) == 1:
         return left, f"{' and '.join(by)} of {len(measurable)} series: {words(left[0])}"
     listed = "; ".join(words(one) for one in left)
@@ -105,7 +106,8 @@ def _chosen(measurable: Sequence[Series], config: Config) -> tuple[list[Series],
 
 
 def _passed_over(one: Series, chosen: Series) -> str:
-    compared = "thicker" if (one.thickness_mm or 0.0) > (chosen.thickness_mm or 0.0) else "another kernel"
+    both = one.thickness_mm is not None and chosen.thickness_mm is not None
+    compared = "thicker" if both and one.thickness_mm != chosen.thickness_mm else "another kernel"
     return f"{compared}: {words(one)}; proposed is {words(chosen)}"
 
 

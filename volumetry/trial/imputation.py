@@ -100,9 +100,17 @@ def combined(effects: Sequence[Effect], complete_df: float, level: float) -> Eff
     -------
     Effect
         With the degrees of freedom of Barnard and Rubin.
+
+    Raises
+    ------
+    ValueError
+        If an estimate has no standard error.
     """
     estimates = np.array([effect.estimate for effect in effects], float)
-    within = float(np.mean([(effect.se or 0.0) ** 2 for effect in effects]))
+    errors = [effect.se for effect in effects if effect.se is not None]
+    if len(errors) < len(effects):
+        raise ValueError("an estimate has no standard error")
+    within = float(np.mean(np.square(errors)))
     between = float(estimates.var(ddof=1)) * (1 + 1 / len(effects))
     total = within + between
     missing = between / total

@@ -279,11 +279,19 @@ def _covariates(used: Sequence[Seen], visits: Visits, config: TrialConfig, facto
     baseline = np.array([one.baseline for one in used])
     columns = [baseline - baseline.mean()]
     for name in config.models.covariates:
-        columns.append(np.array([number_in(visits.covariates[name][one.subject]) or 0.0 for one in used]))
+        columns.append(np.array([_number(visits.covariates[name][one.subject], name) for one in used]))
     for name in config.models.factors if factors else ():
         of = [visits.covariates[name][one.subject] for one in used]
         columns += [np.array([float(text == level) for text in of]) for level in sorted(set(of))[1:]]
     return np.column_stack(columns)
+
+
+def _number(text: str, column: str) -> float:
+    """A covariate; what is no number must not pass as 0."""
+    number = number_in(text)
+    if number is None:
+        raise ConfigError(f"models.covariates: {column!r} does not hold numbers; name it under factors")
+    return number
 
 
 def _strata(used: Sequence[Seen], visits: Visits, config: TrialConfig) -> list[str]:
