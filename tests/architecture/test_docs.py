@@ -181,6 +181,8 @@ nbformat.write(notebook, sys.argv[2])
 
 
 def _texts(notebook: dict) -> list[str]:
-    """What every cell printed."""
-    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    return ["".join(output["text"]) for output in outputs if output["output_type"] == "stream"]
+    """What every cell printed; one text, as the kernel may send it in several pieces."""
+    return [
+        "".join("".join(o["text"]) for o in cell.get("outputs", []) if o["output_type"] == "stream")
+        for cell in notebook["cells"]
+    ]
