@@ -121,6 +121,7 @@ class Segment(Section):
     lung_probability: float = Share
     lesion_probability: Literal["model"] | float
     solid_probability: float = Share
+    context_agreement: float = Share
 
     @field_validator("lesion_probability", mode="before")
     @classmethod

@@ -20,7 +20,7 @@ from scenes import AXIAL, chest, scan_of
 
 from volumetry.codes import CATALOGUE, Outcome
 from volumetry.config import Config, load_config
-from volumetry.domain import Finding, ScanRefusedError, SeriesInfo, Side, Tissue, TissueMap
+from volumetry.domain import ChestContext, Finding, ScanRefusedError, SeriesInfo, Side, Tissue, TissueMap
 from volumetry.measure import measure
 from volumetry.phantom import PhantomSpec, make_phantom, write_series
 from volumetry.quality import charter_findings, lung_findings
@@ -161,6 +161,8 @@ def _of_lungs(config: Config) -> Iterator[Finding]:
         hu, np.where(np.arange(64) < 32, labels, labels * (np.arange(40) < 17)[:, None, None]), config
     )
     yield from _judged(hu, labels, config, dropped={"lesion_beside_lungs_ml": 120.0})
+    yield from _judged(hu, labels, config, context=ChestContext(0.99, 120.0))
+    yield from _judged(hu, labels, config, context=ChestContext(0.2, 120.0))
     metal = hu.copy()
     metal[18:22, 30:34, 31:33] = 3071
     yield from _judged(metal, labels, config)
@@ -176,11 +178,12 @@ def _judged(
     *,
     swapped: bool = False,
     dropped: dict[str, float] | None = None,
+    context: ChestContext | None = None,
 ) -> Iterator[Finding]:
     grid = replace(AXIAL, shape_kji=labels.shape)
     left = np.arange(labels.shape[2]) >= labels.shape[2] // 2
     side = np.where(labels > 0, np.where(left ^ swapped, Side.LEFT, Side.RIGHT), 0).astype(np.uint8)
-    tissue = TissueMap(labels.astype(np.uint8), grid, side, dropped or {})
+    tissue = TissueMap(labels.astype(np.uint8), grid, side, dropped or {}, context=context)
     scan = scan_of(hu, grid)
     return _asking(lung_findings(tissue, scan, measure(tissue, scan, config.measure), config))
 

@@ -5,27 +5,27 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from stub_model import stub
 from torch import nn
 
 from volumetry.config import load_config
 from volumetry.domain import SHARES, CtScan, Grid, SeriesInfo, Tissue
 from volumetry.errors import ModelError
 from volumetry.segment import network as network_module
+from volumetry.segment.card import CardCalibration
 from volumetry.segment.network import OUTPUTS, NetworkSegmenter, chosen_precision, load_segmenter
 from volumetry.segment.preprocess import InputRecipe, Pictures, pictures_of
 from volumetry.segment.thresholds import Cuts, labelled
 from volumetry.segment.uncertainty import class_counts, spread_points, threshold_counts
-from volumetry.segment.weights import Architecture, Card, CardCalibration, CardInput, Model, StoredFile
+from volumetry.segment.weights import Model
 from volumetry.training.drawn_thorax import drawn_thorax
 from volumetry.training.samples import Truth
 from volumetry.training.synthesis import Lesions, with_lesions
 
-STORED = StoredFile(file="x", sha256="0" * 64)
 SETTINGS = load_config(overrides={"segment": {"device": "cpu", "batch_slices": 3, "precision": "fp32"}}).segment
 
 
@@ -48,22 +48,6 @@ class BackThirdIsLung(nn.Module):
 def _stubs_have_no_probe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "shipped" not in request.node.name:
         monkeypatch.setattr(network_module, "verify_probe", lambda model, device: 0.0)
-
-
-def stub(network: nn.Module, outputs: tuple[str, ...] = ("lung", "lesion", "solid")) -> Model:
-    card = Card(
-        name="stub",
-        version="1",
-        architecture=Architecture(name="monai-unet-2d", channels=(4, 8), residual_units=0, outputs=outputs),
-        input=CardInput(
-            spacing_mm=1.4, slab_mm=2, hu_low=-1024, hu_high=1200, clahe_tiles=8, clahe_clip=7,
-            slice_side_px=320, mean=0.35, deviation=0.25, pad_multiple=16,
-        ),
-        weights=STORED,
-        probe_input=STORED,
-        probe_output=STORED,
-    )  # fmt: skip
-    return Model(network, card, Path("stub-1"))
 
 
 def scan_of(shape, spacing, directions=((0, 0, 1), (0, 1, 0), (1, 0, 0)), no_data=None) -> CtScan:

@@ -1,43 +1,44 @@
 """The coarse look at the whole chest: grids there and back, on the scanner's own axes."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from stub_model import stub
 from torch import nn
 
-from volumetry.domain import CtScan, Grid, SegmenterFacts, SeriesInfo, Tissue, TissueMap
-from volumetry.errors import ModelError
+from volumetry.config import load_config
+from volumetry.domain import ChestContext, CtScan, Grid, SeriesInfo, Tissue
+from volumetry.segment import network as network_module
+from volumetry.segment import organs
+from volumetry.segment.card import ContextCard
+from volumetry.segment.network import NetworkSegmenter
+from volumetry.segment.organs import chest_of, leave_out, lung_nearby
 from volumetry.segment.thorax import (
     ContextNetwork,
     Region,
-    coarse_hu,
     coarse_shape,
     region_probabilities,
     stride_of,
-    thorax_context,
     two_windows,
 )
-from volumetry.segment.thorax_segmenter import ContextSegmenter, load_with_context
-from volumetry.segment.thorax_weights import ContextCard, ContextModel
-from volumetry.storage.shipped import shipped
-from volumetry.training.thorax.judge import outside_of_lung
-
-
-def scan_of(hu_kji: np.ndarray, grid: Grid) -> CtScan:
-    return CtScan(hu_kji.astype(np.float32), grid, SeriesInfo("1.2", grid.shape_kji[0], grid.spacing_kji_mm))
+from volumetry.segment.thorax_weights import ContextModel
+from volumetry.segment.thresholds import Cuts
 
 
 class DarkIsLung(nn.Module):
-    """Lung where a voxel is darker than -500 HU, half-way from air to water, else body."""
+    """Lung where a voxel is darker than so many HU, else body."""
 
-    def __init__(self) -> None:
+    def __init__(self, below_hu: float) -> None:
         super().__init__()
+        self.below_hu = below_hu
         self.anchor = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = torch.full((x.shape[0], len(Region), *x.shape[2:]), -20.0)
-        denser = 20 * (x[:, 0] - (-500 + 600) / 500)
+        denser = 20 * (x[:, 0] - (self.below_hu + 600) / 500)
         logits[:, Region.LUNG], logits[:, Region.BODY] = -denser, denser
         return logits
 
@@ -47,38 +48,40 @@ def test_the_coarse_grid_covers_the_scan_from_edge_to_edge() -> None:
     assert coarse_shape((1, 3, 3), (1.0, 1.0, 1.0), 5.0) == (1, 1, 1)
 
 
-def test_coarse_hu_is_linear_in_place_and_keeps_the_mean() -> None:
-    k, j, i = np.meshgrid(np.arange(20), np.arange(30), np.arange(40), indexing="ij")
-    scan = scan_of(3.0 * k - 2.0 * j + 5.0 * i, Grid((20, 30, 40), (2.5, 1.0, 1.0)))
-    coarse = coarse_hu(scan, 5.0)
-    assert coarse.shape == (10, 6, 8)
-    # Centres of a grid twice and five times as coarse lie at 0.5 + 2 n and 2 + 5 n of the finer one.
-    kk, jj, ii = np.meshgrid(0.5 + 2 * np.arange(10), 2 + 5 * np.arange(6), 2 + 5 * np.arange(8), indexing="ij")
-    inner = (slice(1, -1),) * 3
-    assert coarse[inner] == pytest.approx((3.0 * kk - 2.0 * jj + 5.0 * ii)[inner], abs=0.01)
-    assert coarse.mean() == pytest.approx(scan.hu_kji.mean(), abs=0.5)
+def dark_is_lung(below_hu: float = -500.0) -> ContextModel:
+    card = ContextCard.model_validate(
+        {
+            "name": "thorax3d",
+            "version": "0.1.0",
+            "architecture": {
+                "name": "monai-unet-3d",
+                "channels": [4, 4, 4, 4],
+                "outputs": [region.name.lower() for region in Region],
+                "coarse_mm": 5.0,
+            },
+            **{name: {"file": "f", "sha256": "0" * 64} for name in ("weights", "probe_input", "probe_output")},
+            "training_cases": [],
+            "held_out_cases": [],
+        }
+    )
+    return ContextModel(DarkIsLung(below_hu), card, Path("nowhere"))
 
 
-def test_labels_come_back_on_a_grid_of_any_direction() -> None:
-    """A ball of air off the centre, in each orientation: within 3 % of 4/3 pi r3, and in its place."""
+def test_disease_may_lie_in_lung_and_no_further_than_a_coarse_voxel_from_it() -> None:
+    """A ball of air of 30 mm on a grid of 2.0 x 1.5 x 1.4 mm: a dilation by one voxel adds one along each axis."""
     shape, spacing, radius_mm = (60, 90, 100), (2.0, 1.5, 1.4), 30.0
-    centre = np.array([45.0, 60.0, 90.0])
+    centre = np.array([60.0, 67.5, 70.0])
     mm = np.stack(
         np.meshgrid(*[(np.arange(n) + 0.5) * s for n, s in zip(shape, spacing, strict=True)], indexing="ij")
     )
-    ball = ((mm - centre[:, None, None, None]) ** 2).sum(0) < radius_mm**2
-    hu = np.where(ball, -1000.0, 0.0)
-    upright = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-    upside_down = ((0.0, 0.0, -1.0), (0.0, -1.0, 0.0), (1.0, 0.0, 0.0))
-    coronal = ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0), (1.0, 0.0, 0.0))
-    for direction in (upright, upside_down, coronal):
-        grid = Grid(shape, spacing, direction_lps=direction)
-        found = thorax_context(scan_of(hu, grid), DarkIsLung(), 5.0, 1)
-        lung = found == Region.LUNG
-        assert set(np.unique(found)) == {Region.BODY, Region.LUNG}
-        assert lung.sum() * grid.voxel_ml == pytest.approx(4 / 3 * np.pi * radius_mm**3 / 1000, rel=0.03)
-        place = np.array(ndimage.center_of_mass(lung)) * spacing + 0.5 * np.array(spacing)
-        assert place == pytest.approx(centre, abs=0.5)
+    distance = np.sqrt(((mm - centre[:, None, None, None]) ** 2).sum(0))
+    hu = np.where(distance < radius_mm, -1000.0, 0.0).astype(np.float32)
+    nearby = lung_nearby(hu, spacing, dark_is_lung())
+    assert nearby[distance < radius_mm].all()
+    assert not nearby[distance > radius_mm + 2 * 5.0].any()
+    # A neighbour along an axis adds 5 mm, one along a diagonal 5 mm / sqrt(3) in its direction.
+    low_ml, high_ml = (4 / 3 * np.pi * (radius_mm + more) ** 3 / 1000 for more in (5 / np.sqrt(3), 5.0))
+    assert low_ml < np.count_nonzero(nearby) * np.prod(spacing) / 1000 < high_ml
 
 
 def test_what_is_put_around_a_scan_for_the_strides_is_cut_off_again() -> None:
@@ -98,65 +101,93 @@ def test_the_windows_show_lung_and_soft_tissue_apart() -> None:
     assert soft.tolist() == pytest.approx([-1.0, -1.0, -120 / 180, 0.0, 0.5, 1.5])
 
 
-def test_a_lesion_deep_in_an_organ_lies_outside_and_one_at_the_rim_does_not() -> None:
-    """Lung is the lower half of a block in i: what lies within 5 mm of it stays, as mL say."""
-    grid = Grid((20, 20, 60), (5.0, 5.0, 1.0))
-    hu = np.full(grid.shape_kji, 0.0)
-    hu[:, :, :30] = -1000
-    labels = np.zeros(grid.shape_kji, np.uint8)
-    labels[:, :, :30] = Tissue.AERATED
-    labels[:, :, 30:35] = Tissue.GROUND_GLASS
-    labels[:, :, 35:45] = Tissue.SOLID
-    found = outside_of_lung(scan_of(hu, grid), labels, DarkIsLung(), 5.0, 1)
-    column_ml = 20 * 20 * grid.voxel_ml
-    as_drawn = {"aerated": 30 * column_ml, "ground_glass": 5 * column_ml, "solid": 10 * column_ml}
-    assert found.ml == pytest.approx(as_drawn)
-    assert found.outside_ml == pytest.approx({"aerated": 0, "ground_glass": 0, "solid": 10 * column_ml})
-    assert found.lesion_by_region_ml["body"] == pytest.approx(10 * column_ml)
+CUTS = Cuts(0.5, 0.5, 0.5)
 
 
-class Painter:
-    """A segmenter that calls the front of every slice aerated, the middle hazy and the back solid."""
+def block() -> tuple[np.ndarray, np.ndarray]:
+    """HU, air in the first half along i; and probabilities: lesion in the second, lung everywhere."""
+    hu = np.zeros((10, 20, 20), np.float32)
+    hu[:, :, :10] = -800
+    probabilities = np.zeros((3, *hu.shape), np.float16)
+    probabilities[0] = 1
+    probabilities[1, :, :, 10:] = 1
+    return hu, probabilities
 
-    facts = SegmenterFacts("painter", "1.0", "a" * 64)
 
-    def __call__(self, scan: CtScan, /) -> TissueMap:
-        labels = np.zeros(scan.grid.shape_kji, np.uint8)
-        labels[:, :20], labels[:, 20:40], labels[:, 40:] = Tissue.AERATED, Tissue.GROUND_GLASS, Tissue.SOLID
-        return TissueMap(labels, scan.grid)
+def test_what_is_called_disease_and_lies_in_no_lung_is_neither_disease_nor_lung() -> None:
+    hu, probabilities = block()
+    chest = chest_of(probabilities, hu, (5.0, 5.0, 5.0), dark_is_lung(), CUTS)
+    assert chest.context.agreement == 1.0
+    # Ten columns of lesion, of which the first is within a voxel of the coarse grid.
+    assert chest.context.lesion_in_organs_ml == pytest.approx(10 * 20 * 9 * 0.125)
+    before = probabilities.copy()
+    leave_out(probabilities, chest.elsewhere_kji, CUTS)
+    assert (probabilities[..., :11] == before[..., :11]).all()
+    assert not probabilities[:2, ..., 11:].any()
 
 
-def test_disease_outside_of_lung_is_outside_and_all_else_stays() -> None:
-    card = ContextCard.model_validate(
-        {
-            "name": "thorax3d",
-            "version": "0.1.0",
-            "architecture": {
-                "name": "monai-unet-3d",
-                "channels": [4, 4, 4, 4],
-                "outputs": [region.name.lower() for region in Region],
-                "coarse_mm": 5.0,
-            },
-            **{name: {"file": "f", "sha256": "0" * 64} for name in ("weights", "probe_input", "probe_output")},
-            "training_cases": [],
-            "held_out_cases": [],
-        }
+def test_lung_that_no_lesion_is_called_stays_where_the_chest_sees_none() -> None:
+    hu, probabilities = block()
+    probabilities[1] = 0.4
+    leave_out(probabilities, np.ones(hu.shape, bool), CUTS)
+    assert (probabilities[0] == 1).all()
+    assert not probabilities[1].any()
+
+
+def test_agreement_is_the_share_of_aerated_lung_that_the_chest_shows_too() -> None:
+    """Lung everywhere, without disease: at -800 HU the chest's network knows it, at -610 HU it is made not to."""
+    hu, probabilities = block()
+    probabilities[1] = 0
+    dark = np.full_like(hu, -800)
+    assert chest_of(probabilities, dark, (5.0, 5.0, 5.0), dark_is_lung(), CUTS).context.agreement == 1.0
+    strict = dark_is_lung(below_hu=-700)
+    half = np.where(np.arange(20) < 10, -800, -610) + np.zeros_like(hu)
+    seen = chest_of(probabilities, half, (5.0, 5.0, 5.0), strict, CUTS)
+    assert seen.context.agreement == pytest.approx(11 / 20)  # ten columns, and one within a voxel
+    assert seen.context.lesion_in_organs_ml == 0.0
+
+
+class AllDiseased(nn.Module):
+    """Calls all it sees ground glass."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([9.0, 9.0, -9.0])[None, :, None, None].expand(len(x), 3, *x.shape[2:])
+
+
+@pytest.mark.parametrize(("wanted", "heard"), [(0.9, True), (0.99, False)])
+def test_the_segmenter_hears_the_chest_where_it_knows_the_lung(
+    monkeypatch: pytest.MonkeyPatch, wanted: float, heard: bool
+) -> None:
+    """The middle of a block is air. Only if it is heard, the chest's network takes away what it states, in mL."""
+    for name in ("verify_probe", "verify_context_probe"):
+        monkeypatch.setattr(network_module, name, lambda model, device: 0.0)
+    monkeypatch.setattr(organs, "AERATED_HU", (-2000.0, -600.0))
+    monkeypatch.setattr(
+        network_module,
+        "chest_of",
+        lambda *given: replace(
+            chest_of(*given), context=ChestContext(0.95, chest_of(*given).context.lesion_in_organs_ml)
+        ),
     )
-    grid = Grid((10, 60, 60), (5.0, 5.0, 5.0))
-    hu = np.full(grid.shape_kji, 0.0)
-    hu[:, :, :30] = -1000
-    painter, scan = Painter(), scan_of(hu, grid)
-    two_looks = ContextSegmenter(painter, ContextModel(DarkIsLung(), card))
-    before, after = painter(scan).labels_kji, two_looks(scan).labels_kji
-    assert np.array_equal(after[:, :20], before[:, :20])
-    assert np.array_equal(after[:, 20:, :31], before[:, 20:, :31])  # lung, and one voxel of 5 mm beside it
-    assert not after[:, 20:, 31:].any()
-    assert two_looks.facts.version == "1.0+thorax3d-0.1.0"
-    assert two_looks.facts.sha256 not in (None, painter.facts.sha256, card.sha256)
+    grid = Grid((20, 60, 80), (5.0, 2.8, 2.8))
+    hu = np.zeros(grid.shape_kji, np.float32)
+    hu[:, :, 20:60] = -1000
+    settings = load_config(
+        overrides={"segment": {"device": "cpu", "precision": "fp32", "context_agreement": wanted}}
+    )
+    model = replace(stub(AllDiseased()), context=dark_is_lung())
+    found = NetworkSegmenter(model, settings.segment)(
+        CtScan(hu, grid, SeriesInfo("1.2", grid.shape_kji[0], grid.spacing_kji_mm))
+    )
+    taken_ml = np.count_nonzero(found.labels_kji == Tissue.OUTSIDE) * grid.voxel_ml
+    assert found.context.lesion_in_organs_ml > 0
+    assert found.dropped_ml == {"lesion_in_organs_ml": found.context.lesion_in_organs_ml if heard else 0.0}
+    assert taken_ml == pytest.approx(found.dropped_ml["lesion_in_organs_ml"], rel=0.02)
+    # Lung is 40 of 80 columns of 2.8 mm, and one coarse voxel of some 5 mm on either side: 2 columns.
+    assert taken_ml == pytest.approx(20 * 60 * 36 * grid.voxel_ml if heard else 0.0, rel=0.03)
 
 
-def test_without_a_model_of_the_chest_two_looks_are_refused() -> None:
-    if list(shipped("models").glob("thorax3d-*")):
-        pytest.skip("a model of the chest is installed")
-    with pytest.raises(ModelError, match="no model of the whole chest"):
-        load_with_context()
+def test_a_few_slices_are_no_chest() -> None:
+    hu, probabilities = block()
+    assert chest_of(probabilities, hu, (2.9, 5.0, 5.0), dark_is_lung(), CUTS) is None
+    assert chest_of(probabilities, hu, (3.0, 5.0, 5.0), dark_is_lung(), CUTS) is not None

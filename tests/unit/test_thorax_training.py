@@ -15,8 +15,10 @@ from scipy import ndimage
 from torch import nn
 
 from volumetry.errors import ConfigError, InputError, ModelError, OutputError
+from volumetry.segment.card import read_card
 from volumetry.segment.thorax import Region
-from volumetry.segment.thorax_weights import load_context
+from volumetry.segment.thorax_weights import load_context, read_context_card, verify_context_probe
+from volumetry.segment.weights import find_model, load_model
 from volumetry.training.by_architecture import train_model
 from volumetry.training.thorax import truth
 from volumetry.training.thorax.augment import batch_of, sample
@@ -31,6 +33,7 @@ from volumetry.training.thorax.organs import with_organ
 from volumetry.training.thorax.pack import pack
 from volumetry.training.thorax.scene import Chance, Scene
 from volumetry.training.thorax.train import learning_rate, train_thorax
+from volumetry.training.two_looks import join
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHIPPED = REPOSITORY / "configs" / "train-thorax3d.toml"
@@ -246,7 +249,8 @@ def test_a_run_made_shorter_in_time_ends_as_one_that_was_so_from_the_start(tmp_p
 
 def test_a_model_folder_states_its_chests_and_is_verified(tmp_path: Path) -> None:
     folder = train_thorax(small_config(tmp_path), tmp_path / "out", file_of_chests(tmp_path / "chests.zip"), "cpu")
-    model = load_context(folder)
+    model = load_context(folder, read_context_card(folder))
+    assert verify_context_probe(model) < 1e-4
     assert model.card.training_cases == ("one",)
     assert model.card.held_out_cases == ("two",)
     assert model.coarse_mm == 5.0
@@ -256,7 +260,31 @@ def test_a_model_folder_states_its_chests_and_is_verified(tmp_path: Path) -> Non
     weights[-1] ^= 1
     (folder / "model.safetensors").write_bytes(bytes(weights))
     with pytest.raises(ModelError, match="sha256"):
-        load_context(folder)
+        load_context(folder, read_context_card(folder))
+
+
+def test_both_networks_make_one_model_folder(tmp_path: Path) -> None:
+    data = file_of_chests(tmp_path / "chests.zip")
+    chest = train_thorax(small_config(tmp_path), tmp_path / "out", data, "cpu")
+    slices = find_model("default")
+    folder = join(slices, chest, tmp_path / "models", "9.0.0", lung_probability=0.2)
+    assert folder.name == "lesion2d-9.0.0"
+    model = load_model(folder)
+    assert model.context is not None
+    assert model.context.card.lung_probability == 0.2
+    assert model.context.card.training_cases == ("one",)
+    alone = read_card(slices).model_copy(update={"context": None})
+    assert model.card.sha256 not in (alone.sha256, model.context.card.sha256)
+    for name, tensor in load_context(chest, read_context_card(chest)).network.state_dict().items():
+        assert torch.equal(model.context.network.state_dict()[name], tensor)
+    with pytest.raises(ModelError, match="exists"):
+        join(slices, chest, tmp_path / "models", "9.0.0")
+    again = join(folder, chest, tmp_path / "models", "9.1.0", lung_probability=0.2)
+    assert read_card(again).sha256 == model.card.sha256  # the version decides no number
+    weights = folder / "thorax3d_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(ModelError, match="sha256"):
+        load_model(folder)
 
 
 def test_a_packed_file_must_hold_the_chests(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ VOLUMES = ("lung", "aerated", "ground_glass", "solid", "lesion")
 SHARES = ("lesion", "ground_glass", "solid")
 """What is given as a percentage of the lung."""
 CAUSES = (
+    "lesion_in_organs_ml",
     "outside_lungs_ml",
     "lesion_outside_lungs_ml",
     "lesion_beside_lungs_ml",
@@ -43,9 +44,12 @@ CAUSES = (
     "lesion_specks_ml",
     "class_specks_ml",
 )
-"""Why tidying takes away, fills in or renames. ``lesion_beside_lungs_ml`` is the part of the lesion outside the
-lungs that may be lung: what lies in the upper three quarters of their height. Below, in front of the recess, is
-abdomen."""
+"""Why the segmenter or tidying takes away, fills in or renames.
+
+``lesion_in_organs_ml`` is what the network of the whole chest puts into organs or the chest wall.
+``lesion_beside_lungs_ml`` is the part of the lesion outside the lungs that may be lung: what lies in the upper
+three quarters of their height. Below, in front of the recess, is abdomen.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,23 @@ class Interval:
     level: float
 
 
+@dataclass(frozen=True, slots=True)
+class ChestContext:
+    """What a network of the whole chest says of a map made slice by slice.
+
+    Parameters
+    ----------
+    agreement
+        Of aerated lung, the share that it recognises, 0 to 1.
+    lesion_in_organs_ml
+        Called lesion slice by slice, and in organs or the chest wall as it sees them; left in where agreement is
+        low.
+    """
+
+    agreement: float
+    lesion_in_organs_ml: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TissueMap:
     """The tissue of every voxel of a grid.
@@ -106,9 +127,11 @@ class TissueMap:
     side_kji
         uint8, shape of `grid`, values of `Side`, 0 outside the lungs; None before the sides are known.
     dropped_ml
-        What postprocessing removed or filled in, in mL by cause.
+        What segmenter and postprocessing removed or filled in, in mL by cause.
     doubt
         The segmenter's uncertainty; None if it states none.
+    context
+        What a network of the whole chest says of the map; None if none looked.
 
     Raises
     ------
@@ -121,6 +144,7 @@ class TissueMap:
     side_kji: NDArray[np.uint8] | None = None
     dropped_ml: Mapping[str, float] = field(default_factory=dict)
     doubt: Doubt | None = None
+    context: ChestContext | None = None
 
     def __post_init__(self) -> None:
         for array in (self.labels_kji, self.side_kji):

@@ -16,7 +16,7 @@ from volumetry.quality.missed_consolidation import dense_tissue_findings
 from volumetry.quality.places import images
 from volumetry.quality.sides import side_findings
 from volumetry.quality.suspect_solid import suspect_findings
-from volumetry.quality.weight import points_if_lesion, weighed
+from volumetry.quality.weight import points_if_lesion, points_if_no_lesion, weighed
 
 _WALL_RADIUS_MM = 60.0
 """Of the sharpest curve of a lung's outer wall; a flatter wall loses less beyond the same chord."""
@@ -67,6 +67,7 @@ def lung_findings(
         found += _truncated_field(tissue, scan, lung_ml, config)
         found += side_findings(tissue, scan, config)
         found += _dropped(tissue, volumes, config)
+        found += _organs(tissue, volumes, config)
         found += suspect_findings(tissue, scan, volumes, blood_hu, config)
         found += metal_findings(tissue, scan, config, blood_hu)
         found += contrast_findings(scan.series, blood_hu, config)
@@ -104,6 +105,30 @@ def _dropped(tissue: TissueMap, volumes: Volumes, config: Config) -> Iterator[Fi
             f"points higher"
         )
         yield weighed(config, "LESION_OUTSIDE_LUNG", text, lost_ml, points)
+
+
+def _organs(tissue: TissueMap, volumes: Volumes, config: Config) -> Iterator[Finding]:
+    """Whether the look at the whole chest failed, or took enough away, for a reader to look."""
+    context, wanted = tissue.context, config.segment.context_agreement
+    if context is None:
+        return
+    in_organs_ml = context.lesion_in_organs_ml
+    if context.agreement < wanted:
+        points = points_if_no_lesion(volumes, in_organs_ml)
+        text = (
+            f"the network of the whole chest recognises {100 * context.agreement:.0f} % of the aerated lung, "
+            f"less than {100 * wanted:.0f}, and had no say: look whether organs beside the lungs were called "
+            f"disease (every slice). Without all that it takes for organs the share is {points:.2f} points lower"
+        )
+        yield _finding("CHEST_NOT_RECOGNISED", text, context.agreement, config)
+    elif in_organs_ml > config.quality.lesion_outside_flag_ml:
+        points = points_if_lesion(volumes, in_organs_ml)
+        text = (
+            f"{in_organs_ml:.0f} mL called lesion slice by slice lie in organs or the chest wall, as the network "
+            f"of the whole chest sees it, and are counted in no volume: look whether consolidated lung was left "
+            f"out (every slice). With all of it the share is at most {points:.2f} points higher"
+        )
+        yield weighed(config, "LESION_IN_ORGAN", text, in_organs_ml, points)
 
 
 def _aerated_hu(tissue: TissueMap, scan: CtScan, config: Config) -> Iterator[Finding]:

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from volumetry.config import Config, IntervalSettings, Segment, load_config
-from volumetry.domain import CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
+from volumetry.domain import ChestContext, CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
 from volumetry.image.orientation import axial_view
+from volumetry.segment.organs import Chest, chest_of, leave_out
 from volumetry.segment.preprocess import (
     InputRecipe,
     Pictures,
@@ -31,6 +32,7 @@ from volumetry.segment.resampling import (
     network_shape,
     shrink,
 )
+from volumetry.segment.thorax_weights import verify_context_probe
 from volumetry.segment.thresholds import SCANS, SLICES, cuts_of, labelled
 from volumetry.segment.uncertainty import BASE, class_counts, spread_points, threshold_counts
 from volumetry.segment.weights import Model, channels_last, find_model, load_model, verify_probe
@@ -82,6 +84,8 @@ class NetworkSegmenter:
         # torch leaves Stream untyped.
         self._copying = torch.cuda.Stream() if self.device == "cuda" else None  # type: ignore[no-untyped-call]
         verify_probe(model, self.device)
+        if model.context:
+            verify_context_probe(model.context, self.device)
         self._network = channels_last(model.network, self.device)
         fitted = model.card.lesion_probability
         self.cuts = {looked_at: cuts_of(settings, fitted, looked_at) for looked_at in (SCANS, SLICES)}
@@ -123,17 +127,24 @@ class NetworkSegmenter:
         body = body_box(coarse, self.recipe.pad_multiple)
         probabilities = self._volume(coarse, body, self.progress)
         cuts = self.cuts[SCANS]
+        chest = self._chest(probabilities, coarse, scan)
+        elsewhere = chest.elsewhere_kji if chest and self._heard(chest.context) else np.zeros(shape, bool)
+        leave_out(probabilities, elsewhere, cuts)
         level = min(cuts.lung, cuts.lesion)
         box = box_reaching(probabilities[:2], level, (hu.shape[1], hu.shape[2]))
         with ThreadPoolExecutor(1) as beside:  # the way back to the scanner's grid leaves a core idle
-            doubt = beside.submit(self._doubt, coarse, body, probabilities)
+            doubt = beside.submit(self._doubt, coarse, body, probabilities, elsewhere)
             if box:
                 planes = native_planes(probabilities, (hu.shape[0], hu.shape[1], hu.shape[2]), box)
                 for k, plane in enumerate(planes):
                     axial[k][box] = labelled(plane, cuts)
             if scan.no_data_kji is not None:
                 labels_kji[scan.no_data_kji] = Tissue.OUTSIDE
-        return TissueMap(labels_kji, scan.grid, doubt=doubt.result())
+        context = chest.context if chest else None
+        dropped_ml = {
+            "lesion_in_organs_ml": context.lesion_in_organs_ml if context and self._heard(context) else 0.0
+        }
+        return TissueMap(labels_kji, scan.grid, dropped_ml=dropped_ml, doubt=doubt.result(), context=context)
 
     def slices(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         """Tissue of ready-made 8-bit grey slices of any size, each at its own size.
@@ -179,10 +190,29 @@ class NetworkSegmenter:
                 progress(start + len(found), len(hu_kji))
         return probabilities
 
+    def _chest(
+        self, probabilities: NDArray[np.float16], hu_kji: NDArray[np.float32], scan: CtScan
+    ) -> Chest | None:
+        """What the network of the whole chest says, on the grid of the slices' network; None without one."""
+        if self.model.context is None:
+            return None
+        view = axial_view(scan.grid)
+        along = zip(view.spacing_mm(scan.grid), view.of(scan.hu_kji).shape, hu_kji.shape, strict=True)
+        k, j, i = (mm * voxels / here for mm, voxels, here in along)
+        return chest_of(probabilities, hu_kji, (k, j, i), self.model.context, self.cuts[SCANS])
+
+    def _heard(self, context: ChestContext) -> bool:
+        """Whether the network of the chest recognises the lung well enough to say what is disease."""
+        return context.agreement >= self.settings.context_agreement
+
     def _doubt(
-        self, hu_kji: NDArray[np.float32], body: PlaneBox, probabilities: NDArray[np.float16]
+        self,
+        hu_kji: NDArray[np.float32],
+        body: PlaneBox,
+        probabilities: NDArray[np.float16],
+        elsewhere: NDArray[np.bool_],
     ) -> Doubt | None:
-        """How far the shares move; see `segment.doubt`."""
+        """How far the shares move; see `segment.uncertainty`. Organs stay left out."""
         calibration, moves = self.model.card.calibration, self.interval
         if calibration is None or moves is None or not moves.slices:
             return None
@@ -198,6 +228,8 @@ class NetworkSegmenter:
             "hu low": self._volume(seen - offset, body),
             "hu high": self._volume(seen + offset, body),
         }
+        for part in again.values():  # the base of them is a copy
+            leave_out(part, elsewhere[sample], cuts)
         points = spread_points(counts | {name: class_counts(p, cuts) for name, p in again.items()})
         if not points:
             return None

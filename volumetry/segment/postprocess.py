@@ -57,7 +57,7 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     labels = tissue.labels_kji.copy()
     if scan.no_data_kji is not None:
         labels[scan.no_data_kji] = Tissue.OUTSIDE
-    dropped = dict.fromkeys(CAUSES, 0.0)
+    dropped = dict.fromkeys(CAUSES, 0.0) | dict(tissue.dropped_ml)
     box = bounding_box(labels > 0, margin=1)
     if box is not None:
         # What surrounds gas decides whether it is lung, and gas may reach far out of the box.
@@ -65,7 +65,7 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
         dropped |= _without_specks(labels[box], tissue.grid.voxel_ml, settings)
     # Not beside the specks, though it could be: the labels of both at once are 300 MB of a long scan's peak.
     side = _sides(labels > 0, scan, settings)
-    return TissueMap(labels, tissue.grid, side, dropped, tissue.doubt)
+    return replace(tissue, labels_kji=labels, side_kji=side, dropped_ml=dropped)
 
 
 def _lungs_alone(labels: NDArray[np.uint8], excluded: Mask, scan: CtScan, settings: Tidy) -> dict[str, float]:

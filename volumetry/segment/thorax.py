@@ -10,14 +10,11 @@ from enum import IntEnum
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import nn
 from torch.nn import functional
 
-from volumetry.domain import CtScan, Vector
-from volumetry.image.orientation import axial_view
+from volumetry.domain import Vector
 from volumetry.segment.monai_networks import UNet
-from volumetry.segment.resampling import shrink
 
 Shape = tuple[int, int, int]
 
@@ -101,13 +98,6 @@ def coarse_shape(shape_kji: Shape, spacing_kji_mm: Vector, coarse_mm: float) -> 
     return k, j, i
 
 
-def coarse_hu(scan: CtScan, coarse_mm: float) -> NDArray[np.float32]:
-    """Mean HU on the coarse grid, with axes to the head, the back and the patient's left."""
-    view = axial_view(scan.grid)
-    axial = view.of(scan.hu_kji)
-    return shrink(axial, coarse_shape(axial.shape, view.spacing_mm(scan.grid), coarse_mm))
-
-
 def region_probabilities(network: nn.Module, hu_kji: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
     """Probability of each region, (region, k, j, i), for a chest on the coarse grid; air is put around it."""
     padding = [(0, -(-n // stride) * stride - n) for n in hu_kji.shape]
@@ -120,35 +110,7 @@ def region_probabilities(network: nn.Module, hu_kji: NDArray[np.float32], stride
     return found[:, :k, :j, :i]
 
 
-def thorax_context(scan: CtScan, network: nn.Module, coarse_mm: float, stride: int) -> NDArray[np.uint8]:
-    """The region of every voxel of a scan, on the scan's own grid; uint8, values of `Region`."""
-    return native_regions(scan, region_probabilities(network, coarse_hu(scan, coarse_mm), stride))
-
-
-def native_regions(scan: CtScan, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The likeliest region of every voxel of a scan, from `region_probabilities` of its coarse grid."""
-    labels = np.empty(scan.grid.shape_kji, np.uint8)
-    axial = axial_view(scan.grid).of(labels)
-    for k, plane in enumerate(_planes(probabilities, axial.shape)):
-        axial[k] = plane.argmax(axis=0)
-    return labels
-
-
-def lung_within_a_voxel(scan: CtScan, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where a scan may hold disease: in lung, or no further from it than one voxel of the coarse grid.
-
-    The coarse grid cuts rims and pleura off, so its answer is good for what lies deep in an organ alone.
-    """
-    lung = probabilities.argmax(axis=0) == Region.LUNG
-    near = ndimage.binary_dilation(lung).astype(np.float32)[None]
-    mask = np.empty(scan.grid.shape_kji, bool)
-    axial = axial_view(scan.grid).of(mask)
-    for k, plane in enumerate(_planes(near, axial.shape)):
-        axial[k] = plane[0] > 0.5
-    return mask
-
-
-def _planes(coarse_ckji: NDArray[np.float32], shape_kji: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
+def on_finer_grid(coarse_ckji: NDArray[np.float32], shape_kji: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
     """Slice by slice, every channel on a finer grid with the same outer edges, linear between voxel centres."""
     along_k, along_j, along_i = (
         _interpolation(fine, coarse) for fine, coarse in zip(shape_kji, coarse_ckji.shape[1:], strict=True)

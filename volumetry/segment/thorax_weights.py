@@ -1,70 +1,32 @@
-"""The model folder of the coarse chest network: weights, their card, and a probe."""
+"""The coarse chest network of a model folder: verified, ready to look at a chest."""
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from torch import nn
 
 from volumetry.errors import ModelError
+from volumetry.segment.card import CARD, PROBE_TOLERANCE, ContextCard, stored_tensors
 from volumetry.segment.thorax import ContextNetwork, Region, stride_of, two_windows
-from volumetry.segment.weights import CARD, PROBE_TOLERANCE, StoredFile, verified_bytes
 from volumetry.storage.toml_file import load_toml
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ContextArchitecture(_Part):
-    """Name in our list, and its arguments."""
-
-    name: str = Field(pattern="^monai-unet-3d$")
-    channels: tuple[int, ...] = Field(min_length=4, max_length=8)
-    outputs: tuple[str, ...]
-    coarse_mm: float = Field(gt=0)
-
-
-class ContextCard(_Part):
-    """What a machine reads of the card; the rest is for people and stays in `story`."""
-
-    name: str
-    version: str
-    architecture: ContextArchitecture
-    weights: StoredFile
-    probe_input: StoredFile
-    probe_output: StoredFile
-    training_cases: tuple[str, ...]
-    held_out_cases: tuple[str, ...]
-    story: dict[str, Any] = {}
-
-    @property
-    def sha256(self) -> str:
-        """Digest of all that decides the network's answer."""
-        parts = self.model_dump(mode="json", include={"architecture", "weights"})
-        return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class ContextModel:
-    """A coarse chest network whose probe was reproduced, in evaluation mode, float32.
+    """A coarse chest network in evaluation mode, float32.
 
     Parameters
     ----------
     network
         HU in two windows to logits of the regions.
-    card
-        What stands on the model's card.
+    card, folder
+        What stands on the model's card, and where the files lie that it names.
     """
 
     network: nn.Module
     card: ContextCard
+    folder: Path
 
     @property
     def coarse_mm(self) -> float:
@@ -77,48 +39,73 @@ class ContextModel:
         return stride_of(self.card.architecture.channels)
 
 
-def load_context(folder: Path, device: str = "cpu") -> ContextModel:
-    """Digests first, then the network from our list, then every weight, then the probe.
+def read_context_card(folder: Path) -> ContextCard:
+    """The card of a folder that holds a coarse chest network alone.
+
+    Raises
+    ------
+    ModelError
+        If it is missing, not TOML, or lacks what is needed to build the network.
+    """
+    return load_toml(folder / CARD, ContextCard, called=f"{folder.name}: {CARD}", stop=ModelError)
+
+
+def load_context(folder: Path, card: ContextCard) -> ContextModel:
+    """Digests first, then the network from our list, then every weight.
 
     Parameters
     ----------
     folder
-        Of the model: card, weights and probe.
+        Of the model.
+    card
+        Names the files in it.
+
+    Returns
+    -------
+    ContextModel
+        Without gradients, on the CPU; `verify_context_probe` says whether this machine computes what it should.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing or changed, or weights and card do not fit.
+    """
+    if card.architecture.outputs != tuple(region.name.lower() for region in Region):
+        raise ModelError(f"{folder.name}: the outputs of {card.name} are not the regions of this version")
+    network = ContextNetwork(card.architecture.channels)
+    try:
+        network.load_state_dict(stored_tensors(folder, card.weights), strict=True)
+    except RuntimeError as wrong:
+        raise ModelError(f"{folder.name}: the weights of {card.name} do not fit its architecture") from wrong
+    return ContextModel(network.eval().requires_grad_(False), card, folder)
+
+
+def verify_context_probe(model: ContextModel, device: str = "cpu") -> float:
+    """Largest difference between the stored output and what this machine computes from the stored input.
+
+    Parameters
+    ----------
+    model
+        With its probe; its network is moved to the device.
     device
         ``cpu`` or ``cuda``.
 
     Returns
     -------
-    ContextModel
-        Verified, on the device.
+    float
+        Of probabilities, 0 to 1.
 
     Raises
     ------
     ModelError
-        If a file is missing or changed, weights and card do not fit, or this machine computes something else than
-        the maker's did.
+        If it is larger than 1e-3: this machine, these libraries or these weights are not those of the card.
     """
-    card = load_toml(folder / CARD, ContextCard, called=f"{folder.name}: {CARD}", stop=ModelError)
-    if card.architecture.outputs != tuple(region.name.lower() for region in Region):
-        raise ModelError(f"{folder.name}: the card's outputs are not the regions of this version")
-    network = ContextNetwork(card.architecture.channels)
-    try:
-        network.load_state_dict(_tensors(folder, card.weights), strict=True)
-    except RuntimeError as wrong:
-        raise ModelError(f"{folder.name}: the weights do not fit the architecture on the card") from wrong
-    network = network.eval().requires_grad_(False).to(device)
-    probe = _tensors(folder, card.probe_input)["hu"].to(device)
-    expected = _tensors(folder, card.probe_output)["probabilities"]
+    probe = stored_tensors(model.folder, model.card.probe_input)["hu"].to(device)
+    expected = stored_tensors(model.folder, model.card.probe_output)["probabilities"]
+    network = model.network.to(device)
     with torch.inference_mode():
-        found = torch.softmax(network(two_windows(probe)), 1).cpu()
+        found = torch.softmax(network(two_windows(probe)).float(), 1).cpu()
     difference = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
     if not difference <= PROBE_TOLERANCE:
-        raise ModelError(f"{folder.name}: the probe is off by {difference:.2g}, more than {PROBE_TOLERANCE}")
-    return ContextModel(network, card)
-
-
-def _tensors(folder: Path, stored: StoredFile) -> dict[str, torch.Tensor]:
-    try:
-        return load_tensors(verified_bytes(folder, stored))
-    except SafetensorError as wrong:
-        raise ModelError(f"{folder.name}: {stored.file} is not a safetensors file") from wrong
+        raise ModelError(f"{model.card.name}: the probe is off by {difference:.2g}, more than {PROBE_TOLERANCE}")
+    return difference

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, model_validator
 
+from volumetry.segment.card import PictureSettings
 from volumetry.segment.preprocess import InputRecipe
-from volumetry.segment.weights import PictureSettings
 from volumetry.storage.digests import canonical_sha256
 from volumetry.storage.toml_file import Section, load_toml
 

@@ -11,9 +11,10 @@ from torch import nn
 
 from volumetry.config import load_config
 from volumetry.domain import SHARES
+from volumetry.segment.card import CARD
 from volumetry.segment.network import NetworkSegmenter
 from volumetry.segment.preprocess import network_batch, pictures_of
-from volumetry.segment.weights import CARD, load_model
+from volumetry.segment.weights import load_model
 from volumetry.training.calibration import (
     LEVEL,
     balance,

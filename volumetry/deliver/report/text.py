@@ -244,6 +244,7 @@ def density(document: Document) -> list[tuple[str, str]]:
     rows = table.shown(document)
     dropped = document.get("dropped_ml") or {}
     names = {
+        "lesion_in_organs_ml": "Left out: in organs, not disease",
         "outside_lungs_ml": "Left out: outside lungs",
         "lesion_outside_lungs_ml": "Left out: disease outside lungs",
         "holes_filled_ml": "Holes filled",

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from volumetry.segment.card import CARD
 from volumetry.segment.thorax import Region, stride_of, two_windows
-from volumetry.segment.thorax_weights import load_context
-from volumetry.segment.weights import CARD
+from volumetry.segment.thorax_weights import load_context, read_context_card, verify_context_probe
 from volumetry.training.card import as_toml, stored
 from volumetry.training.thorax.chests import Chest
 from volumetry.training.thorax.config import ThoraxConfig
@@ -64,7 +64,7 @@ def write_thorax_folder(out: Path, config: ThoraxConfig, network: nn.Module, jud
         "story": _story(config, network, judged),
     }
     (folder / CARD).write_text(as_toml(card), "utf-8")
-    load_context(folder)
+    verify_context_probe(load_context(folder, read_context_card(folder)))
     return folder
 
 
