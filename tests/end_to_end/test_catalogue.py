@@ -248,6 +248,8 @@ def test_every_decidable_code_has_an_entry() -> None:
         "ONE_LUNG",
         "SIDE_CONFLICT",
         "LESION_OUTSIDE_LUNG",
+        "LESION_IN_ORGAN",
+        "CHEST_NOT_RECOGNISED",
         "DENSE_TISSUE_OUTSIDE_LUNG",
         "SUSPECT_SOLID",
         "CONTRAST_NOT_STATED",

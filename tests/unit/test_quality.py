@@ -8,16 +8,16 @@ from scenes import AXIAL, chest, scan_of
 
 from volumetry.codes import Outcome
 from volumetry.config import load_config
-from volumetry.domain import Side, TissueMap
+from volumetry.domain import ChestContext, Side, TissueMap
 from volumetry.measure import measure
 from volumetry.quality import lung_findings
 from volumetry.quality.lungs import missing_beyond_cut_ml
 
 
-def _findings(hu, labels, config, grid=AXIAL, no_data=None, dropped=None):
+def _findings(hu, labels, config, grid=AXIAL, no_data=None, dropped=None, context=None):
     middle = labels.shape[2] // 2
     side = np.where(labels > 0, np.where(np.arange(labels.shape[2]) < middle, Side.RIGHT, Side.LEFT), 0)
-    tissue = TissueMap(labels.astype(np.uint8), grid, side.astype(np.uint8), dropped or {})
+    tissue = TissueMap(labels.astype(np.uint8), grid, side.astype(np.uint8), dropped or {}, context=context)
     scan = scan_of(hu, grid, no_data)
     return {f.code: f for f in lung_findings(tissue, scan, measure(tissue, scan, config.measure), config)}
 
@@ -111,6 +111,26 @@ def test_what_moves_the_share_by_less_than_the_setting_is_a_note(config):
     trial = load_config(overrides={"profile": "trial", "quality": {"move_points": 2.0}})
     found = _findings(hu, labels, trial, dropped={"lesion_beside_lungs_ml": 15.0})
     assert found["LESION_OUTSIDE_LUNG"].outcome is Outcome.FLAG
+
+
+def test_what_the_whole_chest_puts_into_organs_is_flagged_by_what_it_moves(config):
+    """15 mL added to a lung without disease: points = 100 x 15 / (lung + 15)."""
+    hu, truth = chest()
+    labels = truth.labels_kji
+    points = 1500 / (np.count_nonzero(labels) * AXIAL.voxel_ml + 15)
+    flagged = _findings(hu, labels, config, context=ChestContext(0.95, 15.0))["LESION_IN_ORGAN"]
+    assert flagged.outcome is (Outcome.FLAG if points >= config.quality.move_points else Outcome.NOTE)
+    assert f"at most {points:.2f} points higher" in flagged.message
+    assert _findings(hu, labels, config, context=ChestContext(0.95, 9.0)) == {}
+    assert _findings(hu, labels, config, context=None) == {}
+
+
+def test_a_chest_that_the_network_does_not_recognise_is_flagged(config):
+    hu, truth = chest()
+    found = _findings(hu, truth.labels_kji, config, context=ChestContext(0.89, 0.0))
+    assert set(found) == {"CHEST_NOT_RECOGNISED"}
+    assert found["CHEST_NOT_RECOGNISED"].outcome is Outcome.FLAG
+    assert _findings(hu, truth.labels_kji, config, context=ChestContext(0.9, 0.0)) == {}
 
 
 def test_lesion_left_out_of_the_abdomen_says_nothing(config):
