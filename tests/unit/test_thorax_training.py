@@ -20,13 +20,14 @@ from volumetry.segment.thorax import Region
 from volumetry.segment.thorax_weights import load_context, read_context_card, verify_context_probe
 from volumetry.segment.weights import find_model, load_model
 from volumetry.training.by_architecture import train_model
+from volumetry.training.dice import dice
 from volumetry.training.thorax import truth
 from volumetry.training.thorax.augment import batch_of, sample
 from volumetry.training.thorax.chest_files import _set_tumour, read_chest
 from volumetry.training.thorax.chests import Chest, load_chests, packed
 from volumetry.training.thorax.config import ChestFile, ThoraxConfig, load_thorax_config
 from volumetry.training.thorax.disease import with_disease
-from volumetry.training.thorax.evaluate import dice, drawn_figures
+from volumetry.training.thorax.evaluate import drawn_figures
 from volumetry.training.thorax.fluid import with_fluid
 from volumetry.training.thorax.loss import membership, partial_loss
 from volumetry.training.thorax.organs import with_organ

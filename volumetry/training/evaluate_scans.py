@@ -24,6 +24,7 @@ from volumetry.quality import lung_findings
 from volumetry.segment.postprocess import tidy
 from volumetry.training.bootstrap import DRAWS, LEVEL, SEED, area_interval
 from volumetry.training.dataset import infected_by_slice
+from volumetry.training.dice import dice
 from volumetry.training.held_out_metrics import area_under_curve
 from volumetry.training.inserted_lesions import Plan, with_planted_lesion
 from volumetry.training.samples import Truth
@@ -251,27 +252,6 @@ def _against(truth_axial: NDArray[np.uint8], found: _Measured, without: _Measure
         row["dice"] = dice(found.lesion_kji & (lesion | ~without.lesion_kji), lesion)
         row["right_class_percent"] = 100 * float(np.count_nonzero(right_class & lesion) * voxel_ml) / true_ml
     return row
-
-
-def dice(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    """Dice coefficient of two masks, 2 |A and B| / (|A| + |B|).
-
-    Parameters
-    ----------
-    found, true
-        Bool, of one shape.
-
-    Returns
-    -------
-    float
-        0 to 1; 1 if both are empty.
-
-    References
-    ----------
-    Dice: Measures of the amount of ecologic association between species. Ecology 26 (1945), 297-302.
-    """
-    total = np.count_nonzero(found) + np.count_nonzero(true)
-    return float(2 * np.count_nonzero(found & true) / total) if total else 1.0
 
 
 def summary_of(rows: list[Row], planted: list[Row]) -> dict[str, Any]:

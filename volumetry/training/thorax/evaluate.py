@@ -11,6 +11,7 @@ from torch import nn
 
 from volumetry.segment.resampling import shrink
 from volumetry.segment.thorax import Region, coarse_shape, region_probabilities, stride_of
+from volumetry.training.dice import dice
 from volumetry.training.thorax import truth
 from volumetry.training.thorax.chests import Chest
 from volumetry.training.thorax.config import ThoraxConfig
@@ -98,9 +99,3 @@ def regions_of(network: nn.Module, chest: Chest, config: ThoraxConfig) -> NDArra
     finer = np.stack([shrink(channel, chest.hu_kji.shape) for channel in found])
     best: NDArray[np.intp] = finer.argmax(axis=0)
     return best
-
-
-def dice(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    """Twice the overlap over the sum; 1 if neither holds a voxel."""
-    total = np.count_nonzero(found) + np.count_nonzero(true)
-    return 2 * np.count_nonzero(found & true) / total if total else 1.0
