@@ -21,6 +21,7 @@ from volumetry.scan.headers.syntaxes import (
 UNDEFINED = 0xFFFFFFFF
 _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 _MAX_FRAGMENTS = 10_000
+_PIECE_BYTES = 2**20
 _FILLING_BYTES = 512
 """Archives fill uncompressed pixel data up to a block of so many bytes; more is not filling."""
 Fragments = tuple[tuple[int, int], ...]
@@ -163,11 +164,11 @@ def _native(
 def _is_one_value(stream: BinaryIO, at: int, length: int) -> bool:
     """Whether so many bytes are all the same; read piece by piece."""
     stream.seek(at)
-    first = stream.read(1)
+    filled = stream.read(1) * _PIECE_BYTES
     left = length - 1
     while left > 0:
-        piece = stream.read(min(left, 2**20))
-        if not piece or piece.strip(first):
+        piece = stream.read(min(left, _PIECE_BYTES))
+        if not piece or piece != filled[: len(piece)]:
             return False
         left -= len(piece)
     return True
