@@ -15,7 +15,7 @@ from volumetry.segment import network as network_module
 from volumetry.segment import organs
 from volumetry.segment.card import ContextCard
 from volumetry.segment.network import NetworkSegmenter
-from volumetry.segment.organs import chest_of, leave_out, lung_nearby
+from volumetry.segment.organs import bodies_of_fat, bodies_outside, chest_of, leave_out, lung_space
 from volumetry.segment.thorax import (
     ContextNetwork,
     Region,
@@ -76,7 +76,7 @@ def test_disease_may_lie_in_lung_and_no_further_than_a_coarse_voxel_from_it() ->
     )
     distance = np.sqrt(((mm - centre[:, None, None, None]) ** 2).sum(0))
     hu = np.where(distance < radius_mm, -1000.0, 0.0).astype(np.float32)
-    nearby = lung_nearby(hu, spacing, dark_is_lung())
+    nearby = lung_space(hu, spacing, dark_is_lung()).nearby_kji
     assert nearby[distance < radius_mm].all()
     assert not nearby[distance > radius_mm + 2 * 5.0].any()
     # A neighbour along an axis adds 5 mm, one along a diagonal 5 mm / sqrt(3) in its direction.
@@ -105,12 +105,12 @@ CUTS = Cuts(0.5, 0.5, 0.5)
 
 
 def block() -> tuple[np.ndarray, np.ndarray]:
-    """HU, air in the first half along i; and probabilities: lesion in the second, lung everywhere."""
+    """HU, air in the first half along i; and probabilities: lesion from the sixth column on, lung everywhere."""
     hu = np.zeros((10, 20, 20), np.float32)
     hu[:, :, :10] = -800
     probabilities = np.zeros((3, *hu.shape), np.float16)
     probabilities[0] = 1
-    probabilities[1, :, :, 10:] = 1
+    probabilities[1, :, :, 5:] = 1
     return hu, probabilities
 
 
@@ -118,12 +118,40 @@ def test_what_is_called_disease_and_lies_in_no_lung_is_neither_disease_nor_lung(
     hu, probabilities = block()
     chest = chest_of(probabilities, hu, (5.0, 5.0, 5.0), dark_is_lung(), CUTS)
     assert chest.context.agreement == 1.0
-    # Ten columns of lesion, of which the first is within a voxel of the coarse grid.
+    # Lesion in ten columns that are no lung, of which the first is within a voxel of the coarse grid.
     assert chest.context.lesion_in_organs_ml == pytest.approx(10 * 20 * 9 * 0.125)
     before = probabilities.copy()
     leave_out(probabilities, chest.elsewhere_kji, CUTS)
     assert (probabilities[..., :11] == before[..., :11]).all()
     assert not probabilities[:2, ..., 11:].any()
+
+
+def test_a_body_goes_as_a_whole_if_it_is_no_lung_and_large_enough() -> None:
+    """Three bodies: in lung; in an organ, with its rim; and a small one in an organ, which stays."""
+    called, probability = np.zeros((10, 10, 40), bool), np.zeros((10, 10, 40), np.float32)
+    called[:, :, :10] = called[:, :, 15:25] = called[:2, :2, 30:34] = True
+    probability[:, :, :10], probability[:, :, 24] = 0.4, 0.9
+    expected = np.zeros_like(called)
+    expected[:, :, 15:25] = True  # one column of ten at 0.9: a mean of 0.09
+    np.testing.assert_array_equal(bodies_outside(called, probability, 0.05), expected)
+    probability[:, :, 24] = 1.0
+    probability[:, :, 23] = 0.1
+    assert not bodies_outside(called, probability, 0.05).any()
+
+
+def test_fat_is_not_solid() -> None:
+    """Fat; consolidation, whose border has the density of fat; fat with a vessel in it; and a speck of fat."""
+    solid, hu = np.zeros((12, 12, 60), bool), np.full((12, 12, 60), -900, np.float32)
+    fat, disease, with_vessel = (np.s_[1:11, 1:11, first : first + 10] for first in (1, 15, 30))
+    for box in (fat, disease, with_vessel):
+        solid[box], hu[box] = True, -100
+    hu[3:9, 3:9, 17:23] = 30
+    hu[1:11, 1:11, 33:35] = 40  # a fifth of the body
+    speck = np.s_[5:7, 5:7, 45:49]
+    solid[speck], hu[speck] = True, -100
+    expected = np.zeros_like(solid)
+    expected[fat] = True
+    np.testing.assert_array_equal(bodies_of_fat(solid, hu, 0.05), expected)
 
 
 def test_lung_that_no_lesion_is_called_stays_where_the_chest_sees_none() -> None:

@@ -5,7 +5,9 @@ organ, in the chest wall or below the diaphragm is neither disease nor lung.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,15 @@ from volumetry.segment.thresholds import Cuts
 
 AERATED_HU = (-950.0, -600.0)
 """Lung that nobody doubts: gas in airways, stomach and bowel is darker."""
+NO_LUNG_BELOW = 0.1
+"""Mean probability of lung of a body that is no disease."""
+FAT_HU, SOFT_FROM_HU = (-140.0, -60.0), -80.0
+MIN_BODY_ML = 1.0
+"""Of a body that is judged as a whole: eight voxels of a grid of 5 mm. A smaller one may lie in the rim that the
+grid cuts off."""
 MIN_HEIGHT_MM = 30.0
-"""Of a scan in which a chest can be recognised. In slabs of 12 mm of five chests, the network took 17 of 68 mL and
-41 of 90 mL of true disease away; in slabs of 30 mm, 7 mL at most."""
+"""Of a scan in which a chest can be recognised. Against its answer for five whole chests, the network took 22 of
+90 mL and 8 of 34 mL more away in slabs of 12 mm, and 7 mL at most in slabs of 30 mm."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +39,8 @@ class Chest:
     Parameters
     ----------
     elsewhere_kji
-        Where no disease can be: further than a voxel of its grid from what it takes for lung.
+        Where no disease can be: further than a voxel of its grid from what it takes for lung, in a body of called
+        lesion that it does not take for lung, or in fat.
     context
         How well it recognises the lung, and how much of the lesion lies elsewhere.
     """
@@ -70,25 +79,111 @@ def chest_of(
     """
     if len(hu_kji) * spacing_kji_mm[0] < MIN_HEIGHT_MM:
         return None
-    elsewhere = ~lung_nearby(hu_kji, spacing_kji_mm, model)
-    lung, lesion, _ = probabilities
+    space = lung_space(hu_kji, spacing_kji_mm, model)
+    lung, lesion, solid = probabilities
     low, high = AERATED_HU
     aerated = (lung >= cuts.lung) & (lesion < cuts.lesion) & (low < hu_kji) & (hu_kji < high)
+    called = lesion >= cuts.lesion
+    voxel_ml = math.prod(spacing_kji_mm) / 1000
+    elsewhere = ~space.nearby_kji | bodies_outside(called, space.probability_kji, voxel_ml)
+    elsewhere |= bodies_of_fat(called & (solid >= cuts.solid), hu_kji, voxel_ml)
     recognised = int(np.count_nonzero(aerated & ~elsewhere)) / max(int(np.count_nonzero(aerated)), 1)
-    in_organs = int(np.count_nonzero(elsewhere & (lesion >= cuts.lesion)))
-    return Chest(elsewhere, ChestContext(recognised, in_organs * math.prod(spacing_kji_mm) / 1000))
+    in_organs_ml = int(np.count_nonzero(elsewhere & called)) * voxel_ml
+    return Chest(elsewhere, ChestContext(recognised, in_organs_ml))
 
 
-def lung_nearby(hu_kji: NDArray[np.float32], spacing_kji_mm: Vector, model: ContextModel) -> NDArray[np.bool_]:
-    """Lung with whatever fills it, and one voxel of the coarse grid around it.
+@dataclass(frozen=True, slots=True, eq=False)
+class LungSpace:
+    """Lung with whatever fills it, as the network of the chest sees it.
 
-    The coarse grid cuts rims and pleura off, so its answer is good for what lies deep in an organ alone.
+    Parameters
+    ----------
+    probability_kji
+        Of lung, 0 to 1.
+    nearby_kji
+        Lung, and one voxel of the coarse grid around it: that grid cuts rims and pleura off, so its answer is good
+        for what lies deep in an organ alone.
     """
+
+    probability_kji: NDArray[np.float32]
+    nearby_kji: NDArray[np.bool_]
+
+
+def lung_space(hu_kji: NDArray[np.float32], spacing_kji_mm: Vector, model: ContextModel) -> LungSpace:
+    """Where the network of the chest sees lung, on the grid of `hu_kji`."""
     coarse = shrink(hu_kji, coarse_shape(hu_kji.shape, spacing_kji_mm, model.coarse_mm))
     found = region_probabilities(model.network, coarse, model.stride)[Region.LUNG]
     grown = ndimage.binary_dilation(found >= model.card.lung_probability)
-    planes = on_finer_grid(grown.astype(np.float32)[None], hu_kji.shape)
-    return np.stack([plane[0] > 0.5 for plane in planes])
+    both = on_finer_grid(np.stack([found, grown.astype(np.float32)]), hu_kji.shape)
+    probability, nearby = np.empty(hu_kji.shape, np.float32), np.empty(hu_kji.shape, bool)
+    for k, (of_lung, of_grown) in enumerate(both):
+        probability[k], nearby[k] = of_lung, of_grown > 0.5
+    return LungSpace(probability, nearby)
+
+
+def bodies_outside(
+    called_kji: NDArray[np.bool_], probability_kji: NDArray[np.float32], voxel_ml: float
+) -> NDArray[np.bool_]:
+    """Whole bodies of what is called lesion that the network of the chest does not take for lung.
+
+    The rim of an organ goes with its body. In eight chests, three of them held out from training, all bodies of
+    2 mL and more below the limit (0.07 at most) were organs or fat by eye, and disease had 0.3 and more.
+
+    Parameters
+    ----------
+    called_kji
+        Lesion, slice by slice.
+    probability_kji
+        Of lung.
+    voxel_ml
+        Of both grids.
+    """
+    labels, mean_of = _bodies(called_kji, voxel_ml)
+    found: NDArray[np.bool_] = (mean_of(probability_kji) < NO_LUNG_BELOW)[labels]
+    return found
+
+
+def bodies_of_fat(solid_kji: NDArray[np.bool_], hu_kji: NDArray[np.float32], voxel_ml: float) -> NDArray[np.bool_]:
+    """Whole bodies of what is called solid that are fat: beside the heart, below the pleura, at an apex.
+
+    Half of such a body has the density of fat, and not a tenth of it is denser. Consolidation passes through that
+    density at its borders alone: of bodies of disease in nine chests at most 0.21.
+
+    Parameters
+    ----------
+    solid_kji
+        Solid, slice by slice.
+    hu_kji
+        The same grid.
+    voxel_ml
+        Of both.
+    """
+    labels, mean_of = _bodies(solid_kji, voxel_ml)
+    low, high = FAT_HU
+    smooth = ndimage.uniform_filter(hu_kji, 3)
+    fat = mean_of((low < smooth) & (smooth < high) & solid_kji) >= 0.5
+    soft = mean_of(hu_kji >= SOFT_FROM_HU) >= 0.1
+    found: NDArray[np.bool_] = (fat & ~soft)[labels]
+    return found
+
+
+def _bodies(
+    mask_kji: NDArray[np.bool_], voxel_ml: float
+) -> tuple[NDArray[np.int32], Callable[[NDArray[Any]], NDArray[np.float64]]]:
+    """Labels of the bodies of a mask, and a function that gives the mean of an array over each of them.
+
+    It is NaN, which no comparison meets, for what is outside and for bodies too small to be judged.
+    """
+    labels, count = ndimage.label(mask_kji)
+    voxels = np.bincount(labels.ravel(), minlength=count + 1)
+    judged = voxels * voxel_ml >= MIN_BODY_ML
+    judged[0] = False
+
+    def mean_of(values_kji: NDArray[Any]) -> NDArray[np.float64]:
+        total = np.bincount(labels.ravel(), values_kji.ravel(), count + 1)
+        return np.where(judged, total / np.maximum(voxels, 1), np.nan)
+
+    return labels, mean_of
 
 
 def leave_out(probabilities: NDArray[np.floating], elsewhere: NDArray[np.bool_], cuts: Cuts) -> None:

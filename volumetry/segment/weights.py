@@ -79,7 +79,7 @@ def channels_last(network: nn.Module, device: str) -> nn.Module:
 
 
 def find_model(name: str) -> Path:
-    """Folder of a model: ``default`` (the newest that ships), a shipped name like ``lesion2d-0.5.0``, or a path.
+    """Folder of a model: ``default`` (the newest that ships), a shipped name like ``lesion2d-0.6.0``, or a path.
 
     Raises
     ------
