@@ -139,7 +139,8 @@ def test_the_page_of_a_batch_needs_nothing_else_and_escapes_everything(tmp_path,
     page = (out / "report.html").read_text("utf-8")
     assert "<script" not in page
     assert "&lt;b&gt;ACME" in page
-    assert not re.findall(r"(?:src|href)=\"(?!data:image/png;base64,)", page)
+    assert not re.findall(r"(?:src|href)=\"(?!data:image/png;base64,|#)", page)
+    assert set(re.findall(r"href=\"#([^\"]+)", page)) <= set(re.findall(r" id=\"([^\"]+)", page))
     assert "http" not in page.replace("http-equiv", "")
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1]
     policy = unescape(re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1])

@@ -21,13 +21,14 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from volumetry.batch import entering, records, succession
 from volumetry.batch.audit import Audit
 from volumetry.batch.current import CORRECTIONS
+from volumetry.batch.expected import ExpectedVisit
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.lease import Lease, holder, named, require_dead
 from volumetry.batch.records import Record, Stamp, TornError
@@ -168,6 +169,11 @@ class Ledger:
         sync_folder(earlier)
         sync_folder(final.parent)
         self._set_aside(earlier, "not in the list of scans any more (--prune)")
+
+    def enter_expected(self, visits: Sequence[ExpectedVisit] | None) -> None:
+        """Enter the list of expected visits if one is given and is not the one that the log has."""
+        if visits is not None and tuple(visits) != self.audit.expected:
+            self.audit.append("visits_expected", visits=[list(visit) for visit in visits])
 
     def enter_template(self, name: str, content: bytes) -> bool:
         """Enter a file that is begun for a person, before it is written; False if the log knows it already."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
-from volumetry.batch import queries
+from volumetry.batch import queries, status
 from volumetry.batch.among import Question, codes_by_scan, questions_among
 from volumetry.batch.audit import Audit
 from volumetry.batch.current import Current, Document, current_document, current_of
@@ -94,6 +94,16 @@ class Rows(Sequence[Document]):
         """
         return questions_among(self.scans, self.out)
 
+    def visits(self) -> list[status.VisitState]:
+        """What came of each visit.
+
+        Returns
+        -------
+        list[VisitState]
+            Of the scans with subject and visit, and of the visits that are expected.
+        """
+        return status.visit_states(list(scan_states(self)), self.audit.expected)
+
     def folder(self, scan: ScanFolder) -> Path:
         """The folder of a scan's files.
 
@@ -123,7 +133,7 @@ def write_tables(rows: Rows, ledger: Ledger) -> None:
         "scans.csv": lambda: _scan_lines(rows.scans),
         "queries.csv": lambda: _query_lines(rows),
     }
-    write_derived(made | people_tables(ledger), ledger)
+    write_derived(made | people_tables(ledger) | visit_tables(rows), ledger)
 
 
 def write_results(rows: Rows, ledger: Ledger, *, whole: bool) -> None:
@@ -138,7 +148,13 @@ def write_answers(rows: Rows, ledger: Ledger) -> None:
         "results.csv": lambda: _result_lines(rows, whole=False),
         "queries.csv": lambda: _query_lines(rows),
     }
-    write_derived(made | people_tables(ledger), ledger)
+    write_derived(made | people_tables(ledger) | visit_tables(rows), ledger)
+
+
+def visit_tables(rows: Rows) -> dict[str, Callable[[], Iterable[bytes]]]:
+    """visit_status.csv once a scan has subject and visit, or a list of expected visits is known."""
+    visits = rows.visits()
+    return {"visit_status.csv": lambda: _visit_lines(visits)} if visits else {}
 
 
 def people_tables(ledger: Ledger) -> dict[str, Callable[[], Iterable[bytes]]]:
@@ -220,20 +236,51 @@ def query_rows(rows: Rows) -> Iterator[tuple[str, ...]]:
     tuple[str, ...]
         In the order of `queries.COLUMNS` and `queries.STATE`.
     """
+    yield from (cells for cells, _ in _queries(rows))
+
+
+def _queries(rows: Rows) -> Iterator[tuple[tuple[str, ...], Sequence[ScanFolder]]]:
+    """Every query, and the scans that it concerns."""
     by_site = sorted(range(len(rows)), key=lambda index: rows.scans[index].site)
     asked = rows.questions()
     for index in by_site:
         scan = rows.scans[index]
         if not (rows.folder(scan) / "result.json").is_file():
             continue
-        lines = [*queries.query_rows(scan, rows[index], rows.current(scan))]
-        lines += [queries.question_row(q, rows[index]) for q in asked if q.scans[0] is scan]
+        lines: list[tuple[tuple[str, ...], Sequence[ScanFolder]]]
+        lines = [(cells, (scan,)) for cells in queries.query_rows(scan, rows[index], rows.current(scan))]
+        lines += [(queries.question_row(q, rows[index]), q.scans) for q in asked if q.scans[0] is scan]
         delivery = delivery_of(rows.folder(scan))
         counted: Counter[str] = Counter()
-        for cells in lines:
+        for cells, concerned in lines:
             code = cells[queries.COLUMNS.index("code")]
-            yield queries.with_state(cells, counted[code], rows.audit, delivery)
+            yield queries.with_state(cells, counted[code], rows.audit, delivery), concerned
             counted[code] += 1
+
+
+def scan_states(rows: Rows) -> Iterator[status.ScanState]:
+    """What became of each scan, with the number of queries on it that are not closed.
+
+    Parameters
+    ----------
+    rows
+        Of the batch.
+
+    Yields
+    ------
+    ScanState
+        In the order of the batch.
+    """
+    at = len(queries.COLUMNS) + queries.STATE.index("state")
+    still_open: Counter[str] = Counter()
+    for cells, concerned in _queries(rows):
+        if cells[at] != "closed":
+            still_open.update(scan.scan_id for scan in concerned)
+    for index, scan in enumerate(rows.scans):
+        there = (rows.folder(scan) / "result.json").is_file()
+        document: Document = rows[index] if there else {"status": ""}
+        day = status.day_of(document)
+        yield status.ScanState(scan, document["status"], rows.current(scan), still_open[scan.scan_id], day)
 
 
 def delivery_of(folder: Path) -> str:
@@ -248,6 +295,12 @@ def _query_lines(rows: Rows) -> Iterator[bytes]:
     yield csv_line((*queries.COLUMNS, *queries.STATE))
     for cells in query_rows(rows):
         yield csv_line(map(guarded, cells))
+
+
+def _visit_lines(visits: Sequence[status.VisitState]) -> Iterator[bytes]:
+    yield csv_line(status.COLUMNS)
+    for visit in visits:
+        yield csv_line(map(guarded, visit.cells))
 
 
 def _decision_lines(out: Path, audit: Audit) -> Iterator[bytes]:

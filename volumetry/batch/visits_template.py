@@ -4,10 +4,9 @@ It is written anew as long as it is what a run wrote. Once a person has edited i
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
-from datetime import date
 
 from volumetry.batch.ledger import Ledger
+from volumetry.batch.status import day_of
 from volumetry.batch.tables import Rows
 from volumetry.errors import UsageError
 from volumetry.storage.atomic import write_whole
@@ -73,7 +72,7 @@ def _rows(rows: Rows) -> list[dict[str, Cell]]:
 
     Dates that are the same at every visit were put there when the scans were de-identified, and are none.
     """
-    dates = [_date(document) for document in rows]
+    dates = [day_of(document) for document in rows]
     by_subject: dict[str, list[int]] = defaultdict(list)
     for index, scan in enumerate(rows.scans):
         by_subject[scan.subject].append(index)
@@ -97,12 +96,3 @@ def _rows(rows: Rows) -> list[dict[str, Cell]]:
                 }
             )
     return table
-
-
-def _date(document: Mapping[str, object]) -> date | None:
-    series = document.get("series")
-    text = str(series.get("acquisition_date") or "") if isinstance(series, Mapping) else ""
-    try:
-        return date(int(text[:4]), int(text[4:6]), int(text[6:8])) if len(text) == 8 and text.isdecimal() else None
-    except ValueError:
-        return None

@@ -8,6 +8,10 @@ import typer
 from volumetry.cli import common
 from volumetry.cli.common import MANY_SCANS, ConfigFiles, Device, Json, Quiet, app
 
+Expected = Annotated[
+    Path | None,
+    typer.Option(help="List of expected visits, CSV or XLSX with the columns subject, visit and optionally site."),
+]
 Layout = Annotated[
     str | None,
     typer.Option(
@@ -28,9 +32,7 @@ def intake(
         typer.Option(help="New folder for manifest.csv and the series; or the manifest's name, ending in .csv."),
     ],
     layout: Layout = None,
-    expected: Annotated[
-        Path | None, typer.Option(help="List of expected visits, CSV or XLSX with the columns subject and visit.")
-    ] = None,
+    expected: Expected = None,
     config: ConfigFiles = None,
     quiet: Quiet = False,
 ) -> None:
@@ -64,6 +66,7 @@ def batch(
     ],
     out: Annotated[Path, typer.Option(help="Results go to OUT/scans/<scan_id>/ and OUT/results.csv.")],
     layout: Layout = None,
+    expected: Expected = None,
     workers: Annotated[
         int, typer.Option(help="Worker processes on this machine; 0 measures in this process, one scan at a time.")
     ] = 0,
@@ -98,6 +101,7 @@ def batch(
     Example: volumetry batch data-sample --out results
     """
     from volumetry.batch import Cluster, list_scans, run_batch, run_on_cluster
+    from volumetry.batch.expected import read_expected
     from volumetry.batch.leftovers import keys_lost, leftovers_of
     from volumetry.batch.visits_template import NAME as VISITS
     from volumetry.batch.visits_template import not_in_visits
@@ -108,6 +112,7 @@ def batch(
     leftovers = leftovers_of(append=append, prune=prune)
     settings = common.settings_of(config, device)
     found = list_scans(scans, layout)
+    visits = None if expected is None else read_expected(expected)
     show.look(f"{scan.scan_id}: {scan.key_fault}" for scan in found if scan.key_fault)
     lost = keys_lost(found, out)
     if lost:
@@ -128,12 +133,22 @@ def batch(
                 told,
                 retry_failed=retry_failed,
                 leftovers=leftovers,
+                expected=visits,
                 on_dashboard=show.dashboard,
                 **common.named_segmenter(),
             )
         else:
             segmenter = common.segmenter_of(settings)
-            rows = run_batch(found, out, segmenter, settings, told, retry_failed=retry_failed, leftovers=leftovers)
+            rows = run_batch(
+                found,
+                out,
+                segmenter,
+                settings,
+                told,
+                retry_failed=retry_failed,
+                leftovers=leftovers,
+                expected=visits,
+            )
     show.look(f"{question.code}: {question.message}. {question.what_to_do}" for question in rows.questions())
     show.look(
         f"{scan_id}: other images than before under this name; the earlier result is in earlier/{scan_id}/."
