@@ -1,12 +1,15 @@
 """Verbs for many scans: measure, prove, decide, export."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from volumetry.cli import common
 from volumetry.cli.common import MANY_SCANS, ConfigFiles, Device, Json, Quiet, app
+
+if TYPE_CHECKING:
+    from volumetry.deliver.scheduled import Scheduled
 
 Expected = Annotated[
     Path | None,
@@ -343,11 +346,17 @@ def export(
     result: BatchFolder,
     out: Annotated[Path, typer.Option(help="Folder of the CDISC files, or the Parquet file.")],
     study: Annotated[str, typer.Option(help="STUDYID of the CDISC files.")] = "STUDY",
+    visits: Annotated[
+        Path | None,
+        typer.Option(help="visits.csv of the trial, for VISITNUM, study days and the baseline flag of CDISC."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings of the trial (TOML), for --visits.")] = None,
 ) -> None:
     """Export the table of a batch as SDTM-shaped CSV (and XPT), or as Parquet.
 
-    Example: volumetry export cdisc results --out sdtm --study NCT04288102
+    Example: volumetry export cdisc results --out sdtm --study NCT04288102 --visits visits.csv
     """
+    from volumetry.cli import show
     from volumetry.errors import UsageError
     from volumetry.export.cdisc import export_cdisc
     from volumetry.export.parquet import export_parquet
@@ -355,10 +364,25 @@ def export(
 
     common.must_be_folder(result)
     if what == "cdisc":
-        typer.echo(f"wrote {', '.join(export_cdisc(result, out, study))}")
+        schedule = {} if visits is None else _schedule(result, visits, config)
+        if not any(planned.day is not None for planned in schedule.values()):
+            words = (
+                "the days of visits.csv do not count from the first treatment" if visits else "without --visits"
+            )
+            show.look([f"{words}: {'' if visits else 'VISITNUM, '}study days and RELOBXFL are empty"])
+        typer.echo(f"wrote {', '.join(export_cdisc(result, out, study, schedule=schedule))}")
     elif what == "parquet":
         typer.echo(f"wrote {export_parquet(result, out)} rows")
     else:
         raise UsageError(f"there is no export {what!r}; choose cdisc or parquet")
     for sentence in said_by_people(result):
         typer.echo(sentence)
+
+
+def _schedule(result: Path, visits: Path, config: Path | None) -> "dict[str, Scheduled]":
+    from volumetry.export.source import results_of
+    from volumetry.trial.config import load_trial_config
+    from volumetry.trial.schedule import schedule_of
+
+    scan_ids = [row["scan_id"] for row in results_of(result)]
+    return schedule_of(visits, scan_ids, load_trial_config(*([config] if config else [])))
