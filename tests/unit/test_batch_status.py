@@ -7,6 +7,7 @@ from math import comb
 
 import numpy as np
 import pytest
+from dictionaries import not_described
 from matplotlib.dates import date2num
 from scenes import chest, scan_of
 
@@ -142,6 +143,17 @@ def test_the_page_and_the_table_show_what_is_missing_and_what_was_decided(tmp_pa
         ("Oslo", "S2", "end", "yes", "missing"),
     ]
     assert table[2]["queries_open"] == "1"
+    assert not_described(out) == []
+    queries = list(csv.DictReader((out / "queries.csv").read_text("utf-8").splitlines()))
+    of_b = {
+        (row["code"], row["state"], row["state_by"], row["answer"]) for row in queries if row["scan_id"] == "b"
+    }
+    assert of_b == {("SCAN_EXCLUDED", "closed", "A. Reader", "excluded")}
+    assert [row["state"] for row in queries if row["scan_id"] == "c"] == ["open"]
+    decide(out, "b", "accept", "B. Reader", "no motion")
+    queries = list(csv.DictReader((out / "queries.csv").read_text("utf-8").splitlines()))
+    assert "b" not in {row["scan_id"] for row in queries}
+    decide(out, "b", "exclude", "A. Reader", "motion")
     page = (out / "report.html").read_text("utf-8")
     cells = [page.count(f'<td class="{state}">') for state in ("measured", "excluded", "received", "missing")]
     assert cells == [1, 1, 1, 1]

@@ -81,8 +81,8 @@ def test_parquet_is_on_the_disk_before_it_has_its_name_and_leftovers_go(batch, t
 
         monkeypatch.setattr(os, name, noted)
     export_parquet(batch, tmp_path / "results.parquet")
-    assert done == ["fsync", "replace", "fsync"], "the content, the name, the folder"
-    assert [path.name for path in tmp_path.iterdir()] == ["results.parquet"]
+    assert done == 2 * ["fsync", "replace", "fsync"], "the content, the name, the folder; and of the dictionary"
+    assert {path.name for path in tmp_path.iterdir()} == {"results.parquet", "results.dictionary.csv"}
 
 
 def test_parquet_holds_the_table_with_types_and_nulls(batch, tmp_path):
@@ -103,7 +103,7 @@ def test_parquet_holds_the_table_with_types_and_nulls(batch, tmp_path):
         (None, None),
     ]
     assert found[0]["series.model_name"] == "=CT 1"
-    assert [path.name for path in tmp_path.iterdir()] == ["results.parquet"]
+    assert {path.name for path in tmp_path.iterdir()} == {"results.parquet", "results.dictionary.csv"}
 
 
 def test_the_tables_of_a_batch_name_the_hu_cuts_in_force(tmp_path, config):
@@ -219,7 +219,9 @@ def test_names_and_texts_keep_to_the_lengths_of_sdtm(batch, tmp_path):
 def test_transport_files_say_the_same_as_the_tables(batch, tmp_path):
     pyreadstat = pytest.importorskip("pyreadstat")
     names = export_cdisc(batch, tmp_path, "STUDY1", xpt=True)
-    assert sorted(names) == sorted(f"{d}.{kind}" for d in DOMAINS for kind in ("csv", "xpt"))
+    assert sorted(names) == sorted(
+        ["dictionary.csv", *(f"{d}.{kind}" for d in DOMAINS for kind in ("csv", "xpt"))]
+    )
     for domain in DOMAINS:
         frame, _ = pyreadstat.read_xport(str(tmp_path / f"{domain}.xpt"))
         table = _table(tmp_path / f"{domain}.csv")
@@ -297,6 +299,7 @@ def test_without_the_extras_the_tables_still_come_and_the_rest_says_what_to_inst
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     assert sorted(export_cdisc(batch, tmp_path, "STUDY1")) == [
         "di.csv",
+        "dictionary.csv",
         "du.csv",
         "pr.csv",
         "re.csv",

@@ -15,6 +15,8 @@ from volumetry.batch.ledger import Ledger
 from volumetry.batch.records import TornError, read_record
 from volumetry.deliver import columns, people, row_of
 from volumetry.deliver.batch_columns import COLUMNS as OF_THE_BATCH
+from volumetry.deliver.tables import NAME as DICTIONARY
+from volumetry.deliver.tables import dictionary_bytes, header_of
 from volumetry.errors import OutputError
 from volumetry.measure.components import HuCuts
 from volumetry.storage.atomic import whole_file
@@ -31,6 +33,10 @@ CORRECTIONS = (
 )
 """``counted`` is ``yes`` for the one whose value stands in results.csv; ``record_sha256`` is that of the automatic
 result that was corrected."""
+VISITS = ("subject", "visit", "day", "arm", "scan_id", "day_from")
+"""Columns of visits.csv as the batch begins it; ``day_from`` only where a day is known."""
+Lines = Callable[[], Iterable[bytes]]
+"""Makes the lines of a file, each time anew: the file never lies in memory."""
 
 
 class Rows(Sequence[Document]):
@@ -128,12 +134,12 @@ def write_tables(rows: Rows, ledger: Ledger) -> None:
     OutputError
         If a scan has no row, or a file cannot be written.
     """
-    made: dict[str, Callable[[], Iterable[bytes]]] = {
+    made: dict[str, Lines] = {
         "results.csv": lambda: _result_lines(rows, whole=True),
         "scans.csv": lambda: _scan_lines(rows.scans),
         "queries.csv": lambda: _query_lines(rows),
     }
-    write_derived(made | people_tables(ledger) | visit_tables(rows), ledger)
+    write_derived(_described(made | people_tables(ledger) | visit_tables(rows), rows), ledger)
 
 
 def write_results(rows: Rows, ledger: Ledger, *, whole: bool) -> None:
@@ -144,23 +150,32 @@ def write_results(rows: Rows, ledger: Ledger, *, whole: bool) -> None:
 
 def write_answers(rows: Rows, ledger: Ledger) -> None:
     """Derive what changes with a decision or a correction; scans without files have no row yet."""
-    made: dict[str, Callable[[], Iterable[bytes]]] = {
+    made: dict[str, Lines] = {
         "results.csv": lambda: _result_lines(rows, whole=False),
         "queries.csv": lambda: _query_lines(rows),
     }
-    write_derived(made | people_tables(ledger) | visit_tables(rows), ledger)
+    write_derived(_described(made | people_tables(ledger) | visit_tables(rows), rows), ledger)
 
 
-def visit_tables(rows: Rows) -> dict[str, Callable[[], Iterable[bytes]]]:
+def _described(made: dict[str, Lines], rows: Rows) -> dict[str, Lines]:
+    """Tables with the dictionary of their columns, and of those that a run alone writes or a person completes."""
+    headers = {"scans.csv": SCANS} | {name: header_of(lines()) for name, lines in made.items()}
+    if any(scan.subject for scan in rows.scans):
+        headers["visits.csv"] = VISITS
+    content = dictionary_bytes("batch", headers, {"visit_status.csv": status.COLUMNS})
+    return made | {DICTIONARY: lambda: [content]}
+
+
+def visit_tables(rows: Rows) -> dict[str, Lines]:
     """visit_status.csv once a scan has subject and visit, or a list of expected visits is known."""
     visits = rows.visits()
     return {"visit_status.csv": lambda: _visit_lines(visits)} if visits else {}
 
 
-def people_tables(ledger: Ledger) -> dict[str, Callable[[], Iterable[bytes]]]:
+def people_tables(ledger: Ledger) -> dict[str, Lines]:
     """decisions.csv once there is a decision, corrections.csv once there is a correction."""
     audit = ledger.audit
-    made: dict[str, Callable[[], Iterable[bytes]]] = {}
+    made: dict[str, Lines] = {}
     if audit.decisions:
         made["decisions.csv"] = lambda: _decision_lines(ledger.out, audit)
     if audit.corrections:
@@ -168,7 +183,7 @@ def people_tables(ledger: Ledger) -> dict[str, Callable[[], Iterable[bytes]]]:
     return made
 
 
-def write_derived(made: Mapping[str, Callable[[], Iterable[bytes]]], ledger: Ledger) -> None:
+def write_derived(made: Mapping[str, Lines], ledger: Ledger) -> None:
     """Write files by name from their lines, those that would change, and enter their digests in the log."""
     digests = dict(ledger.audit.tables)
     for name, lines in made.items():
@@ -247,14 +262,19 @@ def _queries(rows: Rows) -> Iterator[tuple[tuple[str, ...], Sequence[ScanFolder]
         scan = rows.scans[index]
         if not (rows.folder(scan) / "result.json").is_file():
             continue
-        lines: list[tuple[tuple[str, ...], Sequence[ScanFolder]]]
-        lines = [(cells, (scan,)) for cells in queries.query_rows(scan, rows[index], rows.current(scan))]
-        lines += [(queries.question_row(q, rows[index]), q.scans) for q in asked if q.scans[0] is scan]
+        current = rows.current(scan)
+        lines: list[tuple[tuple[str, ...], Sequence[ScanFolder], queries.ClosedBy | None]] = [
+            (cells, (scan,), queries.closed_by(cells, current))
+            for cells in queries.query_rows(scan, rows[index], current)
+        ]
+        for question in (q for q in asked if q.scans[0] is scan):
+            closed = queries.closed_among(question, [rows.current(one) for one in question.scans])
+            lines.append((queries.question_row(question, rows[index]), question.scans, closed))
         delivery = delivery_of(rows.folder(scan))
         counted: Counter[str] = Counter()
-        for cells, concerned in lines:
+        for cells, concerned, closed in lines:
             code = cells[queries.COLUMNS.index("code")]
-            yield queries.with_state(cells, counted[code], rows.audit, delivery), concerned
+            yield queries.with_state(cells, counted[code], rows.audit, delivery, closed), concerned
             counted[code] += 1
 
 

@@ -7,14 +7,13 @@ from collections import defaultdict
 
 from volumetry.batch.ledger import Ledger
 from volumetry.batch.status import day_of
-from volumetry.batch.tables import Rows
+from volumetry.batch.tables import VISITS, Rows
 from volumetry.errors import UsageError
 from volumetry.storage.atomic import write_whole
 from volumetry.storage.csv_tables import Cell, TableError, csv_bytes, read_table
 from volumetry.storage.digests import file_sha256
 
 NAME = "visits.csv"
-COLUMNS = ("subject", "visit", "day", "arm", "scan_id", "day_from")
 DAY_FROM = "first scan"
 """``day`` of a template counts from the subject's first scan, and not from the first treatment; this says so."""
 
@@ -40,7 +39,7 @@ def write_template(rows: Rows, ledger: Ledger) -> bool:
     if not any(scan.subject for scan in rows.scans):
         return True
     table = _rows(rows)
-    content = csv_bytes(COLUMNS if any(row["day_from"] for row in table) else COLUMNS[:-1], table)
+    content = csv_bytes(VISITS if any(row["day_from"] for row in table) else VISITS[:-1], table)
     if ledger.enter_template(NAME, content) or not path.is_file() or path.read_bytes() != content:
         write_whole(path, content)  # the log knows it already: a kill before this leaves an older one, also ours
     return True

@@ -95,6 +95,10 @@ def batch(
     prune: Annotated[
         bool, typer.Option("--prune", help="Move scans of an earlier run that this list lacks to OUT/earlier/.")
     ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="With --append: scans of this list may replace those with their scan_id."),
+    ] = False,
     config: ConfigFiles = None,
     device: Device = None,
     quiet: Quiet = False,
@@ -112,7 +116,7 @@ def batch(
     from volumetry.scan.findings import plural
     from volumetry.storage.atomic import prepare_folder
 
-    leftovers = leftovers_of(append=append, prune=prune)
+    leftovers = leftovers_of(append=append, prune=prune, replace=replace)
     settings = common.settings_of(config, device)
     found = list_scans(scans, layout)
     visits = None if expected is None else read_expected(expected)
@@ -236,6 +240,7 @@ def decide(
 
     common.must_be_folder(result)
     entry = run(result, scan_id, cast(Decision, decision), name, reason)
+    _look_at_waiting(result)
     value = "automatic value" if entry["correction"] is None else f"correction {entry['correction']}"
     typer.echo(f"entry {entry['n']}: {scan_id} {decision} ({value})")
 
@@ -300,6 +305,7 @@ def answer(
 
     common.must_be_folder(result)
     entry = run(result, query_id, "closed" if close else "answered", name, text)
+    _look_at_waiting(result)
     typer.echo(f"entry {entry['n']}: query {query_id} {entry['state']}")
 
 
@@ -386,3 +392,15 @@ def _schedule(result: Path, visits: Path, config: Path | None) -> "dict[str, Sch
 
     scan_ids = [row["scan_id"] for row in results_of(result)]
     return schedule_of(visits, scan_ids, load_trial_config(*([config] if config else [])))
+
+
+def _look_at_waiting(result: Path) -> None:
+    """Say that the tables do not show what was entered, where a scan lost its files."""
+    from volumetry.batch.derive import scans_without_files
+    from volumetry.cli import show
+
+    lost = scans_without_files(result)
+    if lost:
+        named = ", ".join(lost[:8]) + (", ..." if len(lost) > 8 else "")
+        words = f"{named} lost its files, so tables and report wait for the next run"
+        show.look([f"entered in the log only: {words}. Run the batch again"])

@@ -39,6 +39,8 @@ from pathlib import Path
 from typing import Any
 
 from volumetry.deliver.scheduled import Scheduled
+from volumetry.deliver.tables import NAME as DICTIONARY
+from volumetry.deliver.tables import dictionary_bytes
 from volumetry.errors import OutputError, UsageError
 from volumetry.export.source import Row, results_of
 from volumetry.measure import table
@@ -155,7 +157,7 @@ def export_cdisc(
     xpt: bool | None = None,
     schedule: Mapping[str, Scheduled] = _NO_SCHEDULE,
 ) -> list[str]:
-    """Write pr.csv, re.csv, di.csv, du.csv and suppre.csv; with pyreadstat also SAS transport files of them.
+    """Write the CSV file of each domain and their dictionary; with pyreadstat also SAS transport files.
 
     Parameters
     ----------
@@ -195,7 +197,11 @@ def export_cdisc(
         if records and (xpt or (xpt is None and can)):
             names.append(f"{domain}.xpt")
             _write_xpt(out / f"{domain}.xpt", domain, records)
-    return names
+    tables = {f"{domain}.csv": labels for domain, labels in COLUMNS.items()}
+    write_whole(
+        out / DICTIONARY, dictionary_bytes("export", {name: tuple(of) for name, of in tables.items()}, tables)
+    )
+    return [*names, DICTIONARY]
 
 
 def domains(
