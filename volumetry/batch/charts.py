@@ -12,7 +12,7 @@ from itertools import groupby, pairwise
 import numpy as np
 from matplotlib.dates import AutoDateLocator, DateFormatter, date2num
 from matplotlib.figure import Figure
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from volumetry.image.pictures import data_uri, figure_png
 
@@ -162,8 +162,8 @@ def shares_chart(counts: Sequence[tuple[int, int]]) -> tuple[float, tuple[Share,
     pooled = sum(count for count, _ in counts) / sum(of for _, of in counts)
     points = []
     for count, of in counts:
-        low, high = (float(binom.ppf(tail, of, pooled)) for tail in (TAIL, 1 - TAIL))
-        low = max(low, 0.0)  # of a share of 0, scipy gives -1
+        at_most = bdtr(np.arange(of + 1), of, pooled)
+        low, high = (int(np.argmax(at_most >= tail)) for tail in (TAIL, 1 - TAIL))
         points.append(Share(count, of, 100 * low / of, 100 * high / of, not low <= count <= high))
     return 100 * pooled, tuple(points)
 
