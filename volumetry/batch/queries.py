@@ -246,7 +246,8 @@ def with_state(
     own = query_id(cells[COLUMNS.index("scan_id")], cells[COLUMNS.index("code")], number)
     entry = audit.queries.get(own)
     stands = entry is not None and entry["delivery"] == delivery
-    if closed is not None and not (stands and entry["state"] == "closed"):
+    is_closed = entry is not None and stands and entry["state"] == "closed"
+    if closed is not None and not is_closed:
         return (*cells, own, "closed", str(closed.entry["time"]), str(closed.entry["name"]), closed.word)
     if entry is None or not stands:
         return (*cells, own, "open", "", "", "")

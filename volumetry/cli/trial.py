@@ -225,7 +225,6 @@ def _correct_by(
     from volumetry.batch import batch_of, correct, list_scans
     from volumetry.blinding.masks import masks_of
     from volumetry.errors import UsageError
-    from volumetry.remeasure import remeasure
 
     if results is None or scans is None or not reader.strip() or not reason.strip():
         raise UsageError("--masks needs --results, --scans, --reader and --reason")
@@ -238,8 +237,14 @@ def _correct_by(
             raise UsageError(f"{mask.reading_id} is of {mask.scan_id}, which the batch or its list lacks")
     for mask in found:
         folder = results / "scans" / mask.scan_id
-        make = partial(remeasure, folder, places[mask.scan_id], mask.path, reader, reason, None, None)
-        _, entry, note = correct(results, mask.scan_id, lambda parent, make=make: make(corrections=parent))
+        make = partial(_measured, folder, places[mask.scan_id], mask.path, reader, reason)
+        _, entry, note = correct(results, mask.scan_id, make)
         typer.echo(f"{mask.reading_id}: {mask.scan_id}, correction {entry['correction']} by {reader}")
         if note:
             typer.echo(f"look: {note}", err=True)
+
+
+def _measured(result: Path, scan: Path, mask: Path, reader: str, reason: str, parent: Path) -> None:
+    from volumetry.remeasure import remeasure
+
+    remeasure(result, scan, mask, reader, reason, corrections=parent)

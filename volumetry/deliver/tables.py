@@ -96,9 +96,8 @@ def _known(kind: Kind, table: str, columns: Sequence[str]) -> dict[str, str]:
     of_table = {column: text for name in names for column, text in written.get(kind, {}).get(name, {}).items()}
     cuts = cuts_named(name.removeprefix(_BINS) for name in columns if name.startswith(_BINS))
     found = dict(_of_results(cuts or REGISTERED_CUTS))
-    if "volumes_ml.lung" in columns:
-        return written["shared"] | found | of_table
-    return found | written["shared"] | of_table
+    shared: dict[str, str] = written["shared"]
+    return shared | found | of_table if "volumes_ml.lung" in columns else found | shared | of_table
 
 
 @cache

@@ -123,8 +123,8 @@ def _rows_of(out: Path, scan_ids: Iterable[str]) -> Iterator[Trace]:
         }
         stated = {name: cells[name] for name in ("status", "code") if cells.get(name)}
         made = {name: text for name, text in cells.items() if name.startswith("provenance.") and text}
-        value = {"value": {"percent_of_lung": percent}} if percent else {}
-        yield {"scan_id": scan_id, "row_of_results": rows[scan_id].number, **stated, **value, **made}
+        counted = {"value": {"percent_of_lung": percent}} if percent else {}
+        yield {"scan_id": scan_id, "row_of_results": rows[scan_id].number, **stated, **counted, **made}
 
 
 def _scans_of(row: Row) -> list[str]:
