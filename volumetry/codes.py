@@ -73,7 +73,10 @@ class Code:
     request
         What to ask the site for; empty where the hint says it.
     ask
-        ``site`` for what only a new export or an answer can mend, ``reader`` for what a look at the mask settles.
+        ``site`` for what only a new export or an answer can mend, ``reader`` for what a look at the mask settles,
+        ``core lab`` for what the people who run the program must do.
+    cause
+        Codes of one scan that share this word have one cause, and are one query; empty for a cause of its own.
     why
         Why it is a note under the default profile although it departs from the protocol; empty elsewhere.
     """
@@ -87,6 +90,7 @@ class Code:
     tag: str = ""
     request: str = ""
     ask: str = "site"
+    cause: str = ""
     why: str = ""
 
     @property

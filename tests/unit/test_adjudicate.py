@@ -4,6 +4,7 @@ import csv
 import json
 
 import pytest
+from dictionaries import not_described
 
 from volumetry.blinding.adjudicate import SHARES, adjudicate, write_adjudication
 from volumetry.blinding.agreement import icc_absolute, kappa, limits_of_agreement
@@ -86,6 +87,7 @@ def test_within_the_limit_the_mean_is_accepted_and_beyond_it_the_adjudicators_va
     found = adjudicate(package, reads, 5.0, "C")
     assert found.waiting == ["R0002", "R0003"]
     write_adjudication(found, tmp_path / "out", "C")
+    assert not_described(tmp_path / "out") == []
     form = list(csv.DictReader((tmp_path / "out" / "adjudication.csv").read_text("utf-8").splitlines()))
     assert [(row["reading_id"], row["reader"], row["lesion_percent"]) for row in form] == [
         ("R0002", "C", ""),

@@ -10,13 +10,13 @@ import pytest
 from scenes import chest, scan_of
 
 from volumetry.batch import ScanFolder, find_scans, list_scans, read_manifest, run_batch, verify
+from volumetry.batch.expected import read_expected
 from volumetry.batch.layout import Layout
 from volumetry.batch.leftovers import keys_lost
 from volumetry.batch.visits_template import not_in_visits
 from volumetry.deliver import people
 from volumetry.errors import UsageError
 from volumetry.export import export_cdisc
-from volumetry.intake.expected import read_expected
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.trial.config import load_trial_config
 from volumetry.trial.results import read_results
@@ -125,7 +125,7 @@ def test_a_number_that_is_shown_otherwise_than_it_is_stored_is_no_key(tmp_path):
     path = _workbook(
         tmp_path / "visits.xlsx", [("date", "Subject", "Visit"), ((46000, 1), "S1", "v1")], ("0", "14")
     )
-    assert read_expected(path) == [("S1", "v1")], "a date that is not read does no harm"
+    assert read_expected(path) == [("S1", "v1", "")], "a date that is not read does no harm"
 
 
 def test_without_ids_they_are_made_as_for_a_folder_and_nothing_else_is_guessed(tmp_path):

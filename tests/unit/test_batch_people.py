@@ -8,6 +8,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from dictionaries import not_described
 from scenes import AXIAL, chest, scan_of
 from trial_tables import rows_of, write_csv
 
@@ -351,6 +352,7 @@ def test_an_excluded_scan_is_left_out_of_the_trial_with_its_reason_and_a_readers
     rows = [dict(zip(("subject", "visit", "day", "scan_id"), visit, strict=True)) for visit in visits]
     table = write_csv(batch.root / "visits.csv", ("subject", "visit", "day", "scan_id"), rows)
     outcome = run_trial(batch.out, table, batch.root / "trial")
+    assert not_described(batch.root / "trial") == []
     changes = {(r["subject"], r["visit"], r["measure"]): r for r in rows_of(batch.root / "trial" / "changes.csv")}
     assert float(changes["P1", "day 28", "solid"]["relative_percent"]) == pytest.approx(-50.0)
     assert "VALUE_OF_A_READER" in changes["P1", "day 28", "solid"]["notes"]

@@ -102,6 +102,32 @@ def test_a_query_says_what_which_tag_and_what_to_resend():
     assert list(query_rows(scan, _document("failed", _flag("TIMEOUT", "refuse")))) == []
 
 
+def test_findings_with_one_cause_are_one_query():
+    scan = ScanFolder("s1", None, "S01", "week 4", "Site 7")
+    codes = ("LUNG_TRUNCATED_BASE", "THICK_SLICES", "CHARTER_THICKNESS", "CHARTER_SPACING", "METAL")
+    flags = [_flag(code, "review", f"{code} is wrong") for code in codes]
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in query_rows(scan, _document("review", *flags))]
+    assert [(row["code"], row["other_codes"], row["ask"]) for row in rows] == [
+        ("LUNG_TRUNCATED_BASE", "", "site"),
+        ("THICK_SLICES", "CHARTER_THICKNESS;CHARTER_SPACING", "site"),
+        ("METAL", "", "reader"),
+    ]
+    assert rows[1]["what_is_wrong"] == (
+        "THICK_SLICES is wrong. CHARTER_THICKNESS is wrong. CHARTER_SPACING is wrong."
+    )
+    protocol = CATALOGUE["CHARTER_SPACING"].request
+    assert rows[1]["what_to_do"] == f"{CATALOGUE['THICK_SLICES'].request} {protocol}", "each request once"
+
+
+def test_codes_of_one_cause_ask_the_same():
+    causes = {row.cause for row in CATALOGUE.values()} - {""}
+    assert len(causes) > 5
+    for cause in causes:
+        of_it = [row for row in CATALOGUE.values() if row.cause == cause]
+        assert len(of_it) > 1, cause
+        assert len({row.ask for row in of_it}) == 1, cause
+
+
 def test_tags_of_queries_are_those_of_the_dicom_dictionary():
     from pydicom.datadict import tag_for_keyword
 
@@ -112,7 +138,9 @@ def test_tags_of_queries_are_those_of_the_dicom_dictionary():
         for keyword, group, element in pairs:
             assert tag_for_keyword(keyword) == int(group + element, 16), keyword
     assert all(row.ask == "site" for row in CATALOGUE.values() if row.request)
-    assert {row.ask for row in CATALOGUE.values()} == {"site", "reader"}
+    assert {row.ask for row in CATALOGUE.values()} == {"site", "reader", "core lab"}
+    to_sites = [row for row in CATALOGUE.values() if row.ask == "site" and not row.ours]
+    assert not [row.name for row in to_sites if "[limits]" in row.hint]
 
 
 def test_a_query_to_the_site_does_not_speak_of_asking_the_site():
@@ -139,7 +167,8 @@ def test_the_page_of_a_batch_needs_nothing_else_and_escapes_everything(tmp_path,
     page = (out / "report.html").read_text("utf-8")
     assert "<script" not in page
     assert "&lt;b&gt;ACME" in page
-    assert not re.findall(r"(?:src|href)=\"(?!data:image/png;base64,)", page)
+    assert not re.findall(r"(?:src|href)=\"(?!data:image/png;base64,|#)", page)
+    assert set(re.findall(r"href=\"#([^\"]+)", page)) <= set(re.findall(r" id=\"([^\"]+)", page))
     assert "http" not in page.replace("http-equiv", "")
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1]
     policy = unescape(re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dictionaries import not_described
 from typer.testing import CliRunner
 
 from volumetry.assurance.bridge import Limits, compare_batches
@@ -60,6 +61,7 @@ def test_bias_and_limits_are_those_of_bland_and_altman(measured, tmp_path):
     assert float(lesion["upper"]) == pytest.approx(1.96 * sd)
     assert float(lesion["bias_high"]) == pytest.approx(2.201 * sd / 12**0.5, rel=1e-4)
     assert all(float(row["bias"]) == 0 and row["beyond_limit"] == "0" for row in others)
+    assert not_described(tmp_path / "out") == []
     assert outcome.compared == 12
     assert not outcome.changed
 

@@ -15,6 +15,8 @@ from volumetry.errors import UsageError
 from volumetry.export import export_cdisc, export_parquet, table_schema
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.storage.unfinished import unfinished_file
+from volumetry.trial.config import load_trial_config
+from volumetry.trial.schedule import schedule_of
 
 DOMAINS = ("pr", "re", "di", "du", "suppre")
 
@@ -79,8 +81,8 @@ def test_parquet_is_on_the_disk_before_it_has_its_name_and_leftovers_go(batch, t
 
         monkeypatch.setattr(os, name, noted)
     export_parquet(batch, tmp_path / "results.parquet")
-    assert done == ["fsync", "replace", "fsync"], "the content, the name, the folder"
-    assert [path.name for path in tmp_path.iterdir()] == ["results.parquet"]
+    assert done == 2 * ["fsync", "replace", "fsync"], "the content, the name, the folder; and of the dictionary"
+    assert {path.name for path in tmp_path.iterdir()} == {"results.parquet", "results.dictionary.csv"}
 
 
 def test_parquet_holds_the_table_with_types_and_nulls(batch, tmp_path):
@@ -101,7 +103,7 @@ def test_parquet_holds_the_table_with_types_and_nulls(batch, tmp_path):
         (None, None),
     ]
     assert found[0]["series.model_name"] == "=CT 1"
-    assert [path.name for path in tmp_path.iterdir()] == ["results.parquet"]
+    assert {path.name for path in tmp_path.iterdir()} == {"results.parquet", "results.dictionary.csv"}
 
 
 def test_the_tables_of_a_batch_name_the_hu_cuts_in_force(tmp_path, config):
@@ -180,6 +182,7 @@ def test_what_a_reader_must_see_and_what_one_decided_qualifies_the_results(batch
     statuses = {row["scan_id"]: row["status"] for row in _table(batch / "results.csv")}
     asked = [row["IDVARVAL"] for row in found if row["QVAL"] == "READER REVIEW NEEDED"]
     assert asked == [scan_id for scan_id, status in statuses.items() if status == "review"]
+    decided_at = next(row["decided_at"] for row in _table(batch / "results.csv") if row["decision"])
     decided = [
         (row["USUBJID"], row["IDVARVAL"], row["QNAM"], row["QVAL"]) for row in found if "DEC" in row["QNAM"]
     ]
@@ -187,7 +190,10 @@ def test_what_a_reader_must_see_and_what_one_decided_qualifies_the_results(batch
         ("STUDY1-S01", "b", "REDECIS", "EXCLUDE"),
         ("STUDY1-S01", "b", "REDECRSN", "'=motion"),
         ("STUDY1-S01", "b", "REDECBY", "A. Reader"),
+        ("STUDY1-S01", "b", "REDECDTC", decided_at[:19]),
     ]
+    assert {row["QEVAL"] for row in found if "DEC" in row["QNAM"]} == {"INDEPENDENT ASSESSOR"}
+    assert {row["QEVAL"] for row in found if row["QORIG"] == "DERIVED"} <= {""}
 
 
 def test_a_decision_on_an_earlier_result_says_nothing_of_this_one(batch, tmp_path):
@@ -213,7 +219,9 @@ def test_names_and_texts_keep_to_the_lengths_of_sdtm(batch, tmp_path):
 def test_transport_files_say_the_same_as_the_tables(batch, tmp_path):
     pyreadstat = pytest.importorskip("pyreadstat")
     names = export_cdisc(batch, tmp_path, "STUDY1", xpt=True)
-    assert sorted(names) == sorted(f"{d}.{kind}" for d in DOMAINS for kind in ("csv", "xpt"))
+    assert sorted(names) == sorted(
+        ["dictionary.csv", *(f"{d}.{kind}" for d in DOMAINS for kind in ("csv", "xpt"))]
+    )
     for domain in DOMAINS:
         frame, _ = pyreadstat.read_xport(str(tmp_path / f"{domain}.xpt"))
         table = _table(tmp_path / f"{domain}.csv")
@@ -230,6 +238,56 @@ def test_transport_files_say_the_same_as_the_tables(batch, tmp_path):
         )
 
 
+VISITS = """subject,visit,day,arm,scan_id
+S01,Baseline,{first},A,a
+S01,Week 4,28,A,b
+S02,Baseline,0,B,c
+"""
+
+
+@pytest.mark.parametrize(("first", "study_day"), [("-3", "-3"), ("0", "1")])
+def test_study_days_have_no_day_0_and_the_last_value_before_treatment_is_flagged(
+    batch, tmp_path, first, study_day
+):
+    """SDTMIG 3.4, 4.4.4: the day of RFSTDTC is 1, the day before it -1."""
+    (tmp_path / "visits.csv").write_text(VISITS.format(first=first), "utf-8")
+    schedule = schedule_of(tmp_path / "visits.csv", ["a", "b", "c"], load_trial_config())
+    export_cdisc(batch, tmp_path, "STUDY1", xpt=False, schedule=schedule)
+    procedures = _table(tmp_path / "pr.csv")
+    assert [(row["VISITNUM"], row["VISIT"], row["PRSTDY"]) for row in procedures] == [
+        ("1", "Baseline", study_day),
+        ("2", "Week 4", "29"),
+        ("1", "Baseline", "1"),
+    ]
+    results = _table(tmp_path / "re.csv")
+    flagged = {(row["REREFID"], row["RETESTCD"]) for row in results if row["RELOBXFL"] == "Y"}
+    done = {row["RETESTCD"] for row in results if row["REREFID"] == "a" and row["RESTRESN"]}
+    assert flagged == {("a", code) for code in done}, "b is after the treatment, c has no value"
+    assert {row["REDY"] for row in results if row["REREFID"] == "b"} == {"29"}
+
+
+def test_days_that_do_not_count_from_the_treatment_are_no_study_days(tmp_path):
+    rows = "S01,Baseline,0,a,first scan\nS01,Week 4,28,b,first scan\n"
+    (tmp_path / "visits.csv").write_text(f"subject,visit,day,scan_id,day_from\n{rows}", "utf-8")
+    found = schedule_of(tmp_path / "visits.csv", ["a", "b"], load_trial_config())
+    assert {scan_id: (of.number, of.study_day) for scan_id, of in found.items()} == {
+        "a": (1, None),
+        "b": (2, None),
+    }
+
+
+def test_transport_files_have_labels_of_at_most_40_characters(batch, tmp_path):
+    pyreadstat = pytest.importorskip("pyreadstat")
+    export_cdisc(batch, tmp_path, "STUDY1", xpt=True)
+    for domain in DOMAINS:
+        _, meta = pyreadstat.read_xport(str(tmp_path / f"{domain}.xpt"))
+        assert meta.table_name == domain.upper()
+        assert 3 < len(meta.file_label) <= 40
+        assert all(label and 3 < len(label) <= 40 for label in meta.column_labels)
+    named = dict(zip(meta.column_names, meta.column_labels, strict=True))
+    assert (named["QEVAL"], named["STUDYID"]) == ("Evaluator", "Study Identifier")
+
+
 def test_a_folder_that_is_no_batchs_and_a_study_without_a_name_are_refused(batch, tmp_path):
     with pytest.raises(UsageError, match=r"results\.csv"):
         export_cdisc(tmp_path, tmp_path / "out", "STUDY1")
@@ -241,6 +299,7 @@ def test_without_the_extras_the_tables_still_come_and_the_rest_says_what_to_inst
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     assert sorted(export_cdisc(batch, tmp_path, "STUDY1")) == [
         "di.csv",
+        "dictionary.csv",
         "du.csv",
         "pr.csv",
         "re.csv",

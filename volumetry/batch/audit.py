@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from volumetry import __version__
+from volumetry.batch.expected import ExpectedVisit
 from volumetry.errors import OutputError
 from volumetry.storage.digests import canonical_sha256
 
@@ -91,6 +92,8 @@ class Audit:
         By scan, the exclusion that a later decision to repeat took the place of.
     queries
         By query, what last became of it: sent, answered or closed.
+    expected
+        The list of expected visits that was given last.
     """
 
     path: Path
@@ -103,6 +106,7 @@ class Audit:
     templates: set[str] = field(default_factory=set)
     excluded: dict[str, Entry] = field(default_factory=dict)
     queries: dict[str, Entry] = field(default_factory=dict)
+    expected: tuple[ExpectedVisit, ...] = ()
     count: int = 0
     head: str = START
     _torn: tuple[int, bytes] | None = None
@@ -194,6 +198,8 @@ class Audit:
                 self._decided(entry)
             case "query":
                 self.queries[entry["query_id"]] = entry
+            case "visits_expected":
+                self.expected = tuple(ExpectedVisit(*visit) for visit in entry["visits"])
             case "template_written":
                 self.templates.add(entry["file_sha256"])
             case "correction_recorded":

@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from volumetry.batch.engine import OnScan, Run, require_ids
+from volumetry.batch.expected import ExpectedVisit
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger, held
 from volumetry.batch.leftovers import Leftovers
@@ -111,6 +112,7 @@ def run_on_cluster(  # noqa: PLR0913  as `run_batch`, and where
     *,
     retry_failed: bool = False,
     leftovers: Leftovers = "ask",
+    expected: Sequence[ExpectedVisit] | None = None,
     factory: str = SHIPPED,
     on_dashboard: Callable[[str], None] = lambda _: None,
 ) -> Rows:
@@ -118,7 +120,7 @@ def run_on_cluster(  # noqa: PLR0913  as `run_batch`, and where
 
     Parameters
     ----------
-    scans, out, config, on_scan, retry_failed, leftovers
+    scans, out, config, on_scan, retry_failed, leftovers, expected
         As for `volumetry.batch.run_batch`.
     cluster
         Where the workers are.
@@ -149,7 +151,7 @@ def run_on_cluster(  # noqa: PLR0913  as `run_batch`, and where
             on_dashboard(client.dashboard_link)
         desk = _Desk(client, cluster, factory, config, ledger)
         try:
-            run = Run(found, ledger, desk.facts(), config, on_scan, retry_failed, leftovers)
+            run = Run(found, ledger, desk.facts(), config, on_scan, retry_failed, leftovers, expected)
             return run.through(desk.run)
         except (asyncio.CancelledError, concurrent.futures.CancelledError) as lost:
             raise VolumetryError(

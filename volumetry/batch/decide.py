@@ -58,7 +58,7 @@ def decide(out: Path, scan_id: str, decision: Decision, name: str, reason: str) 
         try:
             record = records.read_record(out / "scans" / scan_id)
         except (FileNotFoundError, NotADirectoryError, TornError) as wrong:
-            raise UsageError(f"there is no whole result of a scan {scan_id}") from wrong
+            raise _without_result(out, scan_id) from wrong
         entry = ledger.audit.append(
             "decision",
             reason,
@@ -70,3 +70,18 @@ def decide(out: Path, scan_id: str, decision: Decision, name: str, reason: str) 
         )
         derive_again(ledger)
     return entry
+
+
+def _without_result(out: Path, scan_id: str) -> UsageError:
+    """Why there is nothing to decide on, and what to do."""
+    if (out / "scans" / scan_id).is_dir():
+        return UsageError(
+            f"the result of the scan {scan_id} is not whole",
+            hint="Run the batch again; `volumetry verify` says what is wrong.",
+        )
+    if scan_id and (out / "earlier" / scan_id).is_dir():
+        return UsageError(
+            f"there is nothing to decide: the scan {scan_id} was moved to earlier/ and is not in the tables",
+            hint="To have it in the tables again, list it and run the batch.",
+        )
+    return UsageError(f"the batch has no scan {scan_id}", hint="The identifiers are in results.csv.")

@@ -72,6 +72,23 @@ def rows_of(ledger: Ledger) -> tables.Rows | None:
     return tables.Rows(ledger.out, scans, cuts_named(bins) or REGISTERED_CUTS, ledger.audit)
 
 
+def scans_without_files(out: Path) -> list[str]:
+    """Scans that results.csv has and whose own files are gone: until the next run the tables stay as they are.
+
+    Parameters
+    ----------
+    out
+        A batch's folder.
+
+    Returns
+    -------
+    list[str]
+        Their ids.
+    """
+    listed = [row["scan_id"] for row in _rows_in(out / "results.csv")]
+    return [scan_id for scan_id in listed if not (out / "scans" / scan_id / "results.csv").is_file()]
+
+
 def _scan(scan_id: str, known: dict[str, str]) -> ScanFolder:
     return ScanFolder(scan_id, Path(), **{name: known.get(name, "") for name in ("subject", "visit", "site")})
 

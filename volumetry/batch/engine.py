@@ -15,6 +15,7 @@ from typing import Any
 from volumetry.batch import tables, visits_template
 from volumetry.batch.audit import digest
 from volumetry.batch.derive import derive_report
+from volumetry.batch.expected import ExpectedVisit
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger, held
 from volumetry.batch.leftovers import Leftovers, with_leftovers
@@ -41,6 +42,7 @@ def run_batch(  # noqa: PLR0913  the options of a batch are its parameters
     *,
     retry_failed: bool = False,
     leftovers: Leftovers = "ask",
+    expected: Sequence[ExpectedVisit] | None = None,
 ) -> tables.Rows:
     """Measure every scan in this process, one after the other; N scans in are N rows out.
 
@@ -64,6 +66,9 @@ def run_batch(  # noqa: PLR0913  the options of a batch are its parameters
     leftovers
         What to do with scans of an earlier run that are not in `scans`: see
         `volumetry.batch.leftovers.with_leftovers`.
+    expected
+        The visits that the trial expects, for visit_status.csv and the report; None keeps the list of an earlier
+        run.
 
     Returns
     -------
@@ -87,7 +92,8 @@ def run_batch(  # noqa: PLR0913  the options of a batch are its parameters
 
     require_ids(scans)
     with held(out) as ledger:
-        return Run(scans, ledger, segmenter.facts, config, on_scan, retry_failed, leftovers).through(runner)
+        run = Run(scans, ledger, segmenter.facts, config, on_scan, retry_failed, leftovers, expected)
+        return run.through(runner)
 
 
 def require_ids(scans: Sequence[ScanFolder]) -> None:
@@ -108,6 +114,7 @@ class Run:
     on_scan: OnScan
     retry_failed: bool = False
     leftovers: Leftovers = "ask"
+    expected: Sequence[ExpectedVisit] | None = None
     _begun: bool = field(default=False, init=False)
 
     def through(self, runner: Runner) -> tables.Rows:
@@ -117,6 +124,7 @@ class Run:
         try:
             self._measure(runner, rows)
             rows.other_images = tuple(self.ledger.other_images)
+            self.ledger.enter_expected(self.expected)
             tables.write_tables(rows, self.ledger)
             derive_report(rows, self.ledger)
             visits_template.write_template(rows, self.ledger)

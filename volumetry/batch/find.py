@@ -7,7 +7,7 @@ from pathlib import Path
 
 from volumetry.batch.layout import Layout
 from volumetry.scan import FileKind, kind_of_file, zip_may_hold_scan
-from volumetry.scan.patient_words import identities_of
+from volumetry.scan.patient_words import patients_of
 from volumetry.scan.scan_id import safe_scan_id, scan_ids, text_of
 from volumetry.storage.walk import walk
 
@@ -76,18 +76,14 @@ def find_scans(root: Path, layout: str | None = None) -> list[ScanFolder]:
     """
     paths = list(_scan_paths(root))
     names = [path.relative_to(root) if path != root else Path(root.resolve().name) for path in paths]
-    ids = scan_ids(list(zip(paths, names, strict=True)))
+    patients = patients_of(paths)
+    ids = scan_ids(list(zip(paths, names, strict=True)), patients)
     wanted = None if layout is None else Layout.of(layout)
     found = []
-    for scan_id, path, name in zip(ids, paths, names, strict=True):
+    for scan_id, path, name, patient in zip(ids, paths, names, patients, strict=True):
         keys, fault = wanted.keys_of(name, is_file=path.is_file()) if wanted else ({}, "")
-        if keys:
-            patient = identities_of(path).only_names()
-            if any(patient.stand_in(key) for key in keys.values()):
-                keys, fault = (
-                    {},
-                    "its folder is named after the patient: give site, subject and visit in a manifest",
-                )
+        if any(patient.only_names().stand_in(key) for key in keys.values()):
+            keys, fault = {}, "its folder is named after the patient: give site, subject and visit in a manifest"
         folder = text_of(path.relative_to(root))
         found.append(ScanFolder(scan_id, path, **keys, folder=folder, key_fault=fault))
     return found

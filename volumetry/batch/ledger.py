@@ -21,13 +21,14 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from volumetry.batch import entering, records, succession
 from volumetry.batch.audit import Audit
 from volumetry.batch.current import CORRECTIONS
+from volumetry.batch.expected import ExpectedVisit
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.lease import Lease, holder, named, require_dead
 from volumetry.batch.records import Record, Stamp, TornError
@@ -37,7 +38,7 @@ from volumetry.errors import BusyError, OutputError
 from volumetry.storage.atomic import next_numbered, prepare_folder, sync_folder
 from volumetry.storage.unfinished import sweep
 
-LOCK = ".lock"
+LOCK, WORK = ".lock", ".work"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _ACCEPTED_AGAIN = "found whole after an interruption"
 
@@ -65,7 +66,7 @@ class Ledger:
         """Folder for unfinished work, made at the first need: a run that finds nothing to do writes nothing."""
         if self._workshop is None:
             prepare_folder(self.out)
-            folder = self.out / ".work" / secrets.token_hex(4)
+            folder = self.out / WORK / secrets.token_hex(4)
             try:
                 folder.mkdir(parents=True, mode=0o700)
                 (self.out / "scans").mkdir(exist_ok=True, mode=0o700)
@@ -156,6 +157,17 @@ class Ledger:
                 self.other_images.append(brief["scan_id"])
         self.audit.append("scan_recorded", reason, **brief)
 
+    def with_other_images(self, scans: Sequence[ScanFolder]) -> list[str]:
+        """Scans whose result has a number and was made from other files than those that are listed now."""
+        found = []
+        for scan in scans:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, TornError):
+                record = records.read_record(self.out / "scans" / scan.scan_id)
+                same = record["stamp"].get("listing_sha256") == records.listing_of(scan)
+                if record.get("content_sha256") and not same and not _same_content(scan, record):
+                    found.append(scan.scan_id)
+        return found
+
     def prune(self, scan_id: str) -> None:
         """Move a scan that the list no longer names to ``earlier/``; what a kill leaves, `_recover` enters."""
         self.lease.require()
@@ -168,6 +180,11 @@ class Ledger:
         sync_folder(earlier)
         sync_folder(final.parent)
         self._set_aside(earlier, "not in the list of scans any more (--prune)")
+
+    def enter_expected(self, visits: Sequence[ExpectedVisit] | None) -> None:
+        """Enter the list of expected visits if one is given and is not the one that the log has."""
+        if visits is not None and tuple(visits) != self.audit.expected:
+            self.audit.append("visits_expected", visits=[list(visit) for visit in visits])
 
     def enter_template(self, name: str, content: bytes) -> bool:
         """Enter a file that is begun for a person, before it is written; False if the log knows it already."""
@@ -235,7 +252,7 @@ class Ledger:
 
     def _sweep(self) -> None:
         """Away with what killed runs left unfinished; none of it was ever a result."""
-        shutil.rmtree(self.out / ".work", ignore_errors=True)
+        shutil.rmtree(self.out / WORK, ignore_errors=True)
         for left in [*self.out.glob(".*.part"), *self.out.glob(".*.probe")]:
             with contextlib.suppress(OSError):
                 left.unlink()

@@ -16,17 +16,19 @@ from volumetry.errors import UsageError
 from volumetry.scan.findings import plural
 from volumetry.storage.csv_tables import unguarded
 
-Leftovers = Literal["ask", "append", "prune"]
+Leftovers = Literal["ask", "append", "replace", "prune"]
 _NAMED = 20
 
 
-def leftovers_of(*, append: bool, prune: bool) -> Leftovers:
-    """What two options say; raises UsageError if they contradict each other."""
+def leftovers_of(*, append: bool, prune: bool, replace: bool = False) -> Leftovers:
+    """What the options say; raises UsageError if they contradict each other."""
     if append and prune:
         raise UsageError(
             "--append keeps earlier scans in the tables, and --prune moves them out: give one of them"
         )
-    return "append" if append else "prune" if prune else "ask"
+    if replace and not append:
+        raise UsageError("--replace belongs to --append; without that a scan of the list replaces its result")
+    return "replace" if replace else "append" if append else "prune" if prune else "ask"
 
 
 def with_leftovers(scans: Sequence[ScanFolder], ledger: Ledger, leftovers: Leftovers) -> list[ScanFolder]:
@@ -39,7 +41,8 @@ def with_leftovers(scans: Sequence[ScanFolder], ledger: Ledger, leftovers: Lefto
     ledger
         The batch's folder.
     leftovers
-        ``append`` keeps earlier scans in the tables, ``prune`` moves their folders to ``earlier/``.
+        ``append`` keeps earlier scans in the tables, ``prune`` moves their folders to ``earlier/``; ``replace`` is
+        ``append`` for scans that were sent again under their name.
 
     Returns
     -------
@@ -49,8 +52,11 @@ def with_leftovers(scans: Sequence[ScanFolder], ledger: Ledger, leftovers: Lefto
     Raises
     ------
     UsageError
-        With ``ask`` where there are any, naming them; with ``append`` if the files of one are not whole.
+        With ``ask`` where there are any, naming them; with ``append`` if the files of one are not whole, or if a
+        scan of the list has other files than the result under its name.
     """
+    if leftovers == "append":
+        _refuse_other_images(scans, ledger)
     listed = {scan.scan_id for scan in scans}
     folder = ledger.out / "scans"
     present = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
@@ -69,6 +75,17 @@ def with_leftovers(scans: Sequence[ScanFolder], ledger: Ledger, leftovers: Lefto
         )
     keys = _keys(ledger.out / "scans.csv")
     return [*scans, *(_kept(folder / scan_id, keys.get(scan_id, {})) for scan_id in left)]
+
+
+def _refuse_other_images(scans: Sequence[ScanFolder], ledger: Ledger) -> None:
+    """A later delivery whose scan has the name of an earlier one: the row of the earlier one would disappear."""
+    others = ledger.with_other_images(scans)
+    if others:
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        raise UsageError(
+            f"other files than before under the same scan_id: {', '.join(others[:_NAMED])}{more}",
+            hint="Give another scan its own scan_id in the manifest; if the scan was sent again, add --replace.",
+        )
 
 
 def keys_lost(scans: Sequence[ScanFolder], out: Path) -> list[str]:

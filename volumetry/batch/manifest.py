@@ -111,6 +111,8 @@ def _scans(lines: Sequence[Line], path: Path) -> Iterator[ScanFolder]:
     places = _places(lines[0].cells, path)
     used: dict[str, int] = {}
     rows = [row for row in _rows(lines, places, path) if row[1].pop("use")]
+    if "scan_id" not in places:
+        _refuse_same_path(rows, path)
     made = iter(_made_ids([cells for _, cells in rows], path) if "scan_id" not in places else ())
     for number, cells in rows:
         scan_id = unicodedata.normalize("NFC", cells.get("scan_id") or next(made, ""))
@@ -121,6 +123,19 @@ def _scans(lines: Sequence[Line], path: Path) -> Iterator[ScanFolder]:
         used[scan_id.casefold()] = number
         more = {name: unicodedata.normalize("NFC", cells.get(name, "")) for name in ("subject", "visit", "site")}
         yield ScanFolder(scan_id, _there(path.parent, cells["path"]), **more, folder=cells["path"])
+
+
+def _refuse_same_path(rows: Sequence[tuple[int, Mapping[str, str]]], path: Path) -> None:
+    """Without ids of their own, two lines of one path would be one scan."""
+    named: dict[Path, int] = {}
+    for number, cells in rows:
+        place = _there(path.parent, cells["path"])
+        if place in named:
+            raise UsageError(
+                f"{path.name} line {number}: the path of line {named[place]} again",
+                hint="List each scan once, or give the lines different identifiers in a column scan_id.",
+            )
+        named[place] = number
 
 
 def _places(header: Sequence[str], path: Path) -> dict[str, int]:

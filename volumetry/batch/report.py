@@ -1,6 +1,6 @@
 """``report.html``: the batch on one page that needs nothing but itself. Outliers come first."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from volumetry import __version__
 from volumetry.batch import records
-from volumetry.batch.charts import chart_picture, histogram_picture, individuals_chart
+from volumetry.batch.charts import FEW, LEAST, RUN, TAIL, histogram_picture
 from volumetry.batch.current import Current, in_words
-from volumetry.batch.tables import Rows
+from volumetry.batch.report_scanners import CHARTED, Exposure, scanners_of
+from volumetry.batch.report_sites import sites_of, sites_picture
+from volumetry.batch.status import day_of, visit_states
+from volumetry.batch.tables import Rows, scan_states
 from volumetry.batch.work import KEY_SLICE
 from volumetry.deliver.report import one_file_policy
 from volumetry.domain import Status
@@ -21,13 +24,7 @@ from volumetry.image.pictures import data_uri
 
 _PICTURES = 600
 """Key slices on the page, the furthest outliers first; at about 25 kB each more would not open in a browser."""
-_CHARTED = (
-    ("tracheal_air_hu", "Tracheal air", "HU"),
-    ("noise_hu", "Noise in the trachea", "HU"),
-    ("outside_air_hu", "Air around the body", "HU"),
-    ("lung_ml", "Lung volume", "mL"),
-)
-_WORDS = {name: title.lower() for name, title, _ in _CHARTED}
+_WORDS = {name: title.lower() for name, title, _ in CHARTED} | {"lung_ml": "lung volume"}
 _DISTRIBUTIONS = (
     ("lung_ml", "lung, mL"),
     ("lesion_percent", "lesion, % of lung"),
@@ -44,8 +41,8 @@ class Line:
     scan_id: str
     status: str
     codes: tuple[str, ...]
-    scanner: str
-    date: str
+    automatic: str
+    exposure: Exposure
     values: Mapping[str, float]
     current: Current
     keys: str = ""
@@ -68,6 +65,9 @@ def report_page(rows: Rows) -> str:
 
     counts = Counter(line.status for line in lines)
     codes = Counter(code for line in lines for code in line.codes)
+    states = list(scan_states(rows))
+    sites = sites_of(states, visit_states(states, rows.audit.expected))
+    picture, beyond = sites_picture(sites, {line.scan_id: line.automatic for line in lines})
     templates = Path(__file__).parent / "templates"
     style = (templates / "report.css").read_text("utf-8")
     environment = Environment(loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined)
@@ -82,7 +82,12 @@ def report_page(rows: Rows) -> str:
         people=[line for line in lines if line.is_touched],
         in_words=in_words,
         distributions=list(_distributions(lines)),
-        charts=list(_charts(lines)),
+        sites=sites,
+        expected=len(rows.audit.expected),
+        sites_picture=picture,
+        sites_beyond=beyond,
+        scanners=list(scanners_of([line.exposure for line in lines if "lung_ml" in line.values])),
+        limits={"least": LEAST, "few": FEW, "run": RUN, "tail": 100 * TAIL},
         outliers=[card(index) for index in shown if far[index][0] > _FAR],
         sheet=(card(index) for index in shown if far[index][0] <= _FAR),
         shown=len(shown),
@@ -92,19 +97,28 @@ def report_page(rows: Rows) -> str:
 
 def _line(rows: Rows, index: int) -> Line:
     scan, document = rows.scans[index], rows[index]
-    values = dict(records.read_record(rows.folder(scan))["control"])
+    record = records.read_record(rows.folder(scan))
+    values = dict(record["control"])
     if "volumes_ml" in document:
         values["lung_ml"] = document["volumes_ml"]["lung"]
         values |= {f"{name}_percent": share for name, share in document["percent_of_lung"].items()}
     series: Mapping[str, Any] = document.get("series") or {}
     scanner = f"{series.get('manufacturer') or ''} {series.get('model_name') or ''}".strip()
+    exposure = Exposure(
+        scan.scan_id,
+        scan.site,
+        scanner or "unknown scanner",
+        series.get("kernel") or "",
+        day_of(document),
+        record["control"],
+    )
     codes = [flag["code"] for flag in document["flags"] if flag["severity"] != "look"]
     return Line(
         scan.scan_id,
         document["status"],
         tuple(codes) or ((document["code"],) if document["code"] else ()),
-        scanner or "unknown scanner",
-        series.get("acquisition_date") or "",
+        record["status"],
+        exposure,
         values,
         rows.current(scan),
         keys=", ".join(
@@ -137,32 +151,6 @@ def _distributions(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
         values = [line.values[name] for line in lines if name in line.values]
         if values:
             yield title, histogram_picture(values, title)
-
-
-def _charts(lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
-    """One chart per scanner and figure, in the order of the dates; a scan without a date has no place in it."""
-    by_scanner: dict[str, list[Line]] = defaultdict(list)
-    for line in lines:
-        if line.date:
-            by_scanner[line.scanner].append(line)
-    for scanner, scans in sorted(by_scanner.items()):
-        scans.sort(key=lambda line: (line.date, line.scan_id))
-        for name, title, unit in _CHARTED:
-            having = [line for line in scans if name in line.values]
-            if len(having) < 2:
-                continue
-            values = [line.values[name] for line in having]
-            chart = individuals_chart(values)
-            yield {
-                "title": f"{scanner}: {title}",
-                "picture": chart_picture([_iso(line.date) for line in having], values, chart, unit),
-                "alarms": [having[index].scan_id for index in chart.alarms],
-                "limited": chart.centre is not None,
-            }
-
-
-def _iso(date: str) -> str:
-    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 else date
 
 
 def _card(line: Line, far: tuple[float, str], folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
-from volumetry.batch import queries
+from volumetry.batch import queries, status
 from volumetry.batch.among import Question, codes_by_scan, questions_among
 from volumetry.batch.audit import Audit
 from volumetry.batch.current import Current, Document, current_document, current_of
@@ -15,6 +15,8 @@ from volumetry.batch.ledger import Ledger
 from volumetry.batch.records import TornError, read_record
 from volumetry.deliver import columns, people, row_of
 from volumetry.deliver.batch_columns import COLUMNS as OF_THE_BATCH
+from volumetry.deliver.tables import NAME as DICTIONARY
+from volumetry.deliver.tables import dictionary_bytes, header_of
 from volumetry.errors import OutputError
 from volumetry.measure.components import HuCuts
 from volumetry.storage.atomic import whole_file
@@ -31,6 +33,10 @@ CORRECTIONS = (
 )
 """``counted`` is ``yes`` for the one whose value stands in results.csv; ``record_sha256`` is that of the automatic
 result that was corrected."""
+VISITS = ("subject", "visit", "day", "arm", "scan_id", "day_from")
+"""Columns of visits.csv as the batch begins it; ``day_from`` only where a day is known."""
+Lines = Callable[[], Iterable[bytes]]
+"""Makes the lines of a file, each time anew: the file never lies in memory."""
 
 
 class Rows(Sequence[Document]):
@@ -94,6 +100,16 @@ class Rows(Sequence[Document]):
         """
         return questions_among(self.scans, self.out)
 
+    def visits(self) -> list[status.VisitState]:
+        """What came of each visit.
+
+        Returns
+        -------
+        list[VisitState]
+            Of the scans with subject and visit, and of the visits that are expected.
+        """
+        return status.visit_states(list(scan_states(self)), self.audit.expected)
+
     def folder(self, scan: ScanFolder) -> Path:
         """The folder of a scan's files.
 
@@ -118,12 +134,12 @@ def write_tables(rows: Rows, ledger: Ledger) -> None:
     OutputError
         If a scan has no row, or a file cannot be written.
     """
-    made: dict[str, Callable[[], Iterable[bytes]]] = {
+    made: dict[str, Lines] = {
         "results.csv": lambda: _result_lines(rows, whole=True),
         "scans.csv": lambda: _scan_lines(rows.scans),
         "queries.csv": lambda: _query_lines(rows),
     }
-    write_derived(made | people_tables(ledger), ledger)
+    write_derived(_described(made | people_tables(ledger) | visit_tables(rows), rows), ledger)
 
 
 def write_results(rows: Rows, ledger: Ledger, *, whole: bool) -> None:
@@ -134,17 +150,32 @@ def write_results(rows: Rows, ledger: Ledger, *, whole: bool) -> None:
 
 def write_answers(rows: Rows, ledger: Ledger) -> None:
     """Derive what changes with a decision or a correction; scans without files have no row yet."""
-    made: dict[str, Callable[[], Iterable[bytes]]] = {
+    made: dict[str, Lines] = {
         "results.csv": lambda: _result_lines(rows, whole=False),
         "queries.csv": lambda: _query_lines(rows),
     }
-    write_derived(made | people_tables(ledger), ledger)
+    write_derived(_described(made | people_tables(ledger) | visit_tables(rows), rows), ledger)
 
 
-def people_tables(ledger: Ledger) -> dict[str, Callable[[], Iterable[bytes]]]:
+def _described(made: dict[str, Lines], rows: Rows) -> dict[str, Lines]:
+    """Tables with the dictionary of their columns, and of those that a run alone writes or a person completes."""
+    headers = {"scans.csv": SCANS} | {name: header_of(lines()) for name, lines in made.items()}
+    if any(scan.subject for scan in rows.scans):
+        headers["visits.csv"] = VISITS
+    content = dictionary_bytes("batch", headers, {"visit_status.csv": status.COLUMNS})
+    return made | {DICTIONARY: lambda: [content]}
+
+
+def visit_tables(rows: Rows) -> dict[str, Lines]:
+    """visit_status.csv once a scan has subject and visit, or a list of expected visits is known."""
+    visits = rows.visits()
+    return {"visit_status.csv": lambda: _visit_lines(visits)} if visits else {}
+
+
+def people_tables(ledger: Ledger) -> dict[str, Lines]:
     """decisions.csv once there is a decision, corrections.csv once there is a correction."""
     audit = ledger.audit
-    made: dict[str, Callable[[], Iterable[bytes]]] = {}
+    made: dict[str, Lines] = {}
     if audit.decisions:
         made["decisions.csv"] = lambda: _decision_lines(ledger.out, audit)
     if audit.corrections:
@@ -152,7 +183,7 @@ def people_tables(ledger: Ledger) -> dict[str, Callable[[], Iterable[bytes]]]:
     return made
 
 
-def write_derived(made: Mapping[str, Callable[[], Iterable[bytes]]], ledger: Ledger) -> None:
+def write_derived(made: Mapping[str, Lines], ledger: Ledger) -> None:
     """Write files by name from their lines, those that would change, and enter their digests in the log."""
     digests = dict(ledger.audit.tables)
     for name, lines in made.items():
@@ -220,20 +251,56 @@ def query_rows(rows: Rows) -> Iterator[tuple[str, ...]]:
     tuple[str, ...]
         In the order of `queries.COLUMNS` and `queries.STATE`.
     """
+    yield from (cells for cells, _ in _queries(rows))
+
+
+def _queries(rows: Rows) -> Iterator[tuple[tuple[str, ...], Sequence[ScanFolder]]]:
+    """Every query, and the scans that it concerns."""
     by_site = sorted(range(len(rows)), key=lambda index: rows.scans[index].site)
     asked = rows.questions()
     for index in by_site:
         scan = rows.scans[index]
         if not (rows.folder(scan) / "result.json").is_file():
             continue
-        lines = [*queries.query_rows(scan, rows[index], rows.current(scan))]
-        lines += [queries.question_row(q, rows[index]) for q in asked if q.scans[0] is scan]
+        current = rows.current(scan)
+        lines: list[tuple[tuple[str, ...], Sequence[ScanFolder], queries.ClosedBy | None]] = [
+            (cells, (scan,), queries.closed_by(cells, current))
+            for cells in queries.query_rows(scan, rows[index], current)
+        ]
+        for question in (q for q in asked if q.scans[0] is scan):
+            closed = queries.closed_among(question, [rows.current(one) for one in question.scans])
+            lines.append((queries.question_row(question, rows[index]), question.scans, closed))
         delivery = delivery_of(rows.folder(scan))
         counted: Counter[str] = Counter()
-        for cells in lines:
+        for cells, concerned, closed in lines:
             code = cells[queries.COLUMNS.index("code")]
-            yield queries.with_state(cells, counted[code], rows.audit, delivery)
+            yield queries.with_state(cells, counted[code], rows.audit, delivery, closed), concerned
             counted[code] += 1
+
+
+def scan_states(rows: Rows) -> Iterator[status.ScanState]:
+    """What became of each scan, with the number of queries on it that are not closed.
+
+    Parameters
+    ----------
+    rows
+        Of the batch.
+
+    Yields
+    ------
+    ScanState
+        In the order of the batch.
+    """
+    at = len(queries.COLUMNS) + queries.STATE.index("state")
+    still_open: Counter[str] = Counter()
+    for cells, concerned in _queries(rows):
+        if cells[at] != "closed":
+            still_open.update(scan.scan_id for scan in concerned)
+    for index, scan in enumerate(rows.scans):
+        there = (rows.folder(scan) / "result.json").is_file()
+        document: Document = rows[index] if there else {"status": ""}
+        day = status.day_of(document)
+        yield status.ScanState(scan, document["status"], rows.current(scan), still_open[scan.scan_id], day)
 
 
 def delivery_of(folder: Path) -> str:
@@ -248,6 +315,12 @@ def _query_lines(rows: Rows) -> Iterator[bytes]:
     yield csv_line((*queries.COLUMNS, *queries.STATE))
     for cells in query_rows(rows):
         yield csv_line(map(guarded, cells))
+
+
+def _visit_lines(visits: Sequence[status.VisitState]) -> Iterator[bytes]:
+    yield csv_line(status.COLUMNS)
+    for visit in visits:
+        yield csv_line(map(guarded, visit.cells))
 
 
 def _decision_lines(out: Path, audit: Audit) -> Iterator[bytes]:

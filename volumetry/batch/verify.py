@@ -7,6 +7,7 @@ from typing import Literal
 
 from volumetry.batch import audit, records
 from volumetry.batch.current import CORRECTIONS
+from volumetry.batch.ledger import WORK
 from volumetry.batch.records import TornError
 from volumetry.batch.visits_template import NAME as TEMPLATE
 from volumetry.errors import UsageError
@@ -155,7 +156,8 @@ def _kept_faults(out: Path, below: str, entered: Mapping[str, Mapping[str, str]]
 def _table_faults(out: Path, log: audit.Audit) -> Iterator[Fault]:
     present = {path.name for path in out.iterdir()} - _OF_THE_RUN
     for name in sorted(present - set(log.tables)):
-        yield Fault("added", name)
+        unfinished = name == WORK or name.endswith((".part", ".probe"))
+        yield Fault("added", name, "left by an interrupted run: run the batch again" if unfinished else "")
     for name, sha256 in sorted(log.tables.items()):
         if name not in present:
             yield Fault("missing", name)

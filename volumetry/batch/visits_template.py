@@ -4,18 +4,16 @@ It is written anew as long as it is what a run wrote. Once a person has edited i
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
-from datetime import date
 
 from volumetry.batch.ledger import Ledger
-from volumetry.batch.tables import Rows
+from volumetry.batch.status import day_of
+from volumetry.batch.tables import VISITS, Rows
 from volumetry.errors import UsageError
 from volumetry.storage.atomic import write_whole
 from volumetry.storage.csv_tables import Cell, TableError, csv_bytes, read_table
 from volumetry.storage.digests import file_sha256
 
 NAME = "visits.csv"
-COLUMNS = ("subject", "visit", "day", "arm", "scan_id", "day_from")
 DAY_FROM = "first scan"
 """``day`` of a template counts from the subject's first scan, and not from the first treatment; this says so."""
 
@@ -41,7 +39,7 @@ def write_template(rows: Rows, ledger: Ledger) -> bool:
     if not any(scan.subject for scan in rows.scans):
         return True
     table = _rows(rows)
-    content = csv_bytes(COLUMNS if any(row["day_from"] for row in table) else COLUMNS[:-1], table)
+    content = csv_bytes(VISITS if any(row["day_from"] for row in table) else VISITS[:-1], table)
     if ledger.enter_template(NAME, content) or not path.is_file() or path.read_bytes() != content:
         write_whole(path, content)  # the log knows it already: a kill before this leaves an older one, also ours
     return True
@@ -73,7 +71,7 @@ def _rows(rows: Rows) -> list[dict[str, Cell]]:
 
     Dates that are the same at every visit were put there when the scans were de-identified, and are none.
     """
-    dates = [_date(document) for document in rows]
+    dates = [day_of(document) for document in rows]
     by_subject: dict[str, list[int]] = defaultdict(list)
     for index, scan in enumerate(rows.scans):
         by_subject[scan.subject].append(index)
@@ -97,12 +95,3 @@ def _rows(rows: Rows) -> list[dict[str, Cell]]:
                 }
             )
     return table
-
-
-def _date(document: Mapping[str, object]) -> date | None:
-    series = document.get("series")
-    text = str(series.get("acquisition_date") or "") if isinstance(series, Mapping) else ""
-    try:
-        return date(int(text[:4]), int(text[4:6]), int(text[6:8])) if len(text) == 8 and text.isdecimal() else None
-    except ValueError:
-        return None

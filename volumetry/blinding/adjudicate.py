@@ -10,6 +10,8 @@ from pathlib import Path
 
 from volumetry.blinding.agreement import Estimate, icc_absolute, kappa, limits_of_agreement
 from volumetry.blinding.package import READ_COLUMNS
+from volumetry.deliver.tables import NAME as DICTIONARY
+from volumetry.deliver.tables import dictionary_bytes, headers_of
 from volumetry.errors import UsageError
 from volumetry.storage.atomic import prepare_folder, write_whole
 from volumetry.storage.csv_tables import Cell, Problems, Row, Table, TableError, csv_bytes, number_in, read_table
@@ -153,10 +155,16 @@ def write_adjudication(found: Adjudication, out: Path, adjudicator: str) -> None
             hint="Give another folder by --out; the form that is there is not overwritten.",
         )
     form: list[dict[str, Cell]] = [{"reading_id": reading, "reader": adjudicator} for reading in found.waiting]
-    write_whole(out / "accepted.csv", csv_bytes(ACCEPTED, found.accepted))
-    write_whole(out / "agreement.csv", csv_bytes(AGREEMENT, found.agreement))
-    if entered is None:
-        write_whole(path, csv_bytes(READ_COLUMNS, form))
+    files = {
+        "accepted.csv": csv_bytes(ACCEPTED, found.accepted),
+        "agreement.csv": csv_bytes(AGREEMENT, found.agreement),
+        path.name: csv_bytes(READ_COLUMNS, form),
+    }
+    files[DICTIONARY] = dictionary_bytes("adjudication", headers_of(files))
+    if entered is not None:
+        del files[path.name]
+    for name, content in files.items():
+        write_whole(out / name, content)
 
 
 def _entered(form: Path) -> frozenset[str] | None:

@@ -36,7 +36,7 @@ def unblind(package: Path, key: Path, reads: Path) -> list[dict[str, str]]:
     TableError
         If `reads` names an unknown reading, or one reader's read twice.
     """
-    _check_seal(package, key)
+    require_seal(package, key)
     reading_of = {row.cells["reading_id"]: row.cells for row in read_table(key, KEY_COLUMNS).rows}
     reading_of.pop("", None)
     table = read_table(reads, ("reading_id",))
@@ -74,7 +74,23 @@ def write_unblinded(rows: Sequence[Mapping[str, str]], path: Path) -> None:
     write_whole(path, csv_bytes([*first, *(c for c in columns if c not in first)], rows))
 
 
-def _check_seal(package: Path, key: Path) -> None:
+def require_seal(package: Path, key: Path) -> None:
+    """Stop unless a key is the one that was sealed with a package.
+
+    Parameters
+    ----------
+    package
+        Its manifest has the key's digest.
+    key
+        The sealed file.
+
+    Raises
+    ------
+    InputError
+        ``KEY_MISMATCH`` if it is another.
+    UsageError
+        If one of them cannot be read.
+    """
     try:
         manifest = json.loads((package / "manifest.json").read_text("utf-8"))
         expected = manifest["key_sha256"]

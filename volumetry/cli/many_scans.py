@@ -1,13 +1,20 @@
 """Verbs for many scans: measure, prove, decide, export."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from volumetry.cli import common
 from volumetry.cli.common import MANY_SCANS, ConfigFiles, Device, Json, Quiet, app
 
+if TYPE_CHECKING:
+    from volumetry.deliver.scheduled import Scheduled
+
+Expected = Annotated[
+    Path | None,
+    typer.Option(help="List of expected visits, CSV or XLSX with the columns subject, visit and optionally site."),
+]
 Layout = Annotated[
     str | None,
     typer.Option(
@@ -28,9 +35,7 @@ def intake(
         typer.Option(help="New folder for manifest.csv and the series; or the manifest's name, ending in .csv."),
     ],
     layout: Layout = None,
-    expected: Annotated[
-        Path | None, typer.Option(help="List of expected visits, CSV or XLSX with the columns subject and visit.")
-    ] = None,
+    expected: Expected = None,
     config: ConfigFiles = None,
     quiet: Quiet = False,
 ) -> None:
@@ -64,6 +69,7 @@ def batch(
     ],
     out: Annotated[Path, typer.Option(help="Results go to OUT/scans/<scan_id>/ and OUT/results.csv.")],
     layout: Layout = None,
+    expected: Expected = None,
     workers: Annotated[
         int, typer.Option(help="Worker processes on this machine; 0 measures in this process, one scan at a time.")
     ] = 0,
@@ -89,6 +95,10 @@ def batch(
     prune: Annotated[
         bool, typer.Option("--prune", help="Move scans of an earlier run that this list lacks to OUT/earlier/.")
     ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="With --append: scans of this list may replace those with their scan_id."),
+    ] = False,
     config: ConfigFiles = None,
     device: Device = None,
     quiet: Quiet = False,
@@ -98,6 +108,7 @@ def batch(
     Example: volumetry batch data-sample --out results
     """
     from volumetry.batch import Cluster, list_scans, run_batch, run_on_cluster
+    from volumetry.batch.expected import read_expected
     from volumetry.batch.leftovers import keys_lost, leftovers_of
     from volumetry.batch.visits_template import NAME as VISITS
     from volumetry.batch.visits_template import not_in_visits
@@ -105,9 +116,10 @@ def batch(
     from volumetry.scan.findings import plural
     from volumetry.storage.atomic import prepare_folder
 
-    leftovers = leftovers_of(append=append, prune=prune)
+    leftovers = leftovers_of(append=append, prune=prune, replace=replace)
     settings = common.settings_of(config, device)
     found = list_scans(scans, layout)
+    visits = None if expected is None else read_expected(expected)
     show.look(f"{scan.scan_id}: {scan.key_fault}" for scan in found if scan.key_fault)
     lost = keys_lost(found, out)
     if lost:
@@ -128,12 +140,22 @@ def batch(
                 told,
                 retry_failed=retry_failed,
                 leftovers=leftovers,
+                expected=visits,
                 on_dashboard=show.dashboard,
                 **common.named_segmenter(),
             )
         else:
             segmenter = common.segmenter_of(settings)
-            rows = run_batch(found, out, segmenter, settings, told, retry_failed=retry_failed, leftovers=leftovers)
+            rows = run_batch(
+                found,
+                out,
+                segmenter,
+                settings,
+                told,
+                retry_failed=retry_failed,
+                leftovers=leftovers,
+                expected=visits,
+            )
     show.look(f"{question.code}: {question.message}. {question.what_to_do}" for question in rows.questions())
     show.look(
         f"{scan_id}: other images than before under this name; the earlier result is in earlier/{scan_id}/."
@@ -218,6 +240,7 @@ def decide(
 
     common.must_be_folder(result)
     entry = run(result, scan_id, cast(Decision, decision), name, reason)
+    _look_at_waiting(result)
     value = "automatic value" if entry["correction"] is None else f"correction {entry['correction']}"
     typer.echo(f"entry {entry['n']}: {scan_id} {decision} ({value})")
 
@@ -282,6 +305,7 @@ def answer(
 
     common.must_be_folder(result)
     entry = run(result, query_id, "closed" if close else "answered", name, text)
+    _look_at_waiting(result)
     typer.echo(f"entry {entry['n']}: query {query_id} {entry['state']}")
 
 
@@ -328,11 +352,17 @@ def export(
     result: BatchFolder,
     out: Annotated[Path, typer.Option(help="Folder of the CDISC files, or the Parquet file.")],
     study: Annotated[str, typer.Option(help="STUDYID of the CDISC files.")] = "STUDY",
+    visits: Annotated[
+        Path | None,
+        typer.Option(help="visits.csv of the trial, for VISITNUM, study days and the baseline flag of CDISC."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings of the trial (TOML), for --visits.")] = None,
 ) -> None:
     """Export the table of a batch as SDTM-shaped CSV (and XPT), or as Parquet.
 
-    Example: volumetry export cdisc results --out sdtm --study NCT04288102
+    Example: volumetry export cdisc results --out sdtm --study NCT04288102 --visits visits.csv
     """
+    from volumetry.cli import show
     from volumetry.errors import UsageError
     from volumetry.export.cdisc import export_cdisc
     from volumetry.export.parquet import export_parquet
@@ -340,10 +370,37 @@ def export(
 
     common.must_be_folder(result)
     if what == "cdisc":
-        typer.echo(f"wrote {', '.join(export_cdisc(result, out, study))}")
+        schedule = {} if visits is None else _schedule(result, visits, config)
+        if not any(planned.day is not None for planned in schedule.values()):
+            words = (
+                "the days of visits.csv do not count from the first treatment" if visits else "without --visits"
+            )
+            show.look([f"{words}: {'' if visits else 'VISITNUM, '}study days and RELOBXFL are empty"])
+        typer.echo(f"wrote {', '.join(export_cdisc(result, out, study, schedule=schedule))}")
     elif what == "parquet":
         typer.echo(f"wrote {export_parquet(result, out)} rows")
     else:
         raise UsageError(f"there is no export {what!r}; choose cdisc or parquet")
     for sentence in said_by_people(result):
         typer.echo(sentence)
+
+
+def _schedule(result: Path, visits: Path, config: Path | None) -> "dict[str, Scheduled]":
+    from volumetry.export.source import results_of
+    from volumetry.trial.config import load_trial_config
+    from volumetry.trial.schedule import schedule_of
+
+    scan_ids = [row["scan_id"] for row in results_of(result)]
+    return schedule_of(visits, scan_ids, load_trial_config(*([config] if config else [])))
+
+
+def _look_at_waiting(result: Path) -> None:
+    """Say that the tables do not show what was entered, where a scan lost its files."""
+    from volumetry.batch.derive import scans_without_files
+    from volumetry.cli import show
+
+    lost = scans_without_files(result)
+    if lost:
+        named = ", ".join(lost[:8]) + (", ..." if len(lost) > 8 else "")
+        words = f"{named} lost its files, so tables and report wait for the next run"
+        show.look([f"entered in the log only: {words}. Run the batch again"])

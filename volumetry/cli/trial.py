@@ -176,17 +176,75 @@ def adjudicate(
 def unblind(
     package: Annotated[Path, typer.Argument(help="The reading package.")],
     key: Annotated[Path, typer.Option(help="The sealed key of the package.")],
-    reads: Annotated[Path, typer.Option(help="The completed reads.csv, or accepted.csv of adjudicate.")],
-    out: Annotated[Path, typer.Option(help="CSV file to write: reads joined with scans, visits and arms.")],
+    reads: Annotated[
+        Path | None, typer.Option(help="The completed reads.csv, or accepted.csv of adjudicate.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --reads: CSV file to write, the reads with scans, visits and arms.")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder with masks that a reader edited, named after the readings.")
+    ] = None,
+    results: Annotated[Path | None, typer.Option(help="With --masks: the batch that they correct.")] = None,
+    scans: Annotated[
+        Path | None, typer.Option(help="With --masks: the folder tree or the manifest of the batch.")
+    ] = None,
+    reader: Annotated[str, typer.Option(help="With --masks: name or code of the reader.")] = "",
+    reason: Annotated[str, typer.Option(help="With --masks: reason for the edit.")] = "",
 ) -> None:
-    """Join reads with scans, visits and arms; refused unless the key is the one that was sealed.
+    """Give back to scans what was read blinded: values as a table, masks as corrections of a batch.
+
+    Refused unless the key is the one that was sealed with the package.
 
     Example: volumetry unblind package --key package.key/key.csv --reads reads.csv --out joined.csv
     """
+    from volumetry.errors import UsageError
+
+    common.must_be_folder(package)
+    if (reads is None) != (out is None):
+        raise UsageError("--reads and --out belong together")
+    if reads is None and masks is None:
+        raise UsageError("give --reads with --out for values, or --masks for masks")
+    if masks is not None:
+        _correct_by(package, key, masks, results, scans, reader, reason)
+    if reads is None or out is None:
+        return
     from volumetry.blinding.unblind import unblind as run
     from volumetry.blinding.unblind import write_unblinded
 
-    common.must_be_folder(package)
     rows = run(package, key, reads)
     write_unblinded(rows, out)
     typer.echo(f"joined {len(rows)} reads")
+
+
+def _correct_by(
+    package: Path, key: Path, masks: Path, results: Path | None, scans: Path | None, reader: str, reason: str
+) -> None:
+    from functools import partial
+
+    from volumetry.batch import batch_of, correct, list_scans
+    from volumetry.blinding.masks import masks_of
+    from volumetry.errors import UsageError
+
+    if results is None or scans is None or not reader.strip() or not reason.strip():
+        raise UsageError("--masks needs --results, --scans, --reader and --reason")
+    common.must_be_folder(masks)
+    places = {scan.scan_id: scan.path for scan in list_scans(scans)}
+    found = masks_of(package, key, masks)
+    for mask in found:
+        folder = results / "scans" / mask.scan_id
+        if mask.scan_id not in places or batch_of(folder) is None:
+            raise UsageError(f"{mask.reading_id} is of {mask.scan_id}, which the batch or its list lacks")
+    for mask in found:
+        folder = results / "scans" / mask.scan_id
+        make = partial(_measured, folder, places[mask.scan_id], mask.path, reader, reason)
+        _, entry, note = correct(results, mask.scan_id, make)
+        typer.echo(f"{mask.reading_id}: {mask.scan_id}, correction {entry['correction']} by {reader}")
+        if note:
+            typer.echo(f"look: {note}", err=True)
+
+
+def _measured(result: Path, scan: Path, mask: Path, reader: str, reason: str, parent: Path) -> None:
+    from volumetry.remeasure import remeasure
+
+    remeasure(result, scan, mask, reader, reason, corrections=parent)

@@ -9,6 +9,7 @@ from typing import Any
 from volumetry.deliver.row import kind_of, leaves
 from volumetry.deliver.schema import result_schema
 from volumetry.measure import table
+from volumetry.measure.components import REGISTERED_CUTS, HuCuts
 
 _UNITS = {"ml": "mL", "hu": "HU", "g": "g", "mm": "mm", "mb": "MB", "s": "s", "deg": "degrees", "kvp": "kV"}
 _UNITS |= {"percent": "%", "parts": "percentage points", "sides": "mL", "zones": "mL"}
@@ -50,16 +51,26 @@ class Entry:
     stata: str
 
 
-def result_dictionary() -> tuple[Entry, ...]:
+def result_dictionary(hu_cuts: HuCuts = REGISTERED_CUTS) -> tuple[Entry, ...]:
     """Every column of results.csv, in order.
+
+    Parameters
+    ----------
+    hu_cuts
+        HU cuts that name the columns of the HU bins.
+
+    Returns
+    -------
+    tuple[Entry, ...]
+        One for each column.
 
     Raises
     ------
     ValueError
         If a short name is too long or not unique.
     """
-    schema = result_schema()
-    entries = tuple(_entry(column, path, leaf, schema) for column, (path, leaf) in leaves().items())
+    schema = result_schema(hu_cuts)
+    entries = tuple(_entry(column, path, leaf, schema) for column, (path, leaf) in leaves(hu_cuts).items())
     for names, longest in (([e.sas for e in entries], 8), ([e.stata for e in entries], 32)):
         wrong = [name for name in names if len(name) > longest or names.count(name) > 1]
         if wrong:

@@ -1,20 +1,21 @@
 """A row, the rows of changes.csv that an aggregate stands on, and the scans behind them."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from volumetry.batch.audit import NAME as AUDIT
 from volumetry.errors import UsageError
-from volumetry.explain.row import Asked, asked
+from volumetry.explain.row import TRIAL, Asked, asked
 from volumetry.explain.scan import Batch, Trace
 from volumetry.storage.csv_tables import Row, number_in, read_table
 from volumetry.storage.digests import file_sha256
 
 _NAMED = ("baseline_scan_id", "scan_id")
 _SAME = 1e-9
-_CHANGES = "changes.csv"
+_CHANGES, _RESULTS = "changes.csv", "results.csv"
+_SHARE = "percent_of_lung."
 
 
 def explain(table: Path, which: str, results: Path | None = None) -> Trace:
@@ -28,7 +29,8 @@ def explain(table: Path, which: str, results: Path | None = None) -> Trace:
         The row's number, as a spreadsheet counts, or a scan_id that one row is of.
     results
         The batch's folder. Without it, that of the table, or, for a trial, a folder beside it whose results.csv
-        is the one that the trial was computed from.
+        is the one that the trial was computed from. Of a trial that was computed from a table without a batch,
+        such as the sample, the scans are traced to the rows of that table, and the trace says that it ends there.
 
     Returns
     -------
@@ -41,51 +43,88 @@ def explain(table: Path, which: str, results: Path | None = None) -> Trace:
         If there is no such row, or the batch is not found.
     """
     found = asked(table, which)
-    out = _batch_of(found, results)
-    batch = Batch(out)
+    out, has_log = _source_of(found, results)
     trace: Trace = {
         "table": table.name,
         "row": found.row.number,
         "cells": {name: cell for name, cell in found.row.cells.items() if cell},
         "made": {"by": found.kind, **found.made},
-        "batch": _of_batch(found, out),
+        "batch" if has_log else "table_of_results": _of_source(found, out),
     }
     behind = [] if _scans_of(found.row) else list(_behind(found))
     if behind:
         trace["stands_on"] = [_contribution(row) for row in behind]
     scan_ids = dict.fromkeys(scan_id for row in (found.row, *behind) for scan_id in _scans_of(row))
-    trace["scans"] = [batch.scan(scan_id) for scan_id in scan_ids]
+    if has_log:
+        batch = Batch(out)
+        trace["scans"] = [batch.scan(scan_id) for scan_id in scan_ids]
+    else:
+        trace["scans"] = list(_rows_of(out, scan_ids))
     remarks = list(_remarks(found, trace))
     return trace | ({"remarks": remarks} if remarks else {})
 
 
-def _batch_of(found: Asked, results: Path | None) -> Path:
+def _source_of(found: Asked, results: Path | None) -> tuple[Path, bool]:
+    """Folder of the results, and whether it is a batch's, with a log."""
     folder = found.path.resolve().parent
     if results is not None:
         out = results if results.is_dir() else results.parent
-        if not (out / AUDIT).is_file():
-            raise UsageError(f"{results.name} is not a batch's folder: it has no {AUDIT}")
-        return out
+        if (out / AUDIT).is_file():
+            return out, True
+        if found.kind == "trial" and (out / _RESULTS).is_file():
+            return out, False
+        raise UsageError(f"{results.name} is not a batch's folder: it has no {AUDIT}")
     if found.kind == "batch":
-        return folder
+        return folder, True
+    if found.kind == "table":
+        raise UsageError(
+            f"{found.path.name} is a table of neither a batch nor a trial: it has no {AUDIT} or {TRIAL} beside it",
+            hint="Tables of `volumetry batch` and `volumetry trial` can be traced; give the batch by --results.",
+        )
     beside = [folder.parent, *sorted(folder.parent.iterdir()), Path(), *sorted(Path().iterdir())]
-    for place in beside:
-        with contextlib.suppress(OSError):  # nothing of ours
-            digest = file_sha256(place / "results.csv")
-            if (place / AUDIT).is_file() and digest == found.made.get("results_sha256"):
-                return place
+    same = [place for place in beside if _digest_of(place / _RESULTS) == found.made.get("results_sha256")]
+    for place in same:
+        if (place / AUDIT).is_file():
+            return place, True
+    if same:
+        return same[0], False
     raise UsageError(
         "the batch that this table was made from is not found beside it, or has changed since",
-        hint="Give the batch's folder by --results.",
+        hint="Give the batch's folder, or that of the table of results, by --results.",
     )
 
 
-def _of_batch(found: Asked, out: Path) -> Trace:
-    own = out / "results.csv"
+def _digest_of(path: Path) -> str:
+    with contextlib.suppress(OSError):  # nothing of ours
+        return file_sha256(path)
+    return "unreadable"
+
+
+def _of_source(found: Asked, out: Path) -> Trace:
+    own = out / _RESULTS
     trace: Trace = {"folder": out.resolve().name}
     if found.kind == "trial" and own.is_file():
         trace["results_are_those_used"] = file_sha256(own) == found.made["results_sha256"]
     return trace
+
+
+def _rows_of(out: Path, scan_ids: Iterable[str]) -> Iterator[Trace]:
+    """Scans of a table of results, as far as its rows say anything of them."""
+    rows = {row.cells["scan_id"]: row for row in read_table(out / _RESULTS, ("scan_id",)).rows}
+    for scan_id in scan_ids:
+        if scan_id not in rows:
+            yield {"scan_id": scan_id, "remark": f"{_RESULTS} has no such scan"}
+            continue
+        cells = rows[scan_id].cells
+        percent = {
+            name.removeprefix(_SHARE): value
+            for name, text in cells.items()
+            if name.startswith(_SHARE) and (value := number_in(text)) is not None
+        }
+        stated = {name: cells[name] for name in ("status", "code") if cells.get(name)}
+        made = {name: text for name, text in cells.items() if name.startswith("provenance.") and text}
+        counted = {"value": {"percent_of_lung": percent}} if percent else {}
+        yield {"scan_id": scan_id, "row_of_results": rows[scan_id].number, **stated, **counted, **made}
 
 
 def _scans_of(row: Row) -> list[str]:
@@ -117,8 +156,14 @@ def _contribution(row: Row) -> Trace:
 def _remarks(found: Asked, trace: Mapping[str, Any]) -> Iterator[str]:
     if found.made.get("as_it_was_made") is False:
         yield "the table is not as it was made: it was edited since, or belongs to another run"
-    if trace["batch"].get("results_are_those_used") is False:
-        yield "results.csv of the batch is another now than the one that the trial was computed from"
+    source = trace.get("batch") or trace["table_of_results"]
+    if source.get("results_are_those_used") is False:
+        yield "results.csv is another now than the one that the trial was computed from"
+    if "batch" not in trace:
+        yield (
+            "the trial was computed from a table of results and not from a batch: the trace ends at the rows of "
+            "that table, without records, log, masks, corrections or decisions"
+        )
     if not trace["scans"]:
         yield "no scan stands behind this row; in changes.csv each row names its scans"
     yield from _differences(found, {scan["scan_id"]: scan for scan in trace["scans"]})

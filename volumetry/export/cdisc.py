@@ -12,25 +12,35 @@ RE     scan and test        RETESTCD/RETEST/REORRES/REORRESU and RESTRESC/RESTRE
                             `code`, `sdtm` and unit (`volumetry.measure.table`)
 DI     device and parameter scanner (SPDEVID from manufacturer and model) and software; DIPARMCD/DIPARM/DIVAL
 DU     scan and parameter   DUTESTCD/DUTEST/DUORRES/DUORRESU: slice thickness, kernel, kVp
-SUPPRE scan and qualifier   of a scan's RE records (IDVAR REREFID): RESTATUS; REDECIS with REDECRSN and
-                            REDECBY; RECORBY with RECORRSN and REAUTO (the automatic lesion share)
+SUPPRE scan and qualifier   of a scan's RE records (IDVAR REREFID): RESTATUS; REDECIS with REDECRSN, REDECBY
+                            and REDECDTC; RECORBY with RECORRSN, RECORDTC and REAUTO (the automatic lesion
+                            share); QEVAL says who judged: a reader of the core lab is an INDEPENDENT ASSESSOR
 ====== ==================== ==============================================================================
+
+VISITNUM, the study days (PRSTDY, REDY, DUDY) and the last observation before the first treatment (RELOBXFL) come
+from the trial's table of visits. The first treatment is on study day 1 and the day before it is day -1. A scan on
+the day of the first treatment counts as made before it, as a baseline visit is.
 
 USUBJID is STUDYID-SUBJID, and VISIT the visit, as the manifest gives them; without a manifest the scan id stands
 for the subject, because no patient's identity is known here. A test that was not done has an empty result,
 ``RESTAT`` (``PRSTAT``, ``DUSTAT``) ``NOT DONE`` and the reason in ``--REASND``: the scan's code for a test, ``NOT
 IN HEADER`` for a parameter. A result with flags is given, with RESTATUS ``READER REVIEW NEEDED`` in SUPPRE; so
 is one that a human decided on, with the decision (``ACCEPT``, ``EXCLUDE``), its reason and who decided; an
-excluded scan keeps its records. Where a reader's mask was counted, the records are the reader's. --SEQ counts
-within a subject and domain. Dates are ISO 8601. Every column is a text but --SEQ and RESTRESN.
+excluded scan keeps its records, and none of them is a last observation. Where a reader's mask was counted, the
+records are the reader's. --SEQ counts within a subject and domain. Dates are ISO 8601. Every column is a text but
+--SEQ, --DY, VISITNUM and RESTRESN. Variables and data sets have the labels of the implementation guides.
 """
 
 import importlib.util
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from volumetry.deliver.scheduled import Scheduled
+from volumetry.deliver.tables import NAME as DICTIONARY
+from volumetry.deliver.tables import dictionary_bytes
 from volumetry.errors import OutputError, UsageError
 from volumetry.export.source import Row, results_of
 from volumetry.measure import table
@@ -43,31 +53,111 @@ _USE = (
     ("KERNEL", "Convolution Kernel", "series.kernel", ""),
     ("KVP", "Peak Tube Voltage", "series.kvp", "kV"),
 )
-_COLUMNS = {
-    "pr": ("PRSEQ", "PRREFID", "PRTRT", "PRSTAT", "PRREASND", "VISIT", "PRSTDTC"),
-    "re": (
-        *("RESEQ", "REREFID", "SPDEVID", "RETESTCD", "RETEST", "REORRES", "REORRESU", "RESTRESC", "RESTRESN"),
-        *("RESTRESU", "RESTAT", "REREASND", "REMETHOD", "VISIT", "REDTC"),
-    ),
-    "du": (
-        *("SPDEVID", "DUSEQ", "DUREFID", "DUTESTCD", "DUTEST", "DUORRES", "DUORRESU", "DUSTAT", "DUREASND"),
-        *("VISIT", "DUDTC"),
-    ),
-    "di": ("SPDEVID", "DISEQ", "DIPARMCD", "DIPARM", "DIVAL"),
-    "suppre": ("IDVAR", "IDVARVAL", "QNAM", "QLABEL", "QVAL", "QORIG"),
+_STUDY = {"STUDYID": "Study Identifier", "DOMAIN": "Domain Abbreviation"}
+_SUBJECT = {"USUBJID": "Unique Subject Identifier"}
+_DEVICE = {"SPDEVID": "Sponsor Device Identifier"}
+_VISIT = {"VISITNUM": "Visit Number", "VISIT": "Visit Name"}
+COLUMNS: dict[str, dict[str, str]] = {
+    "pr": {
+        **_STUDY,
+        **_SUBJECT,
+        "PRSEQ": "Sequence Number",
+        "PRREFID": "Reference ID",
+        "PRTRT": "Reported Name of Procedure",
+        "PRSTAT": "Completion Status",
+        "PRREASND": "Reason Not Done",
+        **_VISIT,
+        "PRSTDTC": "Start Date/Time of Procedure",
+        "PRSTDY": "Study Day of Start of Procedure",
+    },
+    "re": {
+        **_STUDY,
+        **_SUBJECT,
+        "RESEQ": "Sequence Number",
+        "REREFID": "Reference ID",
+        **_DEVICE,
+        "RETESTCD": "Short Name of Respiratory Test",
+        "RETEST": "Name of Respiratory Test",
+        "REORRES": "Result or Finding in Original Units",
+        "REORRESU": "Original Units",
+        "RESTRESC": "Character Result/Finding in Std Format",
+        "RESTRESN": "Numeric Result/Finding in Standard Units",
+        "RESTRESU": "Standard Units",
+        "RESTAT": "Completion Status",
+        "REREASND": "Reason Not Done",
+        "REMETHOD": "Method of Test or Examination",
+        "RELOBXFL": "Last Observation Before Exposure Flag",
+        **_VISIT,
+        "REDTC": "Date/Time of Collection",
+        "REDY": "Study Day of Visit/Collection/Exam",
+    },
+    "du": {
+        **_STUDY,
+        **_SUBJECT,
+        **_DEVICE,
+        "DUSEQ": "Sequence Number",
+        "DUREFID": "Reference ID",
+        "DUTESTCD": "Device-In-Use Test Short Name",
+        "DUTEST": "Device-In-Use Test Name",
+        "DUORRES": "Result or Finding in Original Units",
+        "DUORRESU": "Original Units",
+        "DUSTAT": "Completion Status",
+        "DUREASND": "Reason Not Done",
+        **_VISIT,
+        "DUDTC": "Date/Time of Collection",
+        "DUDY": "Study Day of Visit/Collection/Exam",
+    },
+    "di": {
+        **_STUDY,
+        **_DEVICE,
+        "DISEQ": "Sequence Number",
+        "DIPARMCD": "Device Identifier Element Short Name",
+        "DIPARM": "Device Identifier Element Name",
+        "DIVAL": "Device Identifier Element Value",
+    },
+    "suppre": {
+        "STUDYID": "Study Identifier",
+        "RDOMAIN": "Related Domain Abbreviation",
+        **_SUBJECT,
+        "IDVAR": "Identifying Variable",
+        "IDVARVAL": "Identifying Variable Value",
+        "QNAM": "Qualifier Variable Name",
+        "QLABEL": "Qualifier Variable Label",
+        "QVAL": "Data Value",
+        "QORIG": "Origin",
+        "QEVAL": "Evaluator",
+    },
 }
-_FIRST = {"di": ("STUDYID", "DOMAIN"), "suppre": ("STUDYID", "RDOMAIN", "USUBJID")}
-
-_NUMBERS = {"PRSEQ", "RESEQ", "DUSEQ", "DISEQ", "RESTRESN"}
+"""Label by variable, in the order of each data set; SDTMIG 3.4 and SDTMIG-MD 1.1."""
+TITLES = {
+    "pr": "Procedures",
+    "re": "Respiratory System Findings",
+    "du": "Device-In-Use",
+    "di": "Device Identifiers",
+    "suppre": "Supplemental Qualifiers for RE",
+}
+"""Labels of the data sets."""
+_NUMBERS = {"PRSEQ", "RESEQ", "DUSEQ", "DISEQ", "RESTRESN", "VISITNUM", "PRSTDY", "REDY", "DUDY"}
+_DAYS = {"pr": "PRSTDY", "re": "REDY", "du": "DUDY"}
+_READER = "INDEPENDENT ASSESSOR"
+_NO_SCHEDULE: Mapping[str, Scheduled] = {}
 _SOFTWARE = "VOLUMETRY"
+_ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _LONGEST = 200
 """Characters of a text in a version 5 transport file."""
 
 Record = dict[str, Any]
 
 
-def export_cdisc(batch: Path, out: Path, study: str, *, xpt: bool | None = None) -> list[str]:
-    """Write pr.csv, re.csv, di.csv, du.csv and suppre.csv; with pyreadstat also SAS transport files of them.
+def export_cdisc(
+    batch: Path,
+    out: Path,
+    study: str,
+    *,
+    xpt: bool | None = None,
+    schedule: Mapping[str, Scheduled] = _NO_SCHEDULE,
+) -> list[str]:
+    """Write the CSV file of each domain and their dictionary; with pyreadstat also SAS transport files.
 
     Parameters
     ----------
@@ -79,6 +169,8 @@ def export_cdisc(batch: Path, out: Path, study: str, *, xpt: bool | None = None)
         STUDYID.
     xpt
         True demands the transport files, False leaves them out; None writes them if it can.
+    schedule
+        Visit and day by scan; without it VISITNUM, study days and RELOBXFL are empty.
 
     Returns
     -------
@@ -99,18 +191,39 @@ def export_cdisc(batch: Path, out: Path, study: str, *, xpt: bool | None = None)
         raise UsageError("CDISC files need the study's id")
     prepare_folder(out)
     names = []
-    for domain, records in domains(results_of(batch), study.strip()).items():
+    for domain, records in domains(results_of(batch), study.strip(), schedule).items():
         names.append(f"{domain}.csv")
         write_whole(out / f"{domain}.csv", _csv(domain, records))
         if records and (xpt or (xpt is None and can)):
             names.append(f"{domain}.xpt")
             _write_xpt(out / f"{domain}.xpt", domain, records)
-    return names
+    tables = {f"{domain}.csv": labels for domain, labels in COLUMNS.items()}
+    write_whole(
+        out / DICTIONARY, dictionary_bytes("export", {name: tuple(of) for name, of in tables.items()}, tables)
+    )
+    return [*names, DICTIONARY]
 
 
-def domains(rows: Iterable[Row], study: str) -> dict[str, list[Record]]:
-    """Records of each domain, their columns in SDTM's order."""
-    found: dict[str, list[Record]] = {domain: [] for domain in _COLUMNS}
+def domains(
+    rows: Iterable[Row], study: str, schedule: Mapping[str, Scheduled] = _NO_SCHEDULE
+) -> dict[str, list[Record]]:
+    """Records of each domain, their columns in SDTM's order.
+
+    Parameters
+    ----------
+    rows
+        Of results.csv.
+    study
+        STUDYID.
+    schedule
+        Visit and day by scan.
+
+    Returns
+    -------
+    dict[str, list[Record]]
+        By domain.
+    """
+    found: dict[str, list[Record]] = {domain: [] for domain in COLUMNS}
     devices: dict[str, list[tuple[str, str, str]]] = {}
     makers: dict[str, Callable[[Row], Iterator[Record]]] = {
         "pr": _procedures,
@@ -119,6 +232,7 @@ def domains(rows: Iterable[Row], study: str) -> dict[str, list[Record]]:
         "suppre": _qualifiers,
     }
     counts: dict[tuple[str, str], int] = defaultdict(int)
+    last: dict[tuple[str, str], tuple[int, Record]] = {}
     for row in rows:
         devices |= dict(_devices(row))
         subject = row.get("subject") or row["scan_id"]
@@ -128,12 +242,34 @@ def domains(rows: Iterable[Row], study: str) -> dict[str, list[Record]]:
                 counts[domain, subject] += 1
                 record[f"{domain.upper()}SEQ"] = counts[domain, subject]
                 fixed = {"STUDYID": study, "DOMAIN": domain.upper(), "USUBJID": usubjid}
-                found[domain].append(_ordered(domain, {**fixed, **record}))
+                planned = schedule.get(row["scan_id"])
+                if planned is not None and domain in _DAYS:
+                    record |= {
+                        "VISITNUM": planned.number,
+                        "VISIT": planned.visit,
+                        _DAYS[domain]: planned.study_day,
+                    }
+                whole = _ordered(domain, {**fixed, **record})
+                found[domain].append(whole)
+                if domain == "re" and planned is not None and row["decision"] != "exclude":
+                    _keep_last(last, (usubjid, whole["RETESTCD"]), planned.day, whole)
+    for _, record in last.values():
+        record["RELOBXFL"] = "Y"
     for device, facts in sorted(devices.items()):
         for seq, (code, name, value) in enumerate(facts, 1):
             record = {"STUDYID": study, "DOMAIN": "DI", "SPDEVID": device, "DISEQ": seq}
             found["di"].append(_ordered("di", {**record, "DIPARMCD": code, "DIPARM": name, "DIVAL": value}))
     return found
+
+
+def _keep_last(
+    last: dict[tuple[str, str], tuple[int, Record]], key: tuple[str, str], day: int | None, record: Record
+) -> None:
+    """Keep the last result of a subject's test that is not after the day of the first treatment."""
+    if day is None or day > 0 or record["RESTRESN"] is None:
+        return
+    if key not in last or day >= last[key][0]:
+        last[key] = (day, record)
 
 
 def _procedures(row: Row) -> Iterator[Record]:
@@ -170,24 +306,38 @@ def _results(row: Row) -> Iterator[Record]:
 
 def _qualifiers(row: Row) -> Iterator[Record]:
     of_scan = {"RDOMAIN": "RE", "IDVAR": "REREFID", "IDVARVAL": row["scan_id"]}
+    judged = {**of_scan, "QORIG": "ASSIGNED", "QEVAL": _READER}
+    derived = {**of_scan, "QORIG": "DERIVED"}
     if row["status"] == "review":
-        asked = {"QNAM": "RESTATUS", "QLABEL": "Result Status", "QVAL": "READER REVIEW NEEDED"}
-        yield {**of_scan, **asked, "QORIG": "DERIVED"}
+        yield {**derived, "QNAM": "RESTATUS", "QLABEL": "Result Status", "QVAL": "READER REVIEW NEEDED"}
     if row["decision"]:
-        decided = {"QNAM": "REDECIS", "QLABEL": "Reader Decision", "QVAL": row["decision"].upper()}
-        why = {"QNAM": "REDECRSN", "QLABEL": "Reason for Reader Decision", "QVAL": row["decision_reason"]}
-        yield {**of_scan, **decided, "QORIG": "ASSIGNED"}
-        yield {**of_scan, **why, "QORIG": "ASSIGNED"}
-        if row.get("decided_by"):
-            who = {"QNAM": "REDECBY", "QLABEL": "Reader Who Decided", "QVAL": row["decided_by"]}
-            yield {**of_scan, **who, "QORIG": "ASSIGNED"}
+        yield {**judged, "QNAM": "REDECIS", "QLABEL": "Reader Decision", "QVAL": row["decision"].upper()}
+        yield {
+            **judged,
+            "QNAM": "REDECRSN",
+            "QLABEL": "Reason for Reader Decision",
+            "QVAL": row["decision_reason"],
+        }
+        for name, label, column in (
+            ("REDECBY", "Reader Who Decided", "decided_by"),
+            ("REDECDTC", "Date/Time of Reader Decision", "decided_at"),
+        ):
+            if row.get(column):  # a table of an earlier version states neither
+                yield {**judged, "QNAM": name, "QLABEL": label, "QVAL": _time(row[column])}
     if row.get("corrected_by"):
-        who = {"QNAM": "RECORBY", "QLABEL": "Mask Corrected By", "QVAL": row["corrected_by"]}
-        why = {"QNAM": "RECORRSN", "QLABEL": "Reason for Correction of Mask", "QVAL": row["correction_reason"]}
+        for name, label, column in (
+            ("RECORBY", "Mask Corrected By", "corrected_by"),
+            ("RECORRSN", "Reason for Correction of Mask", "correction_reason"),
+            ("RECORDTC", "Date/Time of Correction of Mask", "corrected_at"),
+        ):
+            yield {**judged, "QNAM": name, "QLABEL": label, "QVAL": _time(row.get(column, ""))}
         was = row.get("automatic.percent_of_lung.lesion", "")
-        yield {**of_scan, **who, "QORIG": "ASSIGNED"}
-        yield {**of_scan, **why, "QORIG": "ASSIGNED"}
-        yield {**of_scan, "QNAM": "REAUTO", "QLABEL": "Automatic Lesion Share, %", "QVAL": was, "QORIG": "DERIVED"}
+        yield {**derived, "QNAM": "REAUTO", "QLABEL": "Automatic Lesion Share, %", "QVAL": was}
+
+
+def _time(text: str) -> str:
+    """ISO 8601 to the second, as SDTM writes it; any other text as it is."""
+    return text[:19] if _ISO_TIME.match(text) else text
 
 
 def _uses(row: Row) -> Iterator[Record]:
@@ -230,8 +380,7 @@ def _date(row: Row) -> str:
 
 
 def _ordered(domain: str, record: Record) -> Record:
-    first = _FIRST.get(domain, ("STUDYID", "DOMAIN", "USUBJID"))
-    empty: Record = {name: None if name in _NUMBERS else "" for name in (*first, *_COLUMNS[domain])}
+    empty: Record = {name: None if name in _NUMBERS else "" for name in COLUMNS[domain]}
     return {name: record.get(name, blank) for name, blank in empty.items()}
 
 
@@ -249,18 +398,24 @@ def _write_xpt(path: Path, domain: str, records: list[Record]) -> None:
     import pandas as pd
     import pyreadstat
 
-    columns = list(_ordered(domain, {}))
     frame = pd.DataFrame(
         {
-            name: [record[name] for record in records]
+            name: pd.Series([record[name] for record in records], dtype="float64")
             if name in _NUMBERS
             else [_ascii(record[name]) for record in records]
-            for name in columns
+            for name in COLUMNS[domain]
         }
     )
     try:
         with unfinished_file(path) as (draft, _):
-            pyreadstat.write_xport(frame, str(draft), table_name=domain.upper(), file_format_version=5)
+            pyreadstat.write_xport(
+                frame,
+                str(draft),
+                file_label=TITLES[domain],
+                column_labels=list(COLUMNS[domain].values()),
+                table_name=domain.upper(),
+                file_format_version=5,
+            )
             content = draft.read_bytes()
     except OSError as wrong:
         raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong

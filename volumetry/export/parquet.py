@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from volumetry.deliver.people import NAMES
+from volumetry.deliver.tables import dictionary_bytes
 from volumetry.errors import UsageError
 from volumetry.export.source import Row, hu_cuts_of, results_of, table_schema
-from volumetry.storage.atomic import prepare_folder, whole_file
+from volumetry.storage.atomic import prepare_folder, whole_file, write_whole
 
 KEYS = ("subject", "visit", "site", "batch_flags", "decision", "decision_reason")
 _ROWS_PER_GROUP = 10_000
@@ -22,7 +23,7 @@ _PARSE: dict[str, Callable[[str], Any]] = {
 
 
 def export_parquet(batch: Path, path: Path) -> int:
-    """Write a batch's rows as one Parquet file.
+    """Write a batch's rows as one Parquet file, and beside it ``<name>.dictionary.csv`` with its columns.
 
     Columns are those of result.json in their order, then ``subject``, ``visit``, ``site``, ``batch_flags``,
     ``decision``, ``decision_reason``, and what else people said of the scan (`volumetry.deliver.people`).
@@ -62,6 +63,8 @@ def export_parquet(batch: Path, path: Path) -> int:
         for group in _groups(chain([first] if first else [], rows)):
             written += len(group)
             writer.write_table(pa.Table.from_pylist([_typed(row, kinds) for row in group], schema))
+    content = dictionary_bytes("export", {path.name: tuple(kinds)})
+    write_whole(path.with_name(f"{path.stem}.dictionary.csv"), content)
     return written
 
 

@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from volumetry.batch.expected import plain_visit, read_expected
 from volumetry.batch.manifest import PROPOSED
 from volumetry.config import Config
 from volumetry.errors import UsageError
 from volumetry.intake.expected import COLUMNS as OF_VISITS
-from volumetry.intake.expected import Visit, compared, plain_visit, read_expected
+from volumetry.intake.expected import Visit, compared
 from volumetry.intake.proposal import Line, proposals, with_same_images
 from volumetry.intake.series import Splitter
 from volumetry.scan.scan_id import MOST_BYTES, readable_id

@@ -18,7 +18,7 @@ import re
 import unicodedata
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -92,6 +92,30 @@ def identities_of(scan: Path) -> Identities:
             if found:
                 return found
     return Identities()
+
+
+def patients_of(scans: Sequence[Path]) -> list[Identities]:
+    """What the headers of each scan call the patient; of a scan whose headers state nobody, what those of all do.
+
+    A folder named after a patient can hold something that cannot be read beside a scan that can.
+
+    Parameters
+    ----------
+    scans
+        Of one tree.
+
+    Returns
+    -------
+    list[Identities]
+        In their order.
+    """
+    own = [identities_of(scan) for scan in scans]
+    everyone = Identities(
+        frozenset().union(*(one.words for one in own)),
+        frozenset().union(*(one.anywhere for one in own)),
+        frozenset().union(*(one.ids for one in own)),
+    )
+    return [one or everyone for one in own]
 
 
 # --- words -------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from volumetry.scan.patient_words import identities_of
+from volumetry.scan.patient_words import Identities, identities_of, patients_of
 
 MOST_BYTES = 120
 """Of a name in UTF-8. File systems take 255 bytes, encrypted ones 143, and unfinished work has longer names."""
@@ -44,7 +44,7 @@ def readable_id(name: str) -> str:
     return scan_id if _can_be_a_file(scan_id) else ""
 
 
-def safe_scan_id(folder: Path, name: Path | None = None) -> str:
+def safe_scan_id(folder: Path, name: Path | None = None, patient: Identities | None = None) -> str:
     """The folder's name as a scan id, or a digest of it where it holds what the headers say of the patient.
 
     Folders of a study are usually named by subject key and visit, and a batch's rows must be found again by them;
@@ -56,6 +56,8 @@ def safe_scan_id(folder: Path, name: Path | None = None) -> str:
         Folder or file of one scan.
     name
         What to name the scan after, such as a path below the batch's root; by default the folder's own name.
+    patient
+        Whose name the id must not hold; by default as the scan's own headers state it.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def safe_scan_id(folder: Path, name: Path | None = None) -> str:
     relative = name if name is not None else Path(folder.resolve().name)
     text = text_of(without_suffixes(relative) if folder.is_file() else relative)
     scan_id = readable_id(text)
-    if not scan_id or identities_of(folder).stand_in(text):
+    if not scan_id or (identities_of(folder) if patient is None else patient).stand_in(text):
         return f"scan-{digest_of(text)}"
     return scan_id
 
@@ -75,13 +77,26 @@ def without_suffixes(name: PurePath) -> PurePath:
     return name.with_name(_SUFFIXES.sub("", name.name) or name.name)
 
 
-def scan_ids(scans: Sequence[tuple[Path, Path]]) -> list[str]:
+def scan_ids(scans: Sequence[tuple[Path, Path]], patients: Sequence[Identities] | None = None) -> list[str]:
     """An id for each pair of a scan's path and its name; they differ also where a file system knows no case.
 
     All that would share an id get a digest of their name: none of them can be taken for another, whatever comes
     into the tree later.
+
+    Parameters
+    ----------
+    scans
+        Path and name.
+    patients
+        From `patients_of`, where it is known already.
+
+    Returns
+    -------
+    list[str]
+        In their order.
     """
-    ids = [safe_scan_id(path, name) for path, name in scans]
+    patients = patients_of([path for path, _ in scans]) if patients is None else patients
+    ids = [safe_scan_id(path, name, patient) for (path, name), patient in zip(scans, patients, strict=True)]
     shared = Counter(map(_folded, ids))
     return [
         scan_id if shared[_folded(scan_id)] == 1 else _with_digest(scan_id, text_of(name))

@@ -92,6 +92,22 @@ def adam_files(
     return files
 
 
+def column_labels(visits: Visits) -> dict[str, str]:
+    """Label by column of both data sets.
+
+    Parameters
+    ----------
+    visits
+        From `read_visits`; a covariate is labelled with its name there.
+
+    Returns
+    -------
+    dict[str, str]
+        The labels of the implementation guide, and those of the covariates.
+    """
+    return {_short(column): column for column in visits.covariates} | _LABELS
+
+
 def cdisc_day(day: float | None) -> int | None:
     """Study day of CDISC from days since the first treatment: there is no day 0.
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from volumetry import __version__
 from volumetry.deliver import new_result
+from volumetry.deliver.tables import NAME as DICTIONARY
+from volumetry.deliver.tables import dictionary_bytes, headers_of
 from volumetry.storage.atomic import prepare_folder, write_json, write_whole
 from volumetry.storage.csv_tables import Cell, csv_bytes
 from volumetry.storage.digests import file_sha256
@@ -23,7 +25,7 @@ from volumetry.trial import (
     outcomes,
     people,
 )
-from volumetry.trial.adam import adam_files
+from volumetry.trial.adam import adam_files, column_labels
 from volumetry.trial.agreement import disagreements, require_agreement
 from volumetry.trial.change import Change, changes_of
 from volumetry.trial.compare import Comparison, Contrast, contrasts_of
@@ -46,6 +48,7 @@ NAMES = (
     *("missing.csv", "replaced.csv", "mixed.csv", "models.csv", "decisions.csv", "table.csv", "table.tex"),
     *(
         "readings.csv",
+        DICTIONARY,
         "adsl.csv",
         "adsl.xpt",
         "adqs.csv",
@@ -276,6 +279,8 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
         files["models.csv"] = csv_bytes(models.COLUMNS, (row.row() for row in a.analyses))
     if a.decisions:
         files["decisions.csv"] = csv_bytes(families.COLUMNS, (row.row() for row in a.decisions))
+    labels = column_labels(a.visits)
+    files[DICTIONARY] = dictionary_bytes("trial", headers_of(files), {"adsl.csv": labels, "adqs.csv": labels})
     return files | {f"figures/{p.name}.{kind}": content for p in drawn for kind, content in p.files.items()}
 
 

@@ -12,6 +12,8 @@ from volumetry import __version__
 from volumetry.assurance.bridge.conclusions import Conclusion, conclusions
 from volumetry.assurance.bridge.pairs import QUANTITIES, Pair, Shift, changes_of, pairs_of, shifts_of
 from volumetry.assurance.validation.agreement import Agreement, bland_altman
+from volumetry.deliver.tables import NAME as DICTIONARY
+from volumetry.deliver.tables import dictionary_bytes, headers_of
 from volumetry.image.pictures import data_uri, figure_png
 from volumetry.storage.atomic import prepare_folder, write_json, write_whole
 from volumetry.storage.csv_tables import Cell, csv_bytes
@@ -139,12 +141,17 @@ def compare_batches(
     beyond = [shift for shift in shifts if limits.exceeded_by(shift)]
     flipped = None if concluded is None else [c for c in concluded if c.flips]
     outcome = BridgeOutcome(out, len({shift.scan_id for shift in shifts}), beyond, changed, flipped)
-    write_whole(out / "shifts.csv", csv_bytes(SHIFTS, (_row_of(s, limits) for s in shifts)))
-    write_whole(out / "agreement.csv", csv_bytes(AGREEMENT, agreement_rows(shifts, limits)))
     changes = [dict(zip(CHANGED, row, strict=True)) for row in changed]
-    write_whole(out / "changed.csv", csv_bytes(CHANGED, changes))
+    files = {
+        "shifts.csv": csv_bytes(SHIFTS, (_row_of(s, limits) for s in shifts)),
+        "agreement.csv": csv_bytes(AGREEMENT, agreement_rows(shifts, limits)),
+        "changed.csv": csv_bytes(CHANGED, changes),
+    }
     if concluded is not None:
-        write_whole(out / "conclusions.csv", csv_bytes(CONCLUSIONS, map(_conclusion_row, concluded)))
+        files["conclusions.csv"] = csv_bytes(CONCLUSIONS, map(_conclusion_row, concluded))
+    files[DICTIONARY] = dictionary_bytes("bridge", headers_of(files))
+    for name, content in files.items():
+        write_whole(out / name, content)
     document = _document(outcome, pairs, (old, new), limits, shifts)
     write_whole(out / "bridge.html", _page(document, outcome, shifts, concluded, limits).encode("utf-8"))
     write_json(out / "bridge.json", document)
