@@ -222,15 +222,11 @@ def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> byt
     >>> csv_bytes(("a", "b", "c"), [{"a": 0.1, "b": "=1+1", "c": None}])
     b"a,b,c\n0.1,'=1+1,\n"
     """
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\r\n")  # as csv_line, without a writer for each line
-    lines = [csv_line(columns)]
+    lines = _Lines([csv_line(columns).decode()])
+    writer = csv.writer(lines, lineterminator="\r\n")  # as csv_line, without a writer for each line
     for row in rows:
         writer.writerow([_cell(row.get(column)) for column in columns])
-        lines.append(f"{buffer.getvalue()[:-2]}\n".encode())
-        buffer.seek(0)
-        buffer.truncate()
-    return b"".join(lines)
+    return "".join(lines).encode()
 
 
 def csv_line(cells: Iterable[str | float | int | None]) -> bytes:
@@ -288,6 +284,13 @@ def unguarded(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA_STARTS) else text
 
 
+class _Lines(list[str]):
+    """What a writer of the csv module writes, line by line, with LF."""
+
+    def write(self, line: str) -> None:
+        self.append(f"{line[:-2]}\n")
+
+
 def _check_header(header: tuple[str, ...], required: Sequence[str], problems: Problems) -> None:
     for place, name in enumerate(header, start=1):
         if not name:
@@ -300,12 +303,12 @@ def _check_header(header: tuple[str, ...], required: Sequence[str], problems: Pr
 
 
 def _cell(value: Cell) -> str:
-    if value is None:
+    if value is None or value == "":
         return ""
+    if isinstance(value, str):
+        return guarded(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int | float):
-        if not math.isfinite(value):
-            raise ValueError(f"{value} is no number to write: an unknown value is None")
-        return repr(float(value)) if isinstance(value, float) else repr(value)
-    return guarded(value)
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no number to write: an unknown value is None")
+    return repr(float(value)) if isinstance(value, float) else repr(value)

@@ -10,6 +10,7 @@ from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import Cell
 from volumetry.trial.change import CHANGES, Change
 from volumetry.trial.config import Statistics, TrialConfig, plain
+from volumetry.trial.pairwise import hodges_lehmann
 from volumetry.trial.results import MEASURES
 from volumetry.trial.statistics import (
     Interval,
@@ -17,7 +18,6 @@ from volumetry.trial.statistics import (
     Summary,
     Values,
     can_be_exact,
-    hodges_lehmann,
     holm,
     rank_sum,
     shift_interval,
