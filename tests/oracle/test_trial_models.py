@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from volumetry.trial import adjusted, proportions
-from volumetry.trial.config import Family, Hypothesis
+from volumetry.trial.analysis_config import Family, Hypothesis
 from volumetry.trial.families import adjust, decisions, graphical
 from volumetry.trial.statistics import holm
 from volumetry.trial.unstructured import contrast, fit

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from volumetry.trial.change import Change
 from volumetry.trial.compare import Comparison, arm_of
 from volumetry.trial.config import Statistics
-from volumetry.trial.results import MEASURES, ScanRow
 from volumetry.trial.pairwise import Values, hodges_lehmann_of_draws
+from volumetry.trial.results import MEASURES, ScanRow
 
 _VALUES_AT_ONCE = 500_000
 _LEAST_BASELINE_PERCENT = 1e-3  # a drawn baseline of 0 has no relative change

@@ -13,6 +13,7 @@ from volumetry.trial.adjusted import Effect
 from volumetry.trial.change import Change
 from volumetry.trial.compare import POOLED, Contrast, arm_of
 from volumetry.trial.config import TrialConfig
+from volumetry.trial.kenward_roger import adjusted_covariance
 from volumetry.trial.outcomes import values_at
 from volumetry.trial.results import MEASURES
 from volumetry.trial.statistics import Values, for_ranks
@@ -230,7 +231,8 @@ def _mmrm(of: list[Seen], arms: tuple[str, str], visits: Visits, config: TrialCo
     fitted = fit(outcome, design, subjects, [names.index(one.visit) for one in used])
     if fitted is None:
         return [replace(row, reason="NOT_CONVERGED") for row in blank]
-    effects = [combination(fitted, np.eye(design.shape[1])[n], level) for n in range(len(names))]
+    covariance = None if config.models.degrees_of_freedom == "satterthwaite" else adjusted_covariance(fitted)
+    effects = [combination(fitted, np.eye(design.shape[1])[n], level, covariance) for n in range(len(names))]
     return [
         replace(row, effect=effect, reason="" if effect else "NOT_CONVERGED")
         for row, effect in zip(blank, effects, strict=True)

@@ -7,9 +7,10 @@ import numpy as np
 
 from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import Cell, number_in
+from volumetry.trial.analysis_config import Threshold
 from volumetry.trial.change import CHANGES, Change
 from volumetry.trial.compare import POOLED, Comparison, Contrast, arm_of, compare, follow_ups
-from volumetry.trial.config import Threshold, TrialConfig
+from volumetry.trial.config import TrialConfig
 from volumetry.trial.proportions import Ratio, exact_odds_ratio, miettinen_nurminen, newcombe
 from volumetry.trial.results import MEASURES
 from volumetry.trial.statistics import Interval, Summary, Values, fisher, median_interval, summarise, woolf
