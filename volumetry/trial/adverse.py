@@ -105,7 +105,7 @@ def read_events(folder: Path, subjects: Container[str], config: TrialConfig) -> 
         Naming row and column of every cell that is wrong.
     """
     return [
-        EventTable(table.title, folder / table.file, _events(folder / table.file, subjects, config))
+        EventTable(table.title, folder / table.file, _events(folder / table.file, table.sheet, subjects, config))
         for table in config.adverse_events.tables
     ]
 
@@ -193,9 +193,9 @@ def _terms(events: Sequence[AdverseEvent]) -> list[tuple[str, str]]:
     return sorted(subjects, key=lambda key: (key[0].casefold(), -len(subjects[key]), key[1].casefold()))
 
 
-def _events(path: Path, subjects: Container[str], config: TrialConfig) -> tuple[AdverseEvent, ...]:
+def _events(path: Path, sheet: str, subjects: Container[str], config: TrialConfig) -> tuple[AdverseEvent, ...]:
     settings = config.adverse_events
-    table = read_table(path, ("subject", "term"), {"subject": config.input.subject, **_aliases(settings)})
+    table = read_table(path, ("subject", "term"), {"subject": config.input.subject, **_aliases(settings)}, sheet)
     problems = Problems(table.name)
     spelling: dict[str, str] = {}
     found = []

@@ -120,6 +120,7 @@ class EventFile(Section):
 
     title: str = Field(min_length=1)
     file: str = Field(min_length=1)
+    sheet: str = ""
 
 
 class AdverseEvents(Section):

@@ -14,7 +14,7 @@ from volumetry.trial.compare import POOLED
 from volumetry.trial.config import TrialConfig, plain
 from volumetry.trial.consort import arms_of
 from volumetry.trial.layout import TITLES, number, quartiles
-from volumetry.trial.outcomes import values_at
+from volumetry.trial.outcomes import at_visit, values_at
 from volumetry.trial.printed import Printed, PrintedRow
 from volumetry.trial.results import MEASURES
 from volumetry.trial.statistics import Summary, summarise
@@ -158,7 +158,7 @@ def _known(
             yield f"{TITLES[measure]}, {unit}", {c.subject: c.levels[level] for c in of_measure}
     for extra in (e for e in visits.extras if e.kind != "text"):
         values = values_at(placements, extra.column)
-        base = {subject: value for (subject, visit), value in values.items() if visit == visits.baseline}
+        base = at_visit(values, visits.baseline)
         if base and extra.kind == "yes_no":
             yield extra.column, {subject: "yes" if value else "no" for subject, value in base.items()}
         elif base:

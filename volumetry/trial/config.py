@@ -89,11 +89,14 @@ class Input(Section):
     scan_id: tuple[str, ...]
     status: tuple[str, ...]
     date_format: str
+    sheet: str
 
     @property
     def aliases(self) -> dict[str, tuple[str, ...]]:
         """Further names of every column."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name != "date_format"}
+        return {
+            name: getattr(self, name) for name in type(self).model_fields if name not in ("date_format", "sheet")
+        }
 
 
 class Arms(Section):

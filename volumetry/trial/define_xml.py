@@ -106,7 +106,8 @@ def define_xml(study: str, datasets: Sequence[DataSet]) -> bytes:
             )
             _described(method, text)
     ET.indent(root)
-    return ET.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n"
+    written: bytes = ET.tostring(root, encoding="UTF-8", xml_declaration=True)
+    return written + b"\n"
 
 
 def _group(version: ET.Element, dataset: DataSet) -> None:

@@ -138,7 +138,7 @@ def event_tables(rows: Sequence[Events], contrasts: Sequence[Contrast], level: f
     printed = []
     ci = f"{100 * level:g} % CI"
     for arm_a, arm_b in contrasts:
-        head = ("", f"{arm_a}: n/N (%)")
+        head: tuple[str, ...] = ("", f"{arm_a}: n/N (%)")
         if arm_b:
             head = (
                 *head,

@@ -9,7 +9,8 @@ from itertools import accumulate
 import numpy as np
 from scipy import stats
 
-from volumetry.trial.pairwise import Values, ordered_differences
+from volumetry.trial.pairwise import Values as Values
+from volumetry.trial.pairwise import ordered_differences
 
 
 @dataclass(frozen=True, slots=True)

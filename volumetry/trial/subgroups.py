@@ -15,12 +15,11 @@ from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import Cell, number_in
 from volumetry.trial.adjusted import interaction
 from volumetry.trial.analysis_config import Subgroup
-from volumetry.trial.compare import Comparison, Contrast, compare
+from volumetry.trial.compare import Comparison, Contrast, by_arm, compare
 from volumetry.trial.config import TrialConfig
 from volumetry.trial.layout import p_value, quartiles, with_interval
 from volumetry.trial.models import Seen
 from volumetry.trial.printed import Printed, PrintedRow
-from volumetry.trial.statistics import Values
 from volumetry.trial.visits import Visits
 
 COLUMNS = (
@@ -90,9 +89,8 @@ def subgroup_rows(
             known = [one for one in at_visit if one.subject in level_of and one.arm in contrast]
             p = _interaction(known, level_of, levels, contrast)
             for level in levels:
-                here = [one for one in known if level_of[one.subject] == level]
-                by_arm = {arm: _values(here, arm) for arm in contrast if arm is not None}
-                done = compare(contrast, by_arm, config.statistics)
+                here = by_arm((one.arm, one.value) for one in known if level_of[one.subject] == level)
+                done = compare(contrast, here, config.statistics)
                 rows.append(SubgroupRow(subgroup.column, level, _named(done, whole), p))
     return rows
 
@@ -146,10 +144,6 @@ def _levels(subgroup: Subgroup, visits: Visits) -> tuple[Mapping[str, str], list
     names.append(f"{cuts[-1]:g} and above")
     places = {s: int(np.searchsorted(cuts, x, side="right")) for s, x in numbers.items() if x is not None}
     return {s: names[place] for s, place in places.items()}, names
-
-
-def _values(of: Sequence[Seen], arm: str) -> Values:
-    return np.array([one.value for one in of if one.arm == arm])
 
 
 def _interaction(

@@ -165,10 +165,9 @@ def contrast(fitted: Fit, weights: Values, level: float, covariance: Values | No
 def spread_of_entries(fitted: Fit, places: Sequence[tuple[int, int]]) -> Values | None:
     """Covariance of the estimated entries of the covariance of the visits; None if it cannot be had."""
     try:
-        spread: Values = 2 * np.linalg.inv(_information(fitted, places))
+        return np.asarray(2 * np.linalg.inv(_information(fitted, places)), float)
     except np.linalg.LinAlgError:
         return None
-    return spread
 
 
 def _information(fitted: Fit, places: Sequence[tuple[int, int]]) -> Values:
