@@ -122,25 +122,23 @@ def main() -> None:
     options.add_argument("--fits", type=int, default=200)
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
-    held: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    rejected: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for stream, (kind, (design, sizes), effect) in enumerate(product(MEDIAN, SIZES.items(), (0.0, EFFECT))):
-        rng, truth = np.random.default_rng([given.seed, stream]), _truth(kind, effect)
-        for place in range(given.trials):
-            in_a, sites, baseline, values = trial(kind, effect, sizes, rng)
-            found = [
-                *of_changes(in_a, sites, baseline, values, effect, kind),
-                *of_proportions(in_a, values, truth),
-            ]
-            found += of_fits(in_a, baseline, values, effect) if place < given.fits else []
-            for method, holds, p in found:
-                key = (method, f"{design}, {kind}")
-                held[key] += [] if holds is None else [bool(holds)]
-                rejected[key] += [bool(p < 0.05)] if p is not None and effect == 0 else []
     print("| method | design | coverage, % | p < 0.05 without an effect, % |\n|---|---|---|---|")  # noqa: T201
-    for method, design in sorted(held.keys() | rejected.keys()):
-        shares = _share(held[method, design]), _share(rejected[method, design])
-        print(f"| {method} | {design} | {shares[0]} | {shares[1]} |")  # noqa: T201
+    for stream, (kind, (design, sizes)) in enumerate(product(MEDIAN, SIZES.items())):
+        held: dict[str, list[bool]] = defaultdict(list)
+        rejected: dict[str, list[bool]] = defaultdict(list)
+        for effect in (0.0, EFFECT):
+            rng, truth = np.random.default_rng([given.seed, stream, int(effect != 0)]), _truth(kind, effect)
+            for place in range(given.trials):
+                in_a, sites, baseline, values = trial(kind, effect, sizes, rng)
+                found = [*of_changes(in_a, sites, baseline, values, effect, kind)]
+                found += [*of_proportions(in_a, values, truth)]
+                found += of_fits(in_a, baseline, values, effect) if place < given.fits else []
+                for method, holds, p in found:
+                    held[method] += [] if holds is None else [bool(holds)]
+                    rejected[method] += [bool(p < 0.05)] if p is not None and effect == 0 else []
+        for method in sorted(held.keys() | rejected.keys()):
+            shares = _share(held[method]), _share(rejected[method])
+            print(f"| {method} | {design}, {kind} | {shares[0]} | {shares[1]} |", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

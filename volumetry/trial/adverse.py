@@ -133,28 +133,26 @@ def event_counts(tables: Sequence[EventTable], visits: Visits, config: TrialConf
     arms = arms_of(visits)
     rows: list[EventCount] = []
 
-    def count(table: EventTable, key: tuple[str, str, str], of: Sequence[AdverseEvent], by_worst: bool) -> None:
-        subjects = {event.subject for event in of}
-        if by_worst:
-            term = [e for e in table.events if (e.system, e.term) == key[:2] and e.subject in kept]
-            worst = {s: max(e.grade for e in term if e.subject == s) for s in subjects}
-            subjects = {s for s, grade in worst.items() if grade == of[0].grade}
-        for arm in arms:
-            here = [s for s in subjects if visits.arms.get(s, POOLED) == arm]
-            events = sum(visits.arms.get(e.subject, POOLED) == arm for e in of)
-            rows.append(EventCount(table.title, *key, arm, sizes[arm], len(here), events))
+    def count(title: str, key: tuple[str, str, str], of: Sequence[AdverseEvent], subjects: set[str]) -> None:
+        with_event = Counter(visits.arms.get(subject, POOLED) for subject in subjects)
+        events_of = Counter(visits.arms.get(event.subject, POOLED) for event in of)
+        rows.extend(EventCount(title, *key, arm, sizes[arm], with_event[arm], events_of[arm]) for arm in arms)
 
     for table in tables:
         events = [event for event in table.events if event.subject in kept]
-        count(table, ("", "", ""), events, False)
+        count(table.title, ("", "", ""), events, {e.subject for e in events})
         if any(event.is_serious for event in table.events):
-            count(table, ("", "", _SERIOUS), [e for e in events if e.is_serious], False)
-        for system, term in _terms(events):
-            of = [e for e in events if (e.system, e.term) == (system, term)]
-            count(table, (system, term, ""), of, False)
-            for grade in sorted({e.grade for e in of} if any(e.grade for e in of) else ()):
+            serious = [e for e in events if e.is_serious]
+            count(table.title, ("", "", _SERIOUS), serious, {e.subject for e in serious})
+        for (system, term), of in _by_term(events):
+            worst: dict[str, int] = {}
+            for event in of:
+                worst[event.subject] = max(event.grade, worst.get(event.subject, 0))
+            count(table.title, (system, term, ""), of, set(worst))
+            for grade in sorted({e.grade for e in of}) if any(e.grade for e in of) else ():
+                at_worst = {subject for subject, most in worst.items() if most == grade}
                 same = [e for e in of if e.grade == grade]
-                count(table, (system, term, str(grade or "unknown")), same, True)
+                count(table.title, (system, term, str(grade or "unknown")), same, at_worst)
     return rows
 
 
@@ -185,12 +183,13 @@ def printed_events(counts: Sequence[EventCount]) -> list[Printed]:
     return printed
 
 
-def _terms(events: Sequence[AdverseEvent]) -> list[tuple[str, str]]:
-    """Systems by name; within each the term of the most subjects first."""
-    subjects: dict[tuple[str, str], set[str]] = {}
+def _by_term(events: Sequence[AdverseEvent]) -> list[tuple[tuple[str, str], list[AdverseEvent]]]:
+    """Events of each system and term: systems by name, within each the term of the most subjects first."""
+    found: dict[tuple[str, str], list[AdverseEvent]] = {}
     for event in events:
-        subjects.setdefault((event.system, event.term), set()).add(event.subject)
-    return sorted(subjects, key=lambda key: (key[0].casefold(), -len(subjects[key]), key[1].casefold()))
+        found.setdefault((event.system, event.term), []).append(event)
+    most = {key: len({event.subject for event in of}) for key, of in found.items()}
+    return sorted(found.items(), key=lambda item: (item[0][0].casefold(), -most[item[0]], item[0][1].casefold()))
 
 
 def _events(path: Path, sheet: str, subjects: Container[str], config: TrialConfig) -> tuple[AdverseEvent, ...]:

@@ -86,7 +86,8 @@ def flow(everyone: Visits, analysed: Visits, changes: Sequence[Change], config: 
         why = {c.subject: c.empty["value_percent"] for c in at if "value_percent" in c.empty}
         for reason in sorted(set(why.values()), key=lambda r: (r not in _LOST, r)):
             count(_LOST.get(reason, "no_number"), visit, reason, (s for s, r in why.items() if r == reason))
-    measure, scale, visit = config.endpoint.primary_measure, config.endpoint.primary_scale, _last(changes, config)
+    measure, scale = config.endpoint.primary_measure, config.endpoint.primary_scale
+    visit = primary_visit(changes, config) or ""
     at = [c for c in changes if c.measure == measure and c.visit == visit]
     count("analysed", visit, "", (c.subject for c in at if scale in c.changes))
     absent = {c.subject: c.empty[scale] for c in at if scale in c.empty}
@@ -118,7 +119,3 @@ def printed_flow(counts: Sequence[Count]) -> Printed:
         rows.append(PrintedRow((_SAYS[stage].format(reason=reason), *cells, *total), level=1 if group else 0))
     head = ("", *arms, "all") if len(arms) > 1 else ("", *arms)
     return Printed("Flow of participants (subjects)", head, tuple(rows), _NOTES)
-
-
-def _last(changes: Sequence[Change], config: TrialConfig) -> str:
-    return primary_visit(changes, config) or ""
