@@ -42,6 +42,8 @@ _NO_DATES: dict[str, dict[str, None]] = {
 _LEAST_GAP = 0.15
 """Of the time axis: visits closer than this have their labels upright."""
 WIDTH_IN = 7.2  # two columns of a journal
+_CROWDED = 3000
+"""From so many points on, a shade for their number says more than points that cover each other."""
 _MANY = 500
 """From so many subjects or points on, they are drawn as pixels: as lines they would make files of many MB."""
 
@@ -271,6 +273,7 @@ def _bland_altman(scans: list[ScanRow]) -> Picture | None:
                 found.append((100 * by_rule[0] / lung_ml, 100 * by_rule[1] / lung_ml))
     if len(pairs["solid"]) < 3 or len(pairs["ground_glass"]) < 3:
         return None
+    crowded = len(pairs["solid"]) >= _CROWDED
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, 2, squeeze=False)[0]
@@ -278,8 +281,11 @@ def _bland_altman(scans: list[ScanRow]) -> Picture | None:
             network, hu = np.array(found).T
             difference, mean = network - hu, (network + hu) / 2
             bias, reach = float(difference.mean()), 1.96 * float(difference.std(ddof=1))
-            axis.plot(mean, difference, "o", color=COLOURS[0], alpha=0.6, markersize=3, markeredgewidth=0,
-                      rasterized=len(found) >= _MANY)  # fmt: skip
+            if crowded:
+                axis.hist2d(mean, difference, bins=90, cmin=1, cmap="Blues", norm="log", rasterized=True)
+            else:
+                axis.plot(mean, difference, "o", color=COLOURS[0], alpha=0.6, markersize=3, markeredgewidth=0,
+                          rasterized=len(found) >= _MANY)  # fmt: skip
             for y, line in ((bias, "-"), (bias - reach, "--"), (bias + reach, "--")):
                 axis.axhline(y, color="black", linewidth=0.8, linestyle=line)
                 right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
@@ -291,6 +297,7 @@ def _bland_altman(scans: list[ScanRow]) -> Picture | None:
     text = (
         "Bland-Altman plot of the two component rules on every measured scan: network's classes minus the HU cut. "
         "Lines: mean difference and mean +/- 1.96 SD; several scans of a subject are counted as they come."
+        + (" Darker where there are more scans." if crowded else "")
     )
     alt = "Difference of the two component rules against their mean, for solid and ground glass, with limits."
     return picture_of("component-rules", (WIDTH_IN, 2.9), draw, text, alt)
