@@ -91,10 +91,10 @@ STAGES = {
     "volumetry.trial.missing": ("missing_values",),
     "volumetry.trial.mixed": ("repeated_measures",),
     "volumetry.trial.outcomes": ("ArmSummary", "Events", "event_outcomes", "numeric_outcomes", "summaries"),
+    "volumetry.trial.pairwise": ("hodges_lehmann",),
     "volumetry.trial.results": ("ScanRow", "read_results"),
     "volumetry.trial.statistics": (
         "fisher",
-        "hodges_lehmann",
         "holm",
         "median_interval",
         "rank_sum",

@@ -1,14 +1,16 @@
 """Proportions, adjusted and stratified comparisons, mixed model and multiplicity, against published examples."""
 
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from volumetry.trial import adjusted, proportions
-from volumetry.trial.config import Family, Hypothesis
+from volumetry.trial.analysis_config import Family, Hypothesis
 from volumetry.trial.families import adjust, decisions, graphical
+from volumetry.trial.kenward_roger import adjusted_covariance
 from volumetry.trial.statistics import holm
 from volumetry.trial.unstructured import contrast, fit
 
@@ -85,6 +87,29 @@ def test_van_elteren_of_one_stratum_is_the_rank_sum_test():
     assert lonely is None  # no stratum has both arms
 
 
+def test_van_elteren_of_one_stratum_has_the_score_that_sas_prints_for_arthritis():
+    """PROC NPAR1WAY, example 47.1: sum of scores 999.0, expected 810.0, its SD 63.972744, with ties."""
+    active, placebo = (np.repeat([5.0, 4, 3, 2, 1], n) for n in ([5, 11, 5, 1, 5], [2, 4, 7, 7, 12]))
+    in_a = np.repeat([1.0, 0.0], [active.size, placebo.size])
+    found = adjusted.van_elteren(np.append(active, placebo), in_a, ["all"] * in_a.size)
+    assert found.statistic == pytest.approx(((999.0 - 810.0) / 63.972744) ** 2, rel=1e-6)
+
+
+def test_the_interaction_is_the_product_in_a_regression():
+    """With two levels F is the square of t of the product, less what arm, level and baseline explain of it."""
+    rng = np.random.default_rng(6)
+    in_a, group, baseline = np.repeat([1.0, 0.0], [30, 25]), (rng.random(55) < 0.4) * 1.0, rng.normal(size=55)
+    outcome = baseline + in_a * group + rng.normal(size=55)
+    others = np.column_stack([np.ones(55), in_a, group, baseline])
+    y, x = (v - others @ np.linalg.lstsq(others, v, rcond=None)[0] for v in (outcome, in_a * group))
+    expected = stats.linregress(x, y)
+    t = expected.slope / (expected.stderr * (53 / 50) ** 0.5)
+    found = adjusted.interaction(outcome, in_a, group[:, None], baseline[:, None])
+    assert (found.statistic, found.df) == (pytest.approx(t**2), 50)
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 50))
+    assert adjusted.interaction(outcome, in_a, in_a[:, None], baseline[:, None]) is None  # a level lacks an arm
+
+
 def test_ancova_is_the_regression_of_residuals():
     """By Frisch, Waugh and Lovell: the outcome and the arm less what the covariate explains of each."""
     rng = np.random.default_rng(2)
@@ -157,6 +182,87 @@ def test_complete_data_give_the_t_tests_of_the_visits():
         assert effect.statistic == pytest.approx(t.statistic, rel=1e-5)
         assert effect.df == pytest.approx(25, rel=1e-5)
         assert effect.p == pytest.approx(t.pvalue, rel=1e-4)
+
+
+def _fev1():
+    """Outcome, 1 for the treated, subject and visit of the FEV1 data that the R package mmrm ships."""
+    lines = (Path(__file__).parent / "fev1.txt").read_text("utf-8").splitlines()
+    rows = [line.split() for line in lines if not line.startswith("#")]
+    seen = [
+        (float(cell), float(arm == "T"), subject, visit)
+        for subject, (arm, *cells) in enumerate(rows)
+        for visit, cell in enumerate(cells)
+        if cell != "-"
+    ]
+    y, treated, subjects, visits = (np.array(column) for column in zip(*seen, strict=True))
+    return y, treated, subjects, visits
+
+
+def test_the_fev1_data_as_sas_prints_them_for_the_tests_of_mmrm():
+    """PROC MIXED, type=un, reml, ddfm=satterthwaite of FEV1 = intercept: design/SAS/sas_log_simple_reml.txt.
+
+    The procedure stopped 1e-5 above the least deviance (its criterion is 1e-8 of it), which moves the printed
+    covariance by up to 3e-3 of an entry's standard error; hence the tolerance of the entries, in those errors.
+    """
+    y, _treated, subjects, visits = _fev1()
+    assert (y.size, len(set(subjects))) == (537, 197)
+    found = fit(y, np.ones((y.size, 1)), subjects, visits)
+    assert found.deviance == pytest.approx(3700.94648570, abs=5e-5)
+    assert found.deviance < 3700.94648570 + 1e-6
+    effect = contrast(found, np.ones(1), 0.95)
+    assert (effect.estimate, effect.se) == (pytest.approx(42.8338, abs=2e-3), pytest.approx(0.3509, abs=5e-5))
+    assert round(effect.df) == 171
+    order = [1, 2, 3, 0]  # SAS has the visits as 2, 3, 4, 1
+    printed = [44.0193, 4.9722, 27.2643, -8.5335, 23.0555, 158.17, 49.8999, 2.7459, -40.4566, 113.63]
+    errors = [6.2, 3.6, 4.0, 7.8, 8.5, 21.0, 9.7, 6.8, 13.2, 16.2]  # from the printed intervals
+    entries = found.covariance[np.ix_(order, order)][np.tril_indices(4)]
+    assert np.abs((entries - printed) / errors).max() < 3e-3
+
+
+def test_kenward_and_roger_as_sas_gives_them_for_the_tests_of_mmrm():
+    """ddfm=kr(linear), type=un of FEV1 = ARMCD: design/ddfm_covtype/kr1_us.csv; without it the SE is 0.639."""
+    y, treated, subjects, visits = _fev1()
+    found = fit(y, np.column_stack([treated, np.ones_like(y)]), subjects, visits)
+    effect = contrast(found, np.array([1.0, 0.0]), 0.95, adjusted_covariance(found))
+    assert effect.estimate == pytest.approx(3.81972492174648, rel=2e-5)
+    assert effect.se == pytest.approx(0.66124382270307, rel=2e-4)
+    assert effect.df == pytest.approx(160.733266403768, rel=5e-4)
+    assert (effect.low, effect.high) == (
+        pytest.approx(2.51387886026607, rel=2e-4),
+        pytest.approx(5.12557098322688, rel=2e-4),
+    )
+
+
+def test_kenward_and_rogers_covariance_by_matrices_written_out():
+    """The formula of the paper with every matrix in full; one entry is checked by its definition."""
+    keep = np.ones((27, 4), bool)
+    keep[:, 2:], keep[[1, 5, 13, 20, 22, 23], 1] = False, False
+    y, girl, subjects, visits = _growth(keep)
+    design = np.column_stack([np.eye(4)[visits][:, :2] * girl[:, None], np.eye(4)[visits][:, :2]])
+    found = fit(y, design, subjects, visits)
+    same = subjects[:, None] == subjects
+    at = [np.equal.outer(visits, v).astype(float) for v in (0, 1)]
+    pairs = [np.outer(a, b) * same for a, b in ((at[0], at[0]), (at[0], at[1]), (at[1], at[1]))]
+    pairs[1] = pairs[1] + pairs[1].T
+    v = sum(entry * pair for entry, pair in zip(found.covariance[[0, 0, 1], [0, 1, 1]], pairs, strict=True))
+    inverse = np.linalg.inv(v)
+    c = np.linalg.inv(design.T @ inverse @ design)
+    project = inverse - inverse @ design @ c @ design.T @ inverse
+    residual = project @ y
+
+    def deviance_curvature(i, j):  # of log|V| + log|X'V^-1 X| + y'Py: -tr(P Vi P Vj) + 2 y'P Vi P Vj P y
+        return -np.trace(project @ pairs[i] @ project @ pairs[j]) + 2 * (
+            residual @ pairs[i] @ project @ pairs[j] @ residual
+        )
+
+    w = 2 * np.linalg.inv([[deviance_curvature(i, j) for j in range(3)] for i in range(3)])
+    moved = [design.T @ inverse @ pair @ inverse for pair in pairs]
+    inner = sum(
+        w[i, j] * (moved[i] @ pairs[j] @ inverse @ design - moved[i] @ design @ c @ moved[j] @ design)
+        for i in range(3)
+        for j in range(3)
+    )
+    assert adjusted_covariance(found) == pytest.approx(c + 2 * c @ inner @ c, rel=1e-4)
 
 
 def test_missing_visits_by_the_closed_form_of_two_visits():

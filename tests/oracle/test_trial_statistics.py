@@ -8,6 +8,7 @@ import pytest
 from oracle.formulas import implied_spread, predicted_lung_ml
 from scipy import stats
 
+from volumetry.trial import pairwise
 from volumetry.trial import statistics as ours
 
 A8, B8 = np.array([-60.0, -40, -20, -10, 5]), np.array([-30.0, -5, 0, 30])
@@ -41,7 +42,7 @@ def test_e7_woolf_and_fisher_of_the_year_three_result():
 
 
 def test_e8_hodges_lehmann_is_not_the_difference_of_medians():
-    assert ours.hodges_lehmann(A8, B8) == -22.5
+    assert pairwise.hodges_lehmann(A8, B8) == -22.5
     assert np.median(A8) - np.median(B8) == -17.5
     interval = ours.shift_interval(A8, B8, 0.95, exact=True)
     assert (interval.low, interval.high) == (-70, 20)
@@ -64,7 +65,7 @@ def test_hollander_and_wolfe_two_samples():
     test = ours.rank_sum(TERM, EARLY, 50)
     assert (test.statistic, test.method) == (35, "exact")
     assert test.p == pytest.approx(2 * 0.1272, abs=1e-4)  # R prints the one-sided 0.1272
-    assert ours.hodges_lehmann(TERM, EARLY) == pytest.approx(0.305)
+    assert pairwise.hodges_lehmann(TERM, EARLY) == pytest.approx(0.305)
     interval = ours.shift_interval(TERM, EARLY, 0.95, exact=True)
     assert (interval.low, interval.high) == (pytest.approx(-0.15), pytest.approx(0.76))
 
@@ -155,8 +156,24 @@ def test_a_place_in_the_order_of_all_differences_without_forming_them(m, n, digi
     a, b = rng.normal(-3, 5, m).round(digits), (rng.standard_t(2, n) * 4).round(digits)
     ordered = np.sort(np.subtract.outer(a, b), axis=None)
     places = (0, 1, m * n // 40, (m * n - 1) // 2, m * n // 2, m * n - 1)
-    assert ours.ordered_differences(a, b, places) == pytest.approx(ordered[list(places)], abs=1e-12)
-    assert ours.hodges_lehmann(a, b) == pytest.approx(np.median(ordered), abs=1e-12)
+    assert pairwise.ordered_differences(a, b, places) == pytest.approx(ordered[list(places)], abs=1e-12)
+    assert pairwise.hodges_lehmann(a, b) == pytest.approx(np.median(ordered), abs=1e-12)
+
+
+@pytest.mark.parametrize("digits", [12, 0])
+@pytest.mark.parametrize(("m", "n"), [(9, 7), (171, 150), (400, 61)])
+def test_the_shift_of_every_draw_is_the_median_of_all_its_differences(m, n, digits):
+    """Small moves, moves as large as the spread, moves of a whole sample, and samples without any spread."""
+    rng = np.random.default_rng(m + digits)
+    a, b = rng.normal(-3, 5, m).round(digits), rng.lognormal(1, 1, n).round(digits)
+    size = np.array([0.1, 1, 5, 0, 0])[:, None]
+    drawn_a = (a + size * rng.normal(size=(5, m)) + np.array([0, 0, 3, 1e3, 0])[:, None]).round(digits)
+    drawn_b = (b + size * rng.normal(size=(5, n))).round(digits)
+    drawn_a[4], drawn_b[4] = 2.0, 7.0
+    expected = [np.median(np.subtract.outer(x, y)) for x, y in zip(drawn_a, drawn_b, strict=True)]
+    assert pairwise.hodges_lehmann_of_draws(a, b, drawn_a, drawn_b) == pytest.approx(expected, rel=1e-12)
+    same = pairwise.hodges_lehmann_of_draws(np.full(m, 1.0), np.full(n, 2.0), drawn_a, drawn_b)
+    assert same == pytest.approx(expected, rel=1e-12)
 
 
 def test_no_interval_where_the_samples_are_too_small_for_its_level():

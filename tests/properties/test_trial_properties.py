@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from volumetry.domain import Status
 from volumetry.storage.csv_tables import csv_bytes, number_in, read_table
+from volumetry.trial import pairwise
 from volumetry.trial import statistics as ours
 from volumetry.trial.comparability import grade_pair
 from volumetry.trial.config import load_trial_config
@@ -21,7 +22,7 @@ LIMITS = load_trial_config().pair
 
 @given(samples, samples, st.integers(-100, 100))
 def test_moving_one_arm_moves_the_shift_and_its_interval(a, b, by):
-    assert ours.hodges_lehmann(a + by, b) == ours.hodges_lehmann(a, b) + by
+    assert pairwise.hodges_lehmann(a + by, b) == pairwise.hodges_lehmann(a, b) + by
     before, after = (ours.shift_interval(x, b, 0.9, exact=False) for x in (a, a + by))
     assert (before is None) == (after is None)
     if before is not None:
@@ -30,13 +31,13 @@ def test_moving_one_arm_moves_the_shift_and_its_interval(a, b, by):
 
 @given(samples, samples)
 def test_swapping_the_arms_turns_the_sign(a, b):
-    assert ours.hodges_lehmann(a, b) == -ours.hodges_lehmann(b, a)
+    assert pairwise.hodges_lehmann(a, b) == -pairwise.hodges_lehmann(b, a)
     for exact in (True, False):
         there, back = ours.shift_interval(a, b, 0.9, exact), ours.shift_interval(b, a, 0.9, exact)
         assert (there is None) == (back is None)
         if there is not None:
             assert (there.low, there.high) == (-back.high, -back.low)
-            assert there.low <= ours.hodges_lehmann(a, b) <= there.high
+            assert there.low <= pairwise.hodges_lehmann(a, b) <= there.high
     one, other = ours.rank_sum(a, b, 50), ours.rank_sum(b, a, 50)
     assert (one is None) == (other is None)
     if one is not None:

@@ -111,3 +111,22 @@ def test_a_column_has_one_name_and_its_own_goes_first():
     aliases = {"arm": ("TRT01P", "ARM CODE"), "visit": ("AVISIT",)}
     assert renamed(["Arm-Code", "trt01p", "avisit"], aliases) == ("Arm-Code", "arm", "visit")
     assert renamed(["TRT01P", "Arm"], aliases) == ("TRT01P", "arm")
+
+
+def test_a_sheet_is_read_by_its_name(tmp_path):
+    sheets = (
+        '<sheet name="notes" r:id="rId1"/><sheet name="old" state="hidden" r:id="rId1"/>'
+        '<sheet name="Visits" r:id="rId7"/>'
+    )
+    book = f'<workbook {MAIN} xmlns:r="{REL}"><sheets>{sheets}</sheets></workbook>'
+    notes = (
+        f'<worksheet {MAIN}><sheetData><row r="1"><c r="A1" t="inlineStr"><is><t>x</t></is></c></row>'
+        '<row r="2"><c r="A2"><v>1</v></c></row></sheetData></worksheet>'
+    )
+    parts = {"xl/workbook.xml": book, "xl/worksheets/sheet1.xml": notes}
+    (tmp_path / "a.xlsx").write_bytes(workbook(**parts))
+    first = read_table(tmp_path / "a.xlsx", [])
+    assert (first.columns, first.sheets) == (("x",), ("notes", "Visits"))
+    assert "subject" in read_table(tmp_path / "a.xlsx", ["subject"], sheet="visits").columns
+    with pytest.raises(TableError, match="has no sheet 'other'; its sheets are notes, old, Visits"):
+        read_table(tmp_path / "a.xlsx", [], sheet="other")

@@ -38,7 +38,7 @@ def panels(tmp_path, monkeypatch):
         drawn.append(Figure())
         draw(drawn[0])
 
-    monkeypatch.setattr(figures, "_picture", keep)
+    monkeypatch.setattr(figures, "picture_of", keep)
     figures._individuals(changes_of(visits, known, CONFIG), CONFIG)
     return drawn[0].axes
 
@@ -84,5 +84,6 @@ def test_thousands_of_subjects_make_a_small_drawing_that_hides_no_arm(tmp_path):
     assert [picture.name for picture in drawn] == ["trajectories", "waterfall", "individuals", "component-rules"]
     assert {p.name: len(p.files["svg"]) for p in drawn if len(p.files["svg"]) > 1_000_000} == {}
     assert "over the share of its subjects" in drawn[1].caption
+    assert "Darker where there are more scans" in drawn[3].caption
     for arm in (b"cells (n = 600)", b"placebo (n = 600)"):
         assert arm in drawn[1].files["svg"]

@@ -45,11 +45,14 @@ class Table:
         In their order.
     rows
         Without empty lines.
+    sheets
+        Visible sheets of a workbook; empty for other files.
     """
 
     name: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    sheets: tuple[str, ...] = ()
 
 
 class Problems:
@@ -95,8 +98,10 @@ class Problems:
         raise TableError(f"{self._table}: " + "; ".join(shown))
 
 
-def read_table(path: Path, required: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None) -> Table:
-    """A table with a header: CSV of any kind that `read_lines` knows, or the first sheet of a workbook.
+def read_table(
+    path: Path, required: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None, sheet: str = ""
+) -> Table:
+    """A table with a header: CSV of any kind that `read_lines` knows, or a sheet of a workbook.
 
     A byte-order mark is taken off, blanks around a cell too, and the apostrophe that disarms a formula is undone.
     Empty lines are passed over but counted.
@@ -110,6 +115,8 @@ def read_table(path: Path, required: Sequence[str], aliases: Mapping[str, Sequen
     aliases
         Further names of a column by its own name, compared without case, spaces, ``-`` and ``_``. A column under
         its own name goes first, then the names in their order; only one is taken.
+    sheet
+        Name of the sheet of a workbook; empty for the first visible one.
 
     Returns
     -------
@@ -123,7 +130,8 @@ def read_table(path: Path, required: Sequence[str], aliases: Mapping[str, Sequen
     TableError
         If it is not a table, a column is missing or named twice, or a row has too many or too few cells.
     """
-    lines = [[unguarded(cell) for cell in line] for line in read_lines(path).cells]
+    read = read_lines(path, sheet)
+    lines = [[unguarded(cell) for cell in line] for line in read.cells]
     if not lines or not any(lines[0]):
         raise TableError(f"{path.name}: row 1 must hold the names of the columns; the table is empty")
     header = renamed(lines[0], aliases or {})
@@ -142,7 +150,7 @@ def read_table(path: Path, required: Sequence[str], aliases: Mapping[str, Sequen
     problems.raise_if_any()
     if not rows:
         raise TableError(f"{path.name}: row 2, column {header[0]}: there is a header and no row")
-    return Table(path.name, header, tuple(rows))
+    return Table(path.name, header, tuple(rows), read.sheets)
 
 
 def renamed(header: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -222,15 +230,11 @@ def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> byt
     >>> csv_bytes(("a", "b", "c"), [{"a": 0.1, "b": "=1+1", "c": None}])
     b"a,b,c\n0.1,'=1+1,\n"
     """
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\r\n")  # as csv_line, without a writer for each line
-    lines = [csv_line(columns)]
+    lines = _Lines([csv_line(columns).decode()])
+    writer = csv.writer(lines, lineterminator="\r\n")  # as csv_line, without a writer for each line
     for row in rows:
         writer.writerow([_cell(row.get(column)) for column in columns])
-        lines.append(f"{buffer.getvalue()[:-2]}\n".encode())
-        buffer.seek(0)
-        buffer.truncate()
-    return b"".join(lines)
+    return "".join(lines).encode()
 
 
 def csv_line(cells: Iterable[str | float | int | None]) -> bytes:
@@ -288,6 +292,13 @@ def unguarded(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA_STARTS) else text
 
 
+class _Lines(list[str]):
+    """What a writer of the csv module writes, line by line, with LF."""
+
+    def write(self, line: str) -> None:
+        self.append(f"{line[:-2]}\n")
+
+
 def _check_header(header: tuple[str, ...], required: Sequence[str], problems: Problems) -> None:
     for place, name in enumerate(header, start=1):
         if not name:
@@ -300,12 +311,12 @@ def _check_header(header: tuple[str, ...], required: Sequence[str], problems: Pr
 
 
 def _cell(value: Cell) -> str:
-    if value is None:
+    if value is None or value == "":
         return ""
+    if isinstance(value, str):
+        return guarded(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int | float):
-        if not math.isfinite(value):
-            raise ValueError(f"{value} is no number to write: an unknown value is None")
-        return repr(float(value)) if isinstance(value, float) else repr(value)
-    return guarded(value)
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no number to write: an unknown value is None")
+    return repr(float(value)) if isinstance(value, float) else repr(value)

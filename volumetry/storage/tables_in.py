@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volumetry.errors import InputError, UsageError
-from volumetry.storage.xlsx import BadWorkbook, first_sheet
+from volumetry.storage.xlsx import BadWorkbook, first_sheet, sheet_names
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = (",", ";", "\t")
@@ -40,20 +40,25 @@ class Lines:
         As they were read; an empty line is an empty list.
     separator
         ``,``, ``;``, a tab, or ``xlsx``.
+    sheets
+        Visible sheets of a workbook; empty for other files.
     """
 
     name: str
     cells: tuple[tuple[str, ...], ...]
     separator: str
+    sheets: tuple[str, ...] = ()
 
 
-def read_lines(path: Path) -> Lines:
+def read_lines(path: Path, sheet: str = "") -> Lines:
     """Every line of a table, whatever program wrote it.
 
     Parameters
     ----------
     path
-        CSV with commas, semicolons or tabs, in UTF-8 or UTF-16; or XLSX, of which the first sheet is read.
+        CSV with commas, semicolons or tabs, in UTF-8 or UTF-16; or XLSX.
+    sheet
+        Name of the sheet of a workbook; empty for the first visible one.
 
     Returns
     -------
@@ -70,12 +75,17 @@ def read_lines(path: Path) -> Lines:
     content = _content(path)
     if content.startswith(b"PK\x03\x04"):
         try:
-            sheet = first_sheet(content)
+            found = first_sheet(content, sheet)
         except BadWorkbook as wrong:
             raise TableError(f"{path.name}: {wrong}") from wrong
         except (ValueError, IndexError, OverflowError) as wrong:
             raise TableError(f"{path.name}: is a workbook with a cell that cannot be read") from wrong
-        return Lines(path.name, tuple(tuple(cell.strip() for cell in line) for line in sheet), "xlsx")
+        return Lines(
+            path.name,
+            tuple(tuple(cell.strip() for cell in line) for line in found),
+            "xlsx",
+            tuple(sheet_names(content)),
+        )
     text = _text(path.name, content)
     separator = _separator(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)

@@ -44,13 +44,15 @@ class BadWorkbook(ValueError):  # noqa: N818  what it is about
     """The file is no workbook that can be read."""
 
 
-def first_sheet(content: bytes) -> list[list[str]]:
-    """Lines of the first visible sheet; a line that the sheet leaves out is an empty list.
+def first_sheet(content: bytes, named: str = "") -> list[list[str]]:
+    """Lines of the first visible sheet, or of a named one; a line that the sheet leaves out is an empty list.
 
     Parameters
     ----------
     content
         Of the file.
+    named
+        Name of the sheet; empty for the first visible one.
 
     Returns
     -------
@@ -61,7 +63,7 @@ def first_sheet(content: bytes) -> list[list[str]]:
     Raises
     ------
     BadWorkbook
-        If a part is missing, not XML or too large, or a formula has no saved value.
+        If a part is missing, not XML or too large, a formula has no saved value, or no sheet has the name.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -69,7 +71,7 @@ def first_sheet(content: bytes) -> list[list[str]]:
             names = set(archive.namelist())
             strings = _strings(archive) if "xl/sharedStrings.xml" in names else []
             formats = _formats(archive) if "xl/styles.xml" in names else []
-            sheet = _part(archive, _sheet_name(archive, book))
+            sheet = _part(archive, _sheet_name(archive, book, named))
     except (zipfile.BadZipFile, KeyError, ElementTree.ParseError, NotImplementedError, RuntimeError) as wrong:
         raise BadWorkbook("is not a workbook that can be read; save the table as XLSX or 'CSV UTF-8'") from wrong
     properties = book.find(f"{_MAIN}workbookPr")
@@ -86,6 +88,24 @@ def first_sheet(content: bytes) -> list[list[str]]:
     return [line + [""] * (width - len(line)) if any(line) else [] for line in lines]
 
 
+def sheet_names(content: bytes) -> list[str]:
+    """Names of the visible sheets of a workbook, in their order.
+
+    Parameters
+    ----------
+    content
+        Of the file, which `first_sheet` can read.
+
+    Returns
+    -------
+    list[str]
+        As the tabs show them.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        sheets = _part(archive, "xl/workbook.xml").findall(f"{_MAIN}sheets/{_MAIN}sheet")
+    return [sheet.get("name") or "" for sheet in sheets if sheet.get("state", "visible") == "visible"]
+
+
 def _part(archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
     if archive.getinfo(name).file_size > _MOST_BYTES:
         raise BadWorkbook(f"its part {name} is larger than {_MOST_BYTES // 1_000_000} MB")
@@ -95,9 +115,13 @@ def _part(archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
     return ElementTree.fromstring(content)  # noqa: S314  no document type, hence no entities
 
 
-def _sheet_name(archive: zipfile.ZipFile, book: ElementTree.Element) -> str:
+def _sheet_name(archive: zipfile.ZipFile, book: ElementTree.Element, named: str) -> str:
     sheets = book.findall(f"{_MAIN}sheets/{_MAIN}sheet")
-    sheet = next((sheet for sheet in sheets if sheet.get("state", "visible") == "visible"), None)
+    sheet = next((s for s in sheets if _is_wanted(s, named)), None)
+    if sheet is None and named:
+        raise BadWorkbook(
+            f"has no sheet {named!r}; its sheets are {', '.join(s.get('name') or '' for s in sheets)}"
+        )
     if sheet is None:
         raise BadWorkbook("has no visible sheet")
     for relation in _part(archive, "xl/_rels/workbook.xml.rels"):
@@ -105,6 +129,12 @@ def _sheet_name(archive: zipfile.ZipFile, book: ElementTree.Element) -> str:
             target = relation.get("Target") or ""
             return target.lstrip("/") if target.startswith("/") else f"xl/{target}"
     raise BadWorkbook("does not say where its first sheet is")
+
+
+def _is_wanted(sheet: ElementTree.Element, named: str) -> bool:
+    if named:
+        return (sheet.get("name") or "").casefold() == named.casefold()
+    return sheet.get("state", "visible") == "visible"
 
 
 def _strings(archive: zipfile.ZipFile) -> list[str]:

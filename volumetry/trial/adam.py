@@ -16,6 +16,7 @@ from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import Cell, csv_bytes, number_in
 from volumetry.trial.change import Change
 from volumetry.trial.config import TrialConfig
+from volumetry.trial.define_xml import DataSet, define_xml
 from volumetry.trial.layout import TITLES
 from volumetry.trial.models import Seen
 from volumetry.trial.other_outcomes import YES
@@ -40,11 +41,27 @@ _LABELS = {
     "CHG": "Change from Baseline",
     "PCHG": "Percent Change from Baseline",
     "ABLFL": "Baseline Record Flag",
+    "ANL01FL": "Analysis Flag 01",
 }
 _ADQS = (
     *("STUDYID", "USUBJID", "TRTP", "PARAMCD", "PARAM", "AVISIT", "AVISITN", "ADY", "AVAL", "BASE", "CHG", "PCHG"),
-    "ABLFL",
+    *("ABLFL", "ANL01FL"),
 )
+_ABOUT = {
+    "adsl": (
+        "Subject-Level Analysis Dataset",
+        "One record per subject",
+        "SUBJECT LEVEL ANALYSIS DATASET",
+        ("STUDYID", "USUBJID"),
+    ),
+    "adqs": (
+        "CT Measurements and Further Outcomes",
+        "One record per subject, parameter and analysis visit",
+        "BASIC DATA STRUCTURE",
+        ("STUDYID", "USUBJID", "PARAMCD", "AVISITN"),
+    ),
+}
+"""Label, structure, class and keys of each data set."""
 _CODES = {"lesion": "LESPCT", "solid": "SOLPCT", "ground_glass": "GGOPCT"}
 _WHEN_WRITTEN = re.compile(rb"\d{2}[A-Z]{3}\d{2}:\d{2}:\d{2}:\d{2}")
 _LONGEST_NAME, _LONGEST_LABEL, _LONGEST_TEXT = 8, 40, 200  # of a version 5 transport file
@@ -54,7 +71,7 @@ Record = dict[str, Cell]
 def adam_files(
     changes: Sequence[Change], placements: Sequence[Placement], visits: Visits, config: TrialConfig
 ) -> dict[str, bytes]:
-    """adsl.csv and adqs.csv; with pyreadstat also SAS transport files of them, with labels.
+    """adsl.csv, adqs.csv and define.xml; with pyreadstat also SAS transport files of them, with labels.
 
     Parameters
     ----------
@@ -81,15 +98,20 @@ def adam_files(
     if not study:
         return {}
     columns, labels = _subject_columns(visits)
+    said = {column: (labels.get(column) or column) for column in columns} | _LABELS
+    has_transport = importlib.util.find_spec("pyreadstat") is not None
     files: dict[str, bytes] = {}
+    described = []
     for name, names, records in (
         ("adsl", columns, _subjects(visits, columns, study)),
         ("adqs", _ADQS, _parameters(changes, placements, visits, study)),
     ):
         files[f"{name}.csv"] = csv_bytes(names, records)
-        if records and importlib.util.find_spec("pyreadstat") is not None:
-            files[f"{name}.xpt"] = _transport(name.upper(), names, records, {**labels, **_LABELS})
-    return files
+        kind = "xpt" if has_transport and records else "csv"
+        if kind == "xpt":
+            files[f"{name}.xpt"] = _transport(name.upper(), names, records, said)
+        described.append(DataSet(name.upper(), *_ABOUT[name], names, said, records, f"{name}.{kind}"))
+    return files | {"define.xml": define_xml(study, described)}
 
 
 def column_labels(visits: Visits) -> dict[str, str]:
@@ -191,6 +213,7 @@ def _record(one: Seen, parameter: tuple[str, str], order: Mapping[str, int], vis
         "CHG": change,
         "PCHG": 100 * change / one.baseline if change is not None and one.baseline else None,
         "ABLFL": "Y" if is_baseline else "",
+        "ANL01FL": "Y",
     }
 
 

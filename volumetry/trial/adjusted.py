@@ -65,6 +65,41 @@ def ancova(outcome: Values, in_a: Values, covariates: Values, level: float) -> E
     return of_t(float(solution[0]), variance**0.5, df, level)
 
 
+def interaction(outcome: Values, in_a: Values, groups: Values, covariates: Values) -> Effect | None:
+    """Test whether the difference between arms depends on a group, by F in a linear model.
+
+    Parameters
+    ----------
+    outcome
+        One value per subject.
+    in_a
+        1 for arm a, 0 for arm b.
+    groups
+        0 and 1 for every level but the first.
+    covariates
+        One column each.
+
+    Returns
+    -------
+    Effect or None
+        F with `df` degrees of freedom of the error, and no estimate; None if a level lacks an arm, or nothing is
+        left to estimate the error.
+    """
+    without = independent(np.column_stack([np.ones_like(in_a), in_a, groups, covariates]))
+    whole = independent(np.column_stack([without, groups * in_a[:, None]]))
+    more, df = whole.shape[1] - without.shape[1], outcome.size - whole.shape[1]
+    if more < max(1, groups.shape[1]) or df < 1:
+        return None
+    squares = [
+        float(np.square(outcome - design @ np.linalg.lstsq(design, outcome, rcond=None)[0]).sum())
+        for design in (without, whole)
+    ]
+    if squares[1] <= 0:
+        return None
+    statistic = (squares[0] - squares[1]) / more / (squares[1] / df)
+    return Effect(float(stats.f.sf(statistic, more, df)), statistic, df)
+
+
 def of_t(estimate: float, se: float, df: float, level: float) -> Effect:
     """Interval and test of an estimate whose error has a t distribution."""
     reach, t = float(stats.t.ppf((1 + level) / 2, df)) * se, estimate / se

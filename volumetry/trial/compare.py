@@ -10,6 +10,7 @@ from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import Cell
 from volumetry.trial.change import CHANGES, Change
 from volumetry.trial.config import Statistics, TrialConfig, plain
+from volumetry.trial.pairwise import hodges_lehmann
 from volumetry.trial.results import MEASURES
 from volumetry.trial.statistics import (
     Interval,
@@ -17,7 +18,6 @@ from volumetry.trial.statistics import (
     Summary,
     Values,
     can_be_exact,
-    hodges_lehmann,
     holm,
     rank_sum,
     shift_interval,
@@ -168,14 +168,14 @@ def contrasts_of(arms: Iterable[str], config: TrialConfig) -> tuple[Contrast, ..
     )
 
 
-def compare(contrast: Contrast, by_arm: Mapping[str, Values], settings: Statistics) -> Comparison:
+def compare(contrast: Contrast, values: Mapping[str, Values], settings: Statistics) -> Comparison:
     """Both arms' summaries, the Hodges-Lehmann shift and its intervals, the test; the caller names the line."""
     arm_a, arm_b = contrast
-    a = by_arm.get(arm_a, np.empty(0))
+    a = values.get(arm_a, np.empty(0))
     blank = Comparison("", "", "", arm_a, arm_b, summarise(a, settings.quartiles), None)
     if arm_b is None:
         return replace(blank, reasons=("ONE_ARM",))
-    b = by_arm.get(arm_b, np.empty(0))
+    b = values.get(arm_b, np.empty(0))
     blank = replace(blank, b=summarise(b, settings.quartiles))
     if not a.size or not b.size:
         return replace(
@@ -335,11 +335,15 @@ def arm_of(change: Change) -> str:
 
 def values_by_arm(changes: Iterable[Change], scale: str) -> dict[str, Values]:
     """Known values of one scale by arm."""
+    return by_arm((arm_of(change), change.changes[scale]) for change in changes if scale in change.changes)
+
+
+def by_arm(values: Iterable[tuple[str, float]]) -> dict[str, Values]:
+    """Values of each arm, in their order, from pairs of an arm and a value."""
     found: dict[str, list[float]] = {}
-    for change in changes:
-        if scale in change.changes:
-            found.setdefault(arm_of(change), []).append(change.changes[scale])
-    return {arm: np.array(values) for arm, values in found.items()}
+    for arm, value in values:
+        found.setdefault(arm, []).append(value)
+    return {arm: np.array(of) for arm, of in found.items()}
 
 
 def _over(
@@ -352,9 +356,9 @@ def _over(
     at = by_measure_and_visit(changes)
     for measure, scale in names:
         for visit in follow_ups(changes):
-            by_arm = values_by_arm(at.get((measure, visit), ()), scale)
+            values = values_by_arm(at.get((measure, visit), ()), scale)
             for contrast in contrasts:
-                done = compare(contrast, by_arm, settings)
+                done = compare(contrast, values, settings)
                 rows.append(replace(done, measure=measure, scale=scale, visit=visit))
     return rows
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import number_in
-from volumetry.trial.compare import Comparison, Contrast, compare
+from volumetry.trial.compare import Comparison, Contrast, by_arm, compare
 from volumetry.trial.config import TrialConfig
 from volumetry.trial.imputation import Incomplete, analysed, imputed
 from volumetry.trial.models import Model, Seen
@@ -197,9 +197,9 @@ def _rows(
 ) -> list[Comparison]:
     rows = []
     for visit in dict.fromkeys(one.visit for one in of):
-        by_arm = _by_arm([one for one in of if one.visit == visit])
+        values = _by_arm([one for one in of if one.visit == visit])
         for contrast in contrasts:
-            done = compare(contrast, by_arm, config.statistics)
+            done = compare(contrast, values, config.statistics)
             rows.append(replace(done, measure=key[0], scale=key[1], visit=visit, analysis=analysis))
     return rows
 
@@ -267,7 +267,4 @@ def _event_days(visits: Visits, column: str) -> dict[str, float]:
 
 
 def _by_arm(of: Sequence[Seen]) -> dict[str, Values]:
-    found: dict[str, list[float]] = {}
-    for one in of:
-        found.setdefault(one.arm, []).append(one.value)
-    return {arm: np.array(values) for arm, values in found.items()}
+    return by_arm((one.arm, one.value) for one in of)

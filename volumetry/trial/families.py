@@ -18,8 +18,9 @@ from itertools import accumulate
 
 from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import Cell
+from volumetry.trial.analysis_config import Family, Hypothesis
 from volumetry.trial.compare import Comparison, Contrast
-from volumetry.trial.config import Family, Hypothesis, TrialConfig, plain
+from volumetry.trial.config import TrialConfig, plain
 from volumetry.trial.models import Model
 from volumetry.trial.statistics import holm
 

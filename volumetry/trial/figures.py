@@ -18,7 +18,7 @@ from volumetry.trial.layout import SCALE_TITLES, TITLES
 from volumetry.trial.results import MEASURES, ScanRow
 from volumetry.trial.statistics import median_interval
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _LINES = ("-", "--", "-.", ":", "-", "--")
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
@@ -41,7 +41,9 @@ _NO_DATES: dict[str, dict[str, None]] = {
 }
 _LEAST_GAP = 0.15
 """Of the time axis: visits closer than this have their labels upright."""
-_WIDTH_IN = 7.2  # two columns of a journal
+WIDTH_IN = 7.2  # two columns of a journal
+_CROWDED = 3000
+"""From so many points on, a shade for their number says more than points that cover each other."""
 _MANY = 500
 """From so many subjects or points on, they are drawn as pixels: as lines they would make files of many MB."""
 
@@ -105,7 +107,7 @@ def _trajectories(changes: Sequence[Change], config: TrialConfig) -> Picture | N
         "Visits are evenly spaced."
     )
     alt = "Median share of lung and relative change by visit, one line per arm, for each measure; see summary.csv."
-    return _picture("trajectories", (_WIDTH_IN, 4.4), draw, text, alt)
+    return picture_of("trajectories", (WIDTH_IN, 4.4), draw, text, alt)
 
 
 def _median_line(
@@ -132,7 +134,7 @@ def _median_line(
         markersize=4,
         linewidth=1.2,
         label=arm,
-        color=_COLOURS[n % 6],
+        color=COLOURS[n % 6],
         marker=_MARKERS[n % 6],
         linestyle=_LINES[n % 6],
     )
@@ -160,7 +162,7 @@ def _waterfall(changes: Sequence[Change], config: TrialConfig) -> Picture | None
                     width=0.85,
                     linewidth=0,
                     label=arm,
-                    facecolor=_COLOURS[n % 6],
+                    facecolor=COLOURS[n % 6],
                     hatch=_HATCHES[n % 6],
                     edgecolor="white",
                 )
@@ -182,7 +184,7 @@ def _waterfall(changes: Sequence[Change], config: TrialConfig) -> Picture | None
         "Crosses mark scans that are not comparable with their baseline (grade C)."
     )
     alt = f"Bars of {len(ordered)} subjects sorted from the largest increase to the largest decrease, by arm."
-    return _picture("waterfall", (_WIDTH_IN, 3.0), draw, text, alt)
+    return picture_of("waterfall", (WIDTH_IN, 3.0), draw, text, alt)
 
 
 def _ordered_curves(at_visit: list[Change], config: TrialConfig) -> Picture:
@@ -195,7 +197,7 @@ def _ordered_curves(at_visit: list[Change], config: TrialConfig) -> Picture:
         for n, arm in enumerate(_arms(at_visit, config)):
             values = np.sort([c.changes[scale] for c in at_visit if arm_of(c) == arm])[::-1]
             shares = 100 * (np.arange(values.size) + 0.5) / values.size
-            look = {"color": _COLOURS[n % 6], "linestyle": _LINES[n % 6], "linewidth": 1.2}
+            look = {"color": COLOURS[n % 6], "linestyle": _LINES[n % 6], "linewidth": 1.2}
             axis.step(shares, values, where="mid", label=f"{arm} (n = {values.size})", **look)
         axis.axhline(0, color="black", linewidth=0.6)
         axis.set_xlim(0, 100)
@@ -209,7 +211,7 @@ def _ordered_curves(at_visit: list[Change], config: TrialConfig) -> Picture:
         "to the largest decrease, over the share of its subjects."
     )
     alt = f"Ordered changes of {len(at_visit)} subjects, one falling line per arm; changes.csv has every value."
-    return _picture("waterfall", (_WIDTH_IN, 3.0), draw, text, alt)
+    return picture_of("waterfall", (WIDTH_IN, 3.0), draw, text, alt)
 
 
 def _individuals(changes: Sequence[Change], config: TrialConfig) -> Picture | None:
@@ -235,7 +237,7 @@ def _individuals(changes: Sequence[Change], config: TrialConfig) -> Picture | No
             for change, day, value in mine:
                 lines.setdefault(change.subject, []).append((day, value))
             many = len(lines) >= _MANY
-            look: dict[str, Any] = {"color": _COLOURS[n % 6], "alpha": 0.05 if many else 0.5, "rasterized": many}
+            look: dict[str, Any] = {"color": COLOURS[n % 6], "alpha": 0.05 if many else 0.5, "rasterized": many}
             axis.add_collection(LineCollection([sorted(line) for line in lines.values()], linewidths=0.7, **look))
             dots = [point for line in lines.values() for point in line]
             axis.plot([x for x, _y in dots], [y for _x, y in dots], ".", markersize=2.5, **look)
@@ -257,7 +259,7 @@ def _individuals(changes: Sequence[Change], config: TrialConfig) -> Picture | No
         "are marked at their median day, with the scans in the arm); black: median of the arm."
     )
     alt = "One thin line per subject over the days, a panel per arm, with the arm's median in black."
-    return _picture("individuals", (_WIDTH_IN, 3.3), draw, text, alt)
+    return picture_of("individuals", (WIDTH_IN, 3.3), draw, text, alt)
 
 
 def _bland_altman(scans: list[ScanRow]) -> Picture | None:
@@ -271,6 +273,7 @@ def _bland_altman(scans: list[ScanRow]) -> Picture | None:
                 found.append((100 * by_rule[0] / lung_ml, 100 * by_rule[1] / lung_ml))
     if len(pairs["solid"]) < 3 or len(pairs["ground_glass"]) < 3:
         return None
+    crowded = len(pairs["solid"]) >= _CROWDED
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, 2, squeeze=False)[0]
@@ -278,8 +281,11 @@ def _bland_altman(scans: list[ScanRow]) -> Picture | None:
             network, hu = np.array(found).T
             difference, mean = network - hu, (network + hu) / 2
             bias, reach = float(difference.mean()), 1.96 * float(difference.std(ddof=1))
-            axis.plot(mean, difference, "o", color=_COLOURS[0], alpha=0.6, markersize=3, markeredgewidth=0,
-                      rasterized=len(found) >= _MANY)  # fmt: skip
+            if crowded:
+                axis.hist2d(mean, difference, bins=90, cmin=1, cmap="Blues", norm="log", rasterized=True)
+            else:
+                axis.plot(mean, difference, "o", color=COLOURS[0], alpha=0.6, markersize=3, markeredgewidth=0,
+                          rasterized=len(found) >= _MANY)  # fmt: skip
             for y, line in ((bias, "-"), (bias - reach, "--"), (bias + reach, "--")):
                 axis.axhline(y, color="black", linewidth=0.8, linestyle=line)
                 right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
@@ -291,14 +297,16 @@ def _bland_altman(scans: list[ScanRow]) -> Picture | None:
     text = (
         "Bland-Altman plot of the two component rules on every measured scan: network's classes minus the HU cut. "
         "Lines: mean difference and mean +/- 1.96 SD; several scans of a subject are counted as they come."
+        + (" Darker where there are more scans." if crowded else "")
     )
     alt = "Difference of the two component rules against their mean, for solid and ground glass, with limits."
-    return _picture("component-rules", (_WIDTH_IN, 2.9), draw, text, alt)
+    return picture_of("component-rules", (WIDTH_IN, 2.9), draw, text, alt)
 
 
-def _picture(
+def picture_of(
     name: str, size_in: tuple[float, float], draw: Callable[[Figure], None], caption: str, alt: str
 ) -> Picture:
+    """A figure in every format, from what draws it."""
     files = {}
     with mpl.rc_context({**mpl.rcParamsDefault, **_STYLE}):
         figure = Figure(figsize=size_in, layout="constrained")

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from volumetry.trial.change import Change
 from volumetry.trial.compare import Comparison, arm_of
 from volumetry.trial.config import Statistics
+from volumetry.trial.pairwise import Values, hodges_lehmann_of_draws
 from volumetry.trial.results import MEASURES, ScanRow
-from volumetry.trial.statistics import Values, hodges_lehmann
 
 _VALUES_AT_ONCE = 500_000
 _LEAST_BASELINE_PERCENT = 1e-3  # a drawn baseline of 0 has no relative change
@@ -38,12 +38,16 @@ class _Shares:
 
     def drawn(self, model_z: Values, rng: np.random.Generator) -> Values:
         """Shares under measurement error, shape (draws, scans)."""
-        z = rng.standard_normal((model_z.size, self.value.size))
-        z *= np.sqrt(1 - self.model**2)
-        z += np.outer(model_z, self.model)
-        z *= np.where(z > 0, self.up, self.down)
-        z += self.value
-        return np.clip(z, 0.0, 100.0, out=z)
+        drawn = rng.standard_normal((model_z.size, self.value.size))
+        own = np.sqrt(1 - self.model**2)
+        for n, z in enumerate(drawn):  # a draw at a time stays in the processor's cache
+            z *= own
+            z += model_z[n] * self.model
+            z *= np.where(z > 0, self.up, self.down)
+            z += self.value
+            np.maximum(z, 0.0, out=z)
+            np.minimum(z, 100.0, out=z)
+        return drawn
 
 
 def with_measurement(
@@ -91,35 +95,45 @@ def _shifts(
     rows: Sequence[Comparison], members: list[Change], settings: Statistics, seed: tuple[int, int], visit: int
 ) -> Iterator[tuple[int, list[float] | None]]:
     """The shift of each row, all of one measure and visit, under every draw; None if an interval is unknown."""
-    columns: list[list[NDArray[np.intp]] | None] = []
-    for row in rows:
-        of_arms = [
-            np.array([n for n, c in enumerate(members) if arm_of(c) == arm and row.scale in c.changes], np.intp)
-            for arm in (row.arm_a, row.arm_b)
-        ]
-        sizes = (row.a.n, row.b.n if row.b else 0)
-        columns.append(of_arms if tuple(of.size for of in of_arms) == sizes else None)
+    columns = [_columns(row, members) for row in rows]
     shifts: list[list[float]] = [[] for _row in rows]
     base, at_visit = (
         _shares([scan for scan in scans if scan], members[0].measure if members else "", settings)
         for scans in ([c.baseline_scan for c in members], [c.scan for c in members])
     )
+    seen = _changed(base.value[None].copy(), at_visit.value[None].copy())
     model_z = np.random.default_rng(seed).standard_normal(settings.simulations)  # of every visit
     rng = np.random.default_rng((*seed, visit + 1))
     step = max(1, _VALUES_AT_ONCE // max(1, len(members)))
     for start in range(0, settings.simulations if any(columns) else 0, step):
         z = model_z[start : start + step]
         before = base.drawn(z, rng)
-        points = at_visit.drawn(z, rng) - before
-        by_scale = {
-            "absolute_points": points,
-            "relative_percent": 100 * points / np.maximum(before, _LEAST_BASELINE_PERCENT),
-        }
+        drawn = _changed(before, at_visit.drawn(z, rng))
         for row, places, found in zip(rows, columns, shifts, strict=True):
             if places is not None:
-                a, b = (by_scale[row.scale][:, of] for of in places)
-                found += [hodges_lehmann(one, other) for one, other in zip(a, b, strict=True)]
+                a, b = (seen[row.scale][0, of] for of in places)
+                found += hodges_lehmann_of_draws(a, b, *(drawn[row.scale].take(of, axis=1) for of in places))
     yield from ((n, found or None) for n, found in enumerate(shifts))
+
+
+def _columns(row: Comparison, members: Sequence[Change]) -> list[NDArray[np.intp]] | None:
+    """Places of both arms among the members; None if one of a row's scans is not there."""
+    of_arms = [
+        np.array([n for n, c in enumerate(members) if arm_of(c) == arm and row.scale in c.changes], np.intp)
+        for arm in (row.arm_a, row.arm_b)
+    ]
+    sizes = (row.a.n, row.b.n if row.b else 0)
+    return of_arms if tuple(of.size for of in of_arms) == sizes else None
+
+
+def _changed(before: Values, after: Values) -> dict[str, Values]:
+    """Both changes by their name, in the shape of the shares; `before` and `after` are used up."""
+    for base, value in zip(before, after, strict=True):  # a draw at a time, as above
+        value -= base
+        np.maximum(base, _LEAST_BASELINE_PERCENT, out=base)
+        np.divide(value, base, out=base)
+        base *= 100
+    return {"absolute_points": after, "relative_percent": before}
 
 
 def _states_intervals(change: Change) -> bool:

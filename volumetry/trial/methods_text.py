@@ -71,15 +71,48 @@ def _analyses(config: TrialConfig) -> list[str]:
         "median_difference": f"Difference of medians, BCa bootstrap interval of {of.bootstrap_draws} draws "
         f"(seed {config.statistics.seed}).",
         "mmrm": f"MMRM: visit, visit by arm, baseline value by visit{more}; unstructured covariance, "
-        "restricted maximum likelihood, degrees of freedom of Satterthwaite; values missing at random.",
+        "restricted maximum likelihood, "
+        + (
+            "standard errors of Kenward and Roger"
+            if of.degrees_of_freedom == "kenward_roger"
+            else "degrees of freedom of Satterthwaite"
+        )
+        + "; values missing at random.",
         "kruskal_wallis": "Kruskal-Wallis test of all arms.",
     }
     found = [sentences[name] for name in of.analyses]
     found += _estimands(config)
+    found += _tables(config)
     missing = config.responders.missing.replace("_", "-")
     limits = [f"{t.measure} {t.scale} at most {t.at_most:g}" for t in config.responders.thresholds]
     if limits:
         found.append(f"Responders: {', '.join(limits)}; without the change a subject is {missing}.")
+    return found
+
+
+def _tables(config: TrialConfig) -> list[str]:
+    """A sentence for the tables of participants and baseline, and for subgroups and events where they are."""
+    found = ["Baseline characteristics are described by arm and not tested."]
+    cuts = [f"{s.column}" + (f" (cut at {', '.join(f'{c:g}' for c in s.cuts)})" if s.cuts else "")
+            for s in config.subgroups.columns]  # fmt: skip
+    if cuts:
+        found.append(
+            f"Subgroups by {', '.join(cuts)}: the primary comparison within each level, and the interaction of "
+            "arm and subgroup by an F test in a linear model of the primary change with the baseline value; the "
+            "results are not adjusted for multiplicity."
+        )
+    events = config.adverse_events
+    if events.tables:
+        titles = ", ".join(table.title.lower() for table in events.tables)
+        of = (
+            f"the analysis set {events.analysis_set!r}"
+            if events.analysis_set
+            else "all subjects of the visits table"
+        )
+        found.append(
+            f"Counts of {titles} are of {of}: subjects once for each term and by grade at their worst, and all "
+            "events; they are not tested."
+        )
     return found
 
 
@@ -214,6 +247,7 @@ def warnings_of(
         told.append(
             f"Rows of the visits table that were not used (out of window, or another row was nearer): {listed}."
         )
+    told += _on_sheets(visits, config)
     if visits.replaced:
         columns = ", ".join(sorted({str(row["column"]) for row in visits.replaced}))
         told.append(
@@ -238,6 +272,16 @@ def warnings_of(
         least = config.endpoint.small_baseline_percent
         told.append(f"{small} relative changes have a lesion baseline below {least:g} % of lung and are unstable.")
     return told
+
+
+def _on_sheets(visits: Visits, config: TrialConfig) -> Iterator[str]:
+    """Which sheet of a workbook was read, where it has several."""
+    if len(visits.sheets) > 1:
+        read = config.input.sheet or visits.sheets[0]
+        yield (
+            f"The table of visits is a workbook with {len(visits.sheets)} sheets ({', '.join(visits.sheets)}); "
+            f"{read!r} was read ([input] sheet)."
+        )
 
 
 def levels_of(scans: Iterable[ScanRow], config: TrialConfig) -> Counter[float]:

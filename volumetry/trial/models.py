@@ -11,9 +11,10 @@ from volumetry.storage.csv_tables import Cell, number_in
 from volumetry.trial import adjusted
 from volumetry.trial.adjusted import Effect
 from volumetry.trial.change import Change
-from volumetry.trial.compare import POOLED, Contrast, arm_of
+from volumetry.trial.compare import POOLED, Contrast, arm_of, by_arm
 from volumetry.trial.config import TrialConfig
-from volumetry.trial.outcomes import values_at
+from volumetry.trial.kenward_roger import adjusted_covariance
+from volumetry.trial.outcomes import at_visit, values_at
 from volumetry.trial.results import MEASURES
 from volumetry.trial.statistics import Values, for_ranks
 from volumetry.trial.unstructured import contrast as combination
@@ -101,7 +102,7 @@ def observations(
     }
     for extra in (e for e in visits.extras if e.kind == "numeric"):
         known = values_at(placements, extra.column)
-        base = {subject: value for (subject, visit), value in known.items() if visit == visits.baseline}
+        base = at_visit(known, visits.baseline)
         days = {(p.subject, p.visit): _day_of(p, extra.column, visits) for p in placements}
         found[extra.column, "change"] = [
             Seen(s, visits.arms.get(s, POOLED), visit, base[s], value - base[s], days[s, visit])
@@ -179,12 +180,12 @@ def _check_columns(visits: Visits, config: TrialConfig) -> None:
             raise ConfigError(f"models.covariates: {column!r} does not hold numbers; name it under factors")
 
 
-def _one(method: str, at_visit: list[Seen], arms: Contrast, visits: Visits, config: TrialConfig) -> Model:
+def _one(method: str, seen: list[Seen], arms: Contrast, visits: Visits, config: TrialConfig) -> Model:
     arm_a, arm_b = arms
-    of = [one for one in at_visit if one.arm in arms]
+    of = [one for one in seen if one.arm in arms]
     used, adjusted_for = _complete(method, of, visits, config)
     n_a, n_b = (sum(one.arm == arm for one in used) for arm in arms)
-    visit = at_visit[0].visit if at_visit else ""
+    visit = seen[0].visit if seen else ""
     level = config.statistics.ci_level
     blank = Model(method, "", "", visit, arm_a, arm_b, n_a, n_b, level, adjusted_for)
     if arm_b is None:
@@ -230,7 +231,8 @@ def _mmrm(of: list[Seen], arms: tuple[str, str], visits: Visits, config: TrialCo
     fitted = fit(outcome, design, subjects, [names.index(one.visit) for one in used])
     if fitted is None:
         return [replace(row, reason="NOT_CONVERGED") for row in blank]
-    effects = [combination(fitted, np.eye(design.shape[1])[n], level) for n in range(len(names))]
+    covariance = None if config.models.degrees_of_freedom == "satterthwaite" else adjusted_covariance(fitted)
+    effects = [combination(fitted, np.eye(design.shape[1])[n], level, covariance) for n in range(len(names))]
     return [
         replace(row, effect=effect, reason="" if effect else "NOT_CONVERGED")
         for row, effect in zip(blank, effects, strict=True)
@@ -241,14 +243,11 @@ def _kruskal_wallis(of: Sequence[Seen], order: Sequence[str], config: TrialConfi
     """The global test: whether any arm differs from any other."""
     rows = []
     for visit in order:
-        by_arm: dict[str, list[float]] = {}
-        for one in of:
-            if one.visit == visit:
-                by_arm.setdefault(one.arm, []).append(one.value)
-        total = sum(len(values) for values in by_arm.values())
+        of_arms = by_arm((one.arm, one.value) for one in of if one.visit == visit)
+        total = sum(values.size for values in of_arms.values())
         level = config.statistics.ci_level
-        blank = Model("kruskal_wallis", "", "", visit, "+".join(sorted(by_arm)), None, total, 0, level)
-        ranked = [for_ranks(np.array(values)) for values in by_arm.values()]
+        blank = Model("kruskal_wallis", "", "", visit, "+".join(sorted(of_arms)), None, total, 0, level)
+        ranked = [for_ranks(values) for values in of_arms.values()]
         if len(ranked) < 2 or np.ptp(np.concatenate(ranked)) == 0:
             rows.append(replace(blank, reason="NOT_ESTIMABLE"))
             continue

@@ -1,15 +1,16 @@
 """Other outcomes: further numeric columns through the same comparison, yes/no findings and normal CT as counts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import Cell, number_in
+from volumetry.trial.analysis_config import Threshold
 from volumetry.trial.change import CHANGES, Change
-from volumetry.trial.compare import POOLED, Comparison, Contrast, arm_of, compare, follow_ups
-from volumetry.trial.config import Threshold, TrialConfig
+from volumetry.trial.compare import POOLED, Comparison, Contrast, arm_of, by_arm, compare, follow_ups
+from volumetry.trial.config import TrialConfig
 from volumetry.trial.proportions import Ratio, exact_odds_ratio, miettinen_nurminen, newcombe
 from volumetry.trial.results import MEASURES
 from volumetry.trial.statistics import Interval, Summary, Values, fisher, median_interval, summarise, woolf
@@ -166,16 +167,16 @@ def numeric_outcomes(
     rows = []
     for extra in (e for e in visits.extras if e.kind == "numeric"):
         known = values_at(placements, extra.column)
-        base = {subject: value for (subject, visit), value in known.items() if visit == visits.baseline}
+        base = at_visit(known, visits.baseline)
         for visit in [v for v in _visits_of(placements) if v != visits.baseline]:
-            at_visit = {subject: value for (subject, at), value in known.items() if at == visit}
-            change = {s: value - base[s] for s, value in at_visit.items() if s in base}
-            for scale, by_subject in (("value", at_visit), ("change", change)):
+            here = at_visit(known, visit)
+            change = {s: value - base[s] for s, value in here.items() if s in base}
+            for scale, by_subject in (("value", here), ("change", change)):
                 if not by_subject:
                     continue
-                by_arm = _by_arm(by_subject, visits)
+                of_arms = _by_arm(by_subject, visits)
                 for contrast in contrasts:
-                    done = compare(contrast, by_arm, config.statistics)
+                    done = compare(contrast, of_arms, config.statistics)
                     rows.append(replace(done, measure=extra.column, scale=scale, visit=visit))
     return rows
 
@@ -221,10 +222,10 @@ def event_outcomes(
     rows = []
     for outcome, known in columns:
         for visit in _visits_of(placements):
-            by_subject = {subject: value for (subject, at), value in known.items() if at == visit}
+            by_subject = at_visit(known, visit)
             if by_subject or (outcome == NORMAL_CT and visit in follow_ups(changes)):
-                by_arm = _by_arm(by_subject, visits)
-                rows += [_events(outcome, visit, contrast, by_arm, config) for contrast in contrasts]
+                of_arms = _by_arm(by_subject, visits)
+                rows += [_events(outcome, visit, contrast, of_arms, config) for contrast in contrasts]
     return rows
 
 
@@ -268,7 +269,7 @@ def responders(
         asked = {(c.subject, c.visit) for c in changes if not c.is_baseline}
     elif scale == "change" and measure in {e.column for e in visits.extras if e.kind == "numeric"}:
         values = values_at(placements, measure)
-        base = {subject: value for (subject, visit), value in values.items() if visit == visits.baseline}
+        base = at_visit(values, visits.baseline)
         known = {(s, v): x - base[s] for (s, v), x in values.items() if v != visits.baseline and s in base}
         seen = {visit for _subject, visit in known}
         asked = {(p.subject, p.visit) for p in placements if p.visit in seen}
@@ -335,26 +336,28 @@ def values_at(placements: Sequence[Placement], column: str) -> dict[tuple[str, s
     return {(p.subject, p.visit): float(p.values[column]) for p in placements if column in p.values}
 
 
+def at_visit(known: Mapping[tuple[str, str], float], visit: str) -> dict[str, float]:
+    """Values of one visit by subject, from values by subject and visit."""
+    return {subject: value for (subject, at), value in known.items() if at == visit}
+
+
 def _visits_of(placements: Sequence[Placement]) -> list[str]:
     return list(dict.fromkeys(p.visit for p in placements))
 
 
-def _by_arm(by_subject: dict[str, float], visits: Visits) -> dict[str, Values]:
-    found: dict[str, list[float]] = {}
-    for subject, value in by_subject.items():
-        found.setdefault(visits.arms.get(subject, POOLED), []).append(value)
-    return {arm: np.array(values) for arm, values in found.items()}
+def _by_arm(by_subject: Mapping[str, float], visits: Visits) -> dict[str, Values]:
+    return by_arm((visits.arms.get(subject, POOLED), value) for subject, value in by_subject.items())
 
 
 def _events(
-    outcome: str, visit: str, contrast: Contrast, by_arm: dict[str, Values], config: TrialConfig
+    outcome: str, visit: str, contrast: Contrast, values: Mapping[str, Values], config: TrialConfig
 ) -> Events:
     arm_a, arm_b = contrast
-    of_a = by_arm.get(arm_a, np.empty(0))
+    of_a = values.get(arm_a, np.empty(0))
     row = Events(outcome, visit, arm_a, arm_b, int(of_a.sum()), int(of_a.size))
     if arm_b is None:
         return replace(row, reason="ONE_ARM")
-    of_b = by_arm.get(arm_b, np.empty(0))
+    of_b = values.get(arm_b, np.empty(0))
     row = replace(row, events_b=int(of_b.sum()), n_b=int(of_b.size))
     counts = (row.events_a, row.n_a, int(of_b.sum()), int(of_b.size))
     if not of_a.size or not of_b.size:

@@ -1,16 +1,19 @@
 """What people decided and corrected, as far as the trial's values depend on it: readings.csv and its warnings."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import fmean, stdev
 
 from volumetry.deliver.people import NAMES, READER
-from volumetry.storage.csv_tables import Cell
+from volumetry.storage.csv_tables import Cell, number_in
 from volumetry.trial.results import EXCLUDED, MEASURES, ScanRow
 from volumetry.trial.visits import Visits
 
 _VALUES = tuple(f"percent_of_lung.{measure}" for measure in MEASURES)
 _AUTOMATIC = tuple(f"automatic.{name}" for name in _VALUES)
 COLUMNS = ("subject", "visit", "scan_id", "left_out", "reading", *_VALUES, *_AUTOMATIC, *NAMES)
+AGREEMENT_COLUMNS = ("measure", "n", "mean_difference", "sd", "limit_low", "limit_high", "smallest", "largest")
 _MOST_NAMED = 10
+_LIMIT = 1.959964  # standard deviations to the limits of agreement
 
 
 def readings(visits: Visits, scans: Mapping[str, ScanRow]) -> list[dict[str, Cell]]:
@@ -34,6 +37,48 @@ def readings(visits: Visits, scans: Mapping[str, ScanRow]) -> list[dict[str, Cel
         rows.append(
             {**scan.said, "subject": subject, "visit": visit, "scan_id": scan.scan_id, "left_out": left_out}
         )
+    return rows
+
+
+def reader_agreement(visits: Visits, scans: Mapping[str, ScanRow]) -> list[dict[str, Cell]]:
+    """Rows of agreement.csv: the reader's share less the automatic one, over the scans that a reader corrected.
+
+    Parameters
+    ----------
+    visits
+        From `read_visits`.
+    scans
+        From `read_results`.
+
+    Returns
+    -------
+    list[dict[str, Cell]]
+        A row for each measure with three such scans or more, in percentage points: mean, SD and 95 % limits of
+        agreement of Bland and Altman. Readers correct the scans that need it, so this is no sample of all scans.
+    """
+    rows: list[dict[str, Cell]] = []
+    corrected = [scan for _subject, _visit, scan in _touched(visits, scans) if scan.is_of_reader]
+    for measure in MEASURES:
+        pairs = [
+            (s.percent.get(measure), number_in(s.said.get(f"automatic.percent_of_lung.{measure}", "")))
+            for s in corrected
+        ]
+        differences = [
+            reader - automatic for reader, automatic in pairs if reader is not None and automatic is not None
+        ]
+        if len(differences) < 3:
+            continue
+        mean, sd = fmean(differences), stdev(differences)
+        figures = (
+            len(differences),
+            mean,
+            sd,
+            mean - _LIMIT * sd,
+            mean + _LIMIT * sd,
+            min(differences),
+            max(differences),
+        )
+        rows.append(dict(zip(AGREEMENT_COLUMNS, (measure, *figures), strict=True)))
     return rows
 
 

@@ -25,6 +25,7 @@ from volumetry.trial.mixed import ModelDifference
 from volumetry.trial.models import Model
 from volumetry.trial.outcomes import Events
 from volumetry.trial.pages import page
+from volumetry.trial.printed import Printed
 from volumetry.trial.statistics import Interval
 
 _LARGEST_SVG = 400_000  # bytes; figures/ has every picture as SVG
@@ -51,6 +52,8 @@ def report_html(  # noqa: PLR0913  one argument per part of the page, all by nam
     models: Sequence[ModelDifference],
     analyses: Sequence[Model],
     decisions: Sequence[Decision],
+    before: Sequence[Printed],
+    after: Sequence[Printed],
     changes: Sequence[Change],
     missing: Sequence[Mapping[str, Any]],
     pictures: Sequence[Picture],
@@ -70,8 +73,10 @@ def report_html(  # noqa: PLR0913  one argument per part of the page, all by nam
             arms=sorted(Counter(subjects.values()).items()),
             visits=list(dict.fromkeys(change.visit for change in changes)),
             scans=len({change.scan.scan_id for change in changes if change.scan}),
-            primary=[_sentence(row, level) for row in endpoint if row.primary],
+            primary=[sentence(row, level) for row in endpoint if row.primary],
             tables=tables,
+            before=before,
+            after=after,
             footnotes=footnotes,
             warnings=warnings,
             sensitivity=_sensitivity_rows(endpoint, sensitivity),
@@ -115,7 +120,8 @@ def _arms_of(row: Comparison | ModelDifference | Model) -> str:
     return f"{row.arm_a} - {row.arm_b}" if row.arm_b else row.arm_a
 
 
-def _sentence(row: Comparison, level: float) -> str:
+def sentence(row: Comparison, level: float) -> str:
+    """The result of one comparison as a sentence."""
     start = f"{_title(row)}: "
     if row.shift is None:
         return start + f"no difference is given ({', '.join(row.reasons)}); n = {row.a.n}."

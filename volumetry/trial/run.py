@@ -26,6 +26,7 @@ from volumetry.trial import (
     people,
 )
 from volumetry.trial.adam import adam_files, column_labels
+from volumetry.trial.adverse import EventTable, read_events
 from volumetry.trial.agreement import disagreements, require_agreement
 from volumetry.trial.change import Change, changes_of
 from volumetry.trial.compare import Comparison, Contrast, contrasts_of
@@ -33,19 +34,24 @@ from volumetry.trial.config import TrialConfig, load_trial_config
 from volumetry.trial.estimands import imputations, restricted, strategies
 from volumetry.trial.families import Decision, decided
 from volumetry.trial.figures import Picture, pictures
+from volumetry.trial.forest import forest_plots
 from volumetry.trial.measurement_error import with_measurement
 from volumetry.trial.mixed import ModelDifference, repeated_measures
 from volumetry.trial.models import Model, beside_the_table, observations
 from volumetry.trial.outcomes import ArmSummary, Events, event_outcomes, numeric_outcomes, summaries
-from volumetry.trial.report import report_html, table_html
+from volumetry.trial.paper import Paper, paper_of
+from volumetry.trial.printed import Printed, comparison_tables, endpoint_tables, event_tables
+from volumetry.trial.report import report_html, sentence, table_html
 from volumetry.trial.results import ScanRow, read_results, results_file
 from volumetry.trial.visit_windows import Placement, place
 from volumetry.trial.visits import Visits, read_visits
+from volumetry.trial.word import docx_bytes, docx_is_installed
 
 TITLE = "CT endpoint: trial tables"
 NAMES = (
     *("endpoint.csv", "changes.csv", "events.csv", "secondary.csv", "sensitivity.csv", "summary.csv"),
     *("missing.csv", "replaced.csv", "mixed.csv", "models.csv", "decisions.csv", "table.csv", "table.tex"),
+    *("consort.csv", "baseline.csv", "subgroups.csv", "adverse_events.csv", "agreement.csv", "tables.docx"),
     *(
         "readings.csv",
         DICTIONARY,
@@ -53,6 +59,7 @@ NAMES = (
         "adsl.xpt",
         "adqs.csv",
         "adqs.xpt",
+        "define.xml",
         "table.html",
         "methods.txt",
         "report.html",
@@ -88,6 +95,8 @@ class Analysis:
         Rows of models.csv and of decisions.csv; empty unless the settings ask for them.
     missing
         Rows of missing.csv.
+    paper
+        Participants, baseline, events, subgroups and reader agreement.
     config
         The settings used.
     """
@@ -107,6 +116,7 @@ class Analysis:
     analyses: Sequence[Model]
     decisions: Sequence[Decision]
     missing: Sequence[Mapping[str, Cell]]
+    paper: Paper
     config: TrialConfig
 
 
@@ -169,7 +179,8 @@ def run_trial(results: Path, visits: Path, out: Path, config: Path | None = None
     scans = read_results(results)
     table = read_visits(visits, scans, settings)
     require_agreement(table, scans, visits.name)
-    analysis = analyse(table, scans, settings)
+    events = read_events(visits.parent, table.rows, settings)
+    analysis = analyse(table, scans, settings, events)
     prepare_folder(out)
     warnings = [
         *methods_text.warnings_of(analysis.placements, analysis.visits, scans, analysis.changes, settings),
@@ -177,10 +188,13 @@ def run_trial(results: Path, visits: Path, out: Path, config: Path | None = None
     ]
     files = _files(analysis, warnings)
     sources = {"results": file_sha256(results_file(results)), "visits": file_sha256(visits)}
+    sources |= {table.title: file_sha256(table.path) for table in events}
     return TrialOutcome(out, analysis, _write(files, out, settings, sources, warnings), warnings)
 
 
-def analyse(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -> Analysis:
+def analyse(
+    visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig, events: Sequence[EventTable] = ()
+) -> Analysis:
     """Every number from the two tables; reads and writes nothing.
 
     Parameters
@@ -191,6 +205,8 @@ def analyse(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -
         From `read_results`.
     config
         From `load_trial_config`.
+    events
+        From `read_events`.
 
     Returns
     -------
@@ -202,7 +218,7 @@ def analyse(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -
     ConfigError
         If no single arm is the reference, or the model is asked for and statsmodels is not installed.
     """
-    visits = restricted(visits, config)
+    everyone, visits = visits, restricted(visits, config)
     contrasts = contrasts_of(visits.arms.values(), config)
     placements = place(visits, config)
     changes = changes_of(visits, scans, config)
@@ -213,6 +229,17 @@ def analyse(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -
     analyses += imputations(seen, contrasts, visits, config)
     sensitivity = compare.sensitivity(changes, contrasts, config)
     sensitivity += strategies(seen, contrasts, visits, config)
+    paper = paper_of(
+        everyone=everyone,
+        analysed=visits,
+        scans=scans,
+        placements=placements,
+        changes=changes,
+        seen=seen,
+        endpoint=endpoint,
+        events=events,
+        config=config,
+    )
     return Analysis(
         visits=visits,
         scans=scans,
@@ -229,6 +256,7 @@ def analyse(visits: Visits, scans: Mapping[str, ScanRow], config: TrialConfig) -
         analyses=analyses,
         decisions=decided([*endpoint, *numeric], analyses, contrasts, config),
         missing=missing.missing_values(changes, placements, visits),
+        paper=paper,
         config=config,
     )
 
@@ -242,10 +270,11 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
     ]
     notes = methods_text.footnotes(a.visits, a.changes, used, a.config)
     methods = methods_text.methods(a.visits, a.changes, used, a.config)
-    drawn: list[Picture] = pictures(a.changes, used, a.config)
+    drawn: list[Picture] = [*pictures(a.changes, used, a.config), *forest_plots(a.paper.subgroups, level)]
     report = partial(report_html, title=TITLE, tables=tables, endpoint=a.endpoint, secondary=a.secondary)
     report = partial(report, sensitivity=a.sensitivity, numeric=a.numeric, events=a.events, models=a.models)
     report = partial(report, analyses=a.analyses, decisions=a.decisions)
+    report = partial(report, before=a.paper.before_endpoint(), after=a.paper.after_endpoint(level))
     rows_of_endpoint = [row.row() for row in (*a.endpoint, *a.numeric)]
     files = {
         "endpoint.csv": csv_bytes(compare.COLUMNS, rows_of_endpoint),
@@ -270,6 +299,10 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
             level=level,
         ),
     }
+    files |= a.paper.files()
+    if docx_is_installed():
+        lead = [sentence(row, level) for row in a.endpoint if row.primary]
+        files["tables.docx"] = docx_bytes(TITLE, lead, _printed(a, tables, level), notes, methods)
     if a.visits.replaced:
         files["replaced.csv"] = csv_bytes(other_outcomes.REPLACED_COLUMNS, a.visits.replaced)
     if a.models:
@@ -282,6 +315,17 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
     labels = column_labels(a.visits)
     files[DICTIONARY] = dictionary_bytes("trial", headers_of(files), {"adsl.csv": labels, "adqs.csv": labels})
     return files | {f"figures/{p.name}.{kind}": content for p in drawn for kind, content in p.files.items()}
+
+
+def _printed(
+    a: Analysis, tables: Sequence[tuple[Contrast, Sequence[layout.Block]]], level: float
+) -> list[Printed]:
+    """Every table of the Word document."""
+    others = comparison_tables("Other numeric outcomes", a.numeric, a.contrasts, level)
+    volumes = comparison_tables("Change in volume and mass", a.secondary, a.contrasts, level)
+    yes_no = event_tables(a.events, a.contrasts, level)
+    endpoint = endpoint_tables(tables, level)
+    return [*a.paper.before_endpoint(), *endpoint, *yes_no, *others, *volumes, *a.paper.after_endpoint(level)]
 
 
 def _write(

@@ -7,14 +7,10 @@ from functools import cache
 from itertools import accumulate
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-Values = NDArray[np.float64]
-_ALL_PAIRS = 20_000
-"""Up to so many differences, forming them all is the fastest way to one of them."""
-_MOST_STEPS = 80
-_QUARTILES_OF_NORMAL = 1.349  # its interquartile range, in standard deviations
+from volumetry.trial.pairwise import Values as Values
+from volumetry.trial.pairwise import ordered_differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,35 +75,6 @@ def summarise(values: Values, quartiles: str = "linear") -> Summary:
     )
 
 
-def hodges_lehmann(a: Values, b: Values) -> float:
-    """Shift of `a` against `b`: the median of all pairwise differences a_i - b_j.
-
-    Parameters
-    ----------
-    a, b
-        Two samples, not empty.
-
-    Returns
-    -------
-    float
-        In the unit of the values. It is not the difference of the medians.
-
-    References
-    ----------
-    Hodges and Lehmann: Estimates of location based on rank tests. Ann. Math. Statist. 34 (1963), 598-611.
-
-    Examples
-    --------
-    >>> hodges_lehmann(np.array([1.0, 3.0]), np.array([0.0, 10.0]))
-    -3.0
-    """
-    pairs = a.size * b.size
-    middle = ((pairs - 1) // 2, pairs // 2)
-    if pairs <= _ALL_PAIRS:
-        return float(np.mean(ordered_differences(a, b, middle)))
-    return float(np.mean(_differences_at(np.sort(a), np.sort(b), *middle)))
-
-
 def shift_interval(a: Values, b: Values, level: float, exact: bool) -> Interval | None:
     """Confidence interval of the Hodges-Lehmann shift, from the ordered pairwise differences D(1..mn).
 
@@ -151,19 +118,6 @@ def shift_interval(a: Values, b: Values, level: float, exact: bool) -> Interval 
         return None
     low, high = (float(end) for end in ordered_differences(a, b, (k - 1, m * n - k)))
     return Interval(low, high, "exact" if exact else "asymptotic", reached)
-
-
-def ordered_differences(a: Values, b: Values, places: Sequence[int]) -> list[float]:
-    """Differences a_i - b_j at these places, from 0, of their rising order; fast for thousands of values too.
-
-    >>> ordered_differences(np.array([1.0, 3.0]), np.array([0.0, 10.0]), (0, 3))
-    [-9.0, 3.0]
-    """
-    if a.size * b.size <= _ALL_PAIRS:
-        ordered = np.partition(np.subtract.outer(a, b), places, axis=None)
-        return [float(ordered[place]) for place in places]
-    a, b = np.sort(a), np.sort(b)
-    return [float(_differences_at(a, b, place, place)[0]) for place in places]
 
 
 def rank_sum(a: Values, b: Values, exact_below_n: int) -> RankTest | None:
@@ -319,42 +273,3 @@ def _u_distribution(m: int, n: int) -> tuple[float, ...]:
             counts[u] += counts[u - i]
     total = math.comb(m + n, m)
     return tuple(count / total for count in accumulate(counts))
-
-
-def _differences_at(a: Values, b: Values, place: int, last: int) -> Values:
-    """Differences at neighbouring places of the order, `place` to `last`, of two sorted samples.
-
-    Differences below a limit are counted by merging the samples, one of them moved by the limit; the limit is
-    moved until few differences lie between two limits around the places, and only those are formed.
-    """
-    pairs = a.size * b.size
-    few = max(64, (a.size + b.size) // 2)
-    spread = math.hypot(*(float(x[3 * x.size // 4] - x[x.size // 4]) / _QUARTILES_OF_NORMAL for x in (a, b)))
-    slope = pairs / (math.sqrt(2 * math.pi) * (spread or 1.0))  # of the count, if both are normal
-    low, high = float(a[0] - b[-1]) - 1.0, float(a[-1] - b[0]) + 1.0
-    first_low, first_high = np.full(a.size, b.size), np.zeros(a.size, np.intp)
-    below, up_to = 0, pairs
-    own = np.arange(a.size)
-    limit = float(a[a.size // 2] - b[b.size // 2])
-    for step in range(_MOST_STEPS):
-        merged = np.argsort(np.concatenate([a - limit, b]), kind="stable")  # two sorted runs: a single merge
-        first = np.flatnonzero(merged < a.size) - own  # how many b are smaller than each a moved by the limit
-        count = pairs - int(first.sum())
-        if count == last and place < last:
-            limit -= few / 4 / slope  # fell between the two places: look from below
-            continue
-        if count <= place:
-            low, below, first_low, aim = limit, count, first, place + few / 4
-        else:
-            high, up_to, first_high, aim = limit, count, first, place - few / 4
-        if up_to - below <= few:
-            break
-        limit = limit + (aim - count) / slope
-        if step > 1 or not low < limit < high:  # steps by the normal slope first, then along the counts
-            limit = low + (high - low) * min(max((aim - below) / (up_to - below), 0.05), 0.95)
-        if step > _MOST_STEPS // 2:
-            limit = (low + high) / 2  # many differences are equal
-    counts = first_low - first_high
-    of_a = np.repeat(own, counts)
-    of_b = np.arange(of_a.size) - (np.cumsum(counts) - counts)[of_a] + first_high[of_a]
-    return np.partition(a[of_a] - b[of_b], (place - below, last - below))[place - below : last - below + 1]

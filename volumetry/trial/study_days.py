@@ -117,6 +117,8 @@ def _date_of(row: Row, column: str, settings: Input, problems: Problems) -> date
 
 
 def _date(text: str, settings: Input) -> date | None:
+    if not settings.date_format and number_in(text) is not None:
+        return None
     for shape in (settings.date_format,) if settings.date_format else _ISO:
         try:
             return datetime.strptime(text, shape).date()  # noqa: DTZ007  a calendar day has no time zone

@@ -123,7 +123,7 @@ def fit(
     return Fit(effects, covariance, effects_covariance, value + free * np.log(2 * np.pi), patterns, restricted)
 
 
-def contrast(fitted: Fit, weights: Values, level: float) -> Effect | None:
+def contrast(fitted: Fit, weights: Values, level: float, covariance: Values | None = None) -> Effect | None:
     """A combination of the fixed effects, with the degrees of freedom of Satterthwaite.
 
     Parameters
@@ -134,6 +134,8 @@ def contrast(fitted: Fit, weights: Values, level: float) -> Effect | None:
         Of each fixed effect.
     level
         Coverage, 0 to 1.
+    covariance
+        Of the fixed effects, for the standard error: that of Kenward and Roger; without it, that of the fit.
 
     Returns
     -------
@@ -150,14 +152,22 @@ def contrast(fitted: Fit, weights: Values, level: float) -> Effect | None:
         pulled = pattern.design @ leaning @ inverse
         slope_matrix[np.ix_(pattern.visits, pattern.visits)] += pulled.T @ pulled
     slope = np.array([slope_matrix[i, j] * (1 if i == j else 2) for i, j in places])
-    try:
-        spread = 2 * np.linalg.inv(_information(fitted, places))
-    except np.linalg.LinAlgError:
+    spread = spread_of_entries(fitted, places)
+    if spread is None:
         return None
     below = float(slope @ spread @ slope)
     if below <= 0:
         return None
-    return of_t(float(weights @ fitted.effects), variance**0.5, 2 * variance**2 / below, level)
+    of_estimate = variance if covariance is None else float(weights @ covariance @ weights)
+    return of_t(float(weights @ fitted.effects), of_estimate**0.5, 2 * variance**2 / below, level)
+
+
+def spread_of_entries(fitted: Fit, places: Sequence[tuple[int, int]]) -> Values | None:
+    """Covariance of the estimated entries of the covariance of the visits; None if it cannot be had."""
+    try:
+        return np.asarray(2 * np.linalg.inv(_information(fitted, places)), float)
+    except np.linalg.LinAlgError:
+        return None
 
 
 def _information(fitted: Fit, places: Sequence[tuple[int, int]]) -> Values:

@@ -67,6 +67,8 @@ class Visits:
         Rows of replaced.csv: words that were read as numbers.
     day_source
         From what days were counted: see `StudyDays`.
+    sheets
+        Visible sheets of the workbook that was read; empty for other files.
     """
 
     rows: dict[str, tuple[VisitRow, ...]]
@@ -77,6 +79,7 @@ class Visits:
     covariates: dict[str, dict[str, str]] = field(default_factory=dict)
     replaced: tuple[dict[str, Cell], ...] = ()
     day_source: str = "days"
+    sheets: tuple[str, ...] = ()
 
 
 def read_visits(path: Path, scan_ids: Container[str], config: TrialConfig) -> Visits:
@@ -105,7 +108,7 @@ def read_visits(path: Path, scan_ids: Container[str], config: TrialConfig) -> Vi
         duplicates, a subject without baseline or in two arms, a visit before the baseline or after a death, a
         death or a withdrawal without a place in time.
     """
-    table = read_table(path, COLUMNS, config.input.aliases)
+    table = read_table(path, COLUMNS, config.input.aliases, config.input.sheet)
     problems = Problems(table.name)
     if not set(_DAYS) & set(table.columns):
         raise TableError(f"{table.name}: row 1, column day: this column is missing")
@@ -132,7 +135,7 @@ def read_visits(path: Path, scan_ids: Container[str], config: TrialConfig) -> Vi
     subjects = {subject: tuple(of) for subject, of in by_subject.items()}
     in_order = _in_time_order(rows, baseline, config)
     replaced = tuple(replaced_cells(table, extras))
-    return Visits(subjects, arms, in_order, baseline, extras, covariates, replaced, days.source)
+    return Visits(subjects, arms, in_order, baseline, extras, covariates, replaced, days.source, table.sheets)
 
 
 def is_unscheduled(visit: str, windows: Windows) -> bool:
