@@ -7,6 +7,7 @@ Arrays are indexed ``kji``: k across slices, j down the rows, i along a row.
 from volumetry.domain.finding import Finding, most_severe_first
 from volumetry.domain.grid import Box, Grid, Vector
 from volumetry.domain.lobes import CODES, FISSURES, LOBES, Lobe, LobeMap, NoLobes, lobe_table, place_code
+from volumetry.domain.prior import PriorVisit
 from volumetry.domain.result import (
     ComponentSplit,
     LobeMeasurement,
@@ -54,6 +55,7 @@ __all__ = [
     "Measurement",
     "NoLobes",
     "Outcomes",
+    "PriorVisit",
     "Provenance",
     "ScanFailure",
     "ScanRefusedError",

@@ -185,6 +185,7 @@ def _measured(
         precision="",
         packages=package_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        patient_digest=made.get("patient_digest"),
     )
     findings = most_severe_first([*findings, *_removed_classes(automatic, labels)])
     flagged = any(finding.outcome is Outcome.FLAG for finding in findings)

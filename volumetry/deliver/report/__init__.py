@@ -4,7 +4,10 @@
 
     images     scan and mask as pictures: slices in lung window, projections
     histogram  HU of the lung as SVG
+    beside     slices of an earlier visit and of this one
+    trend      shares over the visits as SVG
     text       what the page says
+    change     what it says of earlier visits
     page       all of it into report.html.jinja
     policy     what a page that is one file may load
 """

@@ -1,7 +1,7 @@
 """The report: a document, and for a measured scan its mask and HU, as one self-contained page."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
@@ -10,11 +10,13 @@ from typing import Any
 import jinja2
 
 from volumetry.config import Config
-from volumetry.deliver.report import text
+from volumetry.deliver.report import change, text
+from volumetry.deliver.report.beside import Beside
 from volumetry.deliver.report.histogram import lung_histogram
 from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, projections
 from volumetry.deliver.report.key_slices import key_slices
 from volumetry.deliver.report.policy import one_file_policy
+from volumetry.deliver.report.trend import trend_of
 from volumetry.domain import CtScan, TissueMap
 from volumetry.storage.atomic import prepare_folder, write_whole
 
@@ -27,6 +29,7 @@ def write_report(
     config: Config,
     tissue: TissueMap | None = None,
     scan: CtScan | None = None,
+    pictures: Sequence[Beside] = (),
 ) -> Path:
     """Write ``report.html`` into a result's folder.
 
@@ -40,6 +43,8 @@ def write_report(
         For the HU cuts drawn into the histogram.
     tissue, scan
         The delivered mask and its scan; without the scan the page has projections alone, without both no picture.
+    pictures
+        Slices beside those of an earlier visit.
 
     Returns
     -------
@@ -52,18 +57,22 @@ def write_report(
         If the page cannot be written.
     """
     prepare_folder(folder)
-    write_whole(folder / NAME, report_page(document, config, tissue, scan))
+    write_whole(folder / NAME, report_page(document, config, tissue, scan, pictures))
     return folder / NAME
 
 
 def report_page(
-    document: Mapping[str, Any], config: Config, tissue: TissueMap | None = None, scan: CtScan | None = None
+    document: Mapping[str, Any],
+    config: Config,
+    tissue: TissueMap | None = None,
+    scan: CtScan | None = None,
+    pictures: Sequence[Beside] = (),
 ) -> bytes:
     """The page as bytes: same result, same bytes. Values of the document are text and never markup.
 
     Parameters
     ----------
-    document, config, tissue, scan
+    document, config, tissue, scan, pictures
         As for `write_report`.
 
     Returns
@@ -94,6 +103,9 @@ def report_page(
         "projections": masks.result() if masks else [],
         "histogram": histogram,
         "cuts": cuts,
+        "change": change,
+        "trend": trend_of(document) if measured else None,
+        "beside": pictures,
     }
     return _template().render(context).encode("utf-8")
 
