@@ -217,6 +217,34 @@ def test_a_dropped_folder_gives_its_numbers_and_opens_in_the_viewer(drop_page, f
     assert watched.asked_only(server.address)
 
 
+def test_five_uploads_are_there_after_a_reload_and_after_a_restart(browser, run, config, folders, tmp_path, shots):
+    def server_of():
+        jobs = Jobs(ThresholdSegmenter(), config, UploadLimits(), keep=tmp_path / "kept")
+        server = run(drop_in_app(jobs))
+        watched = Watched(browser)
+        watched.page.goto(server.link)
+        watched.page.wait_for_selector("body[data-state=ready]")
+        return watched, jobs
+
+    watched, jobs = server_of()
+    for number in range(1, 6):
+        watched.page.set_input_files("#folder", folders / "now" / "scan")
+        watched.page.wait_for_selector(f".job[data-state=done]:has-text('Scan {number}:')", timeout=PATIENCE_MS)
+    assert sum(job.case is not None for _, job in jobs.all()) == 4
+    figures = watched.page.locator(".figures").all_inner_texts()
+    titles = [f"Scan {number}: 40 slices, acquired 2026-01-01" for number in range(5, 0, -1)]
+    for again in (False, True):
+        if again:
+            watched, _ = server_of()
+        else:
+            watched.page.reload()
+            watched.page.wait_for_selector("body[data-state=ready]")
+        assert watched.page.locator(".job h2").all_inner_texts() == titles
+        assert watched.page.locator(".figures").all_inner_texts() == figures
+        assert watched.complaints == []
+    picture(watched.page, shots / "drop-five.png")
+
+
 @pytest.mark.usefixtures("needs_viewer")
 def test_markup_in_every_text_of_a_good_scan_is_text_on_every_page(drop_page, folders, tmp_path, shots):
     watched, _, _ = drop_page

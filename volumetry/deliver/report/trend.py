@@ -90,7 +90,8 @@ def _apart(dates: list[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
 
 def _highest(visit: Mapping[str, Any]) -> float:
     ends = (visit.get("interval_percent") or {}).values()
-    return max([*visit["percent_of_lung"].values(), *(end[1] for end in ends)])
+    highest: float = max([*visit["percent_of_lung"].values(), *(end[1] for end in ends)])
+    return highest
 
 
 def _scale(highest: float) -> tuple[float, float]:
