@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from volumetry.config import Config
 from volumetry.deliver import NAMES, fill, fill_failure, new_result
-from volumetry.deliver.report import write_report
+from volumetry.deliver.report import Annex, write_report
+from volumetry.deliver.report.annex import NOTHING
 from volumetry.deliver.report.beside import Beside
 from volumetry.domain import CtScan, ScanFailure, ScanResult, Segmenter, TissueMap
 from volumetry.errors import ConfigError, ModelError, OutputError, ScanFailedError, UsageError, VolumetryError
@@ -222,8 +223,8 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
         return replace(analysis, result=result if priors is None else priors.noted(result))
 
     def report(document: dict[str, Any], analysis: Analysis, making: Path) -> None:
-        pictures = () if priors is None else priors.pictures(analysis.tissue, analysis.scan)
-        write_report(document, making, config, analysis.tissue, analysis.scan, pictures)
+        annex = annex_of(scan, analysis, priors)
+        write_report(document, making, config, analysis.tissue, analysis.scan, annex)
 
     case: Case | None = None
     try:
@@ -242,7 +243,34 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
     return case.measured(), case.document
 
 
-def dicom_objects(export: "Export", analysis: Analysis, document: dict[str, Any], out: Path) -> list[Path]:
+def annex_of(scan: Path, analysis: Analysis, priors: PriorVisits | None = None) -> Annex:
+    """What the pages of a measured scan hold beyond its result.
+
+    Parameters
+    ----------
+    scan
+        What was measured.
+    analysis
+        From it.
+    priors
+        Earlier results of the same person.
+
+    Returns
+    -------
+    Annex
+        With slices of an earlier visit, and with the patient where the settings ask for it.
+    """
+    pictures = () if priors is None else priors.pictures(analysis.tissue, analysis.scan)
+    if not analysis.config.report.print_patient:
+        return Annex(pictures)
+    from volumetry.deliver.dicom.patient import patient_line
+
+    return Annex(pictures, patient_line(scan, analysis.scan.input_sha256, analysis.config))
+
+
+def dicom_objects(
+    export: "Export", analysis: Analysis, document: dict[str, Any], out: Path, annex: Annex = NOTHING
+) -> list[Path]:
     """Write SEG and SR, and the summary objects that the options ask for, beside a result.
 
     Parameters
@@ -255,6 +283,8 @@ def dicom_objects(export: "Export", analysis: Analysis, document: dict[str, Any]
         Content of result.json.
     out
         The result's folder.
+    annex
+        What the summary page holds beyond the result.
 
     Returns
     -------
@@ -270,7 +300,7 @@ def dicom_objects(export: "Export", analysis: Analysis, document: dict[str, Any]
 
     written = export.write(document, analysis.tissue, out)
     if export.options.pdf or export.options.secondary_capture:
-        summary = summary_of(document, analysis.tissue, analysis.scan)
+        summary = summary_of(document, analysis.tissue, analysis.scan, annex)
         written |= export.write_summary(summary, document, out)
     return list(written.values())
 

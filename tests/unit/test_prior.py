@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from base64 import b64decode
+from dataclasses import replace
 from io import BytesIO
 
 import jsonschema
@@ -13,15 +14,16 @@ import pytest
 import web_scenes
 from PIL import Image
 
-from volumetry.case import measured_folder
+from volumetry.case import annex_of, measured_folder
 from volumetry.cli import main
-from volumetry.deliver import result_schema
+from volumetry.deliver import as_document, result_schema
 from volumetry.deliver.report import change, report_page
 from volumetry.deliver.report.trend import HEIGHT, WIDTH, trend_of
 from volumetry.deliver.result import as_plain
 from volumetry.domain import Tissue
 from volumetry.image.nifti import read_nifti
 from volumetry.phantom import SeriesSpec, make_phantom, write_series
+from volumetry.pipeline import analyse_scan
 from volumetry.prior import Priors
 from volumetry.prior.compared import visit_of
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
@@ -174,6 +176,27 @@ def test_a_document_alone_is_enough_for_the_numbers_and_several_make_a_trend(run
     expected = [HEIGHT * (1 - share / top) for share in shares]
     assert [point.y for point in lesion.points] == pytest.approx(expected, abs=0.01)
     assert "mask without the CT" in (tmp_path / "now" / "report.html").read_text("utf-8")
+
+
+def test_every_printed_page_names_scan_and_date_and_the_patient_only_if_asked(both, scans, results, config):
+    wanted = config.model_copy(update={"report": config.report.model_copy(update={"print_patient": True})})
+    analysis = analyse_scan(scans / "now", ThresholdSegmenter(), wanted, "S<1>")
+    priors = Priors([results / "before"], None, config)
+    analysis = replace(analysis, result=replace(analysis.result, priors=document_priors(both)))
+    annex = annex_of(scans / "now", analysis, priors)
+    assert annex.patient == "patient Phantom Synthetic, ID SYN-001"
+    page = report_page(as_document(analysis.result), wanted, annex=annex).decode()
+    foot = re.findall(r"<style>(.*?)</style>", page, re.S)[1]
+    assert "S\\3c 1\\3e , acquired 2026-01-01, patient Phantom Synthetic, ID SYN-001" in foot
+    assert "does not contain a patient name" not in page
+    plain = (both / "now" / "report.html").read_text("utf-8")
+    assert "SYN-001" not in plain
+    assert "Scan now, acquired 2026-01-01" in plain
+
+
+def document_priors(both):
+    now, before = (document(both / name) for name in ("now", "before"))
+    return (visit_of(now, before),)
 
 
 def test_what_the_program_changed_lowers_the_grade_and_says_so(both, config):

@@ -121,11 +121,12 @@ def check(
         if pdf:
             from volumetry.deliver.report.summary import summary_of
 
-            write_whole(out / "report.pdf", summary_of(document, analysis.tissue, analysis.scan).pdf)
+            annex = case.annex_of(scan, analysis, priors)
+            write_whole(out / "report.pdf", summary_of(document, analysis.tissue, analysis.scan, annex).pdf)
         if export is not None:
             stages("dicom")
             try:
-                case.dicom_objects(export, analysis, document, out)
+                case.dicom_objects(export, analysis, document, out, case.annex_of(scan, analysis, priors))
             except VolumetryError as known:  # the result is delivered, and shown, all the same
                 stop = stop or known
     if not quiet:

@@ -1,7 +1,7 @@
 """The report: a document, and for a measured scan its mask and HU, as one self-contained page."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
@@ -11,7 +11,7 @@ import jinja2
 
 from volumetry.config import Config
 from volumetry.deliver.report import change, text
-from volumetry.deliver.report.beside import Beside
+from volumetry.deliver.report.annex import NOTHING, Annex, page_line, page_style
 from volumetry.deliver.report.histogram import lung_histogram
 from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, projections
 from volumetry.deliver.report.key_slices import key_slices
@@ -29,7 +29,7 @@ def write_report(
     config: Config,
     tissue: TissueMap | None = None,
     scan: CtScan | None = None,
-    pictures: Sequence[Beside] = (),
+    annex: Annex = NOTHING,
 ) -> Path:
     """Write ``report.html`` into a result's folder.
 
@@ -43,8 +43,8 @@ def write_report(
         For the HU cuts drawn into the histogram.
     tissue, scan
         The delivered mask and its scan; without the scan the page has projections alone, without both no picture.
-    pictures
-        Slices beside those of an earlier visit.
+    annex
+        What the page holds beyond the result.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def write_report(
         If the page cannot be written.
     """
     prepare_folder(folder)
-    write_whole(folder / NAME, report_page(document, config, tissue, scan, pictures))
+    write_whole(folder / NAME, report_page(document, config, tissue, scan, annex))
     return folder / NAME
 
 
@@ -66,13 +66,13 @@ def report_page(
     config: Config,
     tissue: TissueMap | None = None,
     scan: CtScan | None = None,
-    pictures: Sequence[Beside] = (),
+    annex: Annex = NOTHING,
 ) -> bytes:
     """The page as bytes: same result, same bytes. Values of the document are text and never markup.
 
     Parameters
     ----------
-    document, config, tissue, scan, pictures
+    document, config, tissue, scan, annex
         As for `write_report`.
 
     Returns
@@ -88,11 +88,13 @@ def report_page(
         slices = key_slices(chest) if chest else []
         histogram = lung_histogram(scan, tissue, cuts) if chest and scan and tissue else None
     flags = document["flags"]
+    foot = page_style(page_line(document, annex.patient))
     context: dict[str, Any] = {
         "document": document,
         "words": text,
-        "csp": content_security_policy(),
+        "csp": content_security_policy(foot),
         "style": _style(),
+        "foot": foot,
         "verdict": text.verdict(document),
         "sentence": text.sentence(document),
         "review": [flag for flag in flags if flag["severity"] in ("review", "refuse")],
@@ -105,14 +107,15 @@ def report_page(
         "cuts": cuts,
         "change": change,
         "trend": trend_of(document) if measured else None,
-        "beside": pictures,
+        "beside": annex.pictures,
+        "patient": annex.patient,
     }
     return _template().render(context).encode("utf-8")
 
 
-def content_security_policy() -> str:
-    """What the page may load: its own style and pictures inside it."""
-    return one_file_policy(_style())
+def content_security_policy(foot: str) -> str:
+    """What a page may load: its own two styles, the second that of its printed foot, and pictures inside it."""
+    return one_file_policy(_style(), foot)
 
 
 def _style() -> str:
