@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import threading
 import zipfile
@@ -131,6 +132,7 @@ def test_the_viewer_shows_the_lesions_and_reads_out_what_lies_under_the_cross(
     page.keyboard.press("n")
     assert page.inner_text(".at").endswith("Solid")
     assert page.inner_text(".at").startswith("L ")
+    assert re.search(r"slice \d+ of 40, image \d+", page.inner_text(".at"))
     page.keyboard.press("a")
     page.keyboard.press("2")
     axial = picture(page, shots / "axial.png")
@@ -393,20 +395,20 @@ def test_a_mask_corrected_on_the_page_is_measured_beside_the_automatic_one(slice
     # What the brush, the filling, the smoothing and the undo do is done on the page by its own functions.
     done = page.evaluate(
         """([i, j, k]) => {
-          const { volume, edits, changedVoxels } = volumetry;
+          const { volume, edits } = volumetry;
           const find = (own) => [0, 1, 2].map((d) => volume.ownIndex(d, own[volume.order[d]]));
           for (const slice of [k, k + 4]) {
             edits.begin();
             edits.paint(2, find([i, j, slice]), 8, 3, { erase: false, within: true });
             edits.end();
           }
-          const painted = changedVoxels();
+          const painted = edits.changed;
           const filled = edits.fill(3, true);
           edits.begin();
           edits.paint(2, find([i, j, k]), 30, 2, { erase: false, within: true });
           edits.end();
           edits.undo();
-          return [painted, filled, changedVoxels()];
+          return [painted, filled, edits.changed];
         }""",
         [i, j, k],
     )
@@ -424,7 +426,7 @@ def test_a_mask_corrected_on_the_page_is_measured_beside_the_automatic_one(slice
     page.mouse.down()
     page.mouse.move(spot[0] + 40, spot[1])
     page.mouse.up()
-    drawn = page.evaluate("volumetry.changedVoxels()")
+    drawn = page.evaluate("volumetry.edits.changed")
     assert drawn > 5 * disc
     picture(page, shots / "slices-edited.png")
     page.click("#save")

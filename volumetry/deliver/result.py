@@ -47,6 +47,8 @@ def as_document(outcome: Outcomes) -> dict[str, Any]:
         document |= _numbers(outcome.measurement)
         document["blood_pool_hu"] = outcome.blood_pool_hu
         document |= _lobes(outcome.lobes)
+        if outcome.distribution is not None:
+            document["distribution"] = asdict(outcome.distribution)
         if outcome.priors:
             document["prior"] = {"visits": [as_plain(visit) for visit in outcome.priors]}
         document["dropped_ml"] = dict(outcome.dropped_ml)

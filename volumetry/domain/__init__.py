@@ -4,6 +4,7 @@ Coordinates are DICOM's patient system, LPS (x grows to the patient's left, y to
 Arrays are indexed ``kji``: k across slices, j down the rows, i along a row.
 """
 
+from volumetry.domain.distribution import PARTS, Distribution
 from volumetry.domain.finding import Finding, most_severe_first
 from volumetry.domain.grid import Box, Grid, Vector
 from volumetry.domain.lobes import CODES, FISSURES, LOBES, Lobe, LobeMap, NoLobes, lobe_table, place_code
@@ -40,11 +41,13 @@ __all__ = [
     "CODES",
     "FISSURES",
     "LOBES",
+    "PARTS",
     "SHARES",
     "VOLUMES",
     "Box",
     "ComponentSplit",
     "CtScan",
+    "Distribution",
     "Doubt",
     "Finding",
     "Grid",

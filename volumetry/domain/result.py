@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from volumetry.codes import Outcome
+from volumetry.domain.distribution import Distribution
 from volumetry.domain.finding import Finding, most_severe_first
 from volumetry.domain.prior import PriorVisit
 from volumetry.domain.scan import SeriesInfo
@@ -230,6 +231,8 @@ class ScanResult:
         Numbers of the lobes; None where the lungs were not to be divided.
     priors
         Earlier visits of the same person that were compared with, the oldest first.
+    distribution
+        Where the disease lies; None without disease.
     """
 
     scan_id: str
@@ -244,6 +247,7 @@ class ScanResult:
     blood_pool_hu: float | None = None
     lobes: LobeMeasurement | None = None
     priors: tuple[PriorVisit, ...] = ()
+    distribution: Distribution | None = None
 
 
 @dataclass(frozen=True, slots=True)

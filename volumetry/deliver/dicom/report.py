@@ -13,6 +13,7 @@ from volumetry.deliver.dicom import concepts
 from volumetry.deliver.dicom.concepts import Structure, coded
 from volumetry.deliver.dicom.revision import AUTOMATIC, Revision, reader_of, reason_of
 from volumetry.deliver.dicom.segmentation import MANUFACTURER, algorithm_name
+from volumetry.deliver.report.pattern import pattern
 
 Number = tuple[Code, float, Code]
 
@@ -78,6 +79,8 @@ def _person(reader: str | None) -> hd.sr.ObserverContext | None:
 def remarks_of(document: Mapping[str, Any]) -> Iterator[str]:
     """What a reader of the numbers must know: the status, every flag, the model, and that it is research."""
     yield f"Status: {document['status']}"
+    if said := pattern(document):
+        yield said
     severities = {"review": "requires a reader", "look": "note"}
     for flag in document["flags"]:
         yield f"Flag {flag['code']} ({severities.get(flag['severity'], flag['severity'])}): {flag['message']}"

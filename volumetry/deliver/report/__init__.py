@@ -7,6 +7,7 @@
     beside     slices of an earlier visit and of this one
     trend      shares over the visits as SVG
     text       what the page says
+    pattern    the distribution of the disease in a sentence
     change     what it says of earlier visits
     annex      what a page holds beyond its result
     page       all of it into report.html.jinja

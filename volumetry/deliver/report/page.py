@@ -15,6 +15,7 @@ from volumetry.deliver.report.annex import NOTHING, Annex, page_line, page_style
 from volumetry.deliver.report.histogram import lung_histogram
 from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, projections
 from volumetry.deliver.report.key_slices import key_slices
+from volumetry.deliver.report.pattern import pattern
 from volumetry.deliver.report.policy import one_file_policy
 from volumetry.deliver.report.trend import trend_of
 from volumetry.domain import CtScan, TissueMap
@@ -97,6 +98,7 @@ def report_page(
         "foot": foot,
         "verdict": text.verdict(document),
         "sentence": text.sentence(document),
+        "pattern": pattern(document),
         "review": [flag for flag in flags if flag["severity"] in ("review", "refuse")],
         "notes": [flag for flag in flags if flag["severity"] == "look"],
         "measured": measured,

@@ -22,6 +22,7 @@ from volumetry.deliver.report import change, text
 from volumetry.deliver.report.annex import NOTHING, Annex, page_line
 from volumetry.deliver.report.images import LUNG_WINDOW, Picture, chest_of, projections
 from volumetry.deliver.report.key_slices import key_slices
+from volumetry.deliver.report.pattern import pattern
 from volumetry.deliver.report.trend import trend_of
 from volumetry.domain import CtScan, Tissue, TissueMap
 from volumetry.image.pictures import TISSUE_RGB
@@ -159,7 +160,7 @@ def _head(figure: Figure, document: Mapping[str, Any]) -> float:
         parse_math=False,
     )
     figure.text(0.06, 0.938, f"{title}. {explained}", size=9, color=_SOFT, va="top")
-    at = _paragraph(figure, text.sentence(document), 0.915, 11, 84)
+    at = _paragraph(figure, f"{text.sentence(document)} {pattern(document)}".strip(), 0.915, 11, 84)
     spans = [f"{f.name.lower()} {f.interval}" for f in text.figures(document) if f.interval]
     if spans:
         at = _paragraph(figure, f"Intervals: {', '.join(spans)}. {text.interval(document)}", at - 0.003, 7.5, 132)

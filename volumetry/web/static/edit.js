@@ -7,9 +7,12 @@ const AERATED = 1;
 const MOST_UNDO = 50;
 
 class Edits {
-  constructor(volume) {
+  constructor(volume, automatic) {
     this.volume = volume;
     this.labels = volume.labels;
+    this.automatic = automatic;
+    this.changed = 0;  // voxels with another label than the automatic one
+    this.version = 0;
     this.done = [];
     this.current = null;
     this.painted = [];  // axial slices in the order in which they were painted last
@@ -28,12 +31,19 @@ class Edits {
     const was = this.labels[place];
     if (was === label) return;
     if (!this.current.has(place)) this.current.set(place, was);
+    this.set(place, label);
+  }
+
+  set(place, label) {
+    const own = this.automatic[place];
+    this.changed += (label !== own) - (this.labels[place] !== own);
     this.labels[place] = label;
+    this.version++;
   }
 
   undo() {
     const last = this.done.pop();
-    if (last) for (const [place, was] of last) this.labels[place] = was;
+    if (last) for (const [place, was] of last) this.set(place, was);
     return Boolean(last);
   }
 

@@ -8,6 +8,8 @@ const PLANES = [
   { id: "coronal", axis: 1, across: 0, down: 2, letters: ["R", "L", "H", "F"], upright: true },
   { id: "sagittal", axis: 0, across: 1, down: 2, letters: ["A", "P", "H", "F"], upright: true },
 ];
+const STRENGTH = [0, 0.6, 1, 1, 1];  // of the mask's opacity, by label: the lung's own grey must stay readable
+const LUNG_RGB = [70, 78, 88];
 const DEEP_MM = 30;  // of lesion along the line of sight, at which the picture from the front has its full colour
 const byId = (id) => document.getElementById(id);
 const caseId = location.pathname.split("/")[2];
@@ -78,53 +80,77 @@ function volumeOf(hu, labels) {
 
 const rgbOf = (label) => facts.labels.find((one) => one.value === label)?.rgb ?? [0, 0, 0];
 
-// One plane as pixels of its own resolution; the canvas draws it to scale.
-function pixelsOf(plane) {
+// Colour of every grey under every label, as the canvas stores it.
+function colourTable() {
+  const table = new Uint32Array(5 * 256);
+  for (let label = 0; label < 5; label++) {
+    const part = state.shown ? STRENGTH[label] * state.opacity : 0;
+    const rgb = rgbOf(label);
+    for (let grey = 0; grey < 256; grey++) {
+      const [r, g, b] = rgb.map((channel) => Math.round(grey + (channel - grey) * part));
+      table[label * 256 + grey] = 0xff000000 | (b << 16) | (g << 8) | r;
+    }
+  }
+  return table;
+}
+
+// One plane as a picture of its own resolution, made anew only where it shows something else than before.
+function pictureOf(plane) {
+  const key = [cross[plane.axis], state.window, state.shown, state.opacity, edits.version].join();
+  if (plane.key === key) return plane.picture;
   const { size, maps, hu, labels } = volume;
   const [width, height] = [size[plane.across], size[plane.down]];
   const image = new ImageData(width, height);
   const out = new Uint32Array(image.data.buffer);
   const [, span, level] = WINDOWS[state.window];
-  const [low, per] = [level - span / 2, 255 / span];
+  const low = level - span / 2;
+  const per = 255 / span;
   const base = maps[plane.axis][cross[plane.axis]];
-  const alpha = [0, 0.6, 1, 1, 1].map((one) => (state.shown ? one * state.opacity : 0));
-  const colours = [0, 1, 2, 3, 4].map(rgbOf);
-  for (let y = 0; y < height; y++) {
+  const columns = maps[plane.across];
+  const table = colourTable();
+  for (let y = 0, n = 0; y < height; y++) {
     const row = base + maps[plane.down][plane.upright ? height - 1 - y : y];
-    for (let x = 0; x < width; x++) {
-      const at = row + maps[plane.across][x];
-      const grey = hu === null ? 0 : Math.max(0, Math.min(255, (hu[at] - low) * per));
-      const label = labels[at];
-      const part = alpha[label];
-      const [r, g, b] = colours[label];
-      out[y * width + x] = 0xff000000 | ((grey + (b - grey) * part) << 16) | (((grey + (g - grey) * part) & 255) << 8) |
-        ((grey + (r - grey) * part) & 255);
+    for (let x = 0; x < width; x++, n++) {
+      const at = row + columns[x];
+      const grey = hu === null ? 0 : (hu[at] - low) * per;
+      out[n] = table[labels[at] * 256 + (grey < 0 ? 0 : grey > 255 ? 255 : grey | 0)];
     }
   }
-  return image;
+  plane.picture ??= document.createElement("canvas");
+  [plane.picture.width, plane.picture.height] = [width, height];
+  plane.picture.getContext("2d").putImageData(image, 0, 0);
+  plane.key = key;
+  return plane.picture;
 }
 
 // The whole mask from the front: lung as a shade, each lesion by its depth.
-function frontPixels() {
+function frontPicture() {
   const { size, maps, labels, step } = volume;
-  const image = new ImageData(size[0], size[2]);
-  const colours = [2, 3, 4].map(rgbOf);
-  for (let c = 0; c < size[2]; c++)
-    for (let a = 0; a < size[0]; a++) {
-      const counts = [0, 0, 0, 0, 0];
-      const base = maps[0][a] + maps[2][c];
-      for (let b = 0; b < size[1]; b++) counts[labels[base + maps[1][b]]]++;
-      let rgb = counts[1] + counts[2] + counts[3] + counts[4] ? [70, 78, 88] : [0, 0, 0];
-      colours.forEach((colour, n) => {
-        const share = counts[n + 2] ? 0.25 + 0.75 * Math.min(1, (counts[n + 2] * step[1]) / DEEP_MM) : 0;
-        rgb = rgb.map((was, channel) => was + (colour[channel] - was) * share);
-      });
-      image.data.set([...rgb, 255], 4 * (a + size[0] * (size[2] - 1 - c)));
+  const [nx, ny, nz] = size;
+  const depth = [null, ...Array.from({ length: 4 }, () => new Uint16Array(nx * nz))];
+  for (let c = 0; c < nz; c++)
+    for (let b = 0; b < ny; b++) {
+      const base = maps[2][c] + maps[1][b];
+      for (let a = 0; a < nx; a++) {
+        const label = labels[base + maps[0][a]];
+        if (label) depth[label][a + nx * (nz - 1 - c)]++;
+      }
     }
-  return image;
+  const image = new ImageData(nx, nz);
+  for (let n = 0; n < nx * nz; n++) {
+    let rgb = depth[1][n] || depth[2][n] || depth[3][n] || depth[4][n] ? LUNG_RGB : [0, 0, 0];
+    for (let label = 2; label < 5; label++) {
+      if (!depth[label][n]) continue;
+      const share = 0.25 + 0.75 * Math.min(1, (depth[label][n] * step[1]) / DEEP_MM);
+      rgb = rgb.map((was, channel) => was + (rgbOf(label)[channel] - was) * share);
+    }
+    image.data.set([...rgb, 255], 4 * n);
+  }
+  const picture = document.createElement("canvas");
+  [picture.width, picture.height] = [nx, nz];
+  picture.getContext("2d").putImageData(image, 0, 0);
+  return picture;
 }
-
-const scratch = document.createElement("canvas");
 
 // Where in the canvas a picture of `across` x `down` mm lies, as large as it fits.
 function fitted(canvas, across, down) {
@@ -136,14 +162,12 @@ function fitted(canvas, across, down) {
   return { left: (width - across * scale) / 2, top: (height - down * scale) / 2, scale, ratio };
 }
 
-function place(canvas, image, across, down, letters) {
+function place(canvas, picture, across, down, letters) {
   const where = fitted(canvas, across, down);
   const brush = canvas.getContext("2d");
-  [scratch.width, scratch.height] = [image.width, image.height];
-  scratch.getContext("2d").putImageData(image, 0, 0);
   brush.fillStyle = "#000";
   brush.fillRect(0, 0, canvas.width, canvas.height);
-  brush.drawImage(scratch, where.left, where.top, across * where.scale, down * where.scale);
+  brush.drawImage(picture, where.left, where.top, across * where.scale, down * where.scale);
   brush.fillStyle = "#fff";
   brush.font = `600 ${13 * where.ratio}px system-ui, sans-serif`;
   brush.textBaseline = "middle";
@@ -157,7 +181,7 @@ function drawPlane(plane) {
   const started = performance.now();
   const { size, step } = volume;
   const [across, down] = [size[plane.across] * step[plane.across], size[plane.down] * step[plane.down]];
-  const { brush, where } = place(byId(plane.id), pixelsOf(plane), across, down, plane.letters);
+  const { brush, where } = place(byId(plane.id), pictureOf(plane), across, down, plane.letters);
   const x = where.left + (cross[plane.across] + 0.5) * step[plane.across] * where.scale;
   const row = plane.upright ? size[plane.down] - 1 - cross[plane.down] : cross[plane.down];
   const y = where.top + (row + 0.5) * step[plane.down] * where.scale;
@@ -173,9 +197,11 @@ function drawPlane(plane) {
   plane.ms = performance.now() - started;
 }
 
+let front = null;
 function drawFront() {
   const { size, step } = volume;
-  place(byId("front"), frontPixels(), size[0] * step[0], size[2] * step[2], ["R", "L", "H", "F"]);
+  if (front?.version !== edits.version) front = { picture: frontPicture(), version: edits.version };
+  place(byId("front"), front.picture, size[0] * step[0], size[2] * step[2], ["R", "L", "H", "F"]);
 }
 
 function draw() {
@@ -216,17 +242,13 @@ function scroll(plane, slices) {
   draw();
 }
 
+let waiting = null;
 function changed() {
   draw();
-  drawFront();
+  clearTimeout(waiting);
+  waiting = setTimeout(drawFront, 300);
   byId("undo").disabled = !edits.done.length;
-  byId("save").disabled = changedVoxels() === 0;
-}
-
-function changedVoxels() {
-  let count = 0;
-  for (let n = 0; n < volume.labels.length; n++) count += volume.labels[n] !== volume.automatic[n];
-  return count;
+  byId("save").disabled = edits.changed === 0;
 }
 
 function paintLine(plane, from, to) {
@@ -382,7 +404,7 @@ function addControls() {
 }
 
 function askWhy() {
-  const count = changedVoxels();
+  const count = edits.changed;
   const ml = (count * Math.abs(volume.step[0] * volume.step[1] * volume.step[2])) / 1000;
   byId("changed").textContent = `${count} voxels (${ml.toFixed(1)} mL) have another label than in the automatic mask.`;
   byId("unsaved").textContent = "";
@@ -440,8 +462,7 @@ async function main() {
   const labels = await voxels(`/cases/${caseId}/whole/mask.nii`, Uint8Array, loaded(0));
   const hu = facts.has_ct ? await voxels(`/cases/${caseId}/whole/ct.nii`, Int16Array, loaded(1)) : null;
   volume = volumeOf(hu, labels.slice());
-  volume.automatic = labels;
-  edits = new Edits(volume);
+  edits = new Edits(volume, labels);
   cross = volume.size.map((count) => count >> 1);
   byId("loading").hidden = true;
   addControls();
@@ -450,7 +471,7 @@ async function main() {
   drawFront();
   byId("undo").disabled = byId("save").disabled = true;
   showLesion(0);
-  window.volumetry = { volume, edits, state, planes: PLANES, changedVoxels, goTo, screenOf };
+  window.volumetry = { volume, edits, state, planes: PLANES, goTo, screenOf };
   document.body.dataset.state = "ready";
 }
 

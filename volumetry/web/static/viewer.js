@@ -143,9 +143,9 @@ function sliceOf(pane, where) {
 function located(pane, where) {
   const [x, y, z] = where.mm;
   const tissue = pane.facts.labels.find((label) => label.value === Math.round(where.values[1]?.value ?? 0));
-  const parts = [...sliceOf(pane, where), `${side(x, "R", "L")}  ${side(y, "A", "P")}  ${side(z, "S", "I")} mm`];
+  const parts = [`${side(x, "R", "L")}  ${side(y, "A", "P")}  ${side(z, "S", "I")} mm`];
   if (pane.facts.has_ct) parts.push(`${Math.round(where.values[0].value)} HU`);
-  parts.push(tissue ? tissue.name : "Outside the lungs");
+  parts.push(...sliceOf(pane, where), tissue ? tissue.name : "Outside the lungs");
   pane.at.textContent = parts.join("  ·  ");
   pane.mm = [x, y, z];
   follow(pane);
