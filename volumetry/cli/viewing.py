@@ -23,7 +23,10 @@ Bundle = Annotated[
 ]
 Certificate = Annotated[Path | None, typer.Option("--client-cert", help="Client certificate to present (PEM).")]
 Key = Annotated[Path | None, typer.Option("--client-key", help="Key of the client certificate (PEM).")]
-Url = Annotated[str, typer.Argument(help="DICOMweb address; the token is read from VOLUMETRY_DICOMWEB_TOKEN.")]
+Url = Annotated[
+    str,
+    typer.Argument(help="DICOMweb address; the environment holds the token, or the user and password."),
+]
 
 
 @app.command(rich_help_panel=ONE_SCAN)

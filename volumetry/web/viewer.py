@@ -170,10 +170,11 @@ def view(  # noqa: PLR0913  the command's own options
     """
     if prior_scan is not None and prior is None:
         raise UsageError("a prior scan was given without its result")
+    if prior is not None:  # both visits are in one picture, which the slices page does not draw
+        require_viewer()
     first = new_id()
     cases, start = {first: load_case(result, config, scan)}, f"/slices/{first}"
-    if prior is not None:  # both in one picture
-        require_viewer()
+    if prior is not None:
         other = new_id()
         cases[other], start = load_case(prior, config, prior_scan), f"/viewer/{first}/{other}"
     app = viewer_app(cases, start, {} if correct is None else {first: correct})
