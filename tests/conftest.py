@@ -7,6 +7,8 @@ import pytest
 
 from volumetry.config import Config, load_config
 
+# The secret of patients' digests: without it, every `check` of a test would make one in the user's home.
+os.environ.setdefault("VOLUMETRY_PATIENT_SALT", "a secret of the tests alone")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

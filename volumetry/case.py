@@ -4,20 +4,42 @@
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from volumetry.config import Config
 from volumetry.deliver import NAMES, fill, fill_failure, new_result
-from volumetry.deliver.report import write_report
-from volumetry.domain import ScanFailure, Segmenter
+from volumetry.deliver.report import Annex, write_report
+from volumetry.deliver.report.annex import NOTHING
+from volumetry.deliver.report.beside import Beside
+from volumetry.domain import CtScan, ScanFailure, ScanResult, Segmenter, TissueMap
 from volumetry.errors import ConfigError, ModelError, OutputError, ScanFailedError, UsageError, VolumetryError
 from volumetry.pipeline import Analysis, OnStage, analyse_scan, failure_of, failure_of_bug, unheard
+from volumetry.storage.salt import patient_digest
 
 if TYPE_CHECKING:
     from volumetry.deliver.dicom import Export
+
+
+Noted = Callable[[Analysis], Analysis]
+"""Called with a measured scan before anything of it is written, to state more in its result."""
+
+
+class PriorVisits(Protocol):
+    """Earlier results that a scan is compared with."""
+
+    def noted(self, result: ScanResult, /) -> ScanResult:
+        """The result with the comparison."""
+
+    def pictures(self, tissue: TissueMap, scan: CtScan, /) -> Sequence[Beside]:
+        """Slices of an earlier visit and of this one."""
+
+
+def as_measured(analysis: Analysis) -> Analysis:
+    """The result as it was measured."""
+    return analysis
 
 
 Add = Callable[[dict[str, Any], Analysis, Path], object]
@@ -68,6 +90,7 @@ def measure_case(  # noqa: PLR0913  the options of a case are its parameters
     *,
     on_stage: OnStage = unheard,
     export: "Export | None" = None,
+    noted: Noted = as_measured,
     add: Add = nothing_more,
 ) -> Case:
     """Measure one scan into an unfinished folder: mask, result, row and run record.
@@ -82,6 +105,8 @@ def measure_case(  # noqa: PLR0913  the options of a case are its parameters
         As for `analyse_scan`.
     export
         With it the result states what its DICOM objects will say differently from the source.
+    noted
+        States more in the result of a measured scan, such as a comparison with an earlier one.
     add
         Writes more into the folder of a measured scan, such as a report.
 
@@ -102,6 +127,7 @@ def measure_case(  # noqa: PLR0913  the options of a case are its parameters
         analysis = analyse_scan(scan, segmenter, config, scan_id, on_stage)
         if export is not None:
             analysis = replace(analysis, result=export.noted(analysis.result))
+        analysis = noted(analysis)
         on_stage("deliver")
         document = fill(analysis.result, analysis.tissue, config, making)
         add(document, analysis, making)
@@ -160,6 +186,8 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
     config: Config,
     on_stage: OnStage = unheard,
     export: "Export | None" = None,
+    salt: bytes | None = None,
+    priors: PriorVisits | None = None,
 ) -> tuple[Analysis, dict[str, Any]]:
     """Measure one scan into a folder, with a report; what an earlier run left there is kept.
 
@@ -169,6 +197,10 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
         As for `measure_case`.
     out
         The result's folder; made if missing.
+    salt
+        From `volumetry.storage.salt.patient_salt`: the result then states a digest of its patient.
+    priors
+        Earlier results of the same person.
 
     Returns
     -------
@@ -183,14 +215,22 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
         As `measure_case`, and the reason why the scan gives no number, after its result was written.
     """
 
+    def noted(analysis: Analysis) -> Analysis:
+        result = analysis.result
+        if salt is not None and analysis.scan.patient is not None:
+            digest = patient_digest(salt, analysis.scan.patient)
+            result = replace(result, provenance=replace(result.provenance, patient_digest=digest))
+        return replace(analysis, result=result if priors is None else priors.noted(result))
+
     def report(document: dict[str, Any], analysis: Analysis, making: Path) -> None:
-        write_report(document, making, config, analysis.tissue, analysis.scan)
+        annex = annex_of(scan, analysis, priors)
+        write_report(document, making, config, analysis.tissue, analysis.scan, annex)
 
     case: Case | None = None
     try:
         with new_result(out, NAMES) as making:
             case = measure_case(
-                scan, making, scan_id, segmenter, config, on_stage=on_stage, export=export, add=report
+                scan, making, scan_id, segmenter, config, on_stage=on_stage, export=export, noted=noted, add=report
             )
             if case.analysis is None:
                 write_report(case.document, making, config)
@@ -203,7 +243,34 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
     return case.measured(), case.document
 
 
-def dicom_objects(export: "Export", analysis: Analysis, document: dict[str, Any], out: Path) -> list[Path]:
+def annex_of(scan: Path, analysis: Analysis, priors: PriorVisits | None = None) -> Annex:
+    """What the pages of a measured scan hold beyond its result.
+
+    Parameters
+    ----------
+    scan
+        What was measured.
+    analysis
+        From it.
+    priors
+        Earlier results of the same person.
+
+    Returns
+    -------
+    Annex
+        With slices of an earlier visit, and with the patient where the settings ask for it.
+    """
+    pictures = () if priors is None else priors.pictures(analysis.tissue, analysis.scan)
+    if not analysis.config.report.print_patient:
+        return Annex(pictures)
+    from volumetry.deliver.dicom.patient import patient_line
+
+    return Annex(pictures, patient_line(scan, analysis.scan.input_sha256, analysis.config))
+
+
+def dicom_objects(
+    export: "Export", analysis: Analysis, document: dict[str, Any], out: Path, annex: Annex = NOTHING
+) -> list[Path]:
     """Write SEG and SR, and the summary objects that the options ask for, beside a result.
 
     Parameters
@@ -216,6 +283,8 @@ def dicom_objects(export: "Export", analysis: Analysis, document: dict[str, Any]
         Content of result.json.
     out
         The result's folder.
+    annex
+        What the summary page holds beyond the result.
 
     Returns
     -------
@@ -231,7 +300,7 @@ def dicom_objects(export: "Export", analysis: Analysis, document: dict[str, Any]
 
     written = export.write(document, analysis.tissue, out)
     if export.options.pdf or export.options.secondary_capture:
-        summary = summary_of(document, analysis.tissue, analysis.scan)
+        summary = summary_of(document, analysis.tissue, analysis.scan, annex)
         written |= export.write_summary(summary, document, out)
     return list(written.values())
 

@@ -32,6 +32,7 @@ _DECIDES_NO_NUMBER: Any = {
     "limits": True,
     "change_map": True,
     "export": True,
+    "report": True,
     "segment": {"device", "batch_slices"},
 }
 """Where a scan is measured, what that may cost, and what is made of the numbers afterwards."""
@@ -235,6 +236,12 @@ class ExportSettings(Section):
     generate_uids: bool
 
 
+class ReportSettings(Section):
+    """What report pages state beyond the result."""
+
+    print_patient: bool
+
+
 class ChangeMapSettings(Section):
     """How two visits are laid over each other, and when that failed."""
 
@@ -275,6 +282,7 @@ class Config(Section):
     quality: Quality
     charter: Charter
     export: ExportSettings
+    report: ReportSettings
     change_map: ChangeMapSettings
 
     @field_validator("outcomes")
@@ -308,7 +316,7 @@ class Config(Section):
     def sha256(self) -> str:
         """Digest of the resolved settings that decide a number, whatever files they came from.
 
-        Device, batch size, limits, DICOM export and the change map are left out: a change of these makes no
+        Device, batch size, limits, DICOM export, report and change map are left out: a change of these makes no
         result out of date.
         """
         return canonical_sha256(self.model_dump(mode="json", exclude=_DECIDES_NO_NUMBER))

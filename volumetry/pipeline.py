@@ -28,7 +28,14 @@ from volumetry.domain import (
     most_severe_first,
 )
 from volumetry.errors import InputError, VolumetryError
-from volumetry.measure import by_component_rule, check_identities, check_lobes, measure, measure_lobes
+from volumetry.measure import (
+    by_component_rule,
+    check_identities,
+    check_lobes,
+    distribution_of,
+    measure,
+    measure_lobes,
+)
 from volumetry.memory import PeakMemory, peak_memory
 from volumetry.quality import blood_pool_hu, charter_findings, lung_findings
 from volumetry.scan import read_scan
@@ -195,6 +202,7 @@ def _analysed(
         peak_memory_mb=memory.mb,
         blood_pool_hu=blood_hu,
         lobes=lobes,
+        distribution=distribution_of(delivered),
     )
     return Analysis(result, delivered, scan, config)
 

@@ -1,7 +1,9 @@
 """The pages in a real browser: what is on the screen, what is asked for, what is refused."""
 
 import io
+import json
 import os
+import re
 import shutil
 import threading
 import zipfile
@@ -16,6 +18,7 @@ from web_browser import Watched, absent, chromium
 
 from volumetry.deliver.report import write_report
 from volumetry.phantom import SeriesSpec, make_phantom, write_series
+from volumetry.remeasure import remeasure
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.web.cases import load_case
 from volumetry.web.drop_in import drop_in_app
@@ -129,6 +132,7 @@ def test_the_viewer_shows_the_lesions_and_reads_out_what_lies_under_the_cross(
     page.keyboard.press("n")
     assert page.inner_text(".at").endswith("Solid")
     assert page.inner_text(".at").startswith("L ")
+    assert re.search(r"slice \d+ of 40, image \d+", page.inner_text(".at"))
     page.keyboard.press("a")
     page.keyboard.press("2")
     axial = picture(page, shots / "axial.png")
@@ -215,6 +219,34 @@ def test_a_dropped_folder_gives_its_numbers_and_opens_in_the_viewer(drop_page, f
     assert list(jobs.root.rglob("upload-*")) == []
     assert watched.complaints == []
     assert watched.asked_only(server.address)
+
+
+def test_five_uploads_are_there_after_a_reload_and_after_a_restart(browser, run, config, folders, tmp_path, shots):
+    def server_of():
+        jobs = Jobs(ThresholdSegmenter(), config, UploadLimits(), keep=tmp_path / "kept")
+        server = run(drop_in_app(jobs))
+        watched = Watched(browser)
+        watched.page.goto(server.link)
+        watched.page.wait_for_selector("body[data-state=ready]")
+        return watched, jobs
+
+    watched, jobs = server_of()
+    for number in range(1, 6):
+        watched.page.set_input_files("#folder", folders / "now" / "scan")
+        watched.page.wait_for_selector(f".job[data-state=done]:has-text('Scan {number}:')", timeout=PATIENCE_MS)
+    assert sum(job.case is not None for _, job in jobs.all()) == 4
+    figures = watched.page.locator(".figures").all_inner_texts()
+    titles = [f"Scan {number}: 40 slices, acquired 2026-01-01" for number in range(5, 0, -1)]
+    for again in (False, True):
+        if again:
+            watched, _ = server_of()
+        else:
+            watched.page.reload()
+            watched.page.wait_for_selector("body[data-state=ready]")
+        assert watched.page.locator(".job h2").all_inner_texts() == titles
+        assert watched.page.locator(".figures").all_inner_texts() == figures
+        assert watched.complaints == []
+    picture(watched.page, shots / "drop-five.png")
 
 
 @pytest.mark.usefixtures("needs_viewer")
@@ -304,3 +336,110 @@ def test_a_page_from_elsewhere_cannot_make_the_server_act(browser, run, config):
         == "refused"
     )
     assert jobs._table == {}
+
+
+@pytest.fixture
+def slices_page(browser, run, config, folders, tmp_path):
+    """The page of a copy of the result, with corrections measured as the command `view` has them measured."""
+    result, scan = tmp_path / "result", folders / "now" / "scan"
+    shutil.copytree(folders / "now" / "result", result)
+
+    def correct(mask, reader, reason):
+        document, folder = remeasure(result, scan, mask, reader, reason)
+        return document, folder.name
+
+    case = load_case(result, config, scan)
+    server = run(viewer_app({"now": case}, "/slices/now", {"now": correct}))
+    watched = Watched(browser)
+    watched.page.set_viewport_size({"width": 1100, "height": 900})
+    watched.page.goto(server.link)
+    watched.page.wait_for_selector("body[data-state]", timeout=PATIENCE_MS)
+    assert watched.page.get_attribute("body", "data-state") == "ready", watched.page.inner_text("#notes")
+    return watched, result, case, server
+
+
+def test_slices_show_what_the_scan_holds_without_a_graphics_card(slices_page, shots):
+    watched, _, case, server = slices_page
+    page = watched.page
+    pixels = picture(page, shots / "slices.png")
+    assert share_of(pixels, "blue") > 0.02
+    assert share_of(pixels, "yellow") > 0.001
+    said = page.inner_text("body > .at")
+    x, y, z = web_scenes.GROUND_GLASS.centre_lps_mm
+    at = [float(word) for word in said.split("·")[2].split() if word[0].isdigit()]
+    assert at == pytest.approx([abs(x), abs(y), abs(z)], abs=3.0)
+    assert " of 40 from the feet" in said
+    number = int(said.split("image ")[1].split()[0])
+    slice_ = case.image_numbers.index(number)
+    assert case.affine_ras[2, 2] * slice_ + case.affine_ras[2, 3] == pytest.approx(z, abs=3.0)
+    assert said.endswith("Ground glass")
+    assert -700 < int(said.split(" HU")[0].split()[-1].replace("\u2212", "-")) < -500
+    for flag in case.document["flags"]:
+        if flag["severity"] == "review":
+            assert flag["code"] in page.inner_text("#notes")
+    page.keyboard.press("2")
+    assert page.get_attribute("[data-window='1']", "aria-pressed") == "true"
+    assert "W 400 L 40" in page.inner_text("[data-window='1']")
+    page.keyboard.press("n")
+    assert page.inner_text("body > .at").endswith("Solid")
+    assert watched.complaints == []
+    assert watched.asked_only(server.address)
+
+
+def test_a_mask_corrected_on_the_page_is_measured_beside_the_automatic_one(slices_page, shots):
+    watched, result, case, _ = slices_page
+    page = watched.page
+    before = (result / "result.json").read_bytes(), (result / "mask.nii.gz").read_bytes()
+    i, j, k = 84, 52, 27  # in the left lung, above the solid lesion
+    assert case.labels_kji[k, j, i] == 1
+    # What the brush, the filling, the smoothing and the undo do is done on the page by its own functions.
+    done = page.evaluate(
+        """([i, j, k]) => {
+          const { volume, edits } = volumetry;
+          const find = (own) => [0, 1, 2].map((d) => volume.ownIndex(d, own[volume.order[d]]));
+          for (const slice of [k, k + 4]) {
+            edits.begin();
+            edits.paint(2, find([i, j, slice]), 8, 3, { erase: false, within: true });
+            edits.end();
+          }
+          const painted = edits.changed;
+          const filled = edits.fill(3, true);
+          edits.begin();
+          edits.paint(2, find([i, j, k]), 30, 2, { erase: false, within: true });
+          edits.end();
+          edits.undo();
+          return [painted, filled, edits.changed];
+        }""",
+        [i, j, k],
+    )
+    radius, disc = 8, 0
+    for du in range(-4, 5):  # pixels of 2 mm
+        for dv in range(-4, 5):
+            disc += (2 * du) ** 2 + (2 * dv) ** 2 <= radius**2
+    assert done == [2 * disc, 3 * disc, 5 * disc]
+    # By hand: brush and pointer on the axial canvas.
+    page.keyboard.press("b")
+    page.click("[data-label='3']")
+    page.evaluate("([i, j, k]) => { volumetry.goTo([i, j, k]); }", [i, j, k + 2])
+    spot = page.evaluate("volumetry.screenOf('axial')")
+    page.mouse.move(*spot)
+    page.mouse.down()
+    page.mouse.move(spot[0] + 40, spot[1])
+    page.mouse.up()
+    drawn = page.evaluate("volumetry.edits.changed")
+    assert drawn > 5 * disc
+    picture(page, shots / "slices-edited.png")
+    page.click("#save")
+    page.fill("#reader", "R1")
+    page.fill("#reason", "consolidation added")
+    page.click("#send")
+    page.wait_for_selector("#notes >> text=Correction 1 is saved", timeout=PATIENCE_MS)
+    corrected = json.loads((result / "corrections" / "1" / "result.json").read_text("utf-8"))
+    voxel_ml = 5.0 * 2.0 * 2.0 / 1000
+    automatic = case.document["volumes_ml"]
+    assert corrected["changed_voxels"] == drawn
+    assert corrected["volumes_ml"]["solid"] == pytest.approx(automatic["solid"] + drawn * voxel_ml, abs=1e-6)
+    assert corrected["volumes_ml"]["lung"] == pytest.approx(automatic["lung"], abs=1e-6)
+    assert (corrected["corrected_by"], corrected["reason"]) == ("R1", "consolidation added")
+    assert ((result / "result.json").read_bytes(), (result / "mask.nii.gz").read_bytes()) == before
+    assert watched.complaints == []

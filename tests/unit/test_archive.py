@@ -1,8 +1,11 @@
 """When a study is whole, who may send, and what may leave this machine."""
 
 import gc
+import json
 import socket
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import pydicom
 import pytest
@@ -11,7 +14,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
-from volumetry.archive.dicomweb import Access, _pull_series, push, require_safe
+from volumetry.archive.dicomweb import Access, _pull_series, pull, push, require_safe
 from volumetry.archive.inbox import Inbox
 from volumetry.archive.outbox import Outbox
 from volumetry.archive.receive import Node, Peer, receive, store
@@ -214,7 +217,18 @@ def test_what_is_safe_passes():
         require_safe(url, Access(token))
 
 
-def test_the_token_comes_from_the_environment_and_reaches_the_archive(tmp_path):
+@pytest.mark.parametrize(
+    ("environment", "header"),
+    [
+        ({"VOLUMETRY_DICOMWEB_TOKEN": "abc"}, b"Authorization: Bearer abc\r\n"),
+        # RFC 7617, section 2: its own example of a user and a password.
+        (
+            {"VOLUMETRY_DICOMWEB_USER": "Aladdin", "VOLUMETRY_DICOMWEB_PASSWORD": "open sesame"},
+            b"Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n",
+        ),
+    ],
+)
+def test_what_the_archive_asks_for_comes_from_the_environment(tmp_path, environment, header):
     """A socket in the archive's place sees the header."""
     listener = socket.create_server(("127.0.0.1", 0))
     heard = []
@@ -228,13 +242,57 @@ def test_the_token_comes_from_the_environment_and_reaches_the_archive(tmp_path):
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
     files = write_series(small_image(), tmp_path / "scan", SeriesSpec())
-    access = Access.from_environment({"VOLUMETRY_DICOMWEB_TOKEN": "abc"})
+    access = Access.from_environment(environment)
     with pytest.raises(OutputError, match=r"401|cannot be reached") as stop:
         push(f"http://127.0.0.1:{listener.getsockname()[1]}/dicom-web", files[:1], access)
     thread.join(PATIENCE_S)
     listener.close()
-    assert b"Authorization: Bearer abc" in heard[0]
-    assert "abc" not in str(stop.value)
+    assert header in heard[0]
+    assert not any(value in str(stop.value) for value in environment.values())
+
+
+def test_a_password_does_not_travel_unencrypted_and_a_user_needs_one():
+    access = Access(user="reader", password="secret")  # noqa: S106  a password of the test
+    with pytest.raises(ConfigError, match="unencrypted"):
+        require_safe("http://pacs.example/dicom-web", access)
+    require_safe("https://pacs.example/dicom-web", access)
+    for environment in ({"VOLUMETRY_DICOMWEB_USER": "reader"}, {"VOLUMETRY_DICOMWEB_USER": "a:b"}):
+        with pytest.raises(ConfigError, match="PASSWORD"):
+            Access.from_environment(environment)
+
+
+class Pages(BaseHTTPRequestHandler):
+    """An archive of five series that gives two at a time, whatever is asked for."""
+
+    uids = tuple(f"1.2.{n}" for n in range(5))
+
+    def do_GET(self):
+        start = int(parse_qs(urlsplit(self.path).query).get("offset", ["0"])[0])
+        found = [
+            {"0020000E": {"vr": "UI", "Value": [uid]}, "00080060": {"vr": "CS", "Value": ["CT"]}}
+            for uid in self.uids[start : start + 2]
+        ]
+        body = json.dumps(found).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/dicom+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments):
+        pass
+
+
+def test_every_page_of_a_studys_series_is_asked_for(tmp_path, monkeypatch):
+    pulled = []
+    monkeypatch.setattr(
+        "volumetry.archive.dicomweb._pull_series", lambda _client, _study, uid, _out: pulled.append(uid) or 1
+    )
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        count = pull(f"http://127.0.0.1:{server.server_port}/dicom-web", "1.2", None, tmp_path / "out")
+        server.shutdown()
+    assert (count, pulled) == (5, list(Pages.uids))
 
 
 class ForgetfulArchive:

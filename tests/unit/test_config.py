@@ -85,7 +85,7 @@ def test_only_what_decides_a_number_is_in_the_digest() -> None:
     sections = [name for name in Config.model_fields if name not in ("profile", "outcomes")]
     keys = [(section, key) for section in sections for key in type(getattr(config, section)).model_fields]
     left_out = {at for at in keys if _changed(config, *at).sha256 == config.sha256}
-    wanted = {at for at in keys if at[0] in ("limits", "change_map", "export")}
+    wanted = {at for at in keys if at[0] in ("limits", "change_map", "export", "report")}
     assert left_out == wanted | {("segment", "device"), ("segment", "batch_slices")}
     assert left_out == {at for at in keys if not decides_a_number(*at)}
 

@@ -50,6 +50,59 @@ def test_a_second_run_keeps_the_first(case, config, tmp_path):
     assert {p.name for p in (tmp_path / "earlier" / "1").iterdir()} == {"seg.dcm", "sr.dcm"}
 
 
+def test_a_repeated_run_gives_the_same_objects_and_another_result_joins_their_series(case, config, tmp_path):
+    def uids(folder, document):
+        files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path / folder, config)
+        read = [pydicom.dcmread(path, stop_before_pixels=True) for path in files.values()]
+        return [(one.SeriesInstanceUID, one.SOPInstanceUID) for one in read]
+
+    first = uids("first", case.document)
+    again = copy.deepcopy(case.document)
+    again["timing_s"]["total"] += 5.0
+    again["provenance"]["created"] = "2031-01-01T00:00:00+00:00"
+    assert uids("again", again) == first
+    other = copy.deepcopy(case.document)
+    other["provenance"]["model"] = "another-1"
+    found = uids("other", other)
+    assert [series for series, _ in found] == [series for series, _ in first]
+    assert {instance for _, instance in found}.isdisjoint(instance for _, instance in first)
+    assert len({uid for pair in first for uid in pair}) == 4
+
+
+def test_sides_and_lobes_stand_under_their_standard_codes(case, config, tmp_path):
+    document = {**case.document, "flags": []}
+    parts = {name: {"lung": 100.0 + n, "lesion": 10.0 + n} for n, name in enumerate(LOBE_CODES)}
+    document["lobes"] = {"method": "fissures", "reason": None, **parts}
+    files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path, config)
+    found = {}
+    for group in hd.sr.srread(files["sr.dcm"]).content.get_image_measurement_groups():
+        (site,) = group.finding_sites
+        values = {m.name.value: m.value for m in group.get_measurements()}
+        found[site.value.value, site.laterality.value] = values
+    for name, codes in LOBE_CODES.items():
+        assert found[codes]["118565006"] == parts[name]["lung"]
+        assert found[codes]["LESION_VOL"] == parts[name]["lesion"]
+        percent = 100 * parts[name]["lesion"] / parts[name]["lung"]
+        assert found[codes]["LESION_REGION_PCT"] == pytest.approx(percent, abs=0.0051)
+    assert found["39607008", "24028007"]["118565006"] == pytest.approx(
+        document["sides"]["right"]["lung"], abs=0.0051
+    )
+    assert len(found) == 7
+    document["flags"] = [{"code": "SIDE_CONFLICT", "severity": "review", "message": "m"}]
+    files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path / "unsure", config)
+    assert not hd.sr.srread(files["sr.dcm"]).content.get_image_measurement_groups()
+
+
+LOBE_CODES = {
+    "right_upper": ("45653009", "24028007"),
+    "right_middle": ("72481006", "24028007"),
+    "right_lower": ("90572001", "24028007"),
+    "left_upper": ("45653009", "7771000"),
+    "left_lower": ("90572001", "7771000"),
+}
+"""SNOMED CT: upper lobe of lung, middle lobe of right lung, lower lobe of lung; right, left."""
+
+
 def test_every_source_slice_is_referred_to(case, written):
     sources = {pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID for p in case.folder.iterdir()}
     seg = pydicom.dcmread(written["seg.dcm"])
@@ -237,20 +290,25 @@ def test_an_interval_is_the_uncertainty_of_its_share_and_of_nothing_else(case, c
                 for child in measurement[0].get("ContentSequence", [])
                 if child.ValueType == "NUM"
             }
-            name = shares.get(measurement.name.value)
+            # The volume of all lesions has a name of its own; that of a class is the volume of its group.
+            own = {"Ground glass": "ground_glass", "Solid": "solid"}.get(group.tracking_identifier)
+            of_volume = {"LESION_VOL": "lesion", "118565006": own}.get(measurement.name.value)
+            name = shares.get(measurement.name.value) or of_volume
             if name is None:
                 assert children == {}
                 continue
-            seen.add(name)
+            seen.add((name, bool(of_volume)))
             low, high = document["interval_percent"][name]
+            share = document["percent_of_lung"][name]
+            scale, unit = (document["volumes_ml"]["lung"] / 100, "ml") if of_volume else (1.0, "%{lung}")
             # Codes of TID 310: upper and lower range of measurement uncertainty.
             upper, lower = children["371886008"], children["371885007"]
-            assert float(upper.NumericValue) == pytest.approx(high - measurement.value, abs=2e-6)
-            assert float(lower.NumericValue) == pytest.approx(measurement.value - low, abs=2e-6)
-            assert {n.MeasurementUnitsCodeSequence[0].CodeValue for n in (upper, lower)} == {"%"}
-    assert seen == {"lesion", "ground_glass", "solid"}
+            assert float(upper.NumericValue) == pytest.approx((high - share) * scale, abs=0.0051)
+            assert float(lower.NumericValue) == pytest.approx((share - low) * scale, abs=0.0051)
+            assert {n.MeasurementUnitsCodeSequence[0].CodeValue for n in (upper, lower)} == {unit}
+    assert seen == {(name, volume) for name in shares.values() for volume in (True, False)}
     other = copy.deepcopy(document)
-    other["interval_percent"]["solid"][1] += 0.01
+    other["interval_percent"]["solid"][1] += 0.02
     seg = pydicom.dcmread(files["seg.dcm"])
     with pytest.raises(OutputError, match="intervals of group"):
         compare.compare_sr(files["sr.dcm"], seg, structures(True, unclassed=False), case.analysis.tissue, other)

@@ -1,7 +1,9 @@
 """A dropped scan: streamed to a private folder, measured, shown, and removed."""
 
+import errno
 import io
 import json
+import os
 import stat
 import time
 import zipfile
@@ -106,7 +108,7 @@ def test_a_zip_is_measured_like_its_folder(page, scan):
     page.start(job)
     facts = page.end(job)
     assert facts["state"] == "done", facts["stop"]
-    assert page.delivered[0].result.scan_id == "dropped-scan"
+    assert page.delivered[0].result.scan_id == "dropped-scan-1"
     assert "Doe" not in str(facts)
 
 
@@ -212,3 +214,64 @@ def test_results_that_are_to_be_kept_stay_and_uploads_do_not(config, scan, tmp_p
     assert list((tmp_path / "tmp").iterdir()) == []
     kept = [path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()]
     assert sorted(kept) == ["mask.nii.gz", "report.html", "result.json", "results.csv", "run.json"]
+
+
+def measured(page, scan):
+    job = page.new()
+    for content in scan:
+        page.put(job, "files", content)
+    page.start(job)
+    assert page.end(job)["state"] == "done"
+    return job
+
+
+def test_results_survive_the_server_where_they_are_kept_and_the_numbers_go_on(config, scan, tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    first = Page(config, tmp_path, keep=tmp_path / "kept")
+    job = measured(first, scan)
+    told = first.facts(job)
+    first.close()
+    (tmp_path / "kept" / "result-broken").mkdir()
+    (tmp_path / "kept" / "result-broken" / "result.json").write_text("{")
+    again = Page(config, tmp_path, keep=tmp_path / "kept")
+    (shown,) = again.client.get("/jobs").json()
+    assert shown["job"] == job
+    for key in ("number", "percent_of_lung", "volumes_ml", "flags", "has_report", "acquired"):
+        assert shown[key] == told[key]
+    assert again.client.get(f"/cases/{job}/report.html").text == "<p>report"
+    facts = again.client.get(f"/cases/{job}/facts.json").json()
+    assert (facts["has_ct"], facts["volumes_ml"]) == (False, told["volumes_ml"])
+    assert again.client.post("/jobs").json()["number"] == 2
+    again.close()
+
+
+def test_an_upload_that_its_page_has_left_expires(page, scan, monkeypatch):
+    job = page.new()
+    page.put(job, "files", scan[0])
+    monkeypatch.setattr("volumetry.web.jobs._ABANDONED_S", 0.0)
+    time.sleep(0.01)
+    page.jobs._expire()
+    facts = page.facts(job)
+    assert facts["state"] == "stopped"
+    assert "minutes" in facts["stop"]["message"]
+    assert private_files(page) == []
+
+
+@pytest.mark.parametrize(("what", "name"), [("files", "open"), ("zip", "open"), ("new", "mkdir")])
+def test_a_full_disk_says_so(page, scan, monkeypatch, what, name):
+    before, real = None if what == "new" else page.new(), getattr(type(page.jobs.root), name)
+
+    def full(path, *arguments, **more):
+        if "upload-" in str(path) and (name == "mkdir" or path.name != "scan"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, *arguments, **more)
+
+    monkeypatch.setattr(f"pathlib.Path.{name}", full)
+    if what == "new":
+        answer = page.client.post("/jobs")
+        assert (answer.status_code, "No space left" in answer.json()["message"]) == (507, True)
+        return
+    assert page.put(before, what, scan[0]) == 413
+    assert "No space left" in page.facts(before)["stop"]["message"]
+    assert private_files(page) == []

@@ -166,7 +166,7 @@ def test_the_report_is_served_without_scripts():
 def test_a_build_without_the_script_says_what_to_do(monkeypatch, config, tmp_path):
     monkeypatch.setattr(viewer, "NIIVUE", "absent.js")
     with pytest.raises(UsageError, match="NiiVue") as stop:
-        viewer.view(tmp_path, config)
+        viewer.view(tmp_path, config, prior=tmp_path)
     assert "npm" in stop.value.hint
 
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from volumetry.storage.unfinished import unfinished_folder
 
 if TYPE_CHECKING:
     from dicomweb_client.api import DICOMwebClient
+    from requests import PreparedRequest
 
 TOKEN_VARIABLE = "VOLUMETRY_DICOMWEB_TOKEN"  # noqa: S105  a name, not a secret
+USER_VARIABLE, PASSWORD_VARIABLE = "VOLUMETRY_DICOMWEB_USER", "VOLUMETRY_DICOMWEB_PASSWORD"
 _AT_ONCE = 10
 _AS_STORED = (("application/dicom", "*"),)  # in the archive's own transfer syntax, not transcoded
 _HINT = "Check the address (it usually ends in /dicom-web), the token and the certificate; then try again."
@@ -40,6 +43,8 @@ class Access:
         check off.
     client_certificate, client_key
         What we show to the archive.
+    user, password
+        Sent as ``Authorization: Basic`` where there is no token; over https alone, as the token.
     timeout_s
         Without an answer for so long, the archive counts as gone.
     """
@@ -49,6 +54,18 @@ class Access:
     client_certificate: Path | None = None
     client_key: Path | None = None
     timeout_s: float = 60.0
+    user: str | None = None
+    password: str | None = None
+
+    @property
+    def authorization(self) -> str | None:
+        """Value of the header ``Authorization``; None without a token or a user."""
+        if self.token:
+            return f"Bearer {self.token}"
+        if self.user is None:
+            return None
+        pair = f"{self.user}:{self.password or ''}".encode()
+        return f"Basic {b64encode(pair).decode('ascii')}"
 
     @classmethod
     def from_environment(
@@ -58,7 +75,7 @@ class Access:
         client_certificate: Path | None = None,
         client_key: Path | None = None,
     ) -> "Access":
-        """Access with the token from ``VOLUMETRY_DICOMWEB_TOKEN``: every user can read a process's arguments.
+        """Access with the token, or the user and password, from the environment: arguments are read by anyone.
 
         Parameters
         ----------
@@ -70,9 +87,22 @@ class Access:
         Returns
         -------
         Access
-            Without a token where the variable is absent or empty.
+            Without a token or a user where the variables are absent or empty.
+
+        Raises
+        ------
+        ConfigError
+            If there is a user and no password, or a name with a colon, which the header cannot hold.
         """
-        return cls(environment.get(TOKEN_VARIABLE) or None, ca_bundle, client_certificate, client_key)
+        token, user, password = (
+            environment.get(name) or None for name in (TOKEN_VARIABLE, USER_VARIABLE, PASSWORD_VARIABLE)
+        )
+        if user is not None and (password is None or ":" in user):
+            raise ConfigError(
+                f"{USER_VARIABLE} needs {PASSWORD_VARIABLE} beside it, and must not contain a colon",
+                hint="Set both variables, or the token.",
+            )
+        return cls(token, ca_bundle, client_certificate, client_key, user=user, password=password)
 
 
 def pull(url: str, study: str, series: str | None, out: Path, access: Access | None = None) -> int:
@@ -111,7 +141,7 @@ def pull(url: str, study: str, series: str | None, out: Path, access: Access | N
     with _client(url, access or Access()) as client:
         if series is not None:
             return _pull_series(client, study, series, out)
-        found = client.search_for_series(study, search_filters={"Modality": "CT"})
+        found = client.search_for_series(study, search_filters={"Modality": "CT"}, get_remaining=True)
         uids = sorted(_value(one, "0020000E") for one in found if _value(one, "00080060") == "CT")
         if not uids:
             raise InputError("the archive has no CT series in this study", "EMPTY_INPUT", _HINT)
@@ -167,9 +197,10 @@ def require_safe(url: str, access: Access) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError("the archive's address must begin with https:// or http://")
     if parts.username or parts.password:
-        raise UsageError("the archive's address must hold no password", hint=f"Set {TOKEN_VARIABLE}.")
-    if parts.scheme == "http" and access.token and not _is_loopback(parts.hostname):
-        raise ConfigError("a token must not travel unencrypted", hint="Give an address with https://.")
+        hint = f"Set {TOKEN_VARIABLE}, or {USER_VARIABLE} and {PASSWORD_VARIABLE}."
+        raise UsageError("the archive's address must hold no password", hint=hint)
+    if parts.scheme == "http" and access.authorization and not _is_loopback(parts.hostname):
+        raise ConfigError("a token or password must not travel unencrypted", hint="Give an address with https://.")
 
 
 def _is_loopback(host: str) -> bool:
@@ -177,6 +208,11 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _no_other(request: "PreparedRequest") -> "PreparedRequest":
+    """Authorize by the header alone."""
+    return request
 
 
 @contextmanager
@@ -193,7 +229,8 @@ def _client(url: str, access: Access) -> Iterator["DICOMwebClient"]:
         if access.client_certificate is not None:
             pair = (str(access.client_certificate), str(access.client_key))
             session.cert = pair if access.client_key else pair[0]
-        headers = {"Authorization": f"Bearer {access.token}"} if access.token else None
+        session.auth = _no_other  # else a .netrc of the user would win over the header
+        headers = {"Authorization": access.authorization} if access.authorization else None
         client = DICOMwebClient(url.rstrip("/"), session=session, headers=headers, timeout=access.timeout_s)
         client.set_http_retry_params(retry=False)
         try:

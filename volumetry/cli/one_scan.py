@@ -1,12 +1,16 @@
 """Verbs for one scan: look into a folder, measure it, look at the result, correct it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from volumetry.cli import common
 from volumetry.cli.common import ONE_SCAN, ConfigFiles, Device, Json, Quiet, app
+
+if TYPE_CHECKING:
+    from volumetry.config import Config
+    from volumetry.prior import Priors
 
 Labelmap = Annotated[
     bool, typer.Option("--labelmap", help="Write the SEG as LABELMAP: smaller, but fewer viewers can read it.")
@@ -69,11 +73,23 @@ def check(
     capture: Annotated[
         bool, typer.Option("--capture", help="With --dicom: also write the page as a secondary capture.")
     ] = False,
+    prior: Annotated[
+        list[Path] | None,
+        typer.Option(help="Result of an earlier scan of the same patient: folder or result.json; repeatable."),
+    ] = None,
+    prior_scan: Annotated[
+        Path | None,
+        typer.Option(help="The scan of the latest prior: its slices are shown beside the present ones."),
+    ] = None,
     config: ConfigFiles = None,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure one scan: print volumes and flags, write result, mask and report to a folder.
+
+    With --prior, the result also states the change since earlier scans of the same patient. If a prior is of
+    another patient, or is not older, the scan is measured without the comparison, and the command ends with exit
+    code 3.
 
     Example: volumetry check data-sample/phantom-001 --out result
     """
@@ -83,9 +99,11 @@ def check(
     from volumetry.cli.loading import Loading
     from volumetry.errors import VolumetryError
     from volumetry.storage.atomic import prepare_folder, write_whole
+    from volumetry.storage.salt import patient_salt
 
     settings = common.settings_of(config, device)
     common.must_be_there(scan)
+    priors = _priors(prior, prior_scan, settings)
     prepare_folder(out)
     stop: VolumetryError | None = None
     export = None
@@ -96,18 +114,37 @@ def check(
     with show.stages(quiet) as stages:
         segmenter = Loading(lambda: common.segmenter_of(settings))
         scan_id = scan_id or safe_scan_id(scan)
-        analysis, document = case.measured_folder(scan, out, scan_id, segmenter, settings, stages, export)
+        analysis, document = case.measured_folder(
+            scan, out, scan_id, segmenter, settings, stages, export, patient_salt(), priors
+        )
+        stop = None if priors is None else priors.stop
         if pdf:
             from volumetry.deliver.report.summary import summary_of
 
-            write_whole(out / "report.pdf", summary_of(document, analysis.tissue, analysis.scan).pdf)
+            annex = case.annex_of(scan, analysis, priors)
+            write_whole(out / "report.pdf", summary_of(document, analysis.tissue, analysis.scan, annex).pdf)
         if export is not None:
             stages("dicom")
             try:
-                case.dicom_objects(export, analysis, document, out)
+                case.dicom_objects(export, analysis, document, out, case.annex_of(scan, analysis, priors))
             except VolumetryError as known:  # the result is delivered, and shown, all the same
-                stop = known
+                stop = stop or known
     if not quiet:
         show.result(document)
     if stop is not None:
         raise stop
+
+
+def _priors(paths: list[Path] | None, scan: Path | None, settings: "Config") -> "Priors | None":
+    """Earlier results to compare with, read before the scan is measured."""
+    from volumetry.errors import UsageError
+
+    if not paths:
+        if scan is not None:
+            raise UsageError("a prior scan was given without its result", hint="Give the result with --prior.")
+        return None
+    from volumetry.prior import Priors
+
+    for path in (*paths, *([scan] if scan is not None else [])):
+        common.must_be_there(path)
+    return Priors(paths, scan, settings)

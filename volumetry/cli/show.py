@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from volumetry.cli.show_change import change
 from volumetry.deliver.result import finding_document
 from volumetry.measure.table import shown as measures_shown
 
@@ -201,6 +202,7 @@ def result(document: Document) -> None:
             f"{document['sides']['left'][key]:.1f}",
         )
     console.print(table)
+    change(document, console)
     flags(document["flags"])
     line = "; ".join(f"{name}: {text}" for name, text in measures_shown(document))
     console.print(

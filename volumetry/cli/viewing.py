@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from volumetry.archive.receive import Peer
     from volumetry.archive.tls import Tls
     from volumetry.config import Config
+    from volumetry.deliver.dicom import DicomOptions
     from volumetry.domain import Segmenter
 
 Port = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")]
@@ -22,7 +23,10 @@ Bundle = Annotated[
 ]
 Certificate = Annotated[Path | None, typer.Option("--client-cert", help="Client certificate to present (PEM).")]
 Key = Annotated[Path | None, typer.Option("--client-key", help="Key of the client certificate (PEM).")]
-Url = Annotated[str, typer.Argument(help="DICOMweb address; the token is read from VOLUMETRY_DICOMWEB_TOKEN.")]
+Url = Annotated[
+    str,
+    typer.Argument(help="DICOMweb address; the environment holds the token, or the user and password."),
+]
 
 
 @app.command(rich_help_panel=ONE_SCAN)
@@ -39,23 +43,57 @@ def view(
     browser: Browser = True,
     config: ConfigFiles = None,
 ) -> None:
-    """Show CT and mask of a result in the browser, in three planes. Nothing leaves this machine.
+    """Show CT and mask of a result in the browser, in three planes; the mask can be corrected there.
+
+    Nothing leaves this machine. A correction is saved as `volumetry remeasure` saves it.
 
     Example: volumetry view result --scan data-sample/phantom-001
     """
     from volumetry.web.viewer import view as run
 
     common.must_be_folder(result)
+    settings = common.settings_of(config)
+
+    def correct(mask: Path, reader: str, reason: str) -> tuple[dict[str, Any], str]:
+        document, folder, _ = _corrected(result, scan, mask, reader, reason, settings if config else None)
+        return document, folder.name
+
     run(
         result,
-        common.settings_of(config),
+        settings,
         scan,
         prior,
         prior_scan,
         port=port,
         open_browser=browser,
+        correct=correct,
         say=typer.echo,
     )
+
+
+def _corrected(
+    result: Path,
+    scan: Path | None,
+    mask: Path,
+    reader: str,
+    reason: str,
+    settings: "Config | None",
+    dicom: "DicomOptions | None" = None,
+) -> tuple[dict[str, Any], Path, str]:
+    """Measure an edited mask, in the batch's log where the result is one of a batch; the last is that entry."""
+    from functools import partial
+
+    from volumetry.batch import batch_of, correct
+    from volumetry.remeasure import remeasure as run
+
+    make = partial(run, result, scan, mask, reader, reason, settings, dicom)
+    out = batch_of(result)
+    if out is None:
+        return *make(), ""
+    made, entry, note = correct(out, result.resolve().name, lambda parent: make(corrections=parent))
+    if note:
+        typer.echo(f"look: {note}", err=True)
+    return *made, f", entry {entry['n']} of the batch's log"
 
 
 @app.command(rich_help_panel=ONE_SCAN)
@@ -86,25 +124,13 @@ def remeasure(
 
     Example: volumetry remeasure result --mask edited.nii.gz --reader R1 --reason "bases"
     """
-    from functools import partial
-
-    from volumetry.batch import batch_of, correct
     from volumetry.cli import show
     from volumetry.deliver.dicom import DicomOptions
-    from volumetry.remeasure import remeasure as run
 
     common.must_be_folder(result)
     settings = common.settings_of(config) if config else None
     options = DicomOptions() if dicom else None
-    make = partial(run, result, scan, mask, reader, reason, settings, options)
-    out, entered = batch_of(result), ""
-    if out is None:
-        document, folder = make()
-    else:
-        made, entry, note = correct(out, result.resolve().name, lambda parent: make(corrections=parent))
-        if note:
-            typer.echo(f"look: {note}", err=True)
-        (document, folder), entered = made, f", entry {entry['n']} of the batch's log"
+    document, folder, entered = _corrected(result, scan, mask, reader, reason, settings, options)
     for flag in document["flags"]:
         if flag["code"] == "CLASS_REMOVED":
             typer.echo(f"look: {flag['message']}", err=True)

@@ -25,8 +25,8 @@ class_specks_ml=CLSSPK lesion_in_organs_ml=LESORG blood_pool_hu=BLOODHU series_u
 slice_count=NSLICES spacing_kji_mm=SPACING thickness_mm=SLCTHICK manufacturer=MANUF
 model_name=MODELNAM acquisition_date=ACQDATE patient_position=PATPOS
 transfer_syntax=SYNTAX tilt_deg=TILT software_version=SFTWRVER model_sha256=MODELSHA config_sha256=CONFSHA
-input_sha256=INPUTSHA pixels_sha256=PIXELSHA mask_sha256=MASKSHA precision=PRECISN lesion_probability=LESPROB
-peak_memory_mb=PEAKMEM automatic=A volumes_ml=V percent_of_lung=P
+input_sha256=INPUTSHA pixels_sha256=PIXELSHA mask_sha256=MASKSHA patient_digest=PATDIG precision=PRECISN
+lesion_probability=LESPROB peak_memory_mb=PEAKMEM automatic=A volumes_ml=V percent_of_lung=P
 lobes= left_upper=LU left_lower=LL right_upper=RU right_middle=RM right_lower=RL
 percent_of_lobe=P lesion_percent_span=SPAN method=LOBEMETH reason=LOBERSN severity_score=CTSS
 severity_score_range=CTSSRNG

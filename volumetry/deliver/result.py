@@ -13,6 +13,7 @@ from volumetry.domain import (
     LobeMeasurement,
     Measurement,
     Outcomes,
+    PriorVisit,
     ScanResult,
     SeriesInfo,
     Volumes,
@@ -46,6 +47,10 @@ def as_document(outcome: Outcomes) -> dict[str, Any]:
         document |= _numbers(outcome.measurement)
         document["blood_pool_hu"] = outcome.blood_pool_hu
         document |= _lobes(outcome.lobes)
+        if outcome.distribution is not None:
+            document["distribution"] = asdict(outcome.distribution)
+        if outcome.priors:
+            document["prior"] = {"visits": [as_plain(visit) for visit in outcome.priors]}
         document["dropped_ml"] = dict(outcome.dropped_ml)
         document["provenance"] = asdict(outcome.provenance)
         document["timing_s"] = {name: round(s, 3) for name, s in outcome.timing_s.items()}
@@ -58,6 +63,17 @@ def as_json(document: Mapping[str, Any]) -> bytes:
     """The document as bytes: sorted keys, no NaN, one newline at the end."""
     text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     return (text + "\n").encode("utf-8")
+
+
+def as_plain(visit: PriorVisit) -> dict[str, Any]:
+    """An earlier visit as it stands under ``prior``: lists for tuples."""
+    return {name: _listed(value) for name, value in asdict(visit).items()}
+
+
+def _listed(value: Any) -> Any:  # noqa: ANN401  a JSON value
+    if isinstance(value, dict):
+        return {name: _listed(below) for name, below in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _verdict(outcome: Outcomes) -> dict[str, str | None]:

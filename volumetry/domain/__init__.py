@@ -4,9 +4,11 @@ Coordinates are DICOM's patient system, LPS (x grows to the patient's left, y to
 Arrays are indexed ``kji``: k across slices, j down the rows, i along a row.
 """
 
+from volumetry.domain.distribution import PARTS, Distribution
 from volumetry.domain.finding import Finding, most_severe_first
 from volumetry.domain.grid import Box, Grid, Vector
 from volumetry.domain.lobes import CODES, FISSURES, LOBES, Lobe, LobeMap, NoLobes, lobe_table, place_code
+from volumetry.domain.prior import PriorVisit
 from volumetry.domain.result import (
     ComponentSplit,
     LobeMeasurement,
@@ -40,12 +42,14 @@ __all__ = [
     "CODES",
     "FISSURES",
     "LOBES",
+    "PARTS",
     "SHARES",
     "VOLUMES",
     "Box",
     "ChestContext",
     "ComponentSplit",
     "CtScan",
+    "Distribution",
     "Doubt",
     "Finding",
     "Grid",
@@ -56,6 +60,7 @@ __all__ = [
     "Measurement",
     "NoLobes",
     "Outcomes",
+    "PriorVisit",
     "Provenance",
     "ScanFailure",
     "ScanRefusedError",

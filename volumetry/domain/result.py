@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from volumetry.codes import Outcome
+from volumetry.domain.distribution import Distribution
 from volumetry.domain.finding import Finding, most_severe_first
+from volumetry.domain.prior import PriorVisit
 from volumetry.domain.scan import SeriesInfo
 from volumetry.domain.tissue import Interval
 from volumetry.errors import InputError
@@ -179,6 +181,9 @@ class Provenance:
         UTC, ISO 8601, to the second.
     lesion_probability
         Operating threshold: lesion where the network's probability reaches it; None without a network.
+    patient_digest
+        Of PatientID under a secret of the installation; None where the header states no id that is a patient's
+        own, or the result was not made by `check`.
     """
 
     software_version: str
@@ -193,6 +198,7 @@ class Provenance:
     packages: Mapping[str, str]
     created: str
     lesion_probability: float | None = None
+    patient_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +229,10 @@ class ScanResult:
         Median HU of heart and great vessels, which shows whether contrast was given; None if not measurable.
     lobes
         Numbers of the lobes; None where the lungs were not to be divided.
+    priors
+        Earlier visits of the same person that were compared with, the oldest first.
+    distribution
+        Where the disease lies; None without disease.
     """
 
     scan_id: str
@@ -236,6 +246,8 @@ class ScanResult:
     peak_memory_mb: float | None
     blood_pool_hu: float | None = None
     lobes: LobeMeasurement | None = None
+    priors: tuple[PriorVisit, ...] = ()
+    distribution: Distribution | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """One CT series in Hounsfield units, and what its header says of the acquisition."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,9 @@ class CtScan:
         Mode of the air outside the body, a calibration figure; None if not measurable.
     image_numbers
         InstanceNumber (0020,0013) of each slice along k, None where it is absent; empty without headers.
+    patient
+        Digest of PatientID (0010,0020), to be compared and never written: without a key, ids can be guessed from
+        it. None where the header states no id, or one that anonymisers write for everybody.
 
     Raises
     ------
@@ -117,6 +120,7 @@ class CtScan:
     pixels_sha256: str = ""
     air_hu: float | None = None
     image_numbers: tuple[int | None, ...] = ()
+    patient: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.image_numbers and len(self.image_numbers) != self.grid.shape_kji[0]:

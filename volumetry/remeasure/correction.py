@@ -32,7 +32,7 @@ from volumetry.domain import (
 )
 from volumetry.errors import OutputError, UsageError
 from volumetry.image.nifti import mask_bytes
-from volumetry.measure import by_component_rule, check_identities, measure
+from volumetry.measure import by_component_rule, check_identities, distribution_of, measure
 from volumetry.measure.table import hu_keys
 from volumetry.pipeline import measured_lobes, package_versions
 from volumetry.quality import blood_pool_hu, lung_findings
@@ -185,6 +185,7 @@ def _measured(
         precision="",
         packages=package_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        patient_digest=made.get("patient_digest"),
     )
     findings = most_severe_first([*findings, *_removed_classes(automatic, labels)])
     flagged = any(finding.outcome is Outcome.FLAG for finding in findings)
@@ -200,6 +201,7 @@ def _measured(
         peak_memory_mb=None,
         blood_pool_hu=blood_hu,
         lobes=measured_lobes(tissue, delivered, scan) if source.has_hu else None,
+        distribution=distribution_of(delivered),
     )
     return result, delivered
 

@@ -135,6 +135,7 @@ def _scan_of(
         pixels_sha256=pixels_sha256,
         air_hu=volume.air_hu,
         image_numbers=tuple(h.instance_number for h in stack.slices if h.has_header),
+        patient=stack.slices[0].patient if stack.slices[0].has_header else None,
     )
 
 

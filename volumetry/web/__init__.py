@@ -7,6 +7,7 @@
     cases        a result and its CT as what the viewer shows
     volumes      arrays to NIfTI, whole or thinned out
     viewer       the viewer's routes; `view` shows one result
+    corrections  an edited mask from the page, handed on to be measured
     unpack       a ZIP from a stranger to a folder, or not at all
     uploads      one dropped scan on its way to the disk, within limits
     jobs         dropped scans measured one at a time

@@ -52,6 +52,8 @@ class ViewCase:
         The CT rounded to whole HU; None where none was given.
     report
         The report page, if there is one.
+    image_numbers
+        As a PACS shows them, of each slice along k; empty where the CT was not given as DICOM.
     """
 
     document: Mapping[str, Any]
@@ -59,6 +61,7 @@ class ViewCase:
     affine_ras: Affine
     hu_kji: NDArray[np.int16] | None
     report: bytes | None = None
+    image_numbers: tuple[int | None, ...] = ()
 
     @property
     def spacing_kji_mm(self) -> tuple[float, float, float]:
@@ -120,6 +123,13 @@ class ViewCase:
             "volumes_ml": self.document["volumes_ml"],
             "has_ct": self.hu_kji is not None,
             "has_report": self.report is not None,
+            "flags": [
+                {key: flag[key] for key in ("code", "severity", "message")} for flag in self.document["flags"]
+            ],
+            "shape_kji": list(self.labels_kji.shape),
+            "affine_ras": self.affine_ras.tolist(),
+            "image_numbers": list(self.image_numbers),
+            "thinning_kji": list(self.thinning_kji),
             "thinning": max(self.thinning_kji),
             "labels": [
                 {"value": int(t), "name": NAMES[t], "rgb": TISSUE_RGB[t], "present": bool((present == t).any())}
@@ -159,13 +169,14 @@ def load_case(result: Path, config: Config, scan: Path | None = None) -> ViewCas
     if not np.isin(labels_kji, list(Tissue)).all():
         raise InputError("mask.nii.gz holds labels that are no tissue")
     labels = labels_kji.astype(np.uint8)
-    hu = None
+    hu: NDArray[np.int16] | None = None
+    numbers: tuple[int | None, ...] = ()
     if scan is not None:
-        hu = _ct_of_nifti(scan, affine) if _is_nifti(scan) else _ct_of_input(scan, config, document)
+        hu, numbers = _ct_of_nifti(scan, affine) if _is_nifti(scan) else _ct_of_input(scan, config, document)
         if hu.shape != labels.shape:
             raise InputError(f"the CT has {hu.shape} voxels and the mask {labels.shape}: not the same scan")
     report = result / "report.html"
-    return ViewCase(document, labels, affine, hu, report.read_bytes() if report.is_file() else None)
+    return ViewCase(document, labels, affine, hu, report.read_bytes() if report.is_file() else None, numbers)
 
 
 def case_of(analysis: Analysis, report: bytes | None = None) -> ViewCase:
@@ -184,7 +195,9 @@ def case_of(analysis: Analysis, report: bytes | None = None) -> ViewCase:
         With the CT.
     """
     document, tissue = as_document(analysis.result), analysis.tissue
-    return ViewCase(document, tissue.labels_kji, tissue.grid.affine_ras, _whole_hu(analysis.scan.hu_kji), report)
+    scan = analysis.scan
+    hu = _whole_hu(scan.hu_kji)
+    return ViewCase(document, tissue.labels_kji, tissue.grid.affine_ras, hu, report, scan.image_numbers)
 
 
 def largest_lesions(labels_kji: NDArray[np.uint8], affine_ras: Affine) -> list[dict[str, Any]]:
@@ -236,21 +249,23 @@ def _is_nifti(path: Path) -> bool:
     return path.is_file() and path.name.endswith((".nii", ".nii.gz"))
 
 
-def _ct_of_nifti(path: Path, affine: Affine) -> NDArray[np.int16]:
+def _ct_of_nifti(path: Path, affine: Affine) -> tuple[NDArray[np.int16], tuple[int | None, ...]]:
     volume, ct_affine = read_nifti(path, _RESULT_HINT)
     if not np.allclose(ct_affine, affine, atol=_AFFINE_TOLERANCE_MM):
         raise InputError("the CT lies on another grid than the mask: not the same scan")
-    return _whole_hu(volume)
+    return _whole_hu(volume), ()
 
 
-def _ct_of_input(folder: Path, config: Config, document: Mapping[str, Any]) -> NDArray[np.int16]:
+def _ct_of_input(
+    folder: Path, config: Config, document: Mapping[str, Any]
+) -> tuple[NDArray[np.int16], tuple[int | None, ...]]:
     scan = read_scan(folder, config)
     if scan.pixels_sha256 != document["provenance"]["pixels_sha256"]:
         raise InputError(
             "this is not the scan that the result was measured on: its pixels or geometry differ",
             hint="Give the folder that was given to `volumetry check`.",
         )
-    return _whole_hu(scan.hu_kji)
+    return _whole_hu(scan.hu_kji), scan.image_numbers
 
 
 def _whole_hu(hu_kji: NDArray[Any]) -> NDArray[np.int16]:

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from volumetry.case import Add, nothing_more
 from volumetry.config import Config
 from volumetry.domain import Segmenter
-from volumetry.errors import UsageError, VolumetryError
+from volumetry.errors import InputError, OutputError, UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
 from volumetry.web.jobs import Job, Jobs
 from volumetry.web.serving import LocalServer, new_app, run_and_open
@@ -100,12 +100,14 @@ def drop_in_app(jobs: Jobs) -> FastAPI:
         finally:
             jobs.close()
 
-    async def refused(_request: Request, stop: UsageError) -> JSONResponse:
-        return JSONResponse({"message": stop.message, "hint": stop.hint}, 409)
+    async def refused(_request: Request, stop: VolumetryError) -> JSONResponse:
+        full = isinstance(stop, OutputError)
+        return JSONResponse({"message": stop.message, "hint": stop.hint}, 507 if full else 409)
 
     app = new_app()
     app.router.lifespan_context = life
-    app.exception_handler(UsageError)(refused)
+    for kind in (UsageError, InputError, OutputError):
+        app.exception_handler(kind)(refused)
     app.get("/")(lambda: FileResponse(static_folder() / "drop.html", media_type="text/html"))
     add_static(app)
     for router in (viewer_routes(jobs.case), _job_routes(jobs), _upload_routes(jobs)):
@@ -117,8 +119,13 @@ def _job_routes(jobs: Jobs) -> APIRouter:
     router = APIRouter()
 
     @router.post("/jobs", status_code=201)
-    def new() -> dict[str, str]:
-        return {"job": jobs.new()}
+    def new() -> dict[str, Any]:
+        job_id = jobs.new()
+        return {"job": job_id, "number": _known(jobs, job_id).number}
+
+    @router.get("/jobs")
+    def everything() -> list[dict[str, Any]]:
+        return [{"job": job_id, **job.facts(), "has_viewer": viewer_is_there()} for job_id, job in jobs.all()]
 
     @router.get("/jobs/{job_id}")
     def facts(job_id: str) -> dict[str, Any]:
@@ -177,6 +184,6 @@ def _known(jobs: Jobs, job_id: str) -> Job:
 
 def _uploading(jobs: Jobs, job_id: str) -> Upload:
     job = _known(jobs, job_id)
-    if job.state != "uploading":
+    if job.state != "uploading" or job.upload is None:
         raise HTTPException(409, "this upload has ended")
     return job.upload

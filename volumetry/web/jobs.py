@@ -1,6 +1,12 @@
-"""Dropped scans, measured one at a time."""
+"""Dropped scans, measured one at a time.
 
+A result stays as long as its folder: that of the server, or the one in which results are kept, whose earlier
+results a new server shows again. The CT of the last few stays in memory for the viewer; of the others it is gone.
+"""
+
+import json
 import queue
+import re
 import shutil
 import tempfile
 import threading
@@ -12,28 +18,37 @@ from volumetry.case import Add, measure_case, nothing_more
 from volumetry.config import Config
 from volumetry.deliver import as_document
 from volumetry.domain import Segmenter
-from volumetry.errors import UsageError, VolumetryError
+from volumetry.errors import InputError, UsageError, VolumetryError
 from volumetry.pipeline import STAGES, failure_of, failure_of_bug
 from volumetry.storage.atomic import prepare_folder
 from volumetry.storage.unfinished import unfinished_folder
-from volumetry.web.cases import ViewCase, case_of
+from volumetry.web.cases import ViewCase, case_of, load_case
 from volumetry.web.uploads import Upload, UploadLimits
 from volumetry.web.viewer import new_id
 
-SCAN_ID = "dropped-scan"
-"""The result's name: those of the dropped files may name a patient and are never sent here."""
+_SCAN_ID = "dropped-scan-{}"
+"""The result's name, by its number: those of the dropped files may name a patient and are never sent here."""
+_NUMBERED = re.compile(_SCAN_ID.format(r"(\d+)"))
 
 _PATIENCE_S = 2.0
 """A scan at hand when the server ends is given up; deep in a library, its thread may only end with the process."""
 _MOST_WAITING = 20
+_ABANDONED_S = 900.0
+"""An upload of which nothing arrives for so long is removed."""
+_LOOK_S = 30.0
 _MOST_KEPT_IN_MEMORY = 4
+_REPORT, _RESULT = "report.html", "result-"
 
 
 @dataclass(slots=True)
 class Job:
-    """One dropped scan: ``uploading``, ``waiting``, ``running``, then ``done`` or ``stopped``."""
+    """One dropped scan: ``uploading``, ``waiting``, ``running``, then ``done`` or ``stopped``.
 
-    upload: Upload
+    One that an earlier server measured has no upload.
+    """
+
+    number: int
+    upload: Upload | None
     result: Path
     state: str = "uploading"
     stage: str | None = None
@@ -44,7 +59,11 @@ class Job:
     def facts(self) -> dict[str, Any]:
         """What the page shows."""
         document = self.document or {}
+        series = document.get("series") or {}
         return {
+            "number": self.number,
+            "slices": series.get("slice_count"),
+            "acquired": series.get("acquisition_date"),
             "state": self.state,
             "stages": ["unpack", *STAGES, "deliver"],
             "stage": self.stage,
@@ -54,8 +73,24 @@ class Job:
                 {key: flag[key] for key in ("code", "severity", "message", "hint")}
                 for flag in document.get("flags", [])
             ],
-            "has_report": self.case is not None and self.case.report is not None,
+            "has_report": self.state == "done" and (self.result / _REPORT).is_file(),
         }
+
+    @property
+    def scan_id(self) -> str:
+        """Name of the result."""
+        return _SCAN_ID.format(self.number)
+
+    def clear(self) -> None:
+        """Take the upload from the disk."""
+        if self.upload is not None:
+            self.upload.remove()
+
+    def as_shown(self, config: Config) -> ViewCase | None:
+        """What the viewer shows: of a CT that is no longer in memory, the mask alone."""
+        if self.case is None and self.state == "done":
+            return load_case(self.result, config)
+        return self.case
 
 
 @dataclass(slots=True)
@@ -71,7 +106,8 @@ class Jobs:
     on_delivered
         Writes more into a result's folder: report, SEG, SR.
     keep
-        Results stay here, under random names; without it they go with the server. Uploads always go.
+        Results stay here, under random names, and those that are here are shown; without it they go with the
+        server. Uploads always go.
     """
 
     segmenter: Segmenter
@@ -85,11 +121,13 @@ class Jobs:
     _worker: threading.Thread | None = None
     _closing: bool = False
     _making: Path | None = None
+    _highest: int = 0
     _naming: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
         """Make the private folder and begin to measure what comes."""
         self._private = Path(tempfile.mkdtemp(prefix="volumetry-"))
+        self._find_kept()
         self._worker = threading.Thread(target=self._work, name="volumetry-jobs", daemon=True)
         self._worker.start()
 
@@ -119,12 +157,20 @@ class Jobs:
 
     def new(self) -> str:
         """Id of a new, empty job; raises UsageError if too many wait."""
+        self._expire()
         if sum(job.state in ("uploading", "waiting", "running") for job in self._table.values()) >= _MOST_WAITING:
             raise UsageError("too many scans are waiting", hint="Wait until one is measured.")
         job_id = new_id()
-        result = (self.keep or self.root) / f"result-{job_id}"
-        self._table[job_id] = Job(Upload(self.root / f"upload-{job_id}", self.limits), result)
+        result = (self.keep or self.root) / f"{_RESULT}{job_id}"
+        upload = Upload(self.root / f"upload-{job_id}", self.limits)
+        with self._naming:
+            self._highest += 1
+            self._table[job_id] = Job(self._highest, upload, result)
         return job_id
+
+    def all(self) -> list[tuple[str, Job]]:
+        """Every job with its id, in the order of their numbers."""
+        return sorted(self._table.items(), key=lambda item: item[1].number)
 
     def get(self, job_id: str) -> Job | None:
         """A job by its id."""
@@ -133,7 +179,7 @@ class Jobs:
     def case(self, job_id: str) -> ViewCase | None:
         """What the viewer shows of a job that is done."""
         job = self._table.get(job_id)
-        return job.case if job else None
+        return job.as_shown(self.config) if job else None
 
     def submit(self, job_id: str) -> None:
         """The upload has ended: measure it when its turn comes."""
@@ -145,7 +191,7 @@ class Jobs:
         job = self._table.get(job_id)
         if job is None:
             return
-        job.upload.remove()
+        job.clear()
         job.stop, job.state = _as_stop(stop), "stopped"
 
     def remove(self, job_id: str) -> None:
@@ -155,13 +201,20 @@ class Jobs:
             return
         if job.state in ("waiting", "running"):
             raise UsageError("this scan is being measured")
-        job.upload.remove()
+        job.clear()
         if self.keep is None:
             shutil.rmtree(job.result, ignore_errors=True)
         self._table.pop(job_id, None)
 
     def _work(self) -> None:
-        while (job_id := self._queue.get()) is not None:
+        while True:
+            try:
+                job_id = self._queue.get(timeout=_LOOK_S)
+            except queue.Empty:
+                self._expire()
+                continue
+            if job_id is None:
+                return
             job = self._table.get(job_id)
             if job is not None and job.state == "waiting" and not self._closing:
                 self._measure(job)
@@ -171,27 +224,29 @@ class Jobs:
         job.state = "running"
         try:
             self._enter(job, "unpack")
+            if job.upload is None:
+                raise AssertionError("a job that waits has an upload")
             scan = job.upload.ready()
             prepare_folder(job.result.parent)
             with unfinished_folder(job.result.parent) as self._making:
                 self._measure_into(self._making, scan, job)
         except VolumetryError as stop:
-            job.document = job.document or as_document(failure_of(stop, SCAN_ID))
+            job.document = job.document or as_document(failure_of(stop, job.scan_id))
             job.stop, job.state = _as_stop(stop), "stopped"
         except Exception as bug:  # noqa: BLE001  a bug costs its own scan, never the server
-            failure = failure_of_bug(bug, SCAN_ID)
+            failure = failure_of_bug(bug, job.scan_id)
             job.document = as_document(failure)
             job.stop = {"code": failure.code, "message": failure.message, "hint": failure.hint}
             job.state = "stopped"
         finally:
-            job.upload.remove()
+            job.clear()
 
     def _measure_into(self, making: Path, scan: Path, job: Job) -> None:
         """Write the result under a hidden name; it gets its own when everything is in it."""
         case = measure_case(
             scan,
             making,
-            SCAN_ID,
+            job.scan_id,
             self.segmenter,
             self.config,
             on_stage=lambda stage: self._enter(job, stage),
@@ -199,7 +254,7 @@ class Jobs:
         )
         job.document = case.document
         analysis = case.measured()
-        report = making / "report.html"
+        report = making / _REPORT
         shown = case_of(analysis, report.read_bytes() if report.is_file() else None)
         with self._naming:
             self._enter(job, "deliver")
@@ -212,10 +267,31 @@ class Jobs:
         job.stage = stage
 
     def _forget_oldest(self) -> None:
-        """A CT is hundreds of MB: only the last few stay in memory."""
-        done = [job_id for job_id, job in self._table.items() if job.case is not None]
-        for job_id in done[:-_MOST_KEPT_IN_MEMORY]:
-            self.remove(job_id)
+        """A CT is hundreds of MB: only the last few stay in memory; their results stay where they are."""
+        in_memory = [job for job in self._table.values() if job.case is not None]
+        for job in in_memory[:-_MOST_KEPT_IN_MEMORY]:
+            job.case = None
+
+    def _expire(self) -> None:
+        """End uploads that their page has left."""
+        for job_id, job in list(self._table.items()):
+            if job.state == "uploading" and job.upload is not None and job.upload.silent_s > _ABANDONED_S:
+                message = f"nothing of this upload arrived for {_ABANDONED_S / 60:g} minutes, and it was removed"
+                self.refuse(job_id, InputError(message, "LIMIT_EXCEEDED", "Drop the scan again."))
+
+    def _find_kept(self) -> None:
+        """Results that an earlier server left where results are kept; what is not one of them is passed over."""
+        for folder in sorted(self.keep.glob(f"{_RESULT}*")) if self.keep is not None else ():
+            try:
+                document = json.loads((folder / "result.json").read_text("utf-8"))
+                said = _NUMBERED.fullmatch(document["scan_id"])
+                if said is None or "volumes_ml" not in document:
+                    continue
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            job_id = folder.name.removeprefix(_RESULT)
+            self._table[job_id] = Job(int(said[1]), None, folder, "done", document=document)
+        self._highest = max((job.number for job in self._table.values()), default=0)
 
 
 def _as_stop(stop: VolumetryError) -> dict[str, str]:

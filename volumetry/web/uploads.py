@@ -5,8 +5,9 @@ import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
-from volumetry.errors import InputError
+from volumetry.errors import InputError, OutputError
 from volumetry.scan.inputs.unpack import append_private
 
 
@@ -37,8 +38,9 @@ class Upload:
     """
 
     def __init__(self, folder: Path, limits: UploadLimits) -> None:
-        folder.mkdir(mode=0o700)
+        _make(folder)
         self._folder = folder
+        self._heard = monotonic()
         self._limits = limits
         self._files = 0
         self._bytes = 0
@@ -55,6 +57,11 @@ class Upload:
         """The scan: its archive, which the reading unpacks, or the folder of its files."""
         return self._zip if self._zip.exists() else self._scan()
 
+    @property
+    def silent_s(self) -> float:
+        """Seconds since anything of it arrived."""
+        return monotonic() - self._heard
+
     def remove(self) -> None:
         """Take everything from the disk."""
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -65,16 +72,18 @@ class Upload:
 
     def _scan(self) -> Path:
         folder = self._folder / "scan"
-        folder.mkdir(mode=0o700, exist_ok=True)
+        _make(folder)
         return folder
 
     async def _receive(self, path: Path, body: AsyncIterator[bytes]) -> None:
         self._files += 1
+        self._heard = monotonic()
         if self._files > self._limits.max_files:
             raise _too_large(f"more than {self._limits.max_files} files")
         size = 0
         append_private(path, b"")
         async for chunk in body:
+            self._heard = monotonic()
             size += len(chunk)
             self._bytes += len(chunk)
             if size > self._limits.max_file_bytes:
@@ -82,6 +91,13 @@ class Upload:
             if self._bytes > self._limits.max_total_bytes:
                 raise _too_large(f"more than {self._limits.max_total_bytes >> 20} MB")
             append_private(path, chunk)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as wrong:
+        raise OutputError(f"cannot store the upload: {wrong.strerror}") from wrong
 
 
 def _too_large(what: str) -> InputError:

@@ -1,7 +1,7 @@
 """The viewer's routes, and `view`, which shows one result."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from volumetry.config import Config
 from volumetry.deliver.report import policy_of
 from volumetry.errors import UsageError
 from volumetry.web.cases import ViewCase, load_case
+from volumetry.web.corrections import Correct, correction_routes
 from volumetry.web.serving import LocalServer, new_app, run_and_open
 
 NIIVUE = "niivue.umd.js"
@@ -58,15 +59,18 @@ def add_static(app: FastAPI) -> None:
     app.get("/static/{name}")(static)
 
 
-def viewer_routes(find: FindCase) -> APIRouter:
-    """Page, facts, volumes and report of the cases that `find` knows by their opaque ids."""
-    router = APIRouter()
+def viewer_routes(find: FindCase, corrects: Container[str] = ()) -> APIRouter:
+    """Pages, facts, volumes and report of the cases that `find` knows by their opaque ids.
 
-    def case(case_id: str) -> ViewCase:
-        found = find(case_id)
-        if found is None:
-            raise HTTPException(404)
-        return found
+    Parameters
+    ----------
+    find
+        Case by id; None for an id that is none.
+    corrects
+        Ids of the cases whose mask can be corrected.
+    """
+    case = _known(find)
+    router = APIRouter()
 
     @router.get("/viewer/{case_id}")
     @router.get("/viewer/{case_id}/{prior_id}")
@@ -78,7 +82,12 @@ def viewer_routes(find: FindCase) -> APIRouter:
 
     @router.get("/cases/{case_id}/facts.json")
     def facts(case_id: str) -> dict[str, Any]:
-        return case(case_id).facts()
+        return {**case(case_id).facts(), "can_correct": case_id in corrects, "has_viewer": viewer_is_there()}
+
+    @router.get("/slices/{case_id}")
+    def slices(case_id: str) -> FileResponse:
+        case(case_id)
+        return FileResponse(static_folder() / "slices.html", media_type="text/html")
 
     @router.get("/cases/{case_id}/{copy}/ct.nii")
     def ct(case_id: str, copy: str) -> Response:
@@ -99,11 +108,24 @@ def viewer_routes(find: FindCase) -> APIRouter:
     return router
 
 
-def viewer_app(cases: Mapping[str, ViewCase], start: str) -> FastAPI:
-    """An app that shows these cases; ``/`` leads to `start`."""
+def _known(find: FindCase) -> Callable[[str], ViewCase]:
+    """The case of an id, or the answer 404."""
+
+    def case(case_id: str) -> ViewCase:
+        found = find(case_id)
+        if found is None:
+            raise HTTPException(404)
+        return found
+
+    return case
+
+
+def viewer_app(cases: Mapping[str, ViewCase], start: str, correct: Mapping[str, Correct] | None = None) -> FastAPI:
+    """An app that shows these cases, and takes corrections of those in `correct`; ``/`` leads to `start`."""
     app = new_app()
     add_static(app)
-    app.include_router(viewer_routes(cases.get))
+    app.include_router(viewer_routes(cases.get, correct or ()))
+    app.include_router(correction_routes(cases, correct or {}))
     app.get("/")(lambda: RedirectResponse(start, 303))
     return app
 
@@ -117,6 +139,7 @@ def view(  # noqa: PLR0913  the command's own options
     *,
     port: int = 0,
     open_browser: bool = True,
+    correct: Correct | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Show a result in the browser until the user stops it.
@@ -133,6 +156,8 @@ def view(  # noqa: PLR0913  the command's own options
         0 takes a free one.
     open_browser
         Whether to open the link in the user's browser.
+    correct
+        What measures a mask that was edited on the page; without it, masks are shown alone.
     say
         Called with the link, which must reach the user and no log.
 
@@ -143,15 +168,17 @@ def view(  # noqa: PLR0913  the command's own options
     InputError
         If a scan is not the one its result was measured on.
     """
-    require_viewer()
     if prior_scan is not None and prior is None:
         raise UsageError("a prior scan was given without its result")
-    cases, start = {new_id(): load_case(result, config, scan)}, "/viewer"
+    if prior is not None:  # both visits are in one picture, which the slices page does not draw
+        require_viewer()
+    first = new_id()
+    cases, start = {first: load_case(result, config, scan)}, f"/slices/{first}"
     if prior is not None:
-        cases[new_id()] = load_case(prior, config, prior_scan)
-    for case_id in cases:
-        start += f"/{case_id}"
-    run_and_open(LocalServer(viewer_app(cases, start), port), say, open_browser)
+        other = new_id()
+        cases[other], start = load_case(prior, config, prior_scan), f"/viewer/{first}/{other}"
+    app = viewer_app(cases, start, {} if correct is None else {first: correct})
+    run_and_open(LocalServer(app, port), say, open_browser)
 
 
 def _is_reduced(copy: str) -> bool:

@@ -4,6 +4,9 @@
 
     concepts      which code stands for what
     segmentation  the mask as SEG
+    numbers       digits and uncertainties
+    regions       sides and lobes, with codes of site and laterality
+    uids          the same result gives the same objects
     report        the numbers as TID 1500 SR on that SEG's segments
     source        what is taken from the source's headers, and the UIDs that are referred to
     legal_values  one value, made legal or emptied

@@ -1,16 +1,19 @@
 """The summary page as encapsulated PDF and as secondary capture, in the study of the source series."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import highdicom as hd
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from volumetry import __version__
 from volumetry.deliver.dicom.references import references
+from volumetry.deliver.dicom.revision import AUTOMATIC
 from volumetry.deliver.dicom.segmentation import MANUFACTURER
+from volumetry.deliver.dicom.uids import instance_uid, series_uid
 from volumetry.deliver.report.summary import Summary
 
 _COPIED = (
@@ -28,15 +31,17 @@ _COPIED = (
 )
 
 
-def encapsulated_pdf(headers: Sequence[Dataset], summary: Summary) -> Dataset:
+def encapsulated_pdf(headers: Sequence[Dataset], summary: Summary, document: Mapping[str, Any]) -> Dataset:
     """The page as an Encapsulated PDF object that names every source slice."""
     now = datetime.now()  # noqa: DTZ005  DICOM states local time
     file = Dataset()
     for name in _COPIED:
         if name in headers[0]:
             file[name] = headers[0][name]
-    file.SOPClassUID, file.SOPInstanceUID = EncapsulatedPDFStorage, generate_uid()
-    file.SeriesInstanceUID, file.SeriesNumber, file.InstanceNumber = generate_uid(), 302, 1
+    file.SOPClassUID = EncapsulatedPDFStorage
+    file.SOPInstanceUID = instance_uid(headers[0], "PDF", AUTOMATIC, document)
+    file.SeriesInstanceUID = series_uid(headers[0], "PDF", AUTOMATIC)
+    file.SeriesNumber, file.InstanceNumber = 302, 1
     file.Modality, file.ConversionType, file.BodyPartExamined = "DOC", "WSD", "CHEST"
     file.Manufacturer = file.ManufacturerModelName = MANUFACTURER
     file.SoftwareVersions, file.SeriesDescription = __version__, "Lung lesion report"
@@ -54,7 +59,7 @@ def encapsulated_pdf(headers: Sequence[Dataset], summary: Summary) -> Dataset:
     return file
 
 
-def secondary_capture(headers: Sequence[Dataset], summary: Summary) -> hd.sc.SCImage:
+def secondary_capture(headers: Sequence[Dataset], summary: Summary, document: Mapping[str, Any]) -> hd.sc.SCImage:
     """The page as an RGB image that names every source slice."""
     image = hd.sc.SCImage.from_ref_dataset(
         headers[0],
@@ -62,9 +67,9 @@ def secondary_capture(headers: Sequence[Dataset], summary: Summary) -> hd.sc.SCI
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
-        series_instance_uid=generate_uid(),
+        series_instance_uid=series_uid(headers[0], "SC", AUTOMATIC),
         series_number=303,
-        sop_instance_uid=generate_uid(),
+        sop_instance_uid=instance_uid(headers[0], "SC", AUTOMATIC, document),
         instance_number=1,
         manufacturer=MANUFACTURER,
         patient_orientation=("L", "F"),

@@ -11,7 +11,8 @@ from pydicom import Dataset, dcmread
 
 from volumetry.deliver.dicom import concepts
 from volumetry.deliver.dicom.concepts import Structure
-from volumetry.deliver.dicom.report import numbers_of, uncertainty_of
+from volumetry.deliver.dicom.regions import regions_of
+from volumetry.deliver.dicom.report import numbers_of, own_ml, uncertainty_of
 from volumetry.deliver.report.summary import Summary
 from volumetry.domain import Grid, TissueMap
 from volumetry.errors import OutputError
@@ -72,11 +73,29 @@ def compare_sr(
         if found != wanted:
             raise OutputError(f"{path.name}: the numbers of group {number} are not those of the result")
         limits = [_uncertainty(m) for m in group.get_measurements()]
-        if limits != [uncertainty_of(name, document) for name, _, _ in numbers_of(segment, document)]:
+        wanted_limits = [uncertainty_of(name, segment, document) for name, _, _ in numbers_of(segment, document)]
+        if limits != [None if one is None else one[:2] for one in wanted_limits]:
             raise OutputError(f"{path.name}: the intervals of group {number} are not those of the result")
         counted = np.count_nonzero(np.isin(tissue.labels_kji, segment.tissues)) * tissue.grid.voxel_ml
-        if abs(found[0][1] - counted) > tissue.grid.voxel_ml / 2:
+        if abs(own_ml(segment, document) - counted) > tissue.grid.voxel_ml / 2:
             raise OutputError(f"{path.name}: the volume of group {number} is not that of the mask")
+    _require_regions(path, content, document)
+
+
+def _require_regions(path: Path, content: hd.sr.MeasurementReport, document: Mapping[str, Any]) -> None:
+    """Sides and lobes: the numbers of each, under its own site and laterality."""
+    found = {}
+    for group in content.get_image_measurement_groups():
+        (site,) = group.finding_sites
+        lateral = None if site.laterality is None else site.laterality.value
+        numbers = [(m.name.value, m.value, m.unit.value) for m in group.get_measurements()]
+        found[site.value.value, lateral] = numbers
+    wanted = {
+        (region.site.value, region.laterality.value): [(code.value, value, unit.value) for code, value, unit in of]
+        for region, of in regions_of(document)
+    }
+    if found != wanted:
+        raise OutputError(f"{path.name}: the numbers of sides and lobes are not those of the result")
 
 
 def _uncertainty(measurement: hd.sr.Measurement) -> tuple[float, float] | None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.uid import generate_uid
 
 from volumetry.codes import CATALOGUE
 from volumetry.config import Config
@@ -20,6 +19,7 @@ from volumetry.deliver.dicom.references import as_single_slices, files_of, refer
 from volumetry.deliver.dicom.report import structured_report
 from volumetry.deliver.dicom.segmentation import segmentation
 from volumetry.deliver.dicom.source import ExportSource, export_source, quiet_libraries, why
+from volumetry.deliver.dicom.uids import tracking_uid
 from volumetry.deliver.report.summary import Summary
 from volumetry.domain import Grid, Tissue, TissueMap
 from volumetry.errors import OutputError
@@ -75,7 +75,7 @@ def write_seg_and_sr(
     _require_grid(source, tissue)
     binary = options.segmentation_type == "binary"
     segments = structures(overlapping=binary, unclassed=bool((tissue.labels_kji == Tissue.UNCLASSED).any()))
-    uids = [generate_uid() for _ in segments]
+    uids = [tracking_uid(source.headers[0], segment.label) for segment in segments]
     with _one_stop(_INVALID, _MEND):
         seg = segmentation(as_single_slices(source), tissue, segments, uids, document, options)
         refer_to_frames(seg, source)
@@ -122,7 +122,7 @@ def write_summary(
     makers = ((options.pdf, _PDF, encapsulated_pdf), (options.secondary_capture, _CAPTURE, secondary_capture))
     for _, name, make in (maker for maker in makers if maker[0]):
         with _one_stop(_INVALID, _MEND):
-            dataset = make(source.headers, summary)
+            dataset = make(source.headers, summary, document)
         with new_result(folder, (name,)) as making, _one_stop(_UNREADABLE):
             compare_summary(_saved(dataset, making / name), summary)
         written[name] = folder / name

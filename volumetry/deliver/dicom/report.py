@@ -11,18 +11,23 @@ from pydicom.uid import generate_uid
 from volumetry import __version__
 from volumetry.deliver.dicom import concepts
 from volumetry.deliver.dicom.concepts import Structure, coded
+from volumetry.deliver.dicom.numbers import Number, reach_of, sensible
+from volumetry.deliver.dicom.regions import region_groups
 from volumetry.deliver.dicom.revision import AUTOMATIC, Revision, reader_of, reason_of
 from volumetry.deliver.dicom.segmentation import MANUFACTURER, algorithm_name
-
-Number = tuple[Code, float, Code]
+from volumetry.deliver.dicom.uids import instance_uid, series_uid
+from volumetry.deliver.report.pattern import pattern
 
 _SHARES = {
     concepts.LESION_PERCENT: "lesion",
     concepts.GROUND_GLASS_PERCENT: "ground_glass",
     concepts.SOLID_PERCENT: "solid",
 }
-_DIGITS = 6
-"""Decimals of what is written: a voxel is at least 1e-5 mL, and a decimal string holds 16 characters."""
+_LESION_VOLUME = {concepts.LESION_ML: "lesion"}
+Uncertainty = tuple[float, float, Code]
+"""Above, below, and their unit."""
+_VOLUMES = {concepts.GROUND_GLASS: "ground_glass", concepts.SOLID: "solid"}
+"""Of a segment whose volume has an interval, by its kind."""
 
 
 def structured_report(
@@ -50,7 +55,7 @@ def structured_report(
     content = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(_person(reader), observer),
         procedure_reported=coded(concepts.CHEST_CT),
-        imaging_measurements=groups,
+        imaging_measurements=[*groups, *region_groups(headers, document, _algorithm(document))],
         title=coded(concepts.REPORT),
     )
     remarks = [*([reason_of(document)[1]] if reader else []), *remarks_of(document)]
@@ -58,9 +63,9 @@ def structured_report(
     return hd.sr.Comprehensive3DSR(
         evidence=[seg, *headers],
         content=content,
-        series_instance_uid=generate_uid(),
+        series_instance_uid=series_uid(headers[0], "SR", revision),
         series_number=revision.series_number(301),
-        sop_instance_uid=generate_uid(),
+        sop_instance_uid=instance_uid(headers[0], "SR", revision, document),
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=True,
@@ -78,6 +83,8 @@ def _person(reader: str | None) -> hd.sr.ObserverContext | None:
 def remarks_of(document: Mapping[str, Any]) -> Iterator[str]:
     """What a reader of the numbers must know: the status, every flag, the model, and that it is research."""
     yield f"Status: {document['status']}"
+    if said := pattern(document):
+        yield said
     severities = {"review": "requires a reader", "look": "note"}
     for flag in document["flags"]:
         yield f"Flag {flag['code']} ({severities.get(flag['severity'], flag['severity'])}): {flag['message']}"
@@ -92,49 +99,77 @@ def _comment(words: str) -> hd.sr.TextContentItem:
     return hd.sr.TextContentItem(coded(concepts.COMMENT), words, contains)
 
 
+def own_ml(segment: Structure, document: Mapping[str, Any]) -> float:
+    """The volume of a segment, with all its digits."""
+    ml = document["volumes_ml"]
+    if segment.kind in _VOLUMES:
+        own = ml[_VOLUMES[segment.kind]]
+    elif segment.kind == concepts.LESION:
+        own = ml["lesion"] - ml["ground_glass"] - ml["solid"]
+    else:
+        own = ml["aerated"] if segment.tissues == (1,) else ml["lung"]
+    return float(own)
+
+
 def numbers_of(segment: Structure, document: Mapping[str, Any]) -> tuple[Number, ...]:
     """What the report says of one segment: concept, value, unit."""
     ml, percent = document["volumes_ml"], document["percent_of_lung"]
+    more: tuple[Number, ...] = ()
     if segment.kind == concepts.GROUND_GLASS:
-        own = ml["ground_glass"]
-        more: tuple[Number, ...] = ((concepts.GROUND_GLASS_PERCENT, percent["ground_glass"], concepts.PERCENT),)
+        more = ((concepts.GROUND_GLASS_PERCENT, percent["ground_glass"], concepts.PERCENT),)
     elif segment.kind == concepts.SOLID:
-        own = ml["solid"]
         more = ((concepts.SOLID_PERCENT, percent["solid"], concepts.PERCENT),)
-    elif segment.kind == concepts.LESION:
-        own, more = ml["lesion"] - ml["ground_glass"] - ml["solid"], ()
-    else:
-        own = ml["aerated"] if segment.tissues == (1,) else ml["lung"]
+    elif segment.kind == concepts.LUNG:
         more = (
             (concepts.LUNG_ML, ml["lung"], concepts.ML),
             (concepts.LESION_ML, ml["lesion"], concepts.ML),
             (concepts.LESION_PERCENT, percent["lesion"], concepts.PERCENT),
         )
-    rounded = ((concept, round(value, _DIGITS), unit) for concept, value, unit in more)
-    return ((concepts.VOLUME, round(own, _DIGITS), concepts.ML), *rounded)
+    rounded = ((concept, sensible(value), unit) for concept, value, unit in more)
+    return ((concepts.VOLUME, sensible(own_ml(segment, document)), concepts.ML), *rounded)
 
 
-def uncertainty_of(concept: Code, document: Mapping[str, Any]) -> tuple[float, float] | None:
-    """How far a share's interval reaches above and below it, in points; None where there is no interval."""
-    name = _SHARES.get(concept)
-    limits = (document.get("interval_percent") or {}).get(name)
-    if name is None or limits is None:
-        return None
-    percent = document["percent_of_lung"][name]
-    return round(limits[1] - percent, _DIGITS), round(percent - limits[0], _DIGITS)
+def uncertainty_of(concept: Code, segment: Structure, document: Mapping[str, Any]) -> Uncertainty | None:
+    """How far a number's interval reaches above and below it: of a share in points of lung, of a volume in mL.
+
+    Parameters
+    ----------
+    concept, segment
+        What is measured, and of what.
+    document
+        result.json.
+
+    Returns
+    -------
+    Uncertainty or None
+        None where there is no interval.
+    """
+    if concept in _SHARES:
+        reach, unit = reach_of(_SHARES[concept], document), concepts.POINTS
+    else:
+        name = _VOLUMES.get(segment.kind) if concept == concepts.VOLUME else _LESION_VOLUME.get(concept)
+        ml_per_point = document["volumes_ml"]["lung"] / 100
+        reach, unit = None if name is None else reach_of(name, document, ml_per_point), concepts.ML
+    return None if reach is None else (*reach, unit)
 
 
-def _properties(concept: Code, document: Mapping[str, Any]) -> hd.sr.MeasurementProperties | None:
-    found = uncertainty_of(concept, document)
+def _properties(
+    concept: Code, segment: Structure, document: Mapping[str, Any]
+) -> hd.sr.MeasurementProperties | None:
+    found = uncertainty_of(concept, segment, document)
     if found is None:
         return None
-    upper, lower = found
+    upper, lower, unit = found
     properties = hd.sr.MeasurementProperties(
         upper_measurement_uncertainty=upper, lower_measurement_uncertainty=lower
     )
-    for item in properties:  # highdicom writes no unit; these are points, as the share is in percent
-        item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = [coded(concepts.PERCENT)]
+    for item in properties:  # highdicom writes no unit
+        item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = [coded(unit)]
     return properties
+
+
+def _algorithm(document: Mapping[str, Any]) -> hd.sr.AlgorithmIdentification:
+    return hd.sr.AlgorithmIdentification(name=algorithm_name(document), version=__version__)
 
 
 def _group(
@@ -151,7 +186,7 @@ def _group(
             value=value,
             unit=coded(unit),
             method=coded(concepts.VOXEL_SUM) if concept == concepts.VOLUME else None,
-            properties=_properties(concept, document),
+            properties=_properties(concept, segment, document),
         )
         for concept, value, unit in numbers_of(segment, document)
     ]
@@ -166,5 +201,5 @@ def _group(
         finding_category=coded(segment.category),
         measurements=measurements,
         finding_sites=[hd.sr.FindingSite(anatomic_location=coded(concepts.LUNG))] if segment.in_lung else None,
-        algorithm_id=hd.sr.AlgorithmIdentification(name=algorithm_name(document), version=__version__),
+        algorithm_id=_algorithm(document),
     )

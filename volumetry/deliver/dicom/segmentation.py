@@ -7,12 +7,13 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from volumetry import __version__
 from volumetry.deliver.dicom.concepts import ARTIFICIAL_INTELLIGENCE, LUNG, Structure, coded
 from volumetry.deliver.dicom.options import DicomOptions
 from volumetry.deliver.dicom.revision import reader_of, reason_of, refer_to_superseded
+from volumetry.deliver.dicom.uids import instance_uid, series_uid
 from volumetry.domain import TissueMap
 
 MANUFACTURER = "volumetry"
@@ -69,9 +70,9 @@ def segmentation(
         pixel_array=_planes(tissue, segments, binary),
         segmentation_type="BINARY" if binary else "LABELMAP",
         segment_descriptions=described,
-        series_instance_uid=generate_uid(),
+        series_instance_uid=series_uid(headers[0], f"SEG {options.segmentation_type}", options.revision),
         series_number=options.revision.series_number(300),
-        sop_instance_uid=generate_uid(),
+        sop_instance_uid=instance_uid(headers[0], f"SEG {options.segmentation_type}", options.revision, document),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MANUFACTURER,

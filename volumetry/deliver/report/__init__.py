@@ -4,12 +4,18 @@
 
     images     scan and mask as pictures: slices in lung window, projections
     histogram  HU of the lung as SVG
+    beside     slices of an earlier visit and of this one
+    trend      shares over the visits as SVG
     text       what the page says
+    pattern    the distribution of the disease in a sentence
+    change     what it says of earlier visits
+    annex      what a page holds beyond its result
     page       all of it into report.html.jinja
     policy     what a page that is one file may load
 """
 
+from volumetry.deliver.report.annex import Annex
 from volumetry.deliver.report.page import content_security_policy, report_page, write_report
 from volumetry.deliver.report.policy import one_file_policy, policy_of
 
-__all__ = ["content_security_policy", "one_file_policy", "policy_of", "report_page", "write_report"]
+__all__ = ["Annex", "content_security_policy", "one_file_policy", "policy_of", "report_page", "write_report"]

@@ -168,8 +168,8 @@ def pair(chest: Chest, plane: tuple[int, int], caption: str, window: Window) -> 
     fitted = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
     borders = (AXIAL, CORONAL, SAGITTAL)[axis]
     return (
-        _picture(_with_bar(plain), caption, borders),
-        _picture(_with_bar(_overlaid(plain, fitted)), f"{caption}, with the mask", borders),
+        framed(_with_bar(plain), caption, borders),
+        framed(_with_bar(_overlaid(plain, fitted)), f"{caption}, with the mask", borders),
     )
 
 
@@ -230,7 +230,7 @@ def _projection(
         rgb = (1 - share) * rgb + share * np.asarray(colour, float)
     upright = np.clip(rgb, 0, 255).astype(np.uint8)[::-1]
     size = picture_size(upright.shape[:2], chest.spacing_zyx_mm[0], across_mm)
-    return _picture(np.asarray(Image.fromarray(upright).resize(size, Image.Resampling.BICUBIC)), caption, borders)
+    return framed(np.asarray(Image.fromarray(upright).resize(size, Image.Resampling.BICUBIC)), caption, borders)
 
 
 def picture_size(
@@ -240,5 +240,6 @@ def picture_size(
     return max(1, round(shape[1] * across_mm / pixel_mm)), max(1, round(shape[0] * down_mm / pixel_mm))
 
 
-def _picture(pixels: Colours, caption: str, borders: Borders) -> Picture:
+def framed(pixels: Colours, caption: str, borders: Borders) -> Picture:
+    """Pixels as a picture of the page."""
     return Picture(data_uri(png_bytes(pixels)), caption, borders, pixels.shape[1], pixels.shape[0])

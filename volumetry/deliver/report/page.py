@@ -10,11 +10,14 @@ from typing import Any
 import jinja2
 
 from volumetry.config import Config
-from volumetry.deliver.report import text
+from volumetry.deliver.report import change, text
+from volumetry.deliver.report.annex import NOTHING, Annex, page_line, page_style
 from volumetry.deliver.report.histogram import lung_histogram
 from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, projections
 from volumetry.deliver.report.key_slices import key_slices
+from volumetry.deliver.report.pattern import pattern
 from volumetry.deliver.report.policy import one_file_policy
+from volumetry.deliver.report.trend import trend_of
 from volumetry.domain import CtScan, TissueMap
 from volumetry.storage.atomic import prepare_folder, write_whole
 
@@ -27,6 +30,7 @@ def write_report(
     config: Config,
     tissue: TissueMap | None = None,
     scan: CtScan | None = None,
+    annex: Annex = NOTHING,
 ) -> Path:
     """Write ``report.html`` into a result's folder.
 
@@ -40,6 +44,8 @@ def write_report(
         For the HU cuts drawn into the histogram.
     tissue, scan
         The delivered mask and its scan; without the scan the page has projections alone, without both no picture.
+    annex
+        What the page holds beyond the result.
 
     Returns
     -------
@@ -52,18 +58,22 @@ def write_report(
         If the page cannot be written.
     """
     prepare_folder(folder)
-    write_whole(folder / NAME, report_page(document, config, tissue, scan))
+    write_whole(folder / NAME, report_page(document, config, tissue, scan, annex))
     return folder / NAME
 
 
 def report_page(
-    document: Mapping[str, Any], config: Config, tissue: TissueMap | None = None, scan: CtScan | None = None
+    document: Mapping[str, Any],
+    config: Config,
+    tissue: TissueMap | None = None,
+    scan: CtScan | None = None,
+    annex: Annex = NOTHING,
 ) -> bytes:
     """The page as bytes: same result, same bytes. Values of the document are text and never markup.
 
     Parameters
     ----------
-    document, config, tissue, scan
+    document, config, tissue, scan, annex
         As for `write_report`.
 
     Returns
@@ -79,13 +89,16 @@ def report_page(
         slices = key_slices(chest) if chest else []
         histogram = lung_histogram(scan, tissue, cuts) if chest and scan and tissue else None
     flags = document["flags"]
+    foot = page_style(page_line(document, annex.patient))
     context: dict[str, Any] = {
         "document": document,
         "words": text,
-        "csp": content_security_policy(),
+        "csp": content_security_policy(foot),
         "style": _style(),
+        "foot": foot,
         "verdict": text.verdict(document),
         "sentence": text.sentence(document),
+        "pattern": pattern(document),
         "review": [flag for flag in flags if flag["severity"] in ("review", "refuse")],
         "notes": [flag for flag in flags if flag["severity"] == "look"],
         "measured": measured,
@@ -94,13 +107,17 @@ def report_page(
         "projections": masks.result() if masks else [],
         "histogram": histogram,
         "cuts": cuts,
+        "change": change,
+        "trend": trend_of(document) if measured else None,
+        "beside": annex.pictures,
+        "patient": annex.patient,
     }
     return _template().render(context).encode("utf-8")
 
 
-def content_security_policy() -> str:
-    """What the page may load: its own style and pictures inside it."""
-    return one_file_policy(_style())
+def content_security_policy(foot: str) -> str:
+    """What a page may load: its own two styles, the second that of its printed foot, and pictures inside it."""
+    return one_file_policy(_style(), foot)
 
 
 def _style() -> str:

@@ -1,4 +1,7 @@
-"""The result on one A4 page, as PDF and as pixels: for archives that show neither HTML nor segmentations."""
+"""The result on A4, as PDF and its first page as pixels: for archives that show neither HTML nor segmentations.
+
+With an earlier visit there is a second page, on the change since then.
+"""
 
 import textwrap
 from base64 import b64decode
@@ -8,14 +11,19 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from volumetry.deliver.report import text
+from volumetry.deliver.report import change, text
+from volumetry.deliver.report.annex import NOTHING, Annex, page_line
 from volumetry.deliver.report.images import LUNG_WINDOW, Picture, chest_of, projections
 from volumetry.deliver.report.key_slices import key_slices
+from volumetry.deliver.report.pattern import pattern
+from volumetry.deliver.report.trend import trend_of
 from volumetry.domain import CtScan, Tissue, TissueMap
 from volumetry.image.pictures import TISSUE_RGB
 
@@ -29,36 +37,112 @@ _BORDERS = (
     (0.5, 0.06, "center", "bottom"),
 )
 _SOFT = "#4a5563"
+_LINES = ("#17202c", "#f5b700", "#d61f69")
+_MOST_ROWS = 6
+_CHANGE_HEADS = (
+    "Earlier",
+    "Days",
+    "Lung mL",
+    *("All %", "points", "mL", "GGO %", "points", "mL", "Solid %", "points", "mL"),
+    "Grade",
+)
 _HEADS = ("", "Lung mL", "Aerated mL", "Ground glass mL", "%", "Solid mL", "%", "All disease mL", "%")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
-    """One page, twice: PDF, and RGB pixels of shape (rows, columns, 3)."""
+    """The pages as PDF, and the first as RGB pixels of shape (rows, columns, 3)."""
 
     pdf: bytes
     rgb: NDArray[np.uint8]
 
 
-def summary_of(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan) -> Summary:
-    """The page of a measured scan: verdict, sentence, key slices, projections, table, provenance; no identity."""
-    figure = Figure(figsize=_A4_INCHES, dpi=_DPI)
-    canvas = FigureCanvasAgg(figure)
-    lowest = _head(figure, document)
+def summary_of(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan, annex: Annex = NOTHING) -> Summary:
+    """The pages of a measured scan: verdict, sentence, key slices, projections, table, provenance, change.
+
+    They hold no identity unless `annex` does.
+    """
+    count = 2 if change.visits(document) else 1
+    first = Figure(figsize=_A4_INCHES, dpi=_DPI)
+    canvas = FigureCanvasAgg(first)
+    lowest = _head(first, document)
     chest = chest_of(scan, tissue)
     if chest is not None:
         pairs = key_slices(chest)[:_IN_A_ROW]
-        _row(figure, [plain for plain, _ in pairs], lowest - 0.15)
-        _row(figure, [masked for _, masked in pairs], lowest - 0.315, captions=True)
-        _row(figure, projections(chest), lowest - 0.50, captions=True)
-        _legend(figure, lowest - 0.525)
-    _table(figure, document, lowest - 0.69)
-    _foot(figure, document)
+        _row(first, [plain for plain, _ in pairs], lowest - 0.15)
+        _row(first, [masked for _, masked in pairs], lowest - 0.315, captions=True)
+        _row(first, projections(chest), lowest - 0.50, captions=True)
+        _legend(first, lowest - 0.525)
+    _table(first, document, lowest - 0.69)
+    _foot(first, document)
+    line = page_line(document, annex.patient)
+    _page_foot(first, line, 1, count)
     stream = BytesIO()
     # Without dates the same result gives the same bytes.
-    figure.savefig(stream, format="pdf", metadata={"CreationDate": None, "Title": "CT lung volumetry"})
+    with PdfPages(stream, metadata={"CreationDate": None, "Title": "CT lung volumetry"}) as pdf:
+        pdf.savefig(first)
+        if count > 1:
+            pdf.savefig(_change_page(document, annex, line))
     canvas.draw()
     return Summary(stream.getvalue(), np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
+
+
+def _page_foot(figure: Figure, line: str, number: int, count: int) -> None:
+    """What stands on every page: which scan, of when, and which page of how many."""
+    figure.text(0.06, 0.012, line, size=7, color=_SOFT, va="bottom", parse_math=False)
+    figure.text(0.94, 0.012, f"page {number} of {count}", size=7, color=_SOFT, va="bottom", ha="right")
+
+
+def _change_page(document: Mapping[str, Any], annex: Annex, line: str) -> Figure:
+    """The change since earlier visits: sentence, plot, table, reasons, and slices beside each other."""
+    figure = Figure(figsize=_A4_INCHES, dpi=_DPI)
+    FigureCanvasAgg(figure)
+    figure.text(0.06, 0.965, "Change since earlier scans of this patient", size=14, weight="bold", va="top")
+    at = _paragraph(figure, change.sentence(document), 0.935, 11, 84) - 0.01
+    _plot(figure, document, at - 0.16)
+    rows = [[name, *cells] for name, cells in change.rows(document)][-_MOST_ROWS:]
+    height = 0.022 * (len(rows) + 1)
+    at -= 0.215 + height
+    widths = [0.12, 0.07, 0.09, *(0.09, 0.07, 0.06) * 3, 0.06]
+    _listed(figure, rows, _CHANGE_HEADS, widths, (0.06, at, 0.88, height))
+    for reason in change.reasons(document)[-_MOST_ROWS:]:
+        at = _paragraph(figure, reason, at - 0.006, 7.5, 132)
+    for shown in annex.pictures:
+        at -= 0.16
+        for n, picture in enumerate((shown.then, shown.now)):
+            _drawn(figure, picture, (0.06 + 0.45 * n, at, 0.43, 0.145))
+        figure.text(
+            0.06,
+            at - 0.006,
+            f"{shown.caption}. Left: earlier; right: now.",
+            size=7,
+            color=_SOFT,
+            va="top",
+            parse_math=False,
+        )
+    _page_foot(figure, line, 2, 2)
+    return figure
+
+
+def _plot(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
+    trend = trend_of(document)
+    if trend is None:
+        return
+    axes = figure.add_axes((0.1, bottom, 0.8, 0.15))
+    for drawn, colour in zip(trend.lines, _LINES, strict=True):
+        xs, ys = [point.x for point in drawn.points], [trend.height - point.y for point in drawn.points]
+        axes.plot(xs, ys, "o-", color=colour, ms=4, lw=1.4, label=drawn.name.lower())
+        for point in drawn.points:
+            if point.low is not None and point.high is not None:
+                axes.plot(
+                    [point.x] * 2, [trend.height - point.low, trend.height - point.high], color=colour, lw=0.7
+                )
+    axes.set_xticks([x for x, _ in trend.dates], [text for _, text in trend.dates], size=7)
+    axes.set_yticks([trend.height - y for y, _ in trend.shares], [text for _, text in trend.shares], size=7)
+    axes.set_ylabel("% of lung", size=7)
+    axes.legend(fontsize=7, frameon=False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
 
 
 def _head(figure: Figure, document: Mapping[str, Any]) -> float:
@@ -76,7 +160,7 @@ def _head(figure: Figure, document: Mapping[str, Any]) -> float:
         parse_math=False,
     )
     figure.text(0.06, 0.938, f"{title}. {explained}", size=9, color=_SOFT, va="top")
-    at = _paragraph(figure, text.sentence(document), 0.915, 11, 84)
+    at = _paragraph(figure, f"{text.sentence(document)} {pattern(document)}".strip(), 0.915, 11, 84)
     spans = [f"{f.name.lower()} {f.interval}" for f in text.figures(document) if f.interval]
     if spans:
         at = _paragraph(figure, f"Intervals: {', '.join(spans)}. {text.interval(document)}", at - 0.003, 7.5, 132)
@@ -93,15 +177,20 @@ def _paragraph(figure: Figure, text: str, top: float, size: float, width: int) -
 
 def _row(figure: Figure, pictures: list[Picture], bottom: float, captions: bool = False) -> None:
     for n, picture in enumerate(pictures):
-        axes = figure.add_axes((0.06 + 0.297 * n, bottom, 0.286, 0.145 if captions is False else 0.155))
-        image = Image.open(BytesIO(b64decode(picture.uri.partition(",")[2])))
-        axes.imshow(np.asarray(image.convert("RGB")), aspect="equal", interpolation="bilinear")
-        axes.set_facecolor("black")
-        axes.set_axis_off()
-        for letter, (x, y, ha, va) in zip(picture.borders, _BORDERS, strict=True):
-            axes.text(x, y, letter, color="white", size=7, ha=ha, va=va, transform=axes.transAxes)
+        axes = _drawn(figure, picture, (0.06 + 0.297 * n, bottom, 0.286, 0.145 if captions is False else 0.155))
         if captions:
             axes.set_title(picture.caption.removesuffix(", with the mask"), size=5.6, color=_SOFT, y=-0.11)
+
+
+def _drawn(figure: Figure, picture: Picture, box: tuple[float, float, float, float]) -> Axes:
+    axes = figure.add_axes(box)
+    image = Image.open(BytesIO(b64decode(picture.uri.partition(",")[2])))
+    axes.imshow(np.asarray(image.convert("RGB")), aspect="equal", interpolation="bilinear")
+    axes.set_facecolor("black")
+    axes.set_axis_off()
+    for letter, (x, y, ha, va) in zip(picture.borders, _BORDERS, strict=True):
+        axes.text(x, y, letter, color="white", size=7, ha=ha, va=va, transform=axes.transAxes)
+    return axes
 
 
 def _legend(figure: Figure, bottom: float) -> None:
@@ -116,11 +205,21 @@ def _legend(figure: Figure, bottom: float) -> None:
 
 
 def _table(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
-    axes = figure.add_axes((0.06, bottom, 0.88, 0.14))
-    axes.set_axis_off()
     rows = [[name, *cells] for name, cells in text.regions(document)]
     widths = [0.14, 0.1, 0.12, 0.16, 0.07, 0.11, 0.07, 0.15, 0.08]
-    table = axes.table(rows, colLabels=list(_HEADS), colWidths=widths, loc="upper center", edges="horizontal")
+    _listed(figure, rows, _HEADS, widths, (0.06, bottom, 0.88, 0.14))
+
+
+def _listed(
+    figure: Figure,
+    rows: list[list[str]],
+    heads: tuple[str, ...],
+    widths: list[float],
+    box: tuple[float, float, float, float],
+) -> None:
+    axes = figure.add_axes(box)
+    axes.set_axis_off()
+    table = axes.table(rows, colLabels=list(heads), colWidths=widths, loc="upper center", edges="horizontal")
     table.auto_set_font_size(False)
     table.set_fontsize(7.5)
     for (row, column), cell in table.get_celld().items():

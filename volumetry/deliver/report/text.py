@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from volumetry.deliver.report.pattern import pattern
 from volumetry.measure import table
 from volumetry.measure.components import REGISTERED_CUTS, HuCuts, bin_names, cuts_named, stored_bins
 
@@ -322,7 +323,7 @@ def _where(document: Document) -> str:
         )
     zones = {name: zone["lesion"] for name, zone in document["zones"].items()}
     most = max(zones, key=lambda name: zones[name])
-    if zones[most] > document["volumes_ml"]["lesion"] / 2:
+    if zones[most] > document["volumes_ml"]["lesion"] / 2 and not pattern(document):
         words.append(f"mostly in the {most} third")
     return "; " + ", ".join(words) if words else ""
 

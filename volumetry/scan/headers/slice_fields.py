@@ -1,12 +1,11 @@
 """The values of one header -> the noun of this room."""
 
-import hashlib
 import re
 from datetime import date
 
 from volumetry.scan.headers.files import FileRef
 from volumetry.scan.headers.pixel_source import Fault, PixelSource
-from volumetry.scan.headers.slice_header import IDENTITY, SliceHeader
+from volumetry.scan.headers.slice_header import IDENTITY, SliceHeader, identity_digest
 from volumetry.scan.headers.values import Values
 
 _DECIDES_THE_NUMBER = {
@@ -87,7 +86,7 @@ def _identity(values: Values, keyword: str) -> str | None:
         text = text.translate(None, b".-/ ")
     if keyword == "PatientSex":
         text = text[:1].upper()
-    return hashlib.sha256(text).hexdigest()[:16] if text else None
+    return identity_digest(text)
 
 
 def _concatenation(values: Values) -> tuple[str, int, int] | None:

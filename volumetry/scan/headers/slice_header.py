@@ -1,5 +1,6 @@
 """The noun of this room: what the header of one CT image says."""
 
+import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -8,6 +9,25 @@ from volumetry.scan.headers.files import FileRef
 from volumetry.scan.headers.pixel_source import Fault, PixelSource
 
 IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex")
+_FILLERS = (
+    "0 00 000 0000 00000 000000 00000000 1 - -- . x xx xxx n/a na nil none null unknown undefined unspecified "
+    "empty "
+    "anon anonym anonymous anonymised anonymized anonymus anonymisiert anonyme anonimo deidentified de-identified "
+    "patient patientid id removed redacted hidden test default noid no_id"
+)
+
+
+def identity_digest(text: bytes) -> str | None:
+    """Digest of what identifies a patient, for comparisons in memory; None of nothing."""
+    return hashlib.sha256(text).hexdigest()[:16] if text else None
+
+
+_NOBODYS = frozenset(
+    identity_digest(form(word).encode())
+    for word in _FILLERS.split()
+    for form in (str.lower, str.upper, str.capitalize)
+)
+"""Of the ids that anonymisers write for every patient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +115,12 @@ class SliceHeader:
     def has_header(self) -> bool:
         """False for a slice of a volume file, which names nobody and nothing."""
         return bool(self.identity)
+
+    @property
+    def patient(self) -> str | None:
+        """Digest of PatientID, where it can be one patient's own."""
+        digest = self.identity[IDENTITY.index("PatientID")]
+        return None if digest in _NOBODYS else digest
 
     @property
     def is_localizer(self) -> bool:

@@ -7,7 +7,6 @@ const AT_ONCE = 4;
 const POLL_MS = 500;
 const byId = (id) => document.getElementById(id);
 let csrf = null;
-let count = 0;
 
 async function ask(method, path, body) {
   csrf ??= (await (await fetch("/session.json")).json()).csrf;
@@ -64,10 +63,12 @@ async function send(job, files, isZip, card) {
 
 async function measure(files, isZip) {
   if (!files.length) return;
-  const card = newCard(`Scan ${++count}: ${isZip ? "a ZIP" : `${files.length} files`}`);
+  const what = isZip ? "a ZIP" : `${files.length} files`;
+  const card = newCard(`New scan: ${what}`);
   try {
     showStages(card, ["upload"], "upload");
-    const { job } = await (await ask("POST", "/jobs")).json();
+    const { job, number } = await (await ask("POST", "/jobs")).json();
+    card.querySelector("h2").textContent = `Scan ${number}: ${what}`;
     if (await send(job, files, isZip, card)) await ask("POST", `/jobs/${job}/start`);
     await watch(job, card);
   } catch (wrong) {
@@ -79,12 +80,36 @@ async function measure(files, isZip) {
 async function watch(job, card) {
   for (;;) {
     const facts = await (await ask("GET", `/jobs/${job}`)).json();
-    const stages = ["upload", ...facts.stages];
-    showStages(card, stages, facts.state === "done" ? "done" : facts.stage ?? "upload");
-    if (facts.state === "done") { showResult(job, facts, card); break; }
-    if (facts.state === "stopped") { showStop(facts, card); break; }
+    if (showNow(job, facts, card)) break;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
+}
+
+// Whether the card says all there will be.
+function showNow(job, facts, card) {
+  showStages(card, ["upload", ...facts.stages], facts.state === "done" ? "done" : facts.stage ?? "upload");
+  if (facts.state === "done") showResult(job, facts, card);
+  if (facts.state === "stopped") showStop(facts, card);
+  return facts.state === "done" || facts.state === "stopped";
+}
+
+// What this server, or one before it, has measured into the folder of this page.
+async function showEarlier() {
+  for (const facts of await (await ask("GET", "/jobs")).json()) {
+    const card = newCard(`Scan ${facts.number}`);
+    if (facts.state === "uploading") {
+      showStages(card, ["upload"], "upload");
+      line(card, "Another page was sending this scan. If that page is closed, drop the scan again; this upload is removed after 15 minutes.");
+      card.dataset.state = "uploading";
+    } else if (!showNow(facts.job, facts, card)) watch(facts.job, card);
+  }
+  document.body.dataset.state = "ready";
+}
+
+function titled(facts, card) {
+  const day = facts.acquired?.replace(/^(\d{4})(\d{2})(\d{2})$/, "$1-$2-$3");
+  const parts = [facts.slices && `${facts.slices} slices`, day && `acquired ${day}`].filter(Boolean);
+  card.querySelector("h2").textContent = `Scan ${facts.number}${parts.length ? `: ${parts.join(", ")}` : ""}`;
 }
 
 function showStop(facts, card) {
@@ -97,6 +122,7 @@ function showStop(facts, card) {
 }
 
 function showResult(job, facts, card) {
+  titled(facts, card);
   const percent = (name) => `${facts.percent_of_lung[name].toFixed(2)} %`;
   const figures = card.querySelector(".figures");
   figures.textContent = `Lesion ${percent("lesion")} of the lungs: ground glass ${percent("ground_glass")}, solid ` +
@@ -113,6 +139,7 @@ function showResult(job, facts, card) {
   };
   if (facts.has_report) link("Open the report", `/cases/${job}/report.html`);
   if (facts.has_viewer) link("Open the viewer", `/viewer/${job}`);
+  link("Open the slices", `/slices/${job}`);
   links.hidden = false;
   card.dataset.state = "done";
 }
@@ -151,6 +178,7 @@ for (const kind of ["dragover", "dragenter"])
 document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) byId("zone").classList.remove("over"); });
 document.addEventListener("drop", dropped);
 byId("folder").addEventListener("change", (event) => chosen(event, false));
+showEarlier();
 byId("zip").addEventListener("change", (event) => chosen(event, true));
 byId("stop").addEventListener("click", async () => {
   await ask("POST", "/stop");

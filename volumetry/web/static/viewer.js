@@ -53,7 +53,8 @@ async function openPane(id, title, wantsReduced) {
   const nv = new niivue.Niivue({
     isRadiologicalConvention: true, dragAndDropEnabled: false, logLevel: "error", loadingText: "loading",
     backColor: [0, 0, 0, 1], crosshairColor: [0.2, 0.9, 1, 0.8], crosshairGap: 6, crosshairWidth: 1.2, crosshairWidthUnit: "mm", fontColor: [1, 1, 1, 1],
-    multiplanarShowRender: niivue.SHOW_RENDER.ALWAYS, onLocationChange: (where) => located(pane, where),
+    multiplanarShowRender: niivue.SHOW_RENDER.ALWAYS,
+    multiplanarLayout: niivue.MULTIPLANAR_TYPE.GRID, onLocationChange: (where) => located(pane, where),
   });
   pane.nv = nv;
   await nv.attachToCanvas(canvas);
@@ -128,12 +129,23 @@ function turn(view) {
 
 const side = (mm, plus, minus) => `${mm >= 0 ? plus : minus} ${Math.abs(mm).toFixed(1)}`;
 
+// The slice of the scanner's own stack, and its image number where the CT was given as DICOM.
+function sliceOf(pane, where) {
+  const { affine_ras: a, shape_kji: shape, image_numbers: numbers } = pane.facts;
+  const normal = [0, 1, 2].map((n) => a[n][2]);
+  const square = normal.reduce((sum, v) => sum + v * v, 0);
+  const slice = Math.round(normal.reduce((sum, v, n) => sum + v * (where.mm[n] - a[n][3]), 0) / square);
+  if (slice < 0 || slice >= shape[0]) return [];
+  const number = numbers[slice];
+  return [`slice ${slice + 1} of ${shape[0]}${number === undefined || number === null ? "" : `, image ${number}`}`];
+}
+
 function located(pane, where) {
   const [x, y, z] = where.mm;
   const tissue = pane.facts.labels.find((label) => label.value === Math.round(where.values[1]?.value ?? 0));
   const parts = [`${side(x, "R", "L")}  ${side(y, "A", "P")}  ${side(z, "S", "I")} mm`];
   if (pane.facts.has_ct) parts.push(`${Math.round(where.values[0].value)} HU`);
-  parts.push(tissue ? tissue.name : "Outside the lungs");
+  parts.push(...sliceOf(pane, where), tissue ? tissue.name : "Outside the lungs");
   pane.at.textContent = parts.join("  ·  ");
   pane.mm = [x, y, z];
   follow(pane);
@@ -245,8 +257,9 @@ function sayVerdict(facts, id) {
   const percent = (name) => `${facts.percent_of_lung[name].toFixed(2)} %`;
   byId("verdict").textContent = `Lesion ${percent("lesion")} of the lungs: ground glass ${percent("ground_glass")}, ` +
     `solid ${percent("solid")}. Lungs ${facts.volumes_ml.lung.toFixed(0)} mL.`;
-  if (facts.status === "review") note(`A reader must look: ${facts.message}`);
+  for (const flag of facts.flags.filter((one) => one.severity === "review")) note(`A reader must look: ${flag.message} (${flag.code})`);
   if (!facts.has_ct) note("No CT was given with this result: the mask is shown alone. Add --scan FOLDER to see the images.");
+  byId("slices").href = `/slices/${id}`;
   byId("report").hidden = !facts.has_report;
   byId("report").href = `/cases/${id}/report.html`;
   byId("largest").disabled = byId("next").disabled = !facts.lesions.length;
@@ -266,7 +279,7 @@ async function main() {
   if (panes.some((pane) => pane.reduced))
     note(`This browser draws without a graphics card: of every ${Math.max(...panes.map((p) => p.facts.thinning))} voxels ` +
       "in a line one is shown, and small lesions may be missing here. The numbers are from the whole scan. " +
-      "With ?whole at the end of the address, everything is shown, slowly.");
+      "The page Slices shows everything, also without a graphics card.");
   byId("link-label").hidden = panes.length < 2;
   if (panes.length > 1) note("The visits are linked by the place within the lungs; they are not registered.");
   addLabels();

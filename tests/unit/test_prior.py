@@ -1,0 +1,232 @@
+"""A scan beside earlier results of the same person: who is refused, what the change is, what the pages show."""
+
+import copy
+import hashlib
+import json
+import re
+from base64 import b64decode
+from dataclasses import replace
+from io import BytesIO
+
+import jsonschema
+import numpy as np
+import pytest
+import web_scenes
+from PIL import Image
+
+from volumetry.case import annex_of, measured_folder
+from volumetry.cli import main
+from volumetry.deliver import as_document, result_schema
+from volumetry.deliver.report import change, report_page
+from volumetry.deliver.report.trend import HEIGHT, WIDTH, trend_of
+from volumetry.deliver.result import as_plain
+from volumetry.domain import Tissue
+from volumetry.image.nifti import read_nifti
+from volumetry.phantom import SeriesSpec, make_phantom, write_series
+from volumetry.pipeline import analyse_scan
+from volumetry.prior import Priors
+from volumetry.prior.compared import visit_of
+from volumetry.segment.hu_segmenter import ThresholdSegmenter
+from volumetry.storage.salt import VARIABLE, patient_digest, patient_salt
+
+SALT = "a secret of the tests alone"
+
+
+def scan(folder, spec, **series):
+    write_series(make_phantom(spec), folder, SeriesSpec(names="random", **series))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """LATER was drawn with less disease: here it is the earlier visit, so that disease has come."""
+    root = tmp_path_factory.mktemp("scans")
+    scan(root / "before", web_scenes.LATER, study="0", study_date="20251202", seed=1)
+    scan(root / "now", web_scenes.SPEC, study_date="20260101", seed=2)
+    scan(root / "other", web_scenes.LATER, study="0", study_date="20251202", subject="SYN-002", seed=3)
+    scan(root / "nobody", web_scenes.LATER, study="0", study_date="20251202", subject="ANONYMOUS", seed=4)
+    return root
+
+
+@pytest.fixture(scope="module")
+def results(scans, tmp_path_factory, config):
+    """A result of every scan, under one secret."""
+    root = tmp_path_factory.mktemp("results")
+    for place in scans.iterdir():
+        measured_folder(place, root / place.name, place.name, ThresholdSegmenter(), config, salt=SALT.encode())
+    return root
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    monkeypatch.setattr("volumetry.cli.common.segmenter_of", lambda _settings: ThresholdSegmenter())
+    monkeypatch.setenv(VARIABLE, SALT)
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return end.value.code, said.out, said.err
+
+    return call
+
+
+def document(folder):
+    return json.loads((folder / "result.json").read_text("utf-8"))
+
+
+def counted_ml(folder):
+    """Volumes by counting the delivered mask with another reader than the report's."""
+    labels, affine = read_nifti(folder / "mask.nii.gz")
+    voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+    return {int(tissue): float(np.count_nonzero(labels == tissue) * voxel_ml) for tissue in Tissue}
+
+
+@pytest.fixture(scope="module")
+def both(scans, results, tmp_path_factory, config):
+    """The present scan measured with the earlier one as prior."""
+    root = tmp_path_factory.mktemp("both")
+    priors = Priors([results / "before"], scans / "before", config)
+    measured_folder(
+        scans / "now", root / "now", "now", ThresholdSegmenter(), config, salt=SALT.encode(), priors=priors
+    )
+    assert priors.stop is None
+    (root / "before").symlink_to(results / "before")
+    return root
+
+
+def test_the_change_is_the_difference_of_the_two_masks(both):
+    folder = both
+    now = document(folder / "now")
+    jsonschema.validate(now, result_schema())
+    (visit,) = now["prior"]["visits"]
+    then_ml, now_ml = counted_ml(folder / "before"), counted_ml(folder / "now")
+    lesion = [sum(ml[t] for t in (Tissue.GROUND_GLASS, Tissue.SOLID)) for ml in (then_ml, now_ml)]
+    lung = [sum(ml[t] for t in Tissue if t) for ml in (then_ml, now_ml)]
+    assert visit["change_ml"]["lesion"] == pytest.approx(lesion[1] - lesion[0], abs=1e-6)
+    assert visit["change_ml"]["solid"] == pytest.approx(now_ml[3] - then_ml[3], abs=1e-6)
+    points = 100 * (lesion[1] / lung[1] - lesion[0] / lung[0])
+    assert visit["change_points"]["lesion"] == pytest.approx(points, abs=1e-9)
+    assert visit["days_before"] == 30  # 2 December to 1 January
+    assert visit["lung_volume_ratio"] == pytest.approx(lung[1] / lung[0])
+    page = (folder / "now" / "report.html").read_text("utf-8")
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    assert f"{points:+.1f} percentage points" in words
+    assert "Since 2025-12-02 (30 days)" in words
+    assert page.count('class="two"') == 3
+
+
+def test_slices_beside_each_other_lie_at_the_same_share_of_the_lungs(both):
+    page = (both / "now" / "report.html").read_text("utf-8")
+    placed = re.findall(r"third: image (\d+), z [^ ]+ mm earlier, image (\d+), z [^ ]+ mm now", page)
+    assert len(placed) == 3
+    shares = []
+    for which, name in enumerate(("before", "now")):
+        slices = np.nonzero(read_nifti(both / name / "mask.nii.gz")[0].any(axis=(1, 2)))[0]
+        shares.append([(int(pair[which]) - 1 - slices[0] + 0.5) / len(slices) for pair in placed])
+    assert shares[0] == pytest.approx(shares[1], abs=1 / len(slices))
+    pictures = re.findall(r'<div class="two">.*?src="(data:[^"]+)".*?src="(data:[^"]+)"', page, re.S)
+    for pair in pictures:
+        grey = [np.asarray(Image.open(BytesIO(b64decode(uri.partition(",")[2])))) for uri in pair]
+        assert all(picture.std() > 10 for picture in grey)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "code"),
+    [
+        ("other", "now", "OTHER_PATIENT"),
+        ("nobody", "now", "PATIENT_UNKNOWN"),
+        ("before", "nobody", "PATIENT_UNKNOWN"),
+        ("now", "before", "PRIOR_NOT_OLDER"),
+        ("before", "before", "PRIOR_NOT_OLDER"),
+    ],
+)
+def test_a_prior_that_cannot_be_one_is_refused(run, scans, results, tmp_path, earlier, now, code):
+    ended, _, said = run("check", scans / now, "--out", tmp_path / "now", "--prior", results / earlier, "--quiet")
+    assert ended == 3
+    assert f"[{code}]" in said
+    assert not (tmp_path / "now" / "result.json").exists() or "prior" not in document(tmp_path / "now")
+
+
+def test_another_secret_is_not_another_patient(run, scans, results, tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, SALT + " and of another hospital")
+    ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", results / "before")
+    assert (ended, "PATIENT_UNKNOWN" in said) == (3, True)
+    assert document(tmp_path / "now")["status"] in ("measured", "review")
+
+
+def test_a_document_alone_is_enough_for_the_numbers_and_several_make_a_trend(run, scans, results, tmp_path):
+    older = document(results / "before")
+    older["series"]["acquisition_date"], older["scan_id"] = "20251102", "older"
+    (tmp_path / "older.json").write_text(json.dumps(older), "utf-8")
+    ended = run(
+        *("check", scans / "now", "--out", tmp_path / "now"),
+        *("--prior", results / "before", "--prior", tmp_path / "older.json"),
+    )
+    assert ended[0] == 0, ended[2]
+    now = document(tmp_path / "now")
+    assert f"{now['prior']['visits'][0]['change_points']['lesion']:+.2f}" in ended[1]
+    assert [visit["scan_id"] for visit in now["prior"]["visits"]] == ["older", "before"]
+    trend = trend_of(now)
+    lesion = next(line for line in trend.lines if line.key == "lesion")
+    # 2 November, 2 December, 1 January: the middle visit lies half-way between days 0 and 60.
+    assert [point.x for point in lesion.points] == [0, WIDTH / 2, WIDTH]
+    top = float(trend.shares[-1][1])
+    shares = [(older if n < 2 else now)["percent_of_lung"]["lesion"] for n in range(3)]
+    expected = [HEIGHT * (1 - share / top) for share in shares]
+    assert [point.y for point in lesion.points] == pytest.approx(expected, abs=0.01)
+    assert "mask without the CT" in (tmp_path / "now" / "report.html").read_text("utf-8")
+
+
+def test_every_printed_page_names_scan_and_date_and_the_patient_only_if_asked(both, scans, results, config):
+    wanted = config.model_copy(update={"report": config.report.model_copy(update={"print_patient": True})})
+    analysis = analyse_scan(scans / "now", ThresholdSegmenter(), wanted, "S<1>")
+    priors = Priors([results / "before"], None, config)
+    analysis = replace(analysis, result=replace(analysis.result, priors=document_priors(both)))
+    annex = annex_of(scans / "now", analysis, priors)
+    assert annex.patient == "patient Phantom Synthetic, ID SYN-001"
+    page = report_page(as_document(analysis.result), wanted, annex=annex).decode()
+    foot = re.findall(r"<style>(.*?)</style>", page, re.S)[1]
+    assert "S\\3c 1\\3e , acquired 2026-01-01, patient Phantom Synthetic, ID SYN-001" in foot
+    assert "does not contain a patient name" not in page
+    plain = (both / "now" / "report.html").read_text("utf-8")
+    assert "SYN-001" not in plain
+    assert "Scan now, acquired 2026-01-01" in plain
+
+
+def document_priors(both):
+    now, before = (document(both / name) for name in ("now", "before"))
+    return (visit_of(now, before),)
+
+
+def test_what_the_program_changed_lowers_the_grade_and_says_so(both, config):
+    now, before = (document(both / name) for name in ("now", "before"))
+    other = copy.deepcopy(before)
+    other["provenance"]["model_sha256"] = "0" * 64
+    other["component_rule"] = "hu"
+    visit = visit_of(now, other)
+    assert visit.grade == "C"
+    assert {"MODEL_CHANGED:C", "RULE_CHANGED:B"} <= set(visit.reasons)
+    assert set(visit.change_points) == {"lesion"}
+    said = report_page({**now, "prior": {"visits": [as_plain(visit)]}}, config).decode()
+    assert "another model measured the earlier scan" in said
+    assert "not comparable" in said
+    assert next(change.rows({**now, "prior": {"visits": [as_plain(visit)]}}))[1][6] == "\u2013"
+
+
+def test_the_digest_names_nobody_without_the_secret(both):
+    said = document(both / "now")["provenance"]["patient_digest"]
+    assert said != patient_digest(b"another secret than this", "SYN-001")
+    plain = (hash_(b"SYN-001").hexdigest() for hash_ in (hashlib.sha256, hashlib.sha1, hashlib.md5))
+    assert not any(digest[:8] in said or digest[-8:] in said for digest in plain)
+    assert "SYN-001" not in (both / "now" / "result.json").read_text("utf-8")
+
+
+def test_the_secret_is_made_once_and_kept_to_its_user(tmp_path):
+    home = {"XDG_CONFIG_HOME": str(tmp_path)}
+    first = patient_salt(home)
+    assert patient_salt(home) == first
+    assert len(first) == 64
+    assert (tmp_path / "volumetry" / "patient-salt").stat().st_mode & 0o077 == 0
+    assert patient_salt({"HOME": str(tmp_path / "gone" / "away")}) is None
+    assert [path.name for path in (tmp_path / "volumetry").iterdir()] == ["patient-salt"]

@@ -1,0 +1,12 @@
+"""A scan beside earlier results of the same person.
+
+::
+
+    earlier      a result as it lies on the disk, and whether it can be a prior at all
+    compared     same person, older, then the change and how far it can be believed
+    priors       both around the measurement of a scan
+"""
+
+from volumetry.prior.priors import Priors
+
+__all__ = ["Priors"]

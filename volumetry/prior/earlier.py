@@ -1,0 +1,71 @@
+"""An earlier result as it lies on the disk: its document, and its folder where more than that was given."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from volumetry.deliver import settle
+from volumetry.errors import InputError
+
+_NUMBERS = ("lung", "lesion", "ground_glass", "solid")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Earlier:
+    """A measured result.
+
+    Parameters
+    ----------
+    document
+        result.json.
+    folder
+        With the mask; None where result.json alone was given.
+    """
+
+    document: Mapping[str, Any]
+    folder: Path | None
+
+
+def read_earlier(path: Path) -> Earlier:
+    """A result that can be compared with: it has numbers and states whose it is.
+
+    Parameters
+    ----------
+    path
+        Folder of a result, or its result.json.
+
+    Returns
+    -------
+    Earlier
+        With a digest of its patient.
+
+    Raises
+    ------
+    InputError
+        ``PRIOR_NO_RESULT`` if there is no measured result, ``PATIENT_UNKNOWN`` if it does not state a patient.
+    """
+    folder = path if path.is_dir() else None
+    try:
+        if folder is not None:
+            settle(folder)
+        document = json.loads((path / "result.json" if folder else path).read_text("utf-8"))
+        volumes, shares = document.get("volumes_ml", {}), document.get("percent_of_lung", {})
+        sound = all(float(volumes[name]) >= 0 for name in _NUMBERS) and float(volumes["lung"]) > 0
+        sound = sound and all(0 <= float(shares[name]) <= 100 for name in _NUMBERS[1:])
+        patient = document["provenance"].get("patient_digest")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as wrong:
+        raise InputError("the prior is not the result of a measured scan", "PRIOR_NO_RESULT", _RESULT) from wrong
+    if not sound:
+        raise InputError("the prior's numbers are not those of a measured scan", "PRIOR_NO_RESULT", _RESULT)
+    if not isinstance(patient, str):
+        message = f"the prior {document['scan_id']} does not state a digest of its patient"
+        raise InputError(message, "PATIENT_UNKNOWN", _AGAIN)
+    return Earlier(document, folder)
+
+
+_RESULT = "Give the folder, or the result.json, of a measured scan."
+_AGAIN = (
+    "Measure the earlier scan again with `volumetry check` on this installation; its header must hold a PatientID."
+)

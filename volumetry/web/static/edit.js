@@ -1,0 +1,178 @@
+"use strict";
+// Changes of a label volume, each of which can be taken back. The volume is seen in patient order: a to the patient's
+// left, b to the back, c to the head; `at(a, b, c)` is the place in the array as it came.
+
+const OUTSIDE = 0;
+const AERATED = 1;
+const MOST_UNDO = 50;
+
+class Edits {
+  constructor(volume, automatic) {
+    this.volume = volume;
+    this.labels = volume.labels;
+    this.automatic = automatic;
+    this.changed = 0;  // voxels with another label than the automatic one
+    this.version = 0;
+    this.done = [];
+    this.current = null;
+    this.painted = [];  // axial slices in the order in which they were painted last
+  }
+
+  // Everything between begin and end is taken back by one undo.
+  begin() { this.current = new Map(); }
+
+  end() {
+    if (this.current?.size) this.done.push(this.current);
+    if (this.done.length > MOST_UNDO) this.done.shift();
+    this.current = null;
+  }
+
+  put(place, label) {
+    const was = this.labels[place];
+    if (was === label) return;
+    if (!this.current.has(place)) this.current.set(place, was);
+    this.set(place, label);
+  }
+
+  set(place, label) {
+    const own = this.automatic[place];
+    this.changed += (label !== own) - (this.labels[place] !== own);
+    this.labels[place] = label;
+    this.version++;
+  }
+
+  undo() {
+    const last = this.done.pop();
+    if (last) for (const [place, was] of last) this.set(place, was);
+    return Boolean(last);
+  }
+
+  // A disc of `radius` mm in the plane across `axis`, around a voxel.
+  paint(axis, centre, radius, label, { erase, within }) {
+    const { size, step } = this.volume;
+    const [u, v] = [0, 1, 2].filter((one) => one !== axis);
+    const reach = [u, v].map((one) => Math.floor(radius / step[one]));
+    const voxel = [...centre];
+    for (let du = -reach[0]; du <= reach[0]; du++)
+      for (let dv = -reach[1]; dv <= reach[1]; dv++) {
+        voxel[u] = centre[u] + du;
+        voxel[v] = centre[v] + dv;
+        if ((du * step[u]) ** 2 + (dv * step[v]) ** 2 > radius ** 2) continue;
+        if (voxel[u] < 0 || voxel[v] < 0 || voxel[u] >= size[u] || voxel[v] >= size[v]) continue;
+        const place = this.volume.at(...voxel);
+        const was = this.labels[place];
+        if (erase) { if (was === label) this.put(place, label === AERATED ? OUTSIDE : AERATED); }
+        else if (!within || was !== OUTSIDE) this.put(place, label);
+      }
+    if (axis === 2) this.painted = [...this.painted.filter((slice) => slice !== centre[2]), centre[2]].slice(-2);
+  }
+
+  // The connected region of one label of lesion, by faces, takes another.
+  relabel(start, label) {
+    const { size } = this.volume;
+    const from = this.labels[this.volume.at(...start)];
+    if (from === label || from === OUTSIDE || from === AERATED) return 0;
+    const stack = [start];
+    this.begin();
+    this.put(this.volume.at(...start), label);
+    while (stack.length) {
+      const voxel = stack.pop();
+      for (let axis = 0; axis < 3; axis++)
+        for (const by of [-1, 1]) {
+          const next = [...voxel];
+          next[axis] += by;
+          if (next[axis] < 0 || next[axis] >= size[axis]) continue;
+          const place = this.volume.at(...next);
+          if (this.labels[place] !== from) continue;
+          this.put(place, label);
+          stack.push(next);
+        }
+    }
+    const count = this.current.size;
+    this.end();
+    return count;
+  }
+
+  // Shape-based interpolation (Raya and Udupa, IEEE Trans Med Imaging 1990;9:32-42): the signed distances to the
+  // outline in both slices are mixed linearly, and what is inside takes the label.
+  fill(label, within) {
+    const [low, high] = [...this.painted].sort((one, other) => one - other);
+    if (high === undefined || high - low < 2) return 0;
+    const [nx, ny] = this.volume.size;
+    const ends = [low, high].map((slice) => this.signedDistance(slice, label));
+    if (ends.some((end) => end === null)) return 0;
+    this.begin();
+    for (let c = low + 1; c < high; c++) {
+      const share = (c - low) / (high - low);
+      for (let b = 0; b < ny; b++)
+        for (let a = 0; a < nx; a++) {
+          const n = a + nx * b;
+          if ((1 - share) * ends[0][n] + share * ends[1][n] <= 0) continue;
+          const place = this.volume.at(a, b, c);
+          if (!within || this.labels[place] !== OUTSIDE) this.put(place, label);
+        }
+    }
+    const count = this.current.size;
+    this.end();
+    return count;
+  }
+
+  // Positive inside, in thirds of a pixel. Null where the slice does not show the label.
+  signedDistance(slice, label) {
+    const [nx, ny] = this.volume.size;
+    const inside = new Uint8Array(nx * ny);
+    let any = false;
+    for (let b = 0; b < ny; b++)
+      for (let a = 0; a < nx; a++) {
+        inside[a + nx * b] = this.labels[this.volume.at(a, b, slice)] === label ? 1 : 0;
+        any ||= inside[a + nx * b] === 1;
+      }
+    if (!any) return null;
+    const out = chamfer(inside, nx, ny, 0);
+    const within = chamfer(inside, nx, ny, 1);
+    return out.map((_, n) => (inside[n] ? within[n] - 1.5 : 1.5 - out[n]));
+  }
+
+  // In an axial slice, a pixel has the label if most of its 3 x 3 neighbours have it; one that loses it takes the
+  // most frequent other label around it.
+  smooth(slice, label) {
+    const [nx, ny] = this.volume.size;
+    const before = new Uint8Array(nx * ny);
+    for (let b = 0; b < ny; b++) for (let a = 0; a < nx; a++) before[a + nx * b] = this.labels[this.volume.at(a, b, slice)];
+    this.begin();
+    for (let b = 1; b < ny - 1; b++)
+      for (let a = 1; a < nx - 1; a++) {
+        const counts = [0, 0, 0, 0, 0];
+        for (let db = -1; db <= 1; db++) for (let da = -1; da <= 1; da++) counts[before[a + da + nx * (b + db)]]++;
+        const has = before[a + nx * b] === label;
+        if (!has && counts[label] > 4) this.put(this.volume.at(a, b, slice), label);
+        if (has && counts[label] < 5) {
+          counts[label] = 0;
+          this.put(this.volume.at(a, b, slice), counts.indexOf(Math.max(...counts)));
+        }
+      }
+    const count = this.current.size;
+    this.end();
+    return count;
+  }
+}
+
+// Chamfer 3-4 distance of every pixel to the nearest one of `value`, in thirds of a pixel.
+function chamfer(inside, nx, ny, kept) {
+  const far = 4 * (nx + ny);
+  const distance = Float32Array.from(inside, (one) => (one === kept ? far : 0));
+  const pass = (as, bs, steps) => {
+    for (const b of bs) for (const a of as) {
+      const n = a + nx * b;
+      for (const [da, db, cost] of steps) {
+        const [x, y] = [a + da, b + db];
+        if (x >= 0 && y >= 0 && x < nx && y < ny) distance[n] = Math.min(distance[n], distance[x + nx * y] + cost);
+      }
+    }
+  };
+  const up = (count) => Array.from({ length: count }, (_, n) => n);
+  const before = [[-1, 0, 3], [0, -1, 3], [-1, -1, 4], [1, -1, 4]];
+  pass(up(nx), up(ny), before);
+  pass(up(nx).reverse(), up(ny).reverse(), before.map(([da, db, cost]) => [-da, -db, cost]));
+  return distance;
+}

@@ -1,0 +1,481 @@
+"use strict";
+// CT and mask slice by slice on plain canvases: at full resolution also where a browser has no graphics card.
+// Texts from the result reach the page through textContent alone, so that none of them can become markup.
+
+const WINDOWS = [["Lung", 1500, -600], ["Mediastinum", 400, 40], ["Bone", 1800, 400]];  // width, level in HU
+const PLANES = [
+  { id: "axial", axis: 2, across: 0, down: 1, letters: ["R", "L", "A", "P"], upright: false },
+  { id: "coronal", axis: 1, across: 0, down: 2, letters: ["R", "L", "H", "F"], upright: true },
+  { id: "sagittal", axis: 0, across: 1, down: 2, letters: ["A", "P", "H", "F"], upright: true },
+];
+const STRENGTH = [0, 0.6, 1, 1, 1];  // of the mask's opacity, by label: the lung's own grey must stay readable
+const LUNG_RGB = [70, 78, 88];
+const DEEP_MM = 30;  // of lesion along the line of sight, at which the picture from the front has its full colour
+const byId = (id) => document.getElementById(id);
+const caseId = location.pathname.split("/")[2];
+const state = { window: 0, opacity: 0.4, shown: true, tool: "look", label: 2, radius: 6, lesion: -1, plane: PLANES[0], saved: 0 };
+let facts = null;
+let volume = null;
+let edits = null;
+let cross = [0, 0, 0];
+
+function note(text, bad = false) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  line.className = bad ? "bad" : "";
+  byId("notes").append(line);
+}
+
+async function getJson(address) {
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error("the server answered " + answer.status);
+  return answer.json();
+}
+
+// The voxels of a NIfTI-1 file, behind its header; `loaded` is told of the share that has come.
+async function voxels(address, Kind, loaded) {
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error("the server answered " + answer.status);
+  const whole = new Uint8Array(Number(answer.headers.get("content-length")));
+  const reader = answer.body.getReader();
+  for (let at = 0; ;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    whole.set(value, at);
+    at += value.length;
+    loaded(at / whole.length);
+  }
+  return new Kind(whole.buffer, new DataView(whole.buffer).getFloat32(108, true));
+}
+
+// The array as it came, and how patient order (left, back, head) is found in it.
+function volumeOf(hu, labels) {
+  const [nk, nj, ni] = facts.shape_kji;
+  const counts = [ni, nj, nk];
+  const strides = [1, ni, ni * nj];
+  const lps = facts.affine_ras.slice(0, 2).map((row) => row.map((v) => -v)).concat([facts.affine_ras[2]]);
+  const own = [0, 1, 2].map((n) => lps.map((row) => row[n]));  // direction of each array axis
+  const order = [];
+  for (const d of [2, 1, 0]) {  // the head first: the stack's own axis
+    const free = [0, 1, 2].filter((n) => !order.includes(n));
+    order[d] = free.reduce((best, n) => (Math.abs(own[n][d]) > Math.abs(own[best][d]) ? n : best));
+  }
+  const flipped = order.map((n, d) => own[n][d] < 0);
+  const place = (d, at) => (flipped[d] ? counts[order[d]] - 1 - at : at) * strides[order[d]];
+  const maps = order.map((n, d) => Int32Array.from({ length: counts[n] }, (_, at) => place(d, at)));
+  return {
+    hu, labels, order, flipped, maps,
+    size: order.map((n) => counts[n]),
+    step: order.map((n) => Math.hypot(...own[n])),
+    at: (a, b, c) => maps[0][a] + maps[1][b] + maps[2][c],
+    // Index along the array's own axis, which numbers and positions are counted by.
+    ownIndex: (d, at) => (flipped[d] ? counts[order[d]] - 1 - at : at),
+    mm: (voxel) => {
+      const index = [];
+      voxel.forEach((at, d) => { index[order[d]] = flipped[d] ? counts[order[d]] - 1 - at : at; });
+      return lps.map((row) => row[0] * index[0] + row[1] * index[1] + row[2] * index[2] + row[3]);
+    },
+  };
+}
+
+const rgbOf = (label) => facts.labels.find((one) => one.value === label)?.rgb ?? [0, 0, 0];
+
+// Colour of every grey under every label, as the canvas stores it.
+function colourTable() {
+  const table = new Uint32Array(5 * 256);
+  for (let label = 0; label < 5; label++) {
+    const part = state.shown ? STRENGTH[label] * state.opacity : 0;
+    const rgb = rgbOf(label);
+    for (let grey = 0; grey < 256; grey++) {
+      const [r, g, b] = rgb.map((channel) => Math.round(grey + (channel - grey) * part));
+      table[label * 256 + grey] = 0xff000000 | (b << 16) | (g << 8) | r;
+    }
+  }
+  return table;
+}
+
+// One plane as a picture of its own resolution, made anew only where it shows something else than before.
+function pictureOf(plane) {
+  const key = [cross[plane.axis], state.window, state.shown, state.opacity, edits.version].join();
+  if (plane.key === key) return plane.picture;
+  const { size, maps, hu, labels } = volume;
+  const [width, height] = [size[plane.across], size[plane.down]];
+  const image = new ImageData(width, height);
+  const out = new Uint32Array(image.data.buffer);
+  const [, span, level] = WINDOWS[state.window];
+  const low = level - span / 2;
+  const per = 255 / span;
+  const base = maps[plane.axis][cross[plane.axis]];
+  const columns = maps[plane.across];
+  const table = colourTable();
+  for (let y = 0, n = 0; y < height; y++) {
+    const row = base + maps[plane.down][plane.upright ? height - 1 - y : y];
+    for (let x = 0; x < width; x++, n++) {
+      const at = row + columns[x];
+      const grey = hu === null ? 0 : (hu[at] - low) * per;
+      out[n] = table[labels[at] * 256 + (grey < 0 ? 0 : grey > 255 ? 255 : grey | 0)];
+    }
+  }
+  plane.picture ??= document.createElement("canvas");
+  [plane.picture.width, plane.picture.height] = [width, height];
+  plane.picture.getContext("2d").putImageData(image, 0, 0);
+  plane.key = key;
+  return plane.picture;
+}
+
+// The whole mask from the front: lung as a shade, each lesion by its depth.
+function frontPicture() {
+  const { size, maps, labels, step } = volume;
+  const [nx, ny, nz] = size;
+  const depth = [null, ...Array.from({ length: 4 }, () => new Uint16Array(nx * nz))];
+  for (let c = 0; c < nz; c++)
+    for (let b = 0; b < ny; b++) {
+      const base = maps[2][c] + maps[1][b];
+      for (let a = 0; a < nx; a++) {
+        const label = labels[base + maps[0][a]];
+        if (label) depth[label][a + nx * (nz - 1 - c)]++;
+      }
+    }
+  const image = new ImageData(nx, nz);
+  for (let n = 0; n < nx * nz; n++) {
+    let rgb = depth[1][n] || depth[2][n] || depth[3][n] || depth[4][n] ? LUNG_RGB : [0, 0, 0];
+    for (let label = 2; label < 5; label++) {
+      if (!depth[label][n]) continue;
+      const share = 0.25 + 0.75 * Math.min(1, (depth[label][n] * step[1]) / DEEP_MM);
+      rgb = rgb.map((was, channel) => was + (rgbOf(label)[channel] - was) * share);
+    }
+    image.data.set([...rgb, 255], 4 * n);
+  }
+  const picture = document.createElement("canvas");
+  [picture.width, picture.height] = [nx, nz];
+  picture.getContext("2d").putImageData(image, 0, 0);
+  return picture;
+}
+
+// Where in the canvas a picture of `across` x `down` mm lies, as large as it fits.
+function fitted(canvas, across, down) {
+  const ratio = window.devicePixelRatio || 1;
+  const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
+  const scale = Math.min(width / across, height / down);
+  return { left: (width - across * scale) / 2, top: (height - down * scale) / 2, scale, ratio };
+}
+
+function place(canvas, picture, across, down, letters) {
+  const where = fitted(canvas, across, down);
+  const brush = canvas.getContext("2d");
+  brush.fillStyle = "#000";
+  brush.fillRect(0, 0, canvas.width, canvas.height);
+  brush.drawImage(picture, where.left, where.top, across * where.scale, down * where.scale);
+  brush.fillStyle = "#fff";
+  brush.font = `600 ${13 * where.ratio}px system-ui, sans-serif`;
+  brush.textBaseline = "middle";
+  const [w, h, edge] = [canvas.width, canvas.height, 12 * where.ratio];
+  brush.textAlign = "center";
+  [[edge, h / 2], [w - edge, h / 2], [w / 2, edge], [w / 2, h - edge]].forEach(([x, y], n) => brush.fillText(letters[n], x, y));
+  return { brush, where };
+}
+
+function drawPlane(plane) {
+  const started = performance.now();
+  const { size, step } = volume;
+  const [across, down] = [size[plane.across] * step[plane.across], size[plane.down] * step[plane.down]];
+  const { brush, where } = place(byId(plane.id), pictureOf(plane), across, down, plane.letters);
+  const x = where.left + (cross[plane.across] + 0.5) * step[plane.across] * where.scale;
+  const row = plane.upright ? size[plane.down] - 1 - cross[plane.down] : cross[plane.down];
+  const y = where.top + (row + 0.5) * step[plane.down] * where.scale;
+  const gap = 8 * where.ratio;
+  brush.strokeStyle = "rgba(51, 230, 255, .8)";
+  brush.beginPath();
+  for (const [x0, y0, x1, y1] of [[0, y, x - gap, y], [x + gap, y, brush.canvas.width, y], [x, 0, x, y - gap], [x, y + gap, x, brush.canvas.height]]) {
+    brush.moveTo(x0, y0);
+    brush.lineTo(x1, y1);
+  }
+  brush.stroke();
+  plane.where = where;
+  plane.ms = performance.now() - started;
+}
+
+let front = null;
+function drawFront() {
+  const { size, step } = volume;
+  if (front?.version !== edits.version) front = { picture: frontPicture(), version: edits.version };
+  place(byId("front"), front.picture, size[0] * step[0], size[2] * step[2], ["R", "L", "H", "F"]);
+}
+
+function draw() {
+  for (const plane of PLANES) drawPlane(plane);
+  readOut();
+}
+
+function readOut() {
+  const at = volume.at(...cross);
+  const stack = volume.order.indexOf(2);  // the direction in which the scanner's own images follow each other
+  const number = facts.image_numbers[volume.ownIndex(stack, cross[stack])];
+  const [x, y, z] = volume.mm(cross);
+  const side = (mm, plus, minus) => `${mm >= 0 ? plus : minus} ${Math.abs(mm).toFixed(1)}`;
+  const parts = [`axial slice ${cross[2] + 1} of ${volume.size[2]} from the feet`];
+  if (number !== undefined && number !== null) parts.push(`image ${number}`);
+  parts.push(`${side(x, "L", "R")}  ${side(y, "P", "A")}  ${side(z, "S", "I")} mm`);
+  if (volume.hu) parts.push(`${volume.hu[at]} HU`);
+  parts.push(facts.labels.find((one) => one.value === volume.labels[at])?.name ?? "Outside the lungs");
+  document.querySelector(".at").textContent = parts.join("  \u00b7  ");
+}
+
+const clamp = (value, count) => Math.max(0, Math.min(count - 1, value));
+
+function voxelAt(plane, event) {
+  const box = byId(plane.id).getBoundingClientRect();
+  const { left, top, scale, ratio } = plane.where;
+  const voxel = [...cross];
+  const x = ((event.clientX - box.left) * ratio - left) / scale / volume.step[plane.across];
+  const y = ((event.clientY - box.top) * ratio - top) / scale / volume.step[plane.down];
+  const row = plane.upright ? volume.size[plane.down] - 1 - Math.floor(y) : Math.floor(y);
+  voxel[plane.across] = clamp(Math.floor(x), volume.size[plane.across]);
+  voxel[plane.down] = clamp(row, volume.size[plane.down]);
+  return voxel;
+}
+
+function scroll(plane, slices) {
+  cross[plane.axis] = clamp(cross[plane.axis] + slices, volume.size[plane.axis]);
+  draw();
+}
+
+let waiting = null;
+function changed() {
+  draw();
+  clearTimeout(waiting);
+  waiting = setTimeout(drawFront, 300);
+  byId("undo").disabled = !edits.done.length;
+  byId("save").disabled = edits.changed === 0;
+}
+
+function paintLine(plane, from, to) {
+  const steps = Math.max(1, ...from.map((at, d) => Math.abs(to[d] - at)));
+  const how = { erase: state.tool === "erase", within: byId("within").checked };
+  for (let n = 0; n <= steps; n++) {
+    const centre = from.map((at, d) => Math.round(at + ((to[d] - at) * n) / steps));
+    edits.paint(plane.axis, centre, state.radius, state.label, how);
+  }
+}
+
+function addPointer(plane) {
+  const canvas = byId(plane.id);
+  let last = null;
+  canvas.addEventListener("pointerdown", (event) => {
+    const voxel = voxelAt(plane, event);
+    state.plane = plane;
+    if (state.tool === "relabel") { edits.relabel(voxel, state.label); changed(); return; }
+    canvas.setPointerCapture(event.pointerId);
+    last = voxel;
+    if (state.tool === "look") { cross = voxel; draw(); return; }
+    edits.begin();
+    paintLine(plane, voxel, voxel);
+    drawPlane(plane);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!last) return;
+    const voxel = voxelAt(plane, event);
+    if (state.tool === "look") { cross = voxel; draw(); return; }
+    paintLine(plane, last, voxel);
+    last = voxel;
+    drawPlane(plane);
+  });
+  const up = () => {
+    if (last && state.tool !== "look") { edits.end(); changed(); }
+    last = null;
+  };
+  canvas.addEventListener("pointerup", up);
+  canvas.addEventListener("pointercancel", up);
+  canvas.addEventListener("pointerenter", () => { state.plane = plane; });
+  canvas.addEventListener("wheel", (event) => { event.preventDefault(); scroll(plane, event.deltaY < 0 ? 1 : -1); }, { passive: false });
+}
+
+function pick(group, name, value) {
+  state[name] = value;
+  for (const button of document.querySelectorAll(`[data-${group}]`))
+    button.setAttribute("aria-pressed", String(button.dataset[group] === String(value)));
+}
+
+function setWindow(n) { pick("window", "window", n); draw(); }
+function setRadius(mm) {
+  state.radius = Math.max(1, Math.min(30, mm));
+  byId("radius").value = state.radius;
+  byId("radius-said").textContent = `${state.radius} mm`;
+}
+
+function showLesion(number) {
+  if (!facts.lesions.length) return;
+  state.lesion = number % facts.lesions.length;
+  const lesion = facts.lesions[state.lesion];
+  const [x, y, z] = lesion.ras_mm;
+  const origin = volume.mm([0, 0, 0]);
+  const step = [0, 1, 2].map((d) => volume.mm([0, 1, 2].map((n) => (n === d ? 1 : 0)))[d] - origin[d]);
+  cross = [-x, -y, z].map((mm, d) => clamp(Math.round((mm - origin[d]) / step[d]), volume.size[d]));
+  byId("next").textContent = `Next (${state.lesion + 1} of ${facts.lesions.length}: ${lesion.ml.toFixed(1)} mL)`;
+  draw();
+}
+
+// To a voxel of the array as it came (i, j, k).
+function goTo(own) {
+  cross = [0, 1, 2].map((d) => volume.ownIndex(d, own[volume.order[d]]));
+  draw();
+}
+
+// Where in the window the cross of a plane stands.
+function screenOf(id) {
+  const plane = PLANES.find((one) => one.id === id);
+  const box = byId(id).getBoundingClientRect();
+  const { left, top, scale, ratio } = plane.where;
+  const row = plane.upright ? volume.size[plane.down] - 1 - cross[plane.down] : cross[plane.down];
+  return [box.left + (left + (cross[plane.across] + 0.5) * volume.step[plane.across] * scale) / ratio,
+    box.top + (top + (row + 0.5) * volume.step[plane.down] * scale) / ratio];
+}
+
+function edit(act) {
+  if (!facts.can_correct) return;
+  act();
+  changed();
+}
+
+const KEYS = {
+  1: () => setWindow(0), 2: () => setWindow(1), 3: () => setWindow(2),
+  m: () => { state.shown = !state.shown; draw(); },
+  l: () => showLesion(0), n: () => showLesion(state.lesion + 1),
+  v: () => pick("tool", "tool", "look"),
+  b: () => edit(() => pick("tool", "tool", "brush")), e: () => edit(() => pick("tool", "tool", "erase")),
+  r: () => edit(() => pick("tool", "tool", "relabel")),
+  "[": () => setRadius(state.radius - 1), "]": () => setRadius(state.radius + 1),
+  f: () => edit(() => edits.fill(state.label, byId("within").checked)),
+  g: () => edit(() => edits.smooth(cross[2], state.label)),
+  z: () => edit(() => edits.undo()),
+  ArrowUp: () => scroll(state.plane, 1), ArrowDown: () => scroll(state.plane, -1),
+  PageUp: () => scroll(state.plane, 10), PageDown: () => scroll(state.plane, -10),
+  "?": () => byId("help").showModal(),
+};
+
+function pressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open || byId("saving").open) return;
+  if (event.target.matches("input")) return;
+  const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
+}
+
+function button(parent, group, value, text, title) {
+  const one = document.createElement("button");
+  Object.assign(one, { type: "button", textContent: text, title });
+  one.dataset[group] = value;
+  byId(parent).append(one);
+  return one;
+}
+
+function addControls() {
+  WINDOWS.forEach(([name, width, level], n) => {
+    const text = `${name} W ${width} L ${level}`.replace("-", "\u2212");
+    button("windows", "window", n, text, `Key ${n + 1}`).addEventListener("click", () => setWindow(n));
+  });
+  byId("opacity").addEventListener("input", (event) => { state.shown = true; state.opacity = Number(event.target.value); draw(); });
+  byId("largest").addEventListener("click", () => showLesion(0));
+  byId("next").addEventListener("click", () => showLesion(state.lesion + 1));
+  byId("help-button").addEventListener("click", () => byId("help").showModal());
+  byId("tools").hidden = !facts.can_correct;
+  for (const label of facts.labels.filter((one) => one.value < 4)) {
+    const one = button("label-choice", "label", label.value, label.name, "Label that the tools set");
+    const swatch = document.createElement("span");
+    swatch.className = "swatch";
+    swatch.style.background = `rgb(${label.rgb})`;
+    one.prepend(swatch);
+    one.addEventListener("click", () => pick("label", "label", label.value));
+  }
+  for (const one of document.querySelectorAll("[data-tool]")) one.addEventListener("click", () => pick("tool", "tool", one.dataset.tool));
+  byId("radius").addEventListener("input", (event) => setRadius(Number(event.target.value)));
+  for (const [id, key] of [["fill", "f"], ["smooth", "g"], ["undo", "z"]]) byId(id).addEventListener("click", KEYS[key]);
+  byId("save").addEventListener("click", askWhy);
+  byId("send").addEventListener("click", send);
+  byId("cancel").addEventListener("click", () => byId("saving").close());
+  pick("label", "label", state.label);
+  setRadius(state.radius);
+  window.addEventListener("keydown", pressed);
+  window.addEventListener("resize", () => { draw(); drawFront(); });
+  window.addEventListener("beforeunload", (event) => { if (edits.done.length > state.saved) event.preventDefault(); });
+}
+
+function askWhy() {
+  const count = edits.changed;
+  const ml = (count * Math.abs(volume.step[0] * volume.step[1] * volume.step[2])) / 1000;
+  byId("changed").textContent = `${count} voxels (${ml.toFixed(1)} mL) have another label than in the automatic mask.`;
+  byId("unsaved").textContent = "";
+  byId("saving").showModal();
+}
+
+async function send() {
+  byId("send").disabled = true;
+  try {
+    const { csrf } = await getJson("/session.json");
+    const words = JSON.stringify({ reader: byId("reader").value, reason: byId("reason").value });
+    const answer = await fetch(`/cases/${caseId}/correction`, {
+      method: "POST", body: new Blob([words, "\n", volume.labels]), headers: { "X-CSRF-Token": csrf },
+    });
+    const said = await answer.json();
+    if (!answer.ok) throw new Error([said.message ?? said.detail, said.hint].filter(Boolean).join(". "));
+    state.saved = edits.done.length;
+    byId("saving").close();
+    note(`Correction ${said.correction} is saved: ${sentence(said)} The automatic result is unchanged.`);
+  } catch (wrong) {
+    byId("unsaved").textContent = `Not saved: ${wrong.message}`;
+  }
+  byId("send").disabled = false;
+}
+
+function sentence(said) {
+  const percent = (name) => `${said.percent_of_lung[name].toFixed(2)} %`;
+  return `Lesion ${percent("lesion")} of the lungs: ground glass ${percent("ground_glass")}, ` +
+    `solid ${percent("solid")}. Lungs ${said.volumes_ml.lung.toFixed(0)} mL.`;
+}
+
+function sayVerdict() {
+  byId("verdict").textContent = `${facts.scan_id}: ${sentence(facts)}`;
+  for (const flag of facts.flags.filter((one) => one.severity === "review")) note(`A reader must look: ${flag.message} (${flag.code})`);
+  if (!facts.has_ct) note("There is no CT with this result: the mask is shown alone. With the command view, add --scan FOLDER.");
+  byId("report").hidden = !facts.has_report;
+  byId("report").href = `/cases/${caseId}/report.html`;
+  byId("solid").hidden = !facts.has_viewer;
+  byId("solid").href = `/viewer/${caseId}`;
+  byId("largest").disabled = byId("next").disabled = !facts.lesions.length;
+}
+
+async function stop() {
+  const { csrf } = await getJson("/session.json");
+  await fetch("/stop", { method: "POST", headers: { "X-CSRF-Token": csrf } });
+  document.body.textContent = "Stopped. This page can be closed.";
+}
+
+async function main() {
+  byId("stop").addEventListener("click", stop);
+  facts = await getJson(`/cases/${caseId}/facts.json`);
+  sayVerdict();
+  const shares = [0, facts.has_ct ? 0 : 1];
+  const loaded = (n) => (share) => { shares[n] = share; byId("progress").value = (shares[0] + 2 * shares[1]) / 3; };
+  const labels = await voxels(`/cases/${caseId}/whole/mask.nii`, Uint8Array, loaded(0));
+  const hu = facts.has_ct ? await voxels(`/cases/${caseId}/whole/ct.nii`, Int16Array, loaded(1)) : null;
+  volume = volumeOf(hu, labels.slice());
+  edits = new Edits(volume, labels);
+  cross = volume.size.map((count) => count >> 1);
+  byId("loading").hidden = true;
+  addControls();
+  PLANES.forEach(addPointer);
+  setWindow(0);
+  drawFront();
+  byId("undo").disabled = byId("save").disabled = true;
+  showLesion(0);
+  window.volumetry = { volume, edits, state, planes: PLANES, goTo, screenOf };
+  document.body.dataset.state = "ready";
+}
+
+main().catch((wrong) => {
+  note(`The images cannot be shown: ${wrong.message}`, true);
+  document.body.dataset.state = "failed";
+});
