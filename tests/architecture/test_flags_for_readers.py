@@ -161,7 +161,7 @@ def _of_lungs(config: Config) -> Iterator[Finding]:
         hu, np.where(np.arange(64) < 32, labels, labels * (np.arange(40) < 17)[:, None, None]), config
     )
     yield from _judged(hu, labels, config, dropped={"lesion_beside_lungs_ml": 120.0})
-    yield from _judged(hu, labels, config, context=ChestContext(0.99, 120.0))
+    yield from _judged(hu, labels, config, context=ChestContext(0.99, 120.0, 60.0))
     yield from _judged(hu, labels, config, context=ChestContext(0.2, 120.0))
     metal = hu.copy()
     metal[18:22, 30:34, 31:33] = 3071

@@ -113,15 +113,19 @@ def test_what_moves_the_share_by_less_than_the_setting_is_a_note(config):
     assert found["LESION_OUTSIDE_LUNG"].outcome is Outcome.FLAG
 
 
-def test_what_the_whole_chest_puts_into_organs_is_flagged_by_what_it_moves(config):
-    """15 mL added to a lung without disease: points = 100 x 15 / (lung + 15)."""
+def test_what_the_whole_chest_puts_into_organs_is_flagged_by_what_is_doubtful(config):
+    """Of 90 mL taken away 15 are doubtful: points = 100 x 15 / (lung + 15). Without doubt it is a note."""
     hu, truth = chest()
     labels = truth.labels_kji
     points = 1500 / (np.count_nonzero(labels) * AXIAL.voxel_ml + 15)
-    flagged = _findings(hu, labels, config, context=ChestContext(0.95, 15.0))["LESION_IN_ORGAN"]
-    assert flagged.outcome is (Outcome.FLAG if points >= config.quality.move_points else Outcome.NOTE)
+    assert points > config.quality.move_points
+    flagged = _findings(hu, labels, config, context=ChestContext(0.95, 90.0, 15.0))["LESION_IN_ORGAN"]
+    assert flagged.outcome is Outcome.FLAG
     assert f"at most {points:.2f} points higher" in flagged.message
-    assert _findings(hu, labels, config, context=ChestContext(0.95, 9.0)) == {}
+    noted = _findings(hu, labels, config, context=ChestContext(0.95, 90.0, 0.0))["LESION_IN_ORGAN"]
+    assert noted.outcome is Outcome.NOTE
+    assert "90 mL" in noted.message
+    assert _findings(hu, labels, config, context=ChestContext(0.95, 9.0, 9.0)) == {}
     assert _findings(hu, labels, config, context=None) == {}
 
 

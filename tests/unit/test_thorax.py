@@ -120,6 +120,7 @@ def test_what_is_called_disease_and_lies_in_no_lung_is_neither_disease_nor_lung(
     assert chest.context.agreement == 1.0
     # Lesion in ten columns that are no lung, of which the first is within a voxel of the coarse grid.
     assert chest.context.lesion_in_organs_ml == pytest.approx(10 * 20 * 9 * 0.125)
+    assert chest.context.doubtful_ml == chest.context.lesion_in_organs_ml  # it adjoins what stays
     before = probabilities.copy()
     leave_out(probabilities, chest.elsewhere_kji, CUTS)
     assert (probabilities[..., :11] == before[..., :11]).all()
@@ -137,6 +138,19 @@ def test_a_body_goes_as_a_whole_if_it_is_no_lung_and_large_enough() -> None:
     probability[:, :, 24] = 1.0
     probability[:, :, 23] = 0.1
     assert not bodies_outside(called, probability, 0.05).any()
+
+
+def test_a_body_apart_is_no_doubt_unless_it_is_as_large_as_a_lobe() -> None:
+    """Lung, 10 x 20 x 10 voxels of 0.125 mL, and beside it a body of 2 x 10 x 7 or of 10 x 20 x 7 voxels."""
+    for rows, columns, doubtful in ((slice(2), slice(10), False), (slice(None), slice(None), True)):
+        hu, probabilities = block()
+        probabilities[1] = 0
+        probabilities[1, rows, columns, 13:] = 1
+        ml = np.count_nonzero(probabilities[1]) * 0.125
+        assert bool(ml >= 100) is doubtful
+        context = chest_of(probabilities, hu, (5.0, 5.0, 5.0), dark_is_lung(), CUTS).context
+        assert context.lesion_in_organs_ml == pytest.approx(ml)
+        assert context.doubtful_ml == pytest.approx(ml if doubtful else 0.0)
 
 
 def test_fat_is_not_solid() -> None:

@@ -108,10 +108,13 @@ class ChestContext:
     lesion_in_organs_ml
         Called lesion slice by slice, and in organs or the chest wall as it sees them; left in where agreement is
         low.
+    doubtful_ml
+        The part of it that hangs together with disease in lung, or is large enough for a consolidated lobe.
     """
 
     agreement: float
     lesion_in_organs_ml: float
+    doubtful_ml: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -122,11 +122,12 @@ def _organs(tissue: TissueMap, volumes: Volumes, config: Config) -> Iterator[Fin
         )
         yield _finding("CHEST_NOT_RECOGNISED", text, context.agreement, config)
     elif in_organs_ml > config.quality.lesion_outside_flag_ml:
-        points = points_if_lesion(volumes, in_organs_ml)
+        points = points_if_lesion(volumes, context.doubtful_ml)
         text = (
-            f"{in_organs_ml:.0f} mL called lesion slice by slice lie in organs or the chest wall, as the network "
-            f"of the whole chest sees it, and are counted in no volume: look whether consolidated lung was left "
-            f"out (every slice). With all of it the share is at most {points:.2f} points higher"
+            f"{in_organs_ml:.0f} mL called lesion slice by slice lie in organs, fat or the chest wall, as the "
+            f"network of the whole chest sees it, and are counted in no volume; {context.doubtful_ml:.0f} mL of "
+            f"them adjoin disease in the lung or are as large as a lobe: look whether consolidated lung was left "
+            f"out (every slice). With these the share is at most {points:.2f} points higher"
         )
         yield weighed(config, "LESION_IN_ORGAN", text, in_organs_ml, points)
 
