@@ -229,17 +229,7 @@ def analyse(
     analyses += imputations(seen, contrasts, visits, config)
     sensitivity = compare.sensitivity(changes, contrasts, config)
     sensitivity += strategies(seen, contrasts, visits, config)
-    paper = paper_of(
-        everyone=everyone,
-        analysed=visits,
-        scans=scans,
-        placements=placements,
-        changes=changes,
-        seen=seen,
-        endpoint=endpoint,
-        events=events,
-        config=config,
-    )
+    paper = partial(paper_of, everyone=everyone, analysed=visits, scans=scans, events=events, config=config)
     return Analysis(
         visits=visits,
         scans=scans,
@@ -256,7 +246,7 @@ def analyse(
         analyses=analyses,
         decisions=decided([*endpoint, *numeric], analyses, contrasts, config),
         missing=missing.missing_values(changes, placements, visits),
-        paper=paper,
+        paper=paper(placements=placements, changes=changes, seen=seen, endpoint=endpoint),
         config=config,
     )
 
