@@ -16,7 +16,17 @@ from volumetry.scan.scan_id import readable_id
 from volumetry.storage.atomic import prepare_folder, write_whole
 
 Answer = Literal["answered", "closed"]
-_OF_A_LETTER = ("query_id", "scan_id", "subject", "visit", "code", "what_is_wrong", "tag", "what_to_do")
+_OF_A_LETTER = (
+    "query_id",
+    "scan_id",
+    "subject",
+    "visit",
+    "code",
+    "what_is_wrong",
+    "tag",
+    "what_to_do",
+    "other_codes",
+)
 
 
 @dataclass(frozen=True, slots=True)
