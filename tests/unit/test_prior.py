@@ -148,6 +148,14 @@ def test_a_prior_that_cannot_be_one_is_refused(run, scans, results, tmp_path, ea
     assert not (tmp_path / "now" / "result.json").exists() or "prior" not in document(tmp_path / "now")
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "refused"}', '{"volumes_ml": {"lung": 0}}'])
+def test_what_is_not_a_result_is_refused_before_anything_is_measured(run, scans, tmp_path, content):
+    (tmp_path / "prior.json").write_text(content)
+    ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", tmp_path / "prior.json")
+    assert (ended, "PRIOR_NO_RESULT" in said) == (3, True)
+    assert not (tmp_path / "now").exists()
+
+
 def test_another_secret_is_not_another_patient(run, scans, results, tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, SALT + " and of another hospital")
     ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", results / "before")

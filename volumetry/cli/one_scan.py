@@ -1,7 +1,7 @@
 """Verbs for one scan: look into a folder, measure it, look at the result, correct it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,8 @@ from volumetry.cli.common import ONE_SCAN, ConfigFiles, Device, Json, Quiet, app
 
 if TYPE_CHECKING:
     from volumetry.config import Config
+    from volumetry.deliver.report import Annex
+    from volumetry.pipeline import Analysis
     from volumetry.prior import Priors
 
 Labelmap = Annotated[
@@ -98,7 +100,7 @@ def check(
     from volumetry.cli import show
     from volumetry.cli.loading import Loading
     from volumetry.errors import VolumetryError
-    from volumetry.storage.atomic import prepare_folder, write_whole
+    from volumetry.storage.atomic import prepare_folder
     from volumetry.storage.salt import patient_salt
 
     settings = common.settings_of(config, device)
@@ -117,22 +119,28 @@ def check(
         analysis, document = case.measured_folder(
             scan, out, scan_id, segmenter, settings, stages, export, patient_salt(), priors
         )
-        stop = None if priors is None else priors.stop
-        if pdf:
-            from volumetry.deliver.report.summary import summary_of
-
+        if pdf or export is not None:
             annex = case.annex_of(scan, analysis, priors)
-            write_whole(out / "report.pdf", summary_of(document, analysis.tissue, analysis.scan, annex).pdf)
+        if pdf:
+            _write_pdf(out, analysis, document, annex)
         if export is not None:
             stages("dicom")
             try:
-                case.dicom_objects(export, analysis, document, out, case.annex_of(scan, analysis, priors))
+                case.dicom_objects(export, analysis, document, out, annex)
             except VolumetryError as known:  # the result is delivered, and shown, all the same
-                stop = stop or known
+                stop = known
+    stop = priors.stop if priors is not None and priors.stop is not None else stop
     if not quiet:
         show.result(document)
     if stop is not None:
         raise stop
+
+
+def _write_pdf(out: Path, analysis: "Analysis", document: dict[str, Any], annex: "Annex") -> None:
+    from volumetry.deliver.report.summary import summary_of
+    from volumetry.storage.atomic import write_whole
+
+    write_whole(out / "report.pdf", summary_of(document, analysis.tissue, analysis.scan, annex).pdf)
 
 
 def _priors(paths: list[Path] | None, scan: Path | None, settings: "Config") -> "Priors | None":

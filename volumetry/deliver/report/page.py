@@ -116,7 +116,18 @@ def report_page(
 
 
 def content_security_policy(foot: str) -> str:
-    """What a page may load: its own two styles, the second that of its printed foot, and pictures inside it."""
+    """What a page may load: its own two styles and pictures inside it.
+
+    Parameters
+    ----------
+    foot
+        The second style, from `volumetry.deliver.report.annex.page_style`.
+
+    Returns
+    -------
+    str
+        As from `one_file_policy`.
+    """
     return one_file_policy(_style(), foot)
 
 
