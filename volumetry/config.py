@@ -13,8 +13,8 @@ from pydantic import Field, field_validator, model_validator
 from volumetry.codes import CATALOGUE, Outcome, strictest
 from volumetry.errors import ConfigError
 from volumetry.storage.digests import canonical_sha256
-from volumetry.storage.shipped import shipped
-from volumetry.storage.toml_file import Section, read_table, validated
+from volumetry.storage.settings_files import merged_settings, read_toml
+from volumetry.storage.toml_file import Section, validated
 
 Share = Field(gt=0, lt=1)
 SETTINGS_VERSION = 2
@@ -389,29 +389,3 @@ def stored_config(settings: Mapping[str, Any]) -> Config:
         keep = isinstance(value, Mapping)
         kept[section] = {k: v for k, v in value.items() if k not in dropped} if keep else value
     return validated(merged_settings(read_toml(Path("default")), kept), Config, called="the run's settings")
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """A settings file, or a shipped one by its bare name; raises ConfigError if it cannot be read."""
-    by_name = shipped("configs") / f"{path}.toml"
-    is_bare = path.parent == Path() and not path.suffix
-    source = by_name if is_bare and by_name.is_file() else path
-    hint = None if not is_bare or source.exists() else f"The shipped configurations are {', '.join(_names())}."
-    return read_table(source, called=f"the configuration {path.name}", hint=hint)
-
-
-def _names() -> list[str]:
-    """Of the shipped settings for scans: those of a trial or a training have a place of their own."""
-    found = sorted(file.stem for file in shipped("configs").glob("*.toml"))
-    return [name for name in found if not name.startswith(("train-", "trial"))]
-
-
-def merged_settings(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """One table of settings laid over another, key by key."""
-    result = dict(base)
-    for key, value in more.items():
-        below = result.get(key)
-        result[key] = (
-            merged_settings(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
-        )
-    return result

@@ -13,14 +13,14 @@ import typer
 
 # The order of these is the order of the verbs in `volumetry --help`.
 # isort: off
-from volumetry.cli import one_scan, many_scans, trial, models
+from volumetry.cli import one_scan, many_scans, batch_records, trial, models
 from volumetry.cli import viewing
 
 # isort: on
 from volumetry.cli.common import app
 from volumetry.errors import ScanFailedError, VolumetryError
 
-__all__ = ["app", "main", "many_scans", "models", "one_scan", "trial", "viewing"]
+__all__ = ["app", "batch_records", "main", "many_scans", "models", "one_scan", "trial", "viewing"]
 
 
 _A_BUG = (

@@ -76,7 +76,7 @@ def evaluate(
 
     Example: volumetry evaluate --scans scans.toml --json scores.json
     """
-    from volumetry.cli import show
+    from volumetry.cli import show, show_scores
     from volumetry.errors import UsageError
     from volumetry.storage.atomic import write_json
 
@@ -96,7 +96,7 @@ def evaluate(
             scores = evaluate_scans(scans, common.segmenter_of(settings), settings, say)
     write_json(json_file, scores)
     if not quiet:
-        (show.scores if dataset is not None else show.scan_scores)(scores)
+        (show_scores.scores if dataset is not None else show_scores.scan_scores)(scores)
 
 
 @app.command(rich_help_panel=MODELS)
@@ -114,7 +114,7 @@ def selftest(
     Example: volumetry selftest --report validation
     """
     from volumetry.assurance.selftest import run_selftest
-    from volumetry.cli import show
+    from volumetry.cli import show, show_scores
     from volumetry.storage.atomic import prepare_folder, write_json
 
     settings = common.settings_of(config, device)
@@ -129,7 +129,7 @@ def selftest(
     if json_file:
         write_json(json_file, found)
     if not quiet:
-        show.selftest(found)
+        show_scores.selftest(found)
     if not found["passed"]:
         raise typer.Exit(1)
 

@@ -41,12 +41,12 @@ from typing import Any
 from volumetry.deliver.scheduled import Scheduled
 from volumetry.deliver.tables import NAME as DICTIONARY
 from volumetry.deliver.tables import dictionary_bytes
-from volumetry.errors import OutputError, UsageError
+from volumetry.errors import UsageError
 from volumetry.export.source import Row, results_of
+from volumetry.export.xpt import write_xpt
 from volumetry.measure import table
 from volumetry.storage.atomic import prepare_folder, write_whole
 from volumetry.storage.csv_tables import csv_line, guarded, number_in
-from volumetry.storage.unfinished import unfinished_file
 
 _USE = (
     ("SLCTHICK", "Slice Thickness", "series.thickness_mm", "mm"),
@@ -143,7 +143,6 @@ _READER = "INDEPENDENT ASSESSOR"
 _NO_SCHEDULE: Mapping[str, Scheduled] = {}
 _SOFTWARE = "VOLUMETRY"
 _ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
-_LONGEST = 200
 """Characters of a text in a version 5 transport file."""
 
 Record = dict[str, Any]
@@ -196,7 +195,8 @@ def export_cdisc(
         write_whole(out / f"{domain}.csv", _csv(domain, records))
         if records and (xpt or (xpt is None and can)):
             names.append(f"{domain}.xpt")
-            _write_xpt(out / f"{domain}.xpt", domain, records)
+            path = out / f"{domain}.xpt"
+            write_xpt(path, domain.upper(), TITLES[domain], COLUMNS[domain], _NUMBERS, records)
     tables = {f"{domain}.csv": labels for domain, labels in COLUMNS.items()}
     write_whole(
         out / DICTIONARY, dictionary_bytes("export", {name: tuple(of) for name, of in tables.items()}, tables)
@@ -391,36 +391,3 @@ def _csv(domain: str, records: list[Record]) -> bytes:
 
 def _cell(value: Any) -> Any:  # noqa: ANN401  a text or a number
     return guarded(value) if isinstance(value, str) and number_in(value) is None else value
-
-
-def _write_xpt(path: Path, domain: str, records: list[Record]) -> None:
-    """SAS transport version 5: ASCII, at most 200 characters."""
-    import pandas as pd
-    import pyreadstat
-
-    frame = pd.DataFrame(
-        {
-            name: pd.Series([record[name] for record in records], dtype="float64")
-            if name in _NUMBERS
-            else [_ascii(record[name]) for record in records]
-            for name in COLUMNS[domain]
-        }
-    )
-    try:
-        with unfinished_file(path) as (draft, _):
-            pyreadstat.write_xport(
-                frame,
-                str(draft),
-                file_label=TITLES[domain],
-                column_labels=list(COLUMNS[domain].values()),
-                table_name=domain.upper(),
-                file_format_version=5,
-            )
-            content = draft.read_bytes()
-    except OSError as wrong:
-        raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
-    write_whole(path, content)
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode("ascii")[:_LONGEST]

@@ -22,7 +22,7 @@ from volumetry.remeasure.lattice import EditedMaskError, geometry, placement
 from volumetry.remeasure.segments import labels_of, tissue_named
 from volumetry.remeasure.text_volumes import checked, read_text_volume
 from volumetry.scan.headers.files import file_ref
-from volumetry.scan.inputs.opening import GZIP, start_of
+from volumetry.scan.inputs.inflation import GZIP, start_of
 
 _OFF_SLICES = 0.25
 """How far a SEG frame may: it carries the position of its own slice, and the gate lets slices jitter."""

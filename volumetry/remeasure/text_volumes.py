@@ -16,7 +16,7 @@ from volumetry.domain import Grid, Tissue
 from volumetry.remeasure.lattice import EditedMaskError, placement
 from volumetry.remeasure.segments import labels_of, tissue_named, tissue_numbered
 from volumetry.scan.headers.files import FileRef, ReplacedError, file_ref
-from volumetry.scan.inputs.opening import GZIP, InflationError, inflate, start_of
+from volumetry.scan.inputs.inflation import GZIP, InflationError, inflate, start_of
 from volumetry.scan.inputs.volume_header import VolumeError, VolumeHeader
 from volumetry.scan.inputs.volume_headers import layered_header
 

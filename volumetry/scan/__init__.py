@@ -16,12 +16,7 @@
 """
 
 from volumetry.scan.headers.file_kinds import FileKind
-from volumetry.scan.inputs.opening import (
-    files_of_input,
-    kind_of_file,
-    remove_private_folders,
-    zip_may_hold_scan,
-)
+from volumetry.scan.inputs.opening import files_of_input, kind_of_file, remove_private_folders, zip_may_hold_scan
 from volumetry.scan.inspection import Inspection, StackReport, inspect_folder
 from volumetry.scan.read import read_scan, scan_from_array
 from volumetry.scan.sources import Source, SourceSlice, source_headers

@@ -18,7 +18,8 @@ from volumetry.scan.headers.files import FileRef
 from volumetry.scan.headers.manifest import NAME as SITE_LIST
 from volumetry.scan.headers.reader import read_headers
 from volumetry.scan.headers.slice_header import NotSlice, SliceHeader
-from volumetry.scan.inputs.opening import Given, kind_of_file, opened, start_of
+from volumetry.scan.inputs.inflation import start_of
+from volumetry.scan.inputs.opening import Given, kind_of_file, opened
 from volumetry.scan.inputs.volume_header import VolumeError
 from volumetry.scan.inputs.volume_headers import volume_header
 from volumetry.scan.inputs.volumes import volume_files

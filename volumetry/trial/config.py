@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from volumetry.config import merged_settings, read_toml  # one way to lay a settings file over another
 from volumetry.storage.digests import canonical_sha256
+from volumetry.storage.settings_files import merged_settings, read_toml
 from volumetry.storage.toml_file import Section, validated
 from volumetry.trial.analysis_config import (
     AdverseEvents,

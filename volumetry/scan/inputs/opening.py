@@ -9,33 +9,27 @@ import os
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from volumetry.config import Config, Limits
 from volumetry.domain import Finding
 from volumetry.errors import InputError, OutputError, ScanFailedError
-from volumetry.scan.findings import CodedError, found
+from volumetry.scan.findings import found
 from volumetry.scan.headers.file_kinds import FileKind, archive_name, kind_of
 from volumetry.scan.headers.files import FileRef, Listing, as_listed, file_ref, list_beside, list_files
 from volumetry.scan.headers.reader import unread_archive
 from volumetry.scan.headers.slice_header import NotSlice
+from volumetry.scan.inputs.inflation import GZIP, InflationError, inflate, inflated_start, start_of
 from volumetry.scan.inputs.unpack import ZipLimits, unpack_safely
 from volumetry.scan.inputs.volume_header import VolumeError
 from volumetry.scan.inputs.volume_headers import volume_header
 
-GZIP = b"\x1f\x8b"
-HEAD_BYTES = 2**16
-"""Enough of a file to recognise it; the header of a NIfTI, NRRD or MetaImage volume ends within it."""
 _KIND_BYTES = 4096
-_LEAST_HEAD_BYTES = 1024
 _DICOM = (FileKind.PART10, FileKind.BARE)
 _OF_A_SCAN = (*_DICOM, FileKind.VOLUME, FileKind.ZIP)
-_CHUNK = 2**20
 _RATIO_FROM_BYTES = 16 * 2**20
 
 _private_folders: set[Path] = set()
@@ -90,10 +84,6 @@ class PrivateFolder:
     def _bound(self, file: FileRef) -> int:
         ratio_bound = max(_RATIO_FROM_BYTES, int(self._limits.max_inflation_ratio * file.size))
         return min(int(self._limits.max_file_mb * 2**20), ratio_bound, self._bytes_left)
-
-
-class InflationError(CodedError):
-    """Why packed data are not inflated: a code and its message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,35 +209,11 @@ def zip_may_hold_scan(archive: Path) -> bool:
             for member in zipped.infolist():
                 if not member.is_dir():
                     with zipped.open(member) as packed:
-                        if kind_of(_inflated_start(packed.read(_KIND_BYTES))) in _OF_A_SCAN:
+                        if kind_of(inflated_start(packed.read(_KIND_BYTES))) in _OF_A_SCAN:
                             return True
     except Exception:  # noqa: BLE001  zipfile raises anything on an odd archive; whoever reads it says why
         return True
     return False
-
-
-def start_of(file: FileRef, most: int = HEAD_BYTES) -> bytes:
-    """The first bytes of a file, inflated if it is gzipped; of damaged gzip data what can be had.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    """
-    with file.open() as stream:
-        return _inflated_start(stream.read(most))
-
-
-def _inflated_start(start: bytes) -> bytes:
-    if not start.startswith(GZIP):
-        return start
-    for most in (
-        HEAD_BYTES,
-        _LEAST_HEAD_BYTES,
-    ):  # what is damaged further on, or in its checksum, has a head still
-        with suppress(zlib.error):
-            return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(start, most)
-    return start
 
 
 def _is_dicom(path: Path) -> bool:
@@ -363,43 +329,6 @@ def _without_gzip(file: FileRef, private: PrivateFolder) -> FileRef:
     if not start or start.startswith(GZIP):
         raise InflationError("UNREADABLE_FILES", "a gzip file that cannot be inflated, or is packed twice")
     return private.inflated(file) if kind_of(start) in _DICOM else file
-
-
-def inflate(packed: BinaryIO, copy: BinaryIO, bound: int, *, whole: bool) -> int:
-    """Write what is packed, by gzip or zlib, and return how many bytes; raises InflationError.
-
-    Without `whole` no more than the bound is read; with it, more than the bound is a stop.
-    """
-    stream = gzip.GzipFile(fileobj=packed) if packed.peek(2)[:2] == GZIP else _Zlib(packed)  # type: ignore[attr-defined]
-    size = 0
-    try:
-        while chunk := stream.read(min(_CHUNK, bound + int(whole) - size)):
-            size += len(chunk)
-            if size > bound:
-                raise InflationError("LIMIT_EXCEEDED", f"a compressed file inflates to more than {bound >> 20} MB")
-            copy.write(chunk)
-    except EOFError:
-        raise InflationError("TRUNCATED_FILE", "compressed data end early: part of the file is missing") from None
-    except (gzip.BadGzipFile, zlib.error):
-        raise InflationError("MALFORMED", "compressed data are damaged") from None
-    return size
-
-
-class _Zlib:
-    """Reads zlib data piece by piece."""
-
-    def __init__(self, packed: BinaryIO) -> None:
-        self._packed, self._inflate = packed, zlib.decompressobj()
-
-    def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end."""
-        while size and not self._inflate.eof:
-            data = self._inflate.unconsumed_tail or self._packed.read(_CHUNK)
-            if not data:
-                raise EOFError
-            if chunk := self._inflate.decompress(data, size):
-                return chunk
-        return b""
 
 
 @contextmanager

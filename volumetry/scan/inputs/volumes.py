@@ -24,7 +24,8 @@ from volumetry.scan.headers.files import FileRef, ReplacedError
 from volumetry.scan.headers.pixel_source import PixelSource
 from volumetry.scan.headers.slice_header import SliceHeader
 from volumetry.scan.headers.syntaxes import EXPLICIT
-from volumetry.scan.inputs.opening import GZIP, Given, InflationError, start_of
+from volumetry.scan.inputs.inflation import GZIP, InflationError, start_of
+from volumetry.scan.inputs.opening import Given
 from volumetry.scan.inputs.volume_header import VolumeError, VolumeHeader
 from volumetry.scan.inputs.volume_headers import volume_header
 from volumetry.scan.inputs.volume_stack import VolumeStack
