@@ -18,6 +18,24 @@ Labelmap = Annotated[
     bool, typer.Option("--labelmap", help="Write the SEG as LABELMAP: smaller, but fewer viewers can read it.")
 ]
 
+Pdf = Annotated[
+    bool,
+    typer.Option("--pdf", help="Also write the summary page as PDF; with --dicom also encapsulated in DICOM."),
+]
+Capture = Annotated[
+    bool, typer.Option("--capture", help="With --dicom: also write the page as a secondary capture.")
+]
+PriorResults = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--prior", help="Result of an earlier scan of the same patient: folder or result.json; repeatable."
+    ),
+]
+PriorScan = Annotated[
+    Path | None,
+    typer.Option(help="The scan of the latest prior: its slices are shown beside the present ones."),
+]
+
 
 @app.command(rich_help_panel=ONE_SCAN)
 def inspect(
@@ -68,21 +86,10 @@ def check(
     ] = None,
     dicom: Annotated[bool, typer.Option("--dicom", help="Also write the result as DICOM SEG and SR.")] = False,
     labelmap: Labelmap = False,
-    pdf: Annotated[
-        bool,
-        typer.Option("--pdf", help="Also write the summary page as PDF; with --dicom also encapsulated in DICOM."),
-    ] = False,
-    capture: Annotated[
-        bool, typer.Option("--capture", help="With --dicom: also write the page as a secondary capture.")
-    ] = False,
-    prior: Annotated[
-        list[Path] | None,
-        typer.Option(help="Result of an earlier scan of the same patient: folder or result.json; repeatable."),
-    ] = None,
-    prior_scan: Annotated[
-        Path | None,
-        typer.Option(help="The scan of the latest prior: its slices are shown beside the present ones."),
-    ] = None,
+    pdf: Pdf = False,
+    capture: Capture = False,
+    prior: PriorResults = None,
+    prior_scan: PriorScan = None,
     config: ConfigFiles = None,
     device: Device = None,
     quiet: Quiet = False,
