@@ -109,7 +109,8 @@ def there_and_back(archive, node, send_back, config, scan, result):
     said, seen, stop, ready = [], [], threading.Event(), threading.Event()
 
     def on_study(folder):
-        analysis = analyse_scan(folder, ThresholdSegmenter(), config, "received")
+        # A name of its own: the same result again has the same UIDs, and Orthanc keeps the objects that it has.
+        analysis = analyse_scan(folder, ThresholdSegmenter(), config, f"received-{result.parent.name}")
         seen.append((len(list(folder.iterdir())), analysis.result.measurement.volumes_ml))
         document = as_document(analysis.result)
         written = write_seg_and_sr(document, analysis.tissue, folder, result, config)
