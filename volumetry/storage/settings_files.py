@@ -9,7 +9,23 @@ from volumetry.storage.toml_file import read_table
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A settings file, or a shipped one by its bare name; raises ConfigError if it cannot be read."""
+    """A settings file, or a shipped one by its bare name.
+
+    Parameters
+    ----------
+    path
+        Of the file, or a bare name such as ``default``.
+
+    Returns
+    -------
+    dict[str, Any]
+        Its tables and values.
+
+    Raises
+    ------
+    ConfigError
+        If it is not there, cannot be read or is not TOML.
+    """
     by_name = shipped("configs") / f"{path}.toml"
     is_bare = path.parent == Path() and not path.suffix
     source = by_name if is_bare and by_name.is_file() else path
@@ -24,7 +40,18 @@ def _names() -> list[str]:
 
 
 def merged_settings(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """One table of settings laid over another, key by key."""
+    """One table of settings laid over another, key by key.
+
+    Parameters
+    ----------
+    base, more
+        The settings below, and those that win.
+
+    Returns
+    -------
+    dict[str, Any]
+        A new table; nested tables are merged, everything else is replaced as a whole.
+    """
     result = dict(base)
     for key, value in more.items():
         below = result.get(key)
