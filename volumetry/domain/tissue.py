@@ -36,7 +36,6 @@ VOLUMES = ("lung", "aerated", "ground_glass", "solid", "lesion")
 SHARES = ("lesion", "ground_glass", "solid")
 """What is given as a percentage of the lung."""
 CAUSES = (
-    "lesion_in_organs_ml",
     "outside_lungs_ml",
     "lesion_outside_lungs_ml",
     "lesion_beside_lungs_ml",
@@ -44,9 +43,10 @@ CAUSES = (
     "lesion_specks_ml",
     "class_specks_ml",
 )
-"""Why the segmenter or tidying takes away, fills in or renames.
+"""Why tidying takes away, fills in or renames.
 
-``lesion_in_organs_ml`` is what the network of the whole chest puts into organs or the chest wall.
+A segmenter adds causes of its own: ``lesion_in_organs_ml`` is what the network of the whole chest puts into organs
+or the chest wall, and is absent where none looked or was heard.
 ``lesion_beside_lungs_ml`` is the part of the lesion outside the lungs that may be lung: what lies in the upper
 three quarters of their height. Below, in front of the recess, is abdomen.
 """

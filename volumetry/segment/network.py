@@ -141,9 +141,8 @@ class NetworkSegmenter:
             if scan.no_data_kji is not None:
                 labels_kji[scan.no_data_kji] = Tissue.OUTSIDE
         context = chest.context if chest else None
-        dropped_ml = {
-            "lesion_in_organs_ml": context.lesion_in_organs_ml if context and self._heard(context) else 0.0
-        }
+        heard = context is not None and self._heard(context)
+        dropped_ml = {"lesion_in_organs_ml": context.lesion_in_organs_ml} if context and heard else {}
         return TissueMap(labels_kji, scan.grid, dropped_ml=dropped_ml, doubt=doubt.result(), context=context)
 
     def slices(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
