@@ -10,6 +10,7 @@ from safetensors.torch import save
 
 from volumetry.errors import ModelError
 from volumetry.segment import weights
+from volumetry.segment.card import PROBE_TOLERANCE
 from volumetry.segment.weights import build_network, find_model, fused, load_model, verify_probe
 from volumetry.storage.shipped import shipped
 
@@ -70,7 +71,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_whole_model_loads_and_reproduces_its_probe(folder: Path) -> None:
     model = load_model(folder)
     assert not model.network.training
-    assert verify_probe(model) <= weights.PROBE_TOLERANCE
+    assert verify_probe(model) <= PROBE_TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["weights", "probe_input", "probe_output"])
@@ -146,7 +147,7 @@ def test_default_is_the_newest_shipped(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_shipped_model_reproduces_its_probe_and_says_what_it_is() -> None:
     model = load_model(find_model("default"))
-    assert verify_probe(model) <= weights.PROBE_TOLERANCE
+    assert verify_probe(model) <= PROBE_TOLERANCE
     assert model.folder.parent == shipped("models")
     assert {"intended_use", "never_tested_on", "data", "split", "metrics", "command", "seed"} <= set(
         model.card.story

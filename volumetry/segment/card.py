@@ -205,3 +205,19 @@ def stored_tensors(folder: Path, stored: StoredFile) -> dict[str, torch.Tensor]:
         return load_tensors(verified_bytes(folder, stored))
     except SafetensorError as wrong:
         raise ModelError(f"{folder.name}: {stored.file} is not a safetensors file") from wrong
+
+
+def probe_difference(name: str, found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest difference of a probe's probabilities from those on file.
+
+    Raises
+    ------
+    ModelError
+        If their shapes differ, or the difference is larger than `PROBE_TOLERANCE`.
+    """
+    if found.shape != expected.shape:
+        raise ModelError(f"{name}: the probe's output is {tuple(found.shape)}, not {tuple(expected.shape)}")
+    difference = float((found - expected).abs().max())
+    if not difference <= PROBE_TOLERANCE:
+        raise ModelError(f"{name}: the probe is off by {difference:.2g}, more than {PROBE_TOLERANCE}")
+    return difference

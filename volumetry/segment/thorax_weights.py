@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from volumetry.errors import ModelError
-from volumetry.segment.card import CARD, PROBE_TOLERANCE, ContextCard, stored_tensors
+from volumetry.segment.card import CARD, ContextCard, probe_difference, stored_tensors
 from volumetry.segment.thorax import ContextNetwork, Region, stride_of, two_windows
 from volumetry.storage.toml_file import load_toml
 
@@ -105,7 +105,4 @@ def verify_context_probe(model: ContextModel, device: str = "cpu") -> float:
     network = model.network.to(device)
     with torch.inference_mode():
         found = torch.softmax(network(two_windows(probe)).float(), 1).cpu()
-    difference = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
-    if not difference <= PROBE_TOLERANCE:
-        raise ModelError(f"{model.card.name}: the probe is off by {difference:.2g}, more than {PROBE_TOLERANCE}")
-    return difference
+    return probe_difference(model.card.name, found, expected)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from volumetry.errors import ModelError
-from volumetry.segment.card import CARD, PROBE_TOLERANCE, Card, read_card, stored_tensors
+from volumetry.segment.card import CARD, Card, probe_difference, read_card, stored_tensors
 from volumetry.segment.monai_networks import Convolution, UNet
 from volumetry.segment.thorax_weights import ContextModel, load_context
 from volumetry.storage.shipped import shipped
@@ -175,11 +175,4 @@ def verify_probe(model: Model, device: str = "cpu") -> float:
     expected = stored_tensors(model.folder, model.card.probe_output)["probabilities"]
     with torch.inference_mode():
         found = torch.sigmoid(model.network.to(device)(probe.to(device)).float()).cpu()
-    if found.shape != expected.shape:
-        raise ModelError(
-            f"{model.folder.name}: the probe's output is {tuple(found.shape)}, not {tuple(expected.shape)}"
-        )
-    difference = float((found - expected).abs().max())
-    if not difference <= PROBE_TOLERANCE:
-        raise ModelError(f"{model.folder.name}: the probe is off by {difference:.2g}, more than {PROBE_TOLERANCE}")
-    return difference
+    return probe_difference(model.folder.name, found, expected)
