@@ -162,7 +162,7 @@ def _of_lungs(config: Config) -> Iterator[Finding]:
     )
     yield from _judged(hu, labels, config, dropped={"lesion_beside_lungs_ml": 120.0})
     yield from _judged(hu, labels, config, context=ChestContext(0.99, 120.0, 60.0))
-    yield from _judged(hu, labels, config, context=ChestContext(0.2, 120.0))
+    yield from _judged(hu, labels, config, context=ChestContext(0.2, 120.0, 0.0))
     metal = hu.copy()
     metal[18:22, 30:34, 31:33] = 3071
     yield from _judged(metal, labels, config)

@@ -131,10 +131,10 @@ def test_what_the_whole_chest_puts_into_organs_is_flagged_by_what_is_doubtful(co
 
 def test_a_chest_that_the_network_does_not_recognise_is_flagged(config):
     hu, truth = chest()
-    found = _findings(hu, truth.labels_kji, config, context=ChestContext(0.89, 0.0))
+    found = _findings(hu, truth.labels_kji, config, context=ChestContext(0.89, 0.0, 0.0))
     assert set(found) == {"CHEST_NOT_RECOGNISED"}
     assert found["CHEST_NOT_RECOGNISED"].outcome is Outcome.FLAG
-    assert _findings(hu, truth.labels_kji, config, context=ChestContext(0.9, 0.0)) == {}
+    assert _findings(hu, truth.labels_kji, config, context=ChestContext(0.9, 0.0, 0.0)) == {}
 
 
 def test_lesion_left_out_of_the_abdomen_says_nothing(config):

@@ -10,7 +10,7 @@ from stub_model import stub
 from torch import nn
 
 from volumetry.config import load_config
-from volumetry.domain import ChestContext, CtScan, Grid, SeriesInfo, Tissue
+from volumetry.domain import CtScan, Grid, SeriesInfo, Tissue
 from volumetry.segment import network as network_module
 from volumetry.segment import organs
 from volumetry.segment.card import ContextCard
@@ -207,9 +207,7 @@ def test_the_segmenter_hears_the_chest_where_it_knows_the_lung(
     monkeypatch.setattr(
         network_module,
         "chest_of",
-        lambda *given: replace(
-            chest_of(*given), context=ChestContext(0.95, chest_of(*given).context.lesion_in_organs_ml)
-        ),
+        lambda *given: replace(chest_of(*given), context=replace(chest_of(*given).context, agreement=0.95)),
     )
     grid = Grid((20, 60, 80), (5.0, 2.8, 2.8))
     hu = np.zeros(grid.shape_kji, np.float32)

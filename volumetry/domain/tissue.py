@@ -114,7 +114,7 @@ class ChestContext:
 
     agreement: float
     lesion_in_organs_ml: float
-    doubtful_ml: float = 0.0
+    doubtful_ml: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
