@@ -191,9 +191,11 @@ def _bodies(
     voxels = np.bincount(labels.ravel(), minlength=count + 1)
     judged = voxels * voxel_ml >= MIN_BODY_ML
     judged[0] = False
+    inside = labels > 0  # a hundredth of the voxels
+    label_of = labels[inside]
 
     def mean_of(values_kji: NDArray[Any]) -> NDArray[np.float64]:
-        total = np.bincount(labels.ravel(), values_kji.ravel(), count + 1)
+        total = np.bincount(label_of, values_kji[inside], count + 1)
         return np.where(judged, total / np.maximum(voxels, 1), np.nan)
 
     return labels, mean_of
