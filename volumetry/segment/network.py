@@ -40,7 +40,7 @@ from volumetry.segment.weights import Model, channels_last, find_model, load_mod
 OUTPUTS = ("lung", "lesion", "solid")
 Progress = Callable[[int, int], None]
 BATCH_SLICES = {"cpu": 4, "cuda": 32}
-"""Of ``auto``. What the layers of a CPU hand on of four slices stays in its caches: 16 took a third more CPU time."""
+"""Of ``auto``. On a CPU a layer for four slices stays in the caches: 16 took a third more CPU time."""
 MOST_THREADS = 8
 """Each holds the intermediate pictures of a batch."""
 
