@@ -27,7 +27,7 @@ def keep_freed_memory() -> bool:
     if set_option is None:  # not glibc
         return False
     wanted = ((_M_MMAP_THRESHOLD, _KEPT_BYTES), (_M_TRIM_THRESHOLD, _KEPT_BYTES), (_M_ARENA_MAX, 1))
-    return all([set_option(*option) for option in wanted])
+    return all(set_option(*option) for option in wanted)
 
 
 class PeakMemory:
