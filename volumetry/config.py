@@ -6,7 +6,7 @@ key stops the run. The digest of the resolved settings is in every result.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -118,7 +118,7 @@ class Segment(Section):
     model: str
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
-    batch_slices: int = Field(gt=0)
+    batch_slices: Literal["auto"] | Annotated[int, Field(gt=0)]
     lung_probability: float = Share
     lesion_probability: Literal["model"] | float
     solid_probability: float = Share

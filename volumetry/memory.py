@@ -13,19 +13,21 @@ from pathlib import Path
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_BYTES = 192 << 20
 
 
 def keep_freed_memory() -> bool:
     """Tell the C library to keep freed blocks below 192 MiB; False where it has no such setting.
 
-    Larger ones are the volumes of long scans: kept in pieces, they would cost more memory than time is saved.
+    Larger ones are the volumes of long scans: kept in pieces, they would cost more memory than time is saved. All
+    threads share one store: by default each keeps its own.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is None:  # not glibc
         return False
-    return bool(set_option(_M_MMAP_THRESHOLD, _KEPT_BYTES) and set_option(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+    wanted = ((_M_MMAP_THRESHOLD, _KEPT_BYTES), (_M_TRIM_THRESHOLD, _KEPT_BYTES), (_M_ARENA_MAX, 1))
+    return all(set_option(*option) for option in wanted)
 
 
 class PeakMemory:

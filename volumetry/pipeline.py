@@ -5,6 +5,7 @@ import hashlib
 import logging
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -181,9 +182,12 @@ def _analysed(
     measurement = measure(tissue, scan, config.measure, config.interval)
     delivered = by_component_rule(tissue, scan, config.measure)
     check_identities(measurement, delivered)
-    lobes = measured_lobes(tissue, delivered, scan)
-    blood_hu = blood_pool_hu(tissue, scan)
-    of_the_lungs = lung_findings(tissue, scan, measurement, config, blood_hu)
+    with ThreadPoolExecutor(1) as beside:
+        dividing = beside.submit(measured_lobes, tissue, delivered, scan)
+        blood_hu = blood_pool_hu(tissue, scan)
+        of_the_lungs = lung_findings(tissue, scan, measurement, config, blood_hu)
+        distribution = distribution_of(delivered)
+    lobes = dividing.result()
     findings = most_severe_first([*scan.findings, *charter, *of_the_lungs])
     _stop_if_refused(findings, scan)
     clock.end()
@@ -202,7 +206,7 @@ def _analysed(
         peak_memory_mb=memory.mb,
         blood_pool_hu=blood_hu,
         lobes=lobes,
-        distribution=distribution_of(delivered),
+        distribution=distribution,
     )
     return Analysis(result, delivered, scan, config)
 

@@ -1,50 +1,79 @@
-"""Hand-run on a quiet machine: how many times faster two workers are than one, with the shipped model.
+"""Hand-run on a quiet machine: how full a batch keeps the cores, with the shipped model.
 
-Run: python tests/benchmarks/batch_throughput.py [SCANS] [THREADS]
-Every scan is a copy of the sample phantom. Printed for each number of workers: seconds in all, and scans per
-minute once every worker is warm. THREADS (1) are those of each worker, so that a second worker means a second
-core; with 0 the cores are shared among the workers, as `volumetry batch` does by itself: one worker uses them all.
+Run: python tests/benchmarks/batch_throughput.py [--scans FOLDER] [--times N] [--workers 0 1 2] [--threads N]
+Every folder of FOLDER that holds a scan is measured N times over. By default it is the sample phantom, 16 times.
+Printed for each number of workers (0 is this process alone): seconds in all, CPU seconds per scan, how much of all
+cores was used, and scans per hour of one core, from start to end. The rate when warm leaves the first scan of each
+worker out, which pays for loading the model. By default the workers share the cores, as in `volumetry batch`.
 """
 
-import shutil
+import argparse
+import os
+import resource
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+CHILD = "import sys; from batch_throughput import measure; measure(*sys.argv[1:])"
+"""Each batch has a process of its own, so that the CPU time of all its workers is known once they are gone."""
 
 
-def scans_per_minute(scans: Path, out: Path, workers: int, threads: int) -> tuple[float, float]:
-    """Seconds in all, and the rate once every worker is warm."""
-    from volumetry.batch import Cluster, find_scans, run_on_cluster
+def measure(scans: str, out: str, times: str, workers: str, threads: str) -> None:
+    """One batch; writes seconds, scans and the rate once every worker is warm."""
+    from volumetry.batch import Cluster, ScanFolder, find_scans, run_batch, run_on_cluster
     from volumetry.config import load_config
+    from volumetry.segment.network import load_segmenter
 
+    found = find_scans(Path(scans))
+    many = [ScanFolder(f"{scan.scan_id}-{n}", scan.path) for n in range(int(times)) for scan in found]
     ended: list[float] = []
-    began = time.monotonic()
-    cluster = Cluster(workers, threads=threads)
-    run_on_cluster(find_scans(scans), out, cluster, load_config(), lambda *_: ended.append(time.monotonic()))
-    warm = workers  # one scan of each worker pays for loading the model and for what is done once
-    return time.monotonic() - began, 60 * (len(ended) - warm) / (ended[-1] - ended[warm - 1])
+    config, began = load_config(), time.monotonic()
+
+    def told(*_: object) -> None:
+        ended.append(time.monotonic())
+
+    if int(workers):
+        run_on_cluster(many, Path(out), Cluster(int(workers), threads=int(threads)), config, told)
+    else:
+        run_batch(many, Path(out), load_segmenter(config), config, told)
+    warm = max(1, int(workers))
+    rate = 60 * (len(ended) - warm) / (ended[-1] - ended[warm - 1])
+    sys.stdout.write(f"{time.monotonic() - began} {len(many)} {rate}\n")
 
 
-def main(count: int = 16, threads: int = 1) -> None:
-    """The same scans with one worker and with two."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for n in range(count):
-            shutil.copytree(REPOSITORY / "data-sample" / "phantom-001", root / "in" / f"s{n:02d}")
-        figures = {}
-        for workers in (1, 2):
-            whole_s, rate = scans_per_minute(root / "in", root / f"out{workers}", workers, threads)
-            figures[workers] = (whole_s, rate)
-            sys.stdout.write(f"{workers} workers: {whole_s:.1f} s in all, {rate:.2f} scans per minute when warm\n")
-            sys.stdout.flush()
-        (one_s, one), (two_s, two) = figures[1], figures[2]
+def main() -> None:
+    """The same scans with each number of workers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scans", type=Path, default=REPOSITORY / "data-sample" / "phantom-001")
+    parser.add_argument("--times", type=int, default=16)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=0)
+    asked = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    for workers in asked.workers:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with tempfile.TemporaryDirectory() as out:
+            words = [str(asked.scans), f"{out}/out", str(asked.times), str(workers), str(asked.threads)]
+            done = subprocess.run(  # noqa: S603  this file, by our own interpreter
+                [sys.executable, "-c", CHILD, *words],
+                cwd=Path(__file__).parent,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        whole_s, scans, rate = map(float, done.stdout.split()[-3:])
+        cpu_s = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
         sys.stdout.write(
-            f"2 workers against 1: {one_s / two_s:.2f} times in all, {two / one:.2f} times when warm\n"
+            f"{workers} workers: {whole_s:.1f} s for {scans:.0f} scans, {rate:.2f} a minute when warm; "
+            f"{cpu_s / scans:.1f} s of CPU a scan, {100 * cpu_s / whole_s / cores:.0f} % of {cores} cores, "
+            f"{3600 * scans / whole_s / cores:.0f} scans per core and hour\n"
         )
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

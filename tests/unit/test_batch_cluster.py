@@ -4,10 +4,13 @@ import json
 
 import pytest
 from scenes import chest, scan_of
+from typer.testing import CliRunner
 
 from volumetry.batch import Cluster, find_scans, replay, run_batch
 from volumetry.batch.cluster import jobqueue_settings
+from volumetry.batch.machine import Advice, workers_advised
 from volumetry.batch.worker import facts_of
+from volumetry.cli import app
 from volumetry.domain import SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import UsageError
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
@@ -114,3 +117,28 @@ def test_a_replay_without_input_or_result_says_so(batch, tmp_path):
         lambda _config: ThresholdSegmenter(),
     )
     assert [one.verdict for one in found] == ["no result", "no input"]
+
+
+@pytest.mark.parametrize(
+    ("scans", "cores", "free_gb", "workers", "because"),
+    [
+        (30, 4, 64.0, 4, "4 cores"),
+        (3, 16, 64.0, 3, "3 scans"),
+        (30, 16, 9.9, 4, "9.9 GB"),
+        (30, 16, 3.0, 0, "3.0 GB"),
+        (30, 1, 64.0, 0, "1 core"),
+        (1, 8, 64.0, 0, "1 scan"),
+    ],
+)
+def test_workers_are_as_many_as_cores_memory_and_scans_allow(scans, cores, free_gb, workers, because):
+    advice = workers_advised(scans, cores, free_gb)
+    assert advice.workers == workers
+    assert because in advice.reason
+
+
+def test_a_batch_that_chooses_its_workers_says_how_many_and_why(tmp_path, monkeypatch):
+    monkeypatch.setattr("volumetry.batch.machine.advice_here", lambda scans: Advice(0, f"{scans} scans of none"))
+    (tmp_path / "in" / "empty").mkdir(parents=True)
+    words = ["batch", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--workers"]
+    assert "1 scans of none" in CliRunner().invoke(app, [*words, "auto"]).stderr
+    assert CliRunner().invoke(app, [*words, "many"]).exit_code == 2

@@ -1,8 +1,6 @@
 """A segmenter that is still on its way does what it will do, and fails as it will fail."""
 
-import gc
 import threading
-from contextlib import suppress
 
 import pytest
 
@@ -12,12 +10,11 @@ from volumetry.errors import ModelError
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left_running_or_frozen():
+def _nothing_is_left_running():
     yield
     for thread in threading.enumerate():
         if thread.name.startswith("ThreadPoolExecutor"):
             thread.join(30)
-    gc.unfreeze()
 
 
 class _Ready:
@@ -55,24 +52,3 @@ def test_what_went_wrong_in_loading_is_raised_where_the_model_is_needed():
         with pytest.raises(ModelError, match="sha256") as stop:
             ask()
         assert stop.value.exit_code == 5
-
-
-@pytest.mark.parametrize("outcome", [_Ready(), ModelError("not there")])
-def test_garbage_is_looked_for_again_once_the_model_is_there_or_is_not_to_be_had(outcome):
-    may_load = threading.Event()
-
-    def load():
-        may_load.wait(30)
-        if isinstance(outcome, ModelError):
-            raise outcome
-        return outcome
-
-    coming = Loading(load)
-    assert not gc.isenabled()
-    may_load.set()
-    with suppress(ModelError):
-        coming("scan")
-    for thread in threading.enumerate():
-        if thread.name.startswith("ThreadPoolExecutor"):
-            thread.join(30)
-    assert gc.isenabled()

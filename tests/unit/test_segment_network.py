@@ -2,8 +2,7 @@
 
 import math
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +17,7 @@ from volumetry.errors import ModelError
 from volumetry.segment import network as network_module
 from volumetry.segment.card import CardCalibration
 from volumetry.segment.network import OUTPUTS, NetworkSegmenter, chosen_precision, load_segmenter
-from volumetry.segment.preprocess import InputRecipe, Pictures, pictures_of
+from volumetry.segment.preprocess import pictures_of
 from volumetry.segment.thresholds import Cuts, labelled
 from volumetry.segment.uncertainty import class_counts, spread_points, threshold_counts
 from volumetry.segment.weights import Model
@@ -243,68 +242,34 @@ def test_batches_change_nothing_and_progress_counts_every_slice() -> None:
     assert np.mean(together.labels_kji != alone.labels_kji) < 1e-4
 
 
-def test_the_next_batch_is_made_while_the_network_is_busy() -> None:
-    """The network waits for it: were it made afterwards, both would wait for each other."""
-    made: list[int] = []
-    enough = threading.Event()
+def test_batches_are_computed_beside_each_other_on_one_core_each() -> None:
+    """Each of two batches waits until the other is in the network, too."""
+    both = threading.Barrier(2)
+    cores: list[int] = []
 
-    def counted(hu: np.ndarray, recipe: InputRecipe) -> Pictures:
-        made.append(1)
-        if len(made) > 3:
-            enough.set()
-        return pictures_of(hu, recipe)
-
-    class Waits(BackThirdIsLung):
+    class Meets(BackThirdIsLung):
         def forward(self, batch: torch.Tensor) -> torch.Tensor:
-            assert len(made) == 6 or enough.wait(60), "nobody makes the next batch"
+            if len(batch) > 1:  # not of the probe
+                cores.append(torch.get_num_threads())
+                both.wait(60)
             return super().forward(batch)
 
     hu = np.full((6, 32, 32), -800, np.float32)
     scan = CtScan(hu, Grid(hu.shape, (5.0, 1.4, 1.4)), SeriesInfo("1", 6, (5.0, 1.4, 1.4)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("volumetry.segment.network.pictures_of", counted)
-        NetworkSegmenter(stub(Waits(32, 32)), SETTINGS)(scan)
-    assert len(made) == 6
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        NetworkSegmenter(stub(Meets(32, 32)), SETTINGS)(scan)
+        assert cores == [1, 1]
+        assert torch.get_num_threads() == 2, "the caller's torch is left as it was"
+    finally:
+        torch.set_num_threads(before)
 
 
-def test_to_a_gpu_batches_are_copied_beside_the_network_from_pinned_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """No GPU is needed: what would be asked of one is written down, and by which thread."""
-    scan = scan_of((7, 60, 72), (2.0, 0.7, 0.7))
-    asked: list[tuple[str, bool]] = []
-
-    def note(what: str) -> None:
-        asked.append((what, threading.current_thread() is threading.main_thread()))
-
-    class Stream:
-        def synchronize(self) -> None:
-            note("waited for")
-
-    @contextmanager
-    def on(stream: Stream) -> Iterator[None]:
-        note("stream")
-        yield
-        note("copied")
-
-    def pinned(tensor: torch.Tensor) -> torch.Tensor:
-        note("pinned")
-        return tensor
-
-    class Busy(BackThirdIsLung):
-        def forward(self, batch: torch.Tensor) -> torch.Tensor:
-            assert threading.current_thread() is threading.main_thread()
-            return super().forward(batch)
-
-    segmenter = NetworkSegmenter(stub(Busy(30, 36)), SETTINGS)
-    without = segmenter(scan).labels_kji
-    assert asked == []
-    monkeypatch.setattr(torch.cuda, "stream", on)
-    monkeypatch.setattr(torch.Tensor, "pin_memory", pinned)
-    segmenter._copying = Stream()
-    np.testing.assert_array_equal(segmenter(scan).labels_kji, without)
-    one_batch = [("stream", False), ("pinned", False), ("copied", False), ("waited for", False)]
-    assert asked == one_batch * 3, "three batches, and the thread of the network waits for none of them"
+def test_the_size_of_a_batch_depends_on_the_device_unless_it_is_set() -> None:
+    model = stub(BackThirdIsLung(30, 36))
+    assert NetworkSegmenter(model, SETTINGS.model_copy(update={"batch_slices": "auto"})).batch_slices == 4
+    assert NetworkSegmenter(model, SETTINGS).batch_slices == 3
 
 
 def test_ready_made_slices_come_back_at_their_own_size() -> None:

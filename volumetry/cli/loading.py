@@ -1,8 +1,7 @@
 """The model is loaded while the scan is read: both take seconds, and reading waits for its decoding child."""
 
-import gc
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,14 +22,9 @@ class Loading:
         import volumetry.deliver.report
         import volumetry.pipeline  # noqa: F401
 
-        # torch and MONAI are some 400 000 objects, and a fifth of their import is looking for garbage among them.
-        collecting = gc.isenabled()
-        gc.disable()
         with_one = ThreadPoolExecutor(1)
         self._coming = with_one.submit(load)
         with_one.shutdown(wait=False)
-        if collecting:
-            self._coming.add_done_callback(_collect_again)
 
     @property
     def facts(self) -> "SegmenterFacts":
@@ -40,8 +34,3 @@ class Loading:
     def __call__(self, scan: "CtScan", /) -> "TissueMap":
         """Label every voxel of `scan`, as soon as the segmenter is there."""
         return self._coming.result()(scan)
-
-
-def _collect_again(_: Future["Segmenter"]) -> None:
-    gc.freeze()  # the process measures one scan: what is there by now may stay to its end
-    gc.enable()

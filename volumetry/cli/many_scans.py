@@ -68,8 +68,22 @@ Scans = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Results go to OUT/scans/<scan_id>/ and OUT/results.csv.")]
+
+
+def _workers(given: str) -> str:
+    if given != "auto" and not given.isdecimal():
+        raise typer.BadParameter(f"{given!r} is neither a number nor auto")
+    return given
+
+
 Workers = Annotated[
-    int, typer.Option(help="Worker processes on this machine; 0 measures in this process, one scan at a time.")
+    str,
+    typer.Option(
+        help="Worker processes on this machine: a number, or auto for as many as its cores and its free memory "
+        "take. 0 measures in this process, one scan at a time.",
+        metavar="N|auto",
+        callback=_workers,
+    ),
 ]
 Threads = Annotated[int, typer.Option(help="Threads of each worker; 0 shares the cores equally.")]
 Scheduler = Annotated[str | None, typer.Option(help="Address of a running dask scheduler, in place of --workers.")]
@@ -97,7 +111,7 @@ def batch(
     out: Out,
     layout: Layout = None,
     expected: Expected = None,
-    workers: Workers = 0,
+    workers: Workers = "0",
     threads: Threads = 0,
     scheduler: Scheduler = None,
     gpu: Gpu = False,
@@ -126,9 +140,10 @@ def batch(
     visits = None if expected is None else read_expected(expected)
     _look_at_keys(found, out)
     prepare_folder(out)
+    processes = _processes(workers, len(found), quiet)
     with show.scans(len(found), quiet) as told:
-        if workers or scheduler:
-            cluster = Cluster(workers, scheduler, gpu, dashboard, threads)
+        if processes or scheduler:
+            cluster = Cluster(processes, scheduler, gpu, dashboard, threads)
             run = partial(run_on_cluster, found, out, cluster, settings, told, on_dashboard=show.dashboard)
             run = partial(run, **common.named_segmenter())
         else:
@@ -140,6 +155,19 @@ def batch(
         show.people(rows)
     if any(document["status"] in ("refused", "failed") for document in rows):
         raise typer.Exit(8)
+
+
+def _processes(workers: str, scans: int, quiet: bool) -> int:
+    """The number of worker processes; if it was left to this program, it says which and why."""
+    from volumetry.batch.machine import advice_here
+    from volumetry.cli import show
+
+    if workers != "auto":
+        return int(workers)
+    advice = advice_here(scans)
+    if not quiet:
+        show.workers(advice.workers, advice.reason)
+    return advice.workers
 
 
 def _look_at_keys(found: "Sequence[ScanFolder]", out: Path) -> None:

@@ -256,6 +256,16 @@ def dashboard(link: str) -> None:
         _log_line(dashboard=link)
 
 
+def workers(count: int, reason: str) -> None:
+    """How many workers a batch has that may choose, and why."""
+    if sys.stderr.isatty():
+        sys.stderr.write(
+            f"{count} workers: {reason}\n" if count else f"no workers, one scan at a time: {reason}\n"
+        )
+    else:
+        _log_line(workers=count, because=reason)
+
+
 def look(lines: Iterable[str]) -> None:
     """What a person must look at, a line each on standard error; shown also where only errors are."""
     for line in lines:

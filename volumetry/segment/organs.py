@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from volumetry.domain import ChestContext, Vector
-from volumetry.segment.resampling import shrink
-from volumetry.segment.thorax import Region, coarse_shape, on_finer_grid, region_probabilities
+from volumetry.segment.resampling import native_planes, shrink
+from volumetry.segment.thorax import Region, coarse_shape, region_probabilities
 from volumetry.segment.thorax_weights import ContextModel
 from volumetry.segment.thresholds import Cuts
 
@@ -87,12 +87,16 @@ def chest_of(
     aerated = (lung >= cuts.lung) & (lesion < cuts.lesion) & (low < hu_kji) & (hu_kji < high)
     called = lesion >= cuts.lesion
     voxel_ml = math.prod(spacing_kji_mm) / 1000
-    whole = bodies_outside(called, space.probability_kji, voxel_ml)
-    fat = bodies_of_fat(called & (solid >= cuts.solid), hu_kji, voxel_ml)
-    elsewhere = ~space.nearby_kji | whole | fat
+    elsewhere, no_doubt = ~space.nearby_kji, np.zeros(hu_kji.shape, bool)
+    for around in ndimage.find_objects(called.view(np.uint8)):  # one box, or none
+        box = tuple(slice(max(along.start - 1, 0), along.stop + 1) for along in around)  # of means over 3 voxels
+        whole = bodies_outside(called[box], space.probability_kji[box], voxel_ml)
+        fat = bodies_of_fat(called[box] & (solid[box] >= cuts.solid), hu_kji[box], voxel_ml)
+        elsewhere[box] |= whole | fat
+        no_doubt[box] = small_bodies(whole, voxel_ml) | fat
     recognised = int(np.count_nonzero(aerated & ~elsewhere)) / max(int(np.count_nonzero(aerated)), 1)
     in_organs_ml = int(np.count_nonzero(elsewhere & called)) * voxel_ml
-    doubtful_ml = int(np.count_nonzero(elsewhere & called & ~small_bodies(whole, voxel_ml) & ~fat)) * voxel_ml
+    doubtful_ml = int(np.count_nonzero(elsewhere & called & ~no_doubt)) * voxel_ml
     return Chest(elsewhere, ChestContext(recognised, in_organs_ml, doubtful_ml))
 
 
@@ -118,7 +122,7 @@ def lung_space(hu_kji: NDArray[np.float32], spacing_kji_mm: Vector, model: Conte
     coarse = shrink(hu_kji, coarse_shape(hu_kji.shape, spacing_kji_mm, model.coarse_mm))
     found = region_probabilities(model.network, coarse, model.stride)[Region.LUNG]
     grown = ndimage.binary_dilation(found >= model.card.lung_probability)
-    both = on_finer_grid(np.stack([found, grown.astype(np.float32)]), hu_kji.shape)
+    both = native_planes(np.stack([found, grown.astype(np.float32)]), hu_kji.shape)
     probability, nearby = np.empty(hu_kji.shape, np.float32), np.empty(hu_kji.shape, bool)
     for k, (of_lung, of_grown) in enumerate(both):
         probability[k], nearby[k] = of_lung, of_grown > 0.5
@@ -191,9 +195,11 @@ def _bodies(
     voxels = np.bincount(labels.ravel(), minlength=count + 1)
     judged = voxels * voxel_ml >= MIN_BODY_ML
     judged[0] = False
+    inside = labels > 0  # a hundredth of the voxels
+    label_of = labels[inside]
 
     def mean_of(values_kji: NDArray[Any]) -> NDArray[np.float64]:
-        total = np.bincount(labels.ravel(), values_kji.ravel(), count + 1)
+        total = np.bincount(label_of, values_kji[inside], count + 1)
         return np.where(judged, total / np.maximum(voxels, 1), np.nan)
 
     return labels, mean_of

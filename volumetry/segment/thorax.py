@@ -4,7 +4,6 @@ A slice does not tell a consolidated lung from the organ beside it; the chest ar
 network names the region of every voxel on a grid of some 5 mm: fine enough for that, and cheap.
 """
 
-from collections.abc import Iterator
 from enum import IntEnum
 
 import numpy as np
@@ -108,31 +107,3 @@ def region_probabilities(network: nn.Module, hu_kji: NDArray[np.float32], stride
         found: NDArray[np.float32] = torch.softmax(logits.float(), 0).cpu().numpy()
     k, j, i = hu_kji.shape
     return found[:, :k, :j, :i]
-
-
-def on_finer_grid(coarse_ckji: NDArray[np.float32], shape_kji: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
-    """Slice by slice, every channel on a finer grid with the same outer edges, linear between voxel centres."""
-    along_k, along_j, along_i = (
-        _interpolation(fine, coarse) for fine, coarse in zip(shape_kji, coarse_ckji.shape[1:], strict=True)
-    )
-    for weights in along_k:
-        used = np.flatnonzero(weights)
-        plane = np.tensordot(weights[used], coarse_ckji[:, used], (0, 1))
-        yield along_j @ plane @ along_i.T
-
-
-def _interpolation(fine: int, coarse: int) -> NDArray[np.float32]:
-    """Weights (fine, coarse) that interpolate linearly between `coarse` voxels over the same length.
-
-    Examples
-    --------
-    >>> _interpolation(4, 2).tolist()
-    [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
-    """
-    at = np.clip((np.arange(fine) + 0.5) * coarse / fine - 0.5, 0, coarse - 1)
-    low = np.minimum(at.astype(int), max(coarse - 2, 0))
-    weights = np.zeros((fine, coarse), np.float32)
-    weights[np.arange(fine), low] = 1 - (at - low)
-    if coarse > 1:
-        weights[np.arange(fine), low + 1] = at - low
-    return weights
