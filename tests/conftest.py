@@ -9,6 +9,9 @@ from volumetry.config import Config, load_config
 
 # The secret of patients' digests: without it, every `check` of a test would make one in the user's home.
 os.environ.setdefault("VOLUMETRY_PATIENT_SALT", "a secret of the tests alone")
+if "PYTEST_XDIST_WORKER" in os.environ:  # each process has a core; more threads only wait for each other
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ.setdefault(name, "1")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -14,6 +14,7 @@ from volumetry.config import Config, IntervalSettings, Segment, load_config
 from volumetry.domain import ChestContext, CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
 from volumetry.image.orientation import axial_view
+from volumetry.segment.on_the_card import labelled_planes
 from volumetry.segment.organs import Chest, chest_of, leave_out
 from volumetry.segment.preprocess import (
     InputRecipe,
@@ -138,9 +139,13 @@ class NetworkSegmenter:
         with ThreadPoolExecutor(1) as beside:  # the way back to the scanner's grid leaves a core idle
             doubt = beside.submit(self._doubt, coarse, body, probabilities, elsewhere)
             if box:
-                planes = native_planes(probabilities, (hu.shape[0], hu.shape[1], hu.shape[2]), box)
+                native = (hu.shape[0], hu.shape[1], hu.shape[2])
+                if self.device == "cuda":
+                    planes = labelled_planes(probabilities, native, box, cuts, self.device)
+                else:
+                    planes = (labelled(plane, cuts) for plane in native_planes(probabilities, native, box))
                 for k, plane in enumerate(planes):
-                    axial[k][box] = labelled(plane, cuts)
+                    axial[k][box] = plane
             if scan.no_data_kji is not None:
                 labels_kji[scan.no_data_kji] = Tissue.OUTSIDE
         context = chest.context if chest else None
