@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Loading:
-    """A segmenter that is on its way once `begin` was called; whoever asks it for something waits until it is there.
+    """A segmenter that is on its way once `begin` was called; whoever asks it for something waits for it.
 
     A scan whose headers are refused needs none, and does not wait for one.
 
