@@ -122,7 +122,9 @@ def analyse_scan(
     with peak_memory() as memory:
         clock = _Clock(on_stage)
         clock.begin("read")
-        return _analysed(read_scan(path, config), segmenter, config, scan_id, clock, memory)
+        # A segmenter that is still to be loaded is loaded while another process decodes.
+        scan = read_scan(path, config, on_decoding=getattr(segmenter, "begin", lambda: None))
+        return _analysed(scan, segmenter, config, scan_id, clock, memory)
 
 
 def analyse(

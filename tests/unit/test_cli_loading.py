@@ -3,10 +3,12 @@
 import threading
 
 import pytest
+from scan_series import series, write
 
 from volumetry.cli.loading import Loading
-from volumetry.domain import SegmenterFacts
-from volumetry.errors import ModelError
+from volumetry.domain import ScanRefusedError, SegmenterFacts
+from volumetry.errors import ModelError, ScanFailedError
+from volumetry.pipeline import analyse_scan
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +54,22 @@ def test_what_went_wrong_in_loading_is_raised_where_the_model_is_needed():
         with pytest.raises(ModelError, match="sha256") as stop:
             ask()
         assert stop.value.exit_code == 5
+
+
+def test_a_model_is_loaded_while_a_scan_is_decoded_and_for_none_that_its_headers_refuse(tmp_path, monkeypatch):
+    began = []
+    coming = Loading(lambda: began.append("loading") or _Ready())
+    refused = write(tmp_path / "refused", series(), lambda header, _: setattr(header, "Modality", "MR"))
+    with pytest.raises(ScanRefusedError):
+        analyse_scan(refused, coming)
+    assert began == []
+
+    def decoded(*_):
+        began.append("decoding")
+        raise ScanFailedError("far enough", "TIMEOUT")
+
+    monkeypatch.setattr("volumetry.scan.read.decode", decoded)
+    with pytest.raises(ScanFailedError):
+        analyse_scan(write(tmp_path / "good", series()), coming)
+    coming.begin().result()
+    assert sorted(began) == ["decoding", "loading"]

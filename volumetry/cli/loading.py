@@ -1,7 +1,7 @@
-"""The model is loaded while the scan is read: both take seconds, and reading waits for its decoding child."""
+"""The model is loaded while the scan is decoded: both take seconds, and decoding is another process's work."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
 
 class Loading:
-    """A segmenter that is on its way; whoever asks it for something waits until it is there.
+    """A segmenter that is on its way once `begin` was called; whoever asks it for something waits for it.
+
+    A scan whose headers are refused needs none, and does not wait for one.
 
     Parameters
     ----------
@@ -22,15 +24,22 @@ class Loading:
         import volumetry.deliver.report
         import volumetry.pipeline  # noqa: F401
 
-        with_one = ThreadPoolExecutor(1)
-        self._coming = with_one.submit(load)
-        with_one.shutdown(wait=False)
+        self._load = load
+        self._coming: Future[Segmenter] | None = None
+
+    def begin(self) -> "Future[Segmenter]":
+        """Load in a thread of its own; what was begun goes on."""
+        if self._coming is None:
+            with_one = ThreadPoolExecutor(1)
+            self._coming = with_one.submit(self._load)
+            with_one.shutdown(wait=False)
+        return self._coming
 
     @property
     def facts(self) -> "SegmenterFacts":
         """Name, weights and device, for the record."""
-        return self._coming.result().facts
+        return self.begin().result().facts
 
     def __call__(self, scan: "CtScan", /) -> "TissueMap":
         """Label every voxel of `scan`, as soon as the segmenter is there."""
-        return self._coming.result()(scan)
+        return self.begin().result()(scan)

@@ -1,5 +1,6 @@
 """A folder -> one CT series in Hounsfield units, or every reason why not."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,9 @@ from volumetry.scan.pixels.digests import input_digests
 from volumetry.scan.pixels.hounsfield import HuVolume, hounsfield
 
 
-def read_scan(path: str | Path, config: Config | None = None) -> CtScan:
+def read_scan(
+    path: str | Path, config: Config | None = None, *, on_decoding: Callable[[], object] = lambda: None
+) -> CtScan:
     """Read the one CT volume in an input.
 
     Parameters
@@ -34,6 +37,8 @@ def read_scan(path: str | Path, config: Config | None = None) -> CtScan:
         `volumetry.scan.inputs.opening`.
     config
         Tolerances, limits, the selection rule, and what follows from each code; the defaults if None.
+    on_decoding
+        Called once the headers speak for the scan and its pixels are about to be decoded, in another process.
 
     Returns
     -------
@@ -49,7 +54,7 @@ def read_scan(path: str | Path, config: Config | None = None) -> CtScan:
     """
     config = config or load_config()
     with opened(Path(path), config) as given:
-        return _read(given, config)
+        return _read(given, config, on_decoding)
 
 
 def scan_from_array(hu_kji: NDArray[np.floating | np.integer], grid: Grid, config: Config | None = None) -> CtScan:
@@ -97,9 +102,10 @@ def scan_from_array(hu_kji: NDArray[np.floating | np.integer], grid: Grid, confi
     return replace(scan, grid=grid)
 
 
-def _read(given: Given, config: Config) -> CtScan:
+def _read(given: Given, config: Config, on_decoding: Callable[[], object]) -> CtScan:
     contents = contents_of(given, config)
     stack, findings = choose(contents, config)
+    on_decoding()
     stored = decoded(stack, findings, given, config)
     return _scan_of(stack, stored, findings, config, given)
 
