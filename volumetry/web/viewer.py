@@ -1,7 +1,7 @@
 """The viewer's routes, and `view`, which shows one result."""
 
 import secrets
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from volumetry.config import Config
 from volumetry.deliver.report import policy_of
 from volumetry.errors import UsageError
 from volumetry.web.cases import ViewCase, load_case
-from volumetry.web.corrections import Correct, correction_routes
+from volumetry.web.corrections import Correct, FindCorrect, correction_routes
 from volumetry.web.serving import LocalServer, new_app, run_and_open
 
 NIIVUE = "niivue.umd.js"
@@ -59,15 +59,15 @@ def add_static(app: FastAPI) -> None:
     app.get("/static/{name}")(static)
 
 
-def viewer_routes(find: FindCase, corrects: Container[str] = ()) -> APIRouter:
-    """Pages, facts, volumes and report of the cases that `find` knows by their opaque ids.
+def viewer_routes(find: FindCase, find_correct: FindCorrect) -> APIRouter:
+    """Pages, facts, volumes and report of the cases that `find` knows by their opaque ids, and their corrections.
 
     Parameters
     ----------
     find
         Case by id; None for an id that is none.
-    corrects
-        Ids of the cases whose mask can be corrected.
+    find_correct
+        What measures a correction of a case; None of one that cannot be corrected.
     """
     case = _known(find)
     router = APIRouter()
@@ -82,7 +82,11 @@ def viewer_routes(find: FindCase, corrects: Container[str] = ()) -> APIRouter:
 
     @router.get("/cases/{case_id}/facts.json")
     def facts(case_id: str) -> dict[str, Any]:
-        return {**case(case_id).facts(), "can_correct": case_id in corrects, "has_viewer": viewer_is_there()}
+        return {
+            **case(case_id).facts(),
+            "can_correct": find_correct(case_id) is not None,
+            "has_viewer": viewer_is_there(),
+        }
 
     @router.get("/slices/{case_id}")
     def slices(case_id: str) -> FileResponse:
@@ -105,6 +109,7 @@ def viewer_routes(find: FindCase, corrects: Container[str] = ()) -> APIRouter:
         policy = f"{policy_of(content)}; frame-ancestors 'none'"
         return Response(content, media_type="text/html", headers={"content-security-policy": policy})
 
+    router.include_router(correction_routes(find, find_correct))
     return router
 
 
@@ -124,8 +129,7 @@ def viewer_app(cases: Mapping[str, ViewCase], start: str, correct: Mapping[str, 
     """An app that shows these cases, and takes corrections of those in `correct`; ``/`` leads to `start`."""
     app = new_app()
     add_static(app)
-    app.include_router(viewer_routes(cases.get, correct or ()))
-    app.include_router(correction_routes(cases, correct or {}))
+    app.include_router(viewer_routes(cases.get, (correct or {}).get))
     app.get("/")(lambda: RedirectResponse(start, 303))
     return app
 
