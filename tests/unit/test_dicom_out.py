@@ -72,7 +72,7 @@ def test_a_repeated_run_gives_the_same_objects_and_another_result_joins_their_se
 
 
 def test_one_uid_means_one_content(case, config, tmp_path):
-    """What is written of one result is the same to the last byte, whenever, and under whichever name, it is written."""
+    """What is written of one result is the same to the last byte, whenever it is written."""
     summary = summary_of(case.document, case.analysis.tissue, case.analysis.scan)
     options = DicomOptions(pdf=True, secondary_capture=True)
 

@@ -33,8 +33,8 @@ def set_dates(made: Dataset, document: Mapping[str, Any], folder: Path, name: st
     document
         result.json; its ``provenance.created`` is what the object states, in local time, as DICOM has it.
     folder, name
-        Where the object will lie. If an earlier run delivered the same object there, its dates are kept: a repeated
-        run has another time and the same UID.
+        Where the object will lie. If an earlier run delivered the same object there, its dates are kept: a
+        repeated run has another time and the same UID.
     """
     before = _same_object(folder, name, str(made.SOPInstanceUID))
     when = datetime.fromisoformat(document["provenance"]["created"]).astimezone()
