@@ -44,6 +44,7 @@ TYPES = {
     ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json",
     ".wasm": "application/wasm", ".svg": "image/svg+xml", ".woff2": "font/woff2", ".png": "image/png",
 }  # fmt: skip
+WITHOUT_TOUR = ".shepherd-element, .shepherd-modal-overlay-container { display: none !important; }"
 PATIENCE_MS, SETTLE_S = 240_000, 12
 CONFIG = """window.config = {
   routerBasename: null, extensions: [], modes: [], customizationService: {}, showStudyList: true,
@@ -145,8 +146,7 @@ def take_pictures(page: Page, image_number: int, out: Path) -> None:
     page.set_default_timeout(PATIENCE_MS)
     page.locator('[data-cy="study-browser-thumbnail"]').first.wait_for()
     time.sleep(SETTLE_S)
-    if page.get_by_text("Skip all").count():
-        page.get_by_text("Skip all").click()
+    page.add_style_tag(content=WITHOUT_TOUR)
     page.get_by_text("Lung lesion segmentation").first.dblclick()
     page.locator('[data-cy="yes-hydrate-btn"]').wait_for()
     time.sleep(SETTLE_S)
