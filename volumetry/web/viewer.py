@@ -32,16 +32,6 @@ def viewer_is_there() -> bool:
     return (static_folder() / NIIVUE).is_file()
 
 
-def require_viewer() -> None:
-    """Stop with what to do if the script is missing; raises UsageError."""
-    if not viewer_is_there():
-        raise UsageError(
-            "this installation was built without the viewer's script (NiiVue)",
-            "VIEWER_MISSING",
-            "Install Node.js with npm, then install volumetry again; or open mask.nii.gz in 3D Slicer.",
-        )
-
-
 def new_id() -> str:
     """An opaque name for the address bar: never a path, never from the input."""
     return secrets.token_urlsafe(12)
@@ -89,8 +79,11 @@ def viewer_routes(find: FindCase, find_correct: FindCorrect) -> APIRouter:
         }
 
     @router.get("/slices/{case_id}")
-    def slices(case_id: str) -> FileResponse:
+    @router.get("/slices/{case_id}/{prior_id}")
+    def slices(case_id: str, prior_id: str | None = None) -> FileResponse:
         case(case_id)
+        if prior_id is not None:
+            case(prior_id)
         return FileResponse(static_folder() / "slices.html", media_type="text/html")
 
     @router.get("/cases/{case_id}/{copy}/ct.nii")
@@ -168,19 +161,17 @@ def view(  # noqa: PLR0913  the command's own options
     Raises
     ------
     UsageError
-        If the viewer's script is missing or there is no result to show.
+        If there is no result to show.
     InputError
         If a scan is not the one its result was measured on.
     """
     if prior_scan is not None and prior is None:
         raise UsageError("a prior scan was given without its result")
-    if prior is not None:  # both visits are in one picture, which the slices page does not draw
-        require_viewer()
     first = new_id()
     cases, start = {first: load_case(result, config, scan)}, f"/slices/{first}"
     if prior is not None:
         other = new_id()
-        cases[other], start = load_case(prior, config, prior_scan), f"/viewer/{first}/{other}"
+        cases[other], start = load_case(prior, config, prior_scan), f"/slices/{first}/{other}"
     app = viewer_app(cases, start, {} if correct is None else {first: correct})
     run_and_open(LocalServer(app, port), say, open_browser)
 
