@@ -443,3 +443,38 @@ def test_a_mask_corrected_on_the_page_is_measured_beside_the_automatic_one(slice
     assert (corrected["corrected_by"], corrected["reason"]) == ("R1", "consolidation added")
     assert ((result / "result.json").read_bytes(), (result / "mask.nii.gz").read_bytes()) == before
     assert watched.complaints == []
+
+
+def test_the_earlier_scan_stands_beside_at_the_same_share_of_the_lungs(browser, folders, run, config, shots):
+    cases = {
+        name: load_case(folders / name / "result", config, folders / name / "scan") for name in ("now", "before")
+    }
+    server = run(viewer_app(cases, "/slices/now/before"))
+    watched = Watched(browser)
+    page = watched.page
+    page.goto(server.link)
+    page.wait_for_selector("body[data-state]", timeout=PATIENCE_MS)
+    assert page.get_attribute("body", "data-state") == "ready", page.inner_text("#notes")
+    ends = {}
+    for name, case in cases.items():
+        within = np.nonzero(case.labels_kji.any(axis=(1, 2)))[0]
+        # From the feet, whichever way the stack runs.
+        upward = case.affine_ras[2, 2] > 0
+        ends[name] = within if upward else sorted(len(case.labels_kji) - 1 - within)
+    for aim in (0.2, 0.8):
+        wanted = int(ends["now"][0] + aim * len(ends["now"]))
+        here = page.evaluate(READ_SLICE)
+        page.hover("#axial")
+        for _ in range(abs(wanted - here)):
+            page.keyboard.press("ArrowUp" if wanted > here else "ArrowDown")
+        assert page.evaluate(READ_SLICE) == wanted
+        share = (wanted - ends["now"][0] + 0.5) / len(ends["now"])
+        assert page.evaluate("() => window.volumetry.earlier.slice") == int(
+            ends["before"][0] + share * len(ends["before"])
+        )
+    page.screenshot(path=shots / "beside.png")
+    assert "Lower right: the earlier scan" in page.inner_text("#notes")
+    assert not watched.complaints
+
+
+READ_SLICE = "() => Number(/axial slice (\\d+) of/.exec(document.querySelector('.at').textContent)[1]) - 1"

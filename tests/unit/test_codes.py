@@ -26,7 +26,6 @@ OURS = [
     "CLUSTER_LOST",
     "ARCHIVE",
     "EXTRA_MISSING",
-    "VIEWER_MISSING",
 ]
 OF_THE_INPUT = [
     "INPUT",

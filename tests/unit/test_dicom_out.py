@@ -1,6 +1,8 @@
 """SEG and SR: what is refused, what is left behind, and that a difference is noticed."""
 
 import copy
+import datetime
+import io
 
 import highdicom as hd
 import numpy as np
@@ -67,6 +69,37 @@ def test_a_repeated_run_gives_the_same_objects_and_another_result_joins_their_se
     assert [series for series, _ in found] == [series for series, _ in first]
     assert {instance for _, instance in found}.isdisjoint(instance for _, instance in first)
     assert len({uid for pair in first for uid in pair}) == 4
+
+
+def test_one_uid_means_one_content(case, config, tmp_path):
+    """What is written of one result is the same to the last byte, whenever it is written."""
+    summary = summary_of(case.document, case.analysis.tissue, case.analysis.scan)
+    options = DicomOptions(pdf=True, secondary_capture=True)
+
+    def contents(folder, document):
+        files = write_seg_and_sr(document, case.analysis.tissue, case.folder, folder, config)
+        files |= write_summary(summary, document, case.folder, folder, config, options)
+        return {name: path.read_bytes() for name, path in files.items()}
+
+    document = copy.deepcopy(case.document)
+    document["provenance"]["created"] = "2031-01-02T03:04:05+00:00"
+    first = contents(tmp_path / "first", document)
+    assert contents(tmp_path / "sent again", document) == first
+    local = datetime.datetime(2031, 1, 2, 3, 4, 5, tzinfo=datetime.UTC).astimezone()
+    for content in first.values():
+        file = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True)
+        stated = {str(file[tag].value) for tag in file.keys() & DATES_OF_MAKING}
+        assert stated == {f"{local:%Y%m%d}"}
+    repeated = copy.deepcopy(document)
+    repeated["provenance"]["created"] = "2032-01-01T00:00:00+00:00"
+    for name in ("first", "first"):  # beside the earlier objects, then with them among the earlier results
+        assert contents(tmp_path / name, repeated) == first
+    other = {**document, "scan_id": "S2"}
+    assert contents(tmp_path / "other", other)["sr.dcm"] == first["sr.dcm"]
+
+
+DATES_OF_MAKING = {0x00080012, 0x00080023, 0x00181012}
+"""Instance creation, content, secondary capture."""
 
 
 def test_sides_and_lobes_stand_under_their_standard_codes(case, config, tmp_path):

@@ -201,6 +201,29 @@ def test_the_sentence_says_which_lung(case):
     assert "left" not in text.sentence(document)  # a side that cannot be trusted is not named
 
 
+@pytest.mark.parametrize(("lesion_ml", "percent"), [(9.9, 1.5), (40.0, 0.99)])
+def test_no_place_is_named_of_a_trace(case, lesion_ml, percent):
+    document = copy.deepcopy(case.document)
+    document["volumes_ml"]["lesion"], document["percent_of_lung"]["lesion"] = lesion_ml, percent
+    for zone in document["zones"].values():
+        zone["lesion"] = 0.0
+    document["sides"]["left"]["lesion"], document["sides"]["right"]["lesion"] = lesion_ml, 0.0
+    document["zones"]["upper"]["lesion"] = lesion_ml
+    said = text.sentence(document)
+    assert not any(word in said for word in ("left", "right", "upper", "third"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [((0, 0), ""), ((1, 1), ""), ((3, 3), "crowded"), ((12, 4), "full")]
+)
+def test_a_page_with_more_to_say_is_printed_smaller(case, config, flags, expected):
+    message = {"code": "SUSPECT_SOLID", "message": "m" * 360, "hint": "h" * 100}
+    review, look = ([{**message, "severity": kind}] * n for kind, n in zip(("review", "look"), flags, strict=True))
+    document = {**case.document, "flags": [*review, *look]}
+    page = report_page(document, config).decode()
+    assert ('<main class="' + expected in page) if expected else "<main>" in page
+
+
 def test_traces_are_not_written_as_nothing():
     assert text.share(0.0) == "0.0"
     assert text.share(0.01) == "<0.1"

@@ -8,11 +8,14 @@ import stat
 import time
 import zipfile
 
+import numpy as np
 import pytest
 import web_scenes
 from web_client import Client
 
 from volumetry.errors import UsageError
+from volumetry.image.nifti import read_nifti
+from volumetry.remeasure import remeasure
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.web.drop_in import drop_in_app
 from volumetry.web.jobs import Jobs
@@ -275,3 +278,43 @@ def test_a_full_disk_says_so(page, scan, monkeypatch, what, name):
     assert page.put(before, what, scan[0]) == 413
     assert "No space left" in page.facts(before)["stop"]["message"]
     assert private_files(page) == []
+
+
+def corrected(result, ct, mask, reader, reason):
+    document, folder = remeasure(result, ct, mask, reader, reason)
+    return document, folder.name
+
+
+def test_a_mask_edited_on_the_page_becomes_a_correction_with_and_without_the_ct(
+    config, tmp_path, scan, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    page = Page(config, tmp_path, keep=tmp_path / "kept", correct=corrected)
+    job = page.new()
+    for content in scan:
+        page.put(job, "files", content)
+    assert page.client.post(f"/cases/{job}/correction", content=b"{}\n").status_code == 404  # nothing to correct
+    page.start(job)
+    assert page.end(job)["state"] == "done"
+    assert page.client.get(f"/cases/{job}/facts.json").json()["can_correct"] is True
+    labels, affine = read_nifti(tmp_path / "kept" / f"result-{job}" / "mask.nii.gz")
+    voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+    edited = labels.astype(np.uint8)
+    edited[edited == 3] = 2
+    body = b'{"reader": "R1", "reason": "no consolidation"}\n' + edited.tobytes()
+    evil = {"origin": "http://evil.example"}
+    assert page.client.post(f"/cases/{job}/correction", content=body, headers=evil).status_code == 403
+    assert not list((tmp_path / "kept").rglob("corrections"))
+    counted_ml = np.count_nonzero(edited == 2) * voxel_ml
+    for number, has_hu in ((1, True), (2, False)):
+        answer = page.client.post(f"/cases/{job}/correction", content=body)
+        assert (answer.status_code, answer.json()["correction"]) == (201, str(number))
+        folder = tmp_path / "kept" / f"result-{job}" / "corrections" / str(number)
+        document = json.loads((folder / "result.json").read_text("utf-8"))
+        assert document["volumes_ml"]["ground_glass"] == pytest.approx(counted_ml)
+        assert document["corrected_by"] == "R1"
+        assert (document.get("mean_lung_hu") is not None) is has_hu
+        page.close()  # the next server has no CT in memory
+        page = Page(config, tmp_path, keep=tmp_path / "kept", correct=corrected)
+    page.close()
+    assert not list(tmp_path.glob("volumetry-*"))

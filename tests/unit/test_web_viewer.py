@@ -163,11 +163,20 @@ def test_the_report_is_served_without_scripts():
     assert {"default-src 'none'", "frame-ancestors 'none'"} <= set(policy.split("; "))
 
 
-def test_a_build_without_the_script_says_what_to_do(monkeypatch, config, tmp_path):
+def test_a_prior_is_shown_on_the_slices_page_also_without_the_script(monkeypatch, config, tmp_path):
     monkeypatch.setattr(viewer, "NIIVUE", "absent.js")
-    with pytest.raises(UsageError, match="NiiVue") as stop:
-        viewer.view(tmp_path, config, prior=tmp_path)
-    assert "npm" in stop.value.hint
+    web_scenes.measured(web_scenes.write_scan(tmp_path / "scan"), tmp_path / "result", config)
+    shown = []
+    monkeypatch.setattr(viewer, "LocalServer", lambda app, _port: shown.append(app))
+    monkeypatch.setattr(viewer, "run_and_open", lambda *_: None)
+    viewer.view(tmp_path / "result", config, prior=tmp_path / "result")
+    client = Client(shown[0]).enter()
+    start = client.get("/").headers["location"]
+    now, then = start.removeprefix("/slices/").split("/")
+    assert client.get(start).status_code == 200
+    assert client.get(f"/cases/{then}/facts.json").json()["acquisition_date"] == "20260101"
+    assert client.get(f"/slices/{now}/unknown").status_code == 404
+    client.close()
 
 
 def hook(root):

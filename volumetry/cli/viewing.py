@@ -162,6 +162,10 @@ def serve(
     def with_report(document: dict[str, Any], analysis: Analysis, folder: Path) -> None:
         write_report(document, folder, settings, analysis.tissue, analysis.scan)
 
+    def correct(result: Path, ct: Path | None, mask: Path, reader: str, reason: str) -> tuple[dict[str, Any], str]:
+        document, folder, _ = _corrected(result, ct, mask, reader, reason, None)
+        return document, folder.name
+
     run(
         common.segmenter_of(settings),
         settings,
@@ -169,6 +173,7 @@ def serve(
         port=port,
         open_browser=browser,
         on_delivered=with_report,
+        correct=correct,
         say=typer.echo,
     )
 

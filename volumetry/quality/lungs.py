@@ -172,7 +172,7 @@ def _truncated_ends(tissue: TissueMap, scan: CtScan, volumes: Volumes, config: C
             else f", {images(scan, [first if lowest == head_last else first + count - 1])}"
         )
         text = (
-            f"{areas[0]:.1f} cm2 of lung in the {'lowest' if lowest else 'highest'} section{at}: look "
+            f"{areas[0]:.1f} cm\u00b2 of lung in the {'lowest' if lowest else 'highest'} section{at}: look "
             f"whether the lung goes on; {_estimate(lost_ml, volumes)}; the volume is a lower bound"
         )
         yield Finding(name, outcome, text, round(float(areas[0]), 2))

@@ -118,6 +118,7 @@ class ViewCase:
         return {
             "scan_id": self.document["scan_id"],
             "status": self.document["status"],
+            "acquisition_date": (self.document.get("series") or {}).get("acquisition_date"),
             "message": self.document["message"],
             "percent_of_lung": self.document["percent_of_lung"],
             "volumes_ml": self.document["volumes_ml"],

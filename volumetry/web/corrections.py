@@ -3,7 +3,7 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,13 @@ from volumetry.web.cases import ViewCase
 Correct = Callable[[Path, str, str], tuple[dict[str, Any], str]]
 """Called with a mask file, the reader and the reason; gives the correction's result.json and its name."""
 
+FindCorrect = Callable[[str], Correct | None]
+"""What measures a correction of a case, by the case's id; None of one that cannot be corrected."""
+
 _MOST_WORDS = 4096
 
 
-def correction_routes(cases: Mapping[str, ViewCase], correct: Mapping[str, Correct]) -> APIRouter:
+def correction_routes(find: Callable[[str], ViewCase | None], find_correct: FindCorrect) -> APIRouter:
     """The route that takes an edited mask.
 
     The body is a line of JSON with ``reader`` and ``reason``, then the labels, one byte each, i fastest. The
@@ -32,24 +35,25 @@ def correction_routes(cases: Mapping[str, ViewCase], correct: Mapping[str, Corre
 
     Parameters
     ----------
-    cases
+    find
         What is shown, by id.
-    correct
-        What measures a correction, by id; a case without one cannot be corrected.
+    find_correct
+        What measures a correction, by id.
     """
     router = APIRouter()
     one_at_a_time = asyncio.Lock()
 
     @router.post("/cases/{case_id}/correction", status_code=201)
     async def save(case_id: str, request: Request) -> JSONResponse:
-        if case_id not in correct or case_id not in cases:
+        correct = find_correct(case_id)
+        case = None if correct is None else find(case_id)
+        if correct is None or case is None:
             raise HTTPException(404)
-        case = cases[case_id]
         body = await _body(request, case.labels_kji.size + _MOST_WORDS)
         reader, reason, labels = _parts(body, case)
         async with one_at_a_time:
             try:
-                document, name = await run_in_threadpool(_saved, case, labels, reader, reason, correct[case_id])
+                document, name = await run_in_threadpool(_saved, case, labels, reader, reason, correct)
             except VolumetryError as stop:
                 said = {"message": stop.message, "hint": stop.hint, "code": stop.code}
                 return JSONResponse(said, 507 if stop.exit_code == 7 else 409)

@@ -17,7 +17,7 @@ from volumetry.config import Config
 from volumetry.domain import Segmenter
 from volumetry.errors import InputError, OutputError, UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
-from volumetry.web.jobs import Job, Jobs
+from volumetry.web.jobs import CorrectResult, Job, Jobs
 from volumetry.web.serving import LocalServer, new_app, run_and_open
 from volumetry.web.uploads import Upload, UploadLimits
 from volumetry.web.viewer import add_static, static_folder, viewer_is_there, viewer_routes
@@ -31,6 +31,7 @@ def serve(  # noqa: PLR0913  the command's own options
     port: int = 0,
     open_browser: bool = True,
     on_delivered: Add = nothing_more,
+    correct: CorrectResult | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Run the drop-in page on this machine until the user stops it.
@@ -48,6 +49,8 @@ def serve(  # noqa: PLR0913  the command's own options
         Whether to open the link in the user's browser.
     on_delivered
         Called with result.json, the analysis and the result's folder, to write more into it, such as a report.
+    correct
+        What measures a mask that was edited on the page; without it, masks are shown alone.
     say
         Called with the link, which must reach the user and no log.
 
@@ -60,7 +63,7 @@ def serve(  # noqa: PLR0913  the command's own options
     """
     if keep is not None:
         prepare_folder(keep)
-    jobs = Jobs(segmenter, config, UploadLimits(), on_delivered, keep)
+    jobs = Jobs(segmenter, config, UploadLimits(), on_delivered, keep, correct)
     server = LocalServer(drop_in_app(jobs), port)
     try:
         with _all_that_is_temporary():
@@ -110,7 +113,7 @@ def drop_in_app(jobs: Jobs) -> FastAPI:
         app.exception_handler(kind)(refused)
     app.get("/")(lambda: FileResponse(static_folder() / "drop.html", media_type="text/html"))
     add_static(app)
-    for router in (viewer_routes(jobs.case), _job_routes(jobs), _upload_routes(jobs)):
+    for router in (viewer_routes(jobs.case, jobs.corrector), _job_routes(jobs), _upload_routes(jobs)):
         app.include_router(router)
     return app
 

@@ -10,7 +10,9 @@ import re
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,16 @@ from volumetry.deliver import as_document
 from volumetry.domain import Segmenter
 from volumetry.errors import InputError, UsageError, VolumetryError
 from volumetry.pipeline import STAGES, failure_of, failure_of_bug
-from volumetry.storage.atomic import prepare_folder
+from volumetry.storage.atomic import prepare_folder, write_whole
 from volumetry.storage.unfinished import unfinished_folder
 from volumetry.web.cases import ViewCase, case_of, load_case
+from volumetry.web.corrections import Correct
 from volumetry.web.uploads import Upload, UploadLimits
 from volumetry.web.viewer import new_id
+
+CorrectResult = Callable[[Path, Path | None, Path, str, str], tuple[dict[str, Any], str]]
+"""Called with a result's folder, its CT as NIfTI if it is at hand, a mask file, the reader and the reason; gives
+the correction's result.json and its name."""
 
 _SCAN_ID = "dropped-scan-{}"
 """The result's name, by its number: those of the dropped files may name a patient and are never sent here."""
@@ -108,6 +115,8 @@ class Jobs:
     keep
         Results stay here, under random names, and those that are here are shown; without it they go with the
         server. Uploads always go.
+    correct
+        Measures a mask that was edited on the page.
     """
 
     segmenter: Segmenter
@@ -115,6 +124,7 @@ class Jobs:
     limits: UploadLimits
     on_delivered: Add = nothing_more
     keep: Path | None = None
+    correct: CorrectResult | None = None
     _table: dict[str, Job] = field(default_factory=dict)
     _queue: "queue.Queue[str | None]" = field(default_factory=queue.Queue)
     _private: Path | None = None
@@ -180,6 +190,27 @@ class Jobs:
         """What the viewer shows of a job that is done."""
         job = self._table.get(job_id)
         return job.as_shown(self.config) if job else None
+
+    def corrector(self, job_id: str) -> Correct | None:
+        """What measures an edited mask of a job that is done."""
+        job = self._table.get(job_id)
+        if self.correct is None or job is None or job.state != "done":
+            return None
+        return partial(self._correct, self.correct, job)
+
+    def _correct(
+        self, correct: CorrectResult, job: Job, mask: Path, reader: str, reason: str
+    ) -> tuple[dict[str, Any], str]:
+        """With the CT, if it is still in memory: the uploaded files are gone."""
+        if job.case is None or job.case.hu_kji is None:
+            return correct(job.result, None, mask, reader, reason)
+        with tempfile.TemporaryDirectory(dir=self.root) as folder:
+            ct = Path(folder) / "ct.nii"
+            write_whole(ct, job.case.ct_nifti(reduced=False))
+            try:
+                return correct(job.result, ct, mask, reader, reason)
+            except InputError:  # the viewer keeps whole HU: a CT with fractions does not give the result's numbers
+                return correct(job.result, None, mask, reader, reason)
 
     def submit(self, job_id: str) -> None:
         """The upload has ended: measure it when its turn comes."""

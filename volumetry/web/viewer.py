@@ -1,7 +1,7 @@
 """The viewer's routes, and `view`, which shows one result."""
 
 import secrets
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from volumetry.config import Config
 from volumetry.deliver.report import policy_of
 from volumetry.errors import UsageError
 from volumetry.web.cases import ViewCase, load_case
-from volumetry.web.corrections import Correct, correction_routes
+from volumetry.web.corrections import Correct, FindCorrect, correction_routes
 from volumetry.web.serving import LocalServer, new_app, run_and_open
 
 NIIVUE = "niivue.umd.js"
@@ -30,16 +30,6 @@ def static_folder() -> Path:
 def viewer_is_there() -> bool:
     """Whether this installation holds the viewer's script, which the build fetches."""
     return (static_folder() / NIIVUE).is_file()
-
-
-def require_viewer() -> None:
-    """Stop with what to do if the script is missing; raises UsageError."""
-    if not viewer_is_there():
-        raise UsageError(
-            "this installation was built without the viewer's script (NiiVue)",
-            "VIEWER_MISSING",
-            "Install Node.js with npm, then install volumetry again; or open mask.nii.gz in 3D Slicer.",
-        )
 
 
 def new_id() -> str:
@@ -59,15 +49,15 @@ def add_static(app: FastAPI) -> None:
     app.get("/static/{name}")(static)
 
 
-def viewer_routes(find: FindCase, corrects: Container[str] = ()) -> APIRouter:
-    """Pages, facts, volumes and report of the cases that `find` knows by their opaque ids.
+def viewer_routes(find: FindCase, find_correct: FindCorrect) -> APIRouter:
+    """Pages, facts, volumes and report of the cases that `find` knows by their opaque ids, and their corrections.
 
     Parameters
     ----------
     find
         Case by id; None for an id that is none.
-    corrects
-        Ids of the cases whose mask can be corrected.
+    find_correct
+        What measures a correction of a case; None of one that cannot be corrected.
     """
     case = _known(find)
     router = APIRouter()
@@ -82,11 +72,18 @@ def viewer_routes(find: FindCase, corrects: Container[str] = ()) -> APIRouter:
 
     @router.get("/cases/{case_id}/facts.json")
     def facts(case_id: str) -> dict[str, Any]:
-        return {**case(case_id).facts(), "can_correct": case_id in corrects, "has_viewer": viewer_is_there()}
+        return {
+            **case(case_id).facts(),
+            "can_correct": find_correct(case_id) is not None,
+            "has_viewer": viewer_is_there(),
+        }
 
     @router.get("/slices/{case_id}")
-    def slices(case_id: str) -> FileResponse:
+    @router.get("/slices/{case_id}/{prior_id}")
+    def slices(case_id: str, prior_id: str | None = None) -> FileResponse:
         case(case_id)
+        if prior_id is not None:
+            case(prior_id)
         return FileResponse(static_folder() / "slices.html", media_type="text/html")
 
     @router.get("/cases/{case_id}/{copy}/ct.nii")
@@ -105,6 +102,7 @@ def viewer_routes(find: FindCase, corrects: Container[str] = ()) -> APIRouter:
         policy = f"{policy_of(content)}; frame-ancestors 'none'"
         return Response(content, media_type="text/html", headers={"content-security-policy": policy})
 
+    router.include_router(correction_routes(find, find_correct))
     return router
 
 
@@ -124,8 +122,7 @@ def viewer_app(cases: Mapping[str, ViewCase], start: str, correct: Mapping[str, 
     """An app that shows these cases, and takes corrections of those in `correct`; ``/`` leads to `start`."""
     app = new_app()
     add_static(app)
-    app.include_router(viewer_routes(cases.get, correct or ()))
-    app.include_router(correction_routes(cases, correct or {}))
+    app.include_router(viewer_routes(cases.get, (correct or {}).get))
     app.get("/")(lambda: RedirectResponse(start, 303))
     return app
 
@@ -164,19 +161,17 @@ def view(  # noqa: PLR0913  the command's own options
     Raises
     ------
     UsageError
-        If the viewer's script is missing or there is no result to show.
+        If there is no result to show.
     InputError
         If a scan is not the one its result was measured on.
     """
     if prior_scan is not None and prior is None:
         raise UsageError("a prior scan was given without its result")
-    if prior is not None:  # both visits are in one picture, which the slices page does not draw
-        require_viewer()
     first = new_id()
     cases, start = {first: load_case(result, config, scan)}, f"/slices/{first}"
     if prior is not None:
         other = new_id()
-        cases[other], start = load_case(prior, config, prior_scan), f"/viewer/{first}/{other}"
+        cases[other], start = load_case(prior, config, prior_scan), f"/slices/{first}/{other}"
     app = viewer_app(cases, start, {} if correct is None else {first: correct})
     run_and_open(LocalServer(app, port), say, open_browser)
 

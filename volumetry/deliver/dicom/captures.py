@@ -1,7 +1,6 @@
 """The summary page as encapsulated PDF and as secondary capture, in the study of the source series."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import highdicom as hd
@@ -33,7 +32,6 @@ _COPIED = (
 
 def encapsulated_pdf(headers: Sequence[Dataset], summary: Summary, document: Mapping[str, Any]) -> Dataset:
     """The page as an Encapsulated PDF object that names every source slice."""
-    now = datetime.now()  # noqa: DTZ005  DICOM states local time
     file = Dataset()
     for name in _COPIED:
         if name in headers[0]:
@@ -45,7 +43,7 @@ def encapsulated_pdf(headers: Sequence[Dataset], summary: Summary, document: Map
     file.Modality, file.ConversionType, file.BodyPartExamined = "DOC", "WSD", "CHEST"
     file.Manufacturer = file.ManufacturerModelName = MANUFACTURER
     file.SoftwareVersions, file.SeriesDescription = __version__, "Lung lesion report"
-    file.ContentDate, file.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    file.ContentDate = file.ContentTime = ""  # set with all dates of making
     file.AcquisitionDateTime, file.BurnedInAnnotation = "", "NO"
     file.DocumentTitle, file.ConceptNameCodeSequence = "Lung lesion report", []
     file.SourceInstanceSequence = references(headers)

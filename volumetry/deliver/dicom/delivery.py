@@ -14,6 +14,7 @@ from volumetry.config import Config
 from volumetry.deliver.dicom.captures import encapsulated_pdf, secondary_capture
 from volumetry.deliver.dicom.compare import compare_seg, compare_sr, compare_summary
 from volumetry.deliver.dicom.concepts import structures
+from volumetry.deliver.dicom.dates import set_dates
 from volumetry.deliver.dicom.options import DicomOptions
 from volumetry.deliver.dicom.references import as_single_slices, files_of, refer_to_frames
 from volumetry.deliver.dicom.report import structured_report
@@ -80,6 +81,8 @@ def write_seg_and_sr(
         seg = segmentation(as_single_slices(source), tissue, segments, uids, document, options)
         refer_to_frames(seg, source)
         report = structured_report(files_of(source.headers), seg, segments, uids, document, options.revision)
+    for made, name in zip((seg, report), _NAMES, strict=True):
+        set_dates(made, document, folder, name)
     with new_result(folder, _NAMES) as making:
         seg_file, sr_file = (_saved(seg, making / "seg.dcm"), _saved(report, making / "sr.dcm"))
         with _one_stop(_UNREADABLE):
@@ -123,6 +126,7 @@ def write_summary(
     for _, name, make in (maker for maker in makers if maker[0]):
         with _one_stop(_INVALID, _MEND):
             dataset = make(source.headers, summary, document)
+        set_dates(dataset, document, folder, name)
         with new_result(folder, (name,)) as making, _one_stop(_UNREADABLE):
             compare_summary(_saved(dataset, making / name), summary)
         written[name] = folder / name

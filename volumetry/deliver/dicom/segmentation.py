@@ -7,7 +7,7 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from volumetry import __version__
 from volumetry.deliver.dicom.concepts import ARTIFICIAL_INTELLIGENCE, LUNG, Structure, coded
@@ -84,6 +84,7 @@ def segmentation(
         series_description="Lung lesion segmentation, corrected" if reader else "Lung lesion segmentation",
         transfer_syntax_uid=ExplicitVRLittleEndian if binary else RLELossless,
     )
+    _name_dimensions(seg)
     if reader:
         seg.DerivationDescription = reason
         refer_to_superseded(seg, options.revision.superseded("seg.dcm"))
@@ -94,6 +95,13 @@ def algorithm_name(document: Mapping[str, Any]) -> str:
     """Program and model, for algorithm identification."""
     model = document.get("provenance", {}).get("model")
     return f"volumetry {model}" if model else "volumetry"
+
+
+def _name_dimensions(seg: Dataset) -> None:
+    """Give the frame order a UID that follows from the object's; the library draws it at random."""
+    uid = generate_uid(entropy_srcs=["volumetry dimensions", str(seg.SOPInstanceUID)])
+    for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid
 
 
 def _planes(tissue: TissueMap, segments: Sequence[Structure], binary: bool) -> NDArray[np.uint8]:

@@ -15,6 +15,8 @@ from volumetry.deliver.dicom.revision import Revision
 from volumetry.storage.digests import canonical_sha256
 
 _OF_THE_RUN = ("timing_s", "peak_memory_mb")
+_NOT_STATED = {"SEG": ("scan_id",), "SR": ("scan_id",)}
+"""By the first word of the kind. `receive` gives a study another name each time, which only the page states."""
 _OF_THE_RUN_BELOW = ("created", "device", "packages")
 _OF_THE_SOURCE = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 
@@ -54,7 +56,8 @@ def instance_uid(header: Dataset, kind: str, revision: Revision, document: Mappi
     UID
         The same for the same result, whenever it was made.
     """
-    said = {key: value for key, value in document.items() if key not in _OF_THE_RUN}
+    left_out = (*_OF_THE_RUN, *_NOT_STATED.get(kind.split()[0], ()))
+    said = {key: value for key, value in document.items() if key not in left_out}
     made = document.get("provenance") or {}
     said["provenance"] = {key: value for key, value in made.items() if key not in _OF_THE_RUN_BELOW}
     sources = [*_source(header), kind, str(revision.number), canonical_sha256(said)]

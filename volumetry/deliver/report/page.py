@@ -12,6 +12,7 @@ import jinja2
 from volumetry.config import Config
 from volumetry.deliver.report import change, text
 from volumetry.deliver.report.annex import NOTHING, Annex, page_line, page_style
+from volumetry.deliver.report.crowding import crowding
 from volumetry.deliver.report.histogram import lung_histogram
 from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, projections
 from volumetry.deliver.report.key_slices import key_slices
@@ -92,6 +93,7 @@ def report_page(
     foot = page_style(page_line(document, annex.patient))
     context: dict[str, Any] = {
         "document": document,
+        "crowding": crowding(document),
         "words": text,
         "csp": content_security_policy(foot),
         "style": _style(),

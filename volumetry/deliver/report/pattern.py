@@ -29,14 +29,19 @@ def pattern(document: Document) -> str:
     str
         One sentence, or nothing.
     """
-    ml = document.get("volumes_ml") or {}
-    if not ml or ml["lesion"] < _LEAST_ML or document["percent_of_lung"]["lesion"] < _LEAST_PERCENT:
+    if not is_enough(document):
         return ""
     codes = {flag["code"] for flag in document["flags"]}
     sides = "" if "SIDE_CONFLICT" in codes else _sides(document)
     words = list(_predominant(document, codes))
     where = f"predominantly {_joined(words)}" if words else "without predominance of a part of the lungs"
     return f"Distribution: {', '.join(filter(None, (sides, where)))}."
+
+
+def is_enough(document: Document) -> bool:
+    """Whether there is enough disease to say where it lies; of a trace, no place is named."""
+    ml = document.get("volumes_ml") or {}
+    return bool(ml) and ml["lesion"] >= _LEAST_ML and document["percent_of_lung"]["lesion"] >= _LEAST_PERCENT
 
 
 def _sides(document: Document) -> str:

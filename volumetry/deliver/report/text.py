@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from volumetry.deliver.report.pattern import pattern
+from volumetry.deliver.report.pattern import is_enough
 from volumetry.measure import table
 from volumetry.measure.components import REGISTERED_CUTS, HuCuts, bin_names, cuts_named, stored_bins
 
@@ -312,20 +312,13 @@ def _interval(document: Document, key: str) -> list[str]:
 
 
 def _where(document: Document) -> str:
-    """Which side and which third hold most of it, where that is plain."""
-    words = []
+    """Which side holds more of it, where that is plain and there is enough to say so."""
     left, right = (_lesion_share(document["sides"][side]) for side in ("left", "right"))
     sides_hold = all(flag["code"] != "SIDE_CONFLICT" for flag in document["flags"])
-    if sides_hold and max(left, right) > 1.5 * min(left, right):
-        more, less = ("right", "left") if right > left else ("left", "right")
-        words.append(
-            f"the {more} lung more ({share(max(left, right))} %) than the {less} ({share(min(left, right))} %)"
-        )
-    zones = {name: zone["lesion"] for name, zone in document["zones"].items()}
-    most = max(zones, key=lambda name: zones[name])
-    if zones[most] > document["volumes_ml"]["lesion"] / 2 and not pattern(document):
-        words.append(f"mostly in the {most} third")
-    return "; " + ", ".join(words) if words else ""
+    if not (sides_hold and is_enough(document) and max(left, right) > 1.5 * min(left, right)):
+        return ""
+    more, less = ("right", "left") if right > left else ("left", "right")
+    return f"; the {more} lung more ({share(max(left, right))} %) than the {less} ({share(min(left, right))} %)"
 
 
 def _lesion_share(volumes: Mapping[str, float]) -> float:

@@ -139,7 +139,7 @@ function showResult(job, facts, card) {
   };
   if (facts.has_report) link("Open the report", `/cases/${job}/report.html`);
   if (facts.has_viewer) link("Open the viewer", `/viewer/${job}`);
-  link("Open the slices", `/slices/${job}`);
+  link("Open the slices, correct the mask", `/slices/${job}`);
   links.hidden = false;
   card.dataset.state = "done";
 }

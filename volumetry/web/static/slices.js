@@ -12,10 +12,11 @@ const STRENGTH = [0, 0.6, 1, 1, 1];  // of the mask's opacity, by label: the lun
 const LUNG_RGB = [70, 78, 88];
 const DEEP_MM = 30;  // of lesion along the line of sight, at which the picture from the front has its full colour
 const byId = (id) => document.getElementById(id);
-const caseId = location.pathname.split("/")[2];
+const [, , caseId, priorId] = location.pathname.split("/");
 const state = { window: 0, opacity: 0.4, shown: true, tool: "look", label: 2, radius: 6, lesion: -1, plane: PLANES[0], saved: 0 };
 let facts = null;
 let volume = null;
+let earlier = null;  // facts, volume and lungs of the prior, if there is one
 let edits = null;
 let cross = [0, 0, 0];
 
@@ -49,11 +50,11 @@ async function voxels(address, Kind, loaded) {
 }
 
 // The array as it came, and how patient order (left, back, head) is found in it.
-function volumeOf(hu, labels) {
-  const [nk, nj, ni] = facts.shape_kji;
+function volumeOf(hu, labels, of) {
+  const [nk, nj, ni] = of.shape_kji;
   const counts = [ni, nj, nk];
   const strides = [1, ni, ni * nj];
-  const lps = facts.affine_ras.slice(0, 2).map((row) => row.map((v) => -v)).concat([facts.affine_ras[2]]);
+  const lps = of.affine_ras.slice(0, 2).map((row) => row.map((v) => -v)).concat([of.affine_ras[2]]);
   const own = [0, 1, 2].map((n) => lps.map((row) => row[n]));  // direction of each array axis
   const order = [];
   for (const d of [2, 1, 0]) {  // the head first: the stack's own axis
@@ -98,14 +99,19 @@ function colourTable() {
 function pictureOf(plane) {
   const key = [cross[plane.axis], state.window, state.shown, state.opacity, edits.version].join();
   if (plane.key === key) return plane.picture;
-  const { size, maps, hu, labels } = volume;
+  plane.picture = painted(volume, plane, cross[plane.axis]);
+  plane.key = key;
+  return plane.picture;
+}
+
+function painted({ size, maps, hu, labels }, plane, slice) {
   const [width, height] = [size[plane.across], size[plane.down]];
   const image = new ImageData(width, height);
   const out = new Uint32Array(image.data.buffer);
   const [, span, level] = WINDOWS[state.window];
   const low = level - span / 2;
   const per = 255 / span;
-  const base = maps[plane.axis][cross[plane.axis]];
+  const base = maps[plane.axis][slice];
   const columns = maps[plane.across];
   const table = colourTable();
   for (let y = 0, n = 0; y < height; y++) {
@@ -116,11 +122,10 @@ function pictureOf(plane) {
       out[n] = table[labels[at] * 256 + (grey < 0 ? 0 : grey > 255 ? 255 : grey | 0)];
     }
   }
-  plane.picture ??= document.createElement("canvas");
-  [plane.picture.width, plane.picture.height] = [width, height];
-  plane.picture.getContext("2d").putImageData(image, 0, 0);
-  plane.key = key;
-  return plane.picture;
+  const picture = document.createElement("canvas");
+  [picture.width, picture.height] = [width, height];
+  picture.getContext("2d").putImageData(image, 0, 0);
+  return picture;
 }
 
 // The whole mask from the front: lung as a shade, each lesion by its depth.
@@ -197,8 +202,46 @@ function drawPlane(plane) {
   plane.ms = performance.now() - started;
 }
 
+// First and last axial slice with lung, from the feet.
+function lungEnds({ size, maps, labels }) {
+  const within = [];
+  for (let c = 0; c < size[2]; c++) {
+    const found = maps[1].some((b) => maps[0].some((a) => labels[maps[2][c] + b + a] > 0));
+    if (found) within.push(c);
+  }
+  return [within[0] ?? 0, within.at(-1) ?? size[2] - 1];
+}
+
+// The earlier slice at the same share of the height of the lungs: two scans share no coordinates.
+function earlierSlice() {
+  const [low, high] = earlier.now;
+  const [oldLow, oldHigh] = earlier.then;
+  const share = (cross[2] - low + 0.5) / (high - low + 1);
+  return clamp(Math.floor(oldLow + share * (oldHigh - oldLow + 1)), earlier.volume.size[2]);
+}
+
+function imageNumber(of, vol, voxel) {
+  const stack = vol.order.indexOf(2);  // the direction in which the scanner's own images follow each other
+  return of.image_numbers[vol.ownIndex(stack, voxel[stack])];
+}
+
+function drawEarlier() {
+  const { size, step } = earlier.volume;
+  const slice = earlierSlice();
+  const picture = painted(earlier.volume, PLANES[0], slice);
+  const { brush, where } = place(byId("front"), picture, size[0] * step[0], size[1] * step[1], PLANES[0].letters);
+  const number = imageNumber(earlier.facts, earlier.volume, [0, 0, slice]);
+  const date = (earlier.facts.acquisition_date ?? "").replace(/^(\d{4})(\d\d)(\d\d)$/, "$1-$2-$3");
+  const said = [`Earlier ${date}`.trim(), `slice ${slice + 1} of ${size[2]}`];
+  if (number !== undefined && number !== null) said.push(`image ${number}`);
+  brush.textAlign = "left";
+  brush.fillText(said.join(" \u00b7 "), 12 * where.ratio, 30 * where.ratio);
+  earlier.slice = slice;
+}
+
 let front = null;
 function drawFront() {
+  if (earlier) { drawEarlier(); return; }
   const { size, step } = volume;
   if (front?.version !== edits.version) front = { picture: frontPicture(), version: edits.version };
   place(byId("front"), front.picture, size[0] * step[0], size[2] * step[2], ["R", "L", "H", "F"]);
@@ -206,13 +249,13 @@ function drawFront() {
 
 function draw() {
   for (const plane of PLANES) drawPlane(plane);
+  if (earlier) drawEarlier();
   readOut();
 }
 
 function readOut() {
   const at = volume.at(...cross);
-  const stack = volume.order.indexOf(2);  // the direction in which the scanner's own images follow each other
-  const number = facts.image_numbers[volume.ownIndex(stack, cross[stack])];
+  const number = imageNumber(facts, volume, cross);
   const [x, y, z] = volume.mm(cross);
   const side = (mm, plus, minus) => `${mm >= 0 ? plus : minus} ${Math.abs(mm).toFixed(1)}`;
   const parts = [`axial slice ${cross[2] + 1} of ${volume.size[2]} from the feet`];
@@ -443,7 +486,7 @@ function sayVerdict() {
   byId("report").hidden = !facts.has_report;
   byId("report").href = `/cases/${caseId}/report.html`;
   byId("solid").hidden = !facts.has_viewer;
-  byId("solid").href = `/viewer/${caseId}`;
+  byId("solid").href = `/viewer/${[caseId, priorId].filter(Boolean).join("/")}`;
   byId("largest").disabled = byId("next").disabled = !facts.lesions.length;
 }
 
@@ -451,6 +494,18 @@ async function stop() {
   const { csrf } = await getJson("/session.json");
   await fetch("/stop", { method: "POST", headers: { "X-CSRF-Token": csrf } });
   document.body.textContent = "Stopped. This page can be closed.";
+}
+
+async function loadEarlier() {
+  const of = await getJson(`/cases/${priorId}/facts.json`);
+  const ignore = () => {};
+  const labels = await voxels(`/cases/${priorId}/whole/mask.nii`, Uint8Array, ignore);
+  const hu = of.has_ct ? await voxels(`/cases/${priorId}/whole/ct.nii`, Int16Array, ignore) : null;
+  const then = volumeOf(hu, labels, of);
+  earlier = { facts: of, volume: then, now: lungEnds(volume), then: lungEnds(then) };
+  byId("front").setAttribute("aria-label", "Axial plane of the earlier scan at the same share of the height of the lungs");
+  const where = "Lower right: the earlier scan at the same share of the height of the lungs; the scans are not registered.";
+  note(of.has_ct ? where : `${where} Its CT was not given: the mask is shown alone.`);
 }
 
 async function main() {
@@ -461,7 +516,8 @@ async function main() {
   const loaded = (n) => (share) => { shares[n] = share; byId("progress").value = (shares[0] + 2 * shares[1]) / 3; };
   const labels = await voxels(`/cases/${caseId}/whole/mask.nii`, Uint8Array, loaded(0));
   const hu = facts.has_ct ? await voxels(`/cases/${caseId}/whole/ct.nii`, Int16Array, loaded(1)) : null;
-  volume = volumeOf(hu, labels.slice());
+  volume = volumeOf(hu, labels.slice(), facts);
+  if (priorId) await loadEarlier();
   edits = new Edits(volume, labels);
   cross = volume.size.map((count) => count >> 1);
   byId("loading").hidden = true;
@@ -471,7 +527,7 @@ async function main() {
   drawFront();
   byId("undo").disabled = byId("save").disabled = true;
   showLesion(0);
-  window.volumetry = { volume, edits, state, planes: PLANES, goTo, screenOf };
+  window.volumetry = { volume, earlier, edits, state, planes: PLANES, goTo, screenOf };
   document.body.dataset.state = "ready";
 }
 
