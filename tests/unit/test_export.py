@@ -196,13 +196,18 @@ def test_what_a_reader_must_see_and_what_one_decided_qualifies_the_results(batch
     assert {row["QEVAL"] for row in found if row["QORIG"] == "DERIVED"} <= {""}
 
 
-def test_a_decision_on_an_earlier_result_says_nothing_of_this_one(batch, tmp_path):
+def test_of_another_result_an_exclusion_is_exported_and_an_acceptance_is_not(batch, tmp_path):
     out = tmp_path / "batch"
     shutil.copytree(batch, out)
     record = json.loads((out / "scans" / "b" / "record.json").read_text("utf-8"))
     (out / "scans" / "b" / "record.json").write_text(json.dumps({**record, "sha256": "0" * 64}))
-    export_cdisc(out, tmp_path / "sdtm", "STUDY1", xpt=False)
-    assert not [row for row in _table(tmp_path / "sdtm" / "suppre.csv") if "DEC" in row["QNAM"]]
+    for decision, qualified in (("exclude", ["REDECIS", "REDECRSN", "REDECBY", "REDECDTC"]), ("accept", [])):
+        for name in ("results.csv", "decisions.csv"):
+            table = (out / name).read_text("utf-8")
+            (out / name).write_text(table.replace(",exclude,", f",{decision},"), "utf-8")
+        export_cdisc(out, tmp_path / decision, "STUDY1", xpt=False)
+        rows = _table(tmp_path / decision / "suppre.csv")
+        assert [row["QNAM"] for row in rows if "DEC" in row["QNAM"]] == qualified
 
 
 def test_names_and_texts_keep_to_the_lengths_of_sdtm(batch, tmp_path):

@@ -76,6 +76,8 @@ class Audit:
         The file; made with the first entry.
     recorded
         By scan, the digest of the record that the log says is there.
+    images
+        By digest of every record that there was, the digest of the images that it was measured from.
     aside
         Folders of results that were set aside.
     decisions
@@ -98,6 +100,7 @@ class Audit:
 
     path: Path
     recorded: dict[str, str] = field(default_factory=dict)
+    images: dict[str, str | None] = field(default_factory=dict)
     aside: set[str] = field(default_factory=set)
     decisions: dict[str, Entry] = field(default_factory=dict)
     corrections: dict[str, list[Entry]] = field(default_factory=dict)
@@ -191,6 +194,7 @@ class Audit:
         match entry["action"]:
             case "scan_recorded":
                 self.recorded[entry["scan_id"]] = entry["record_sha256"]
+                self.images[entry["record_sha256"]] = entry["input_sha256"]
             case "scan_set_aside":
                 self.recorded.pop(entry["scan_id"], None)
                 self.aside.add(entry["to"])
