@@ -197,7 +197,9 @@ def _left_out_of_the_trial(batch, said=""):
     outcome = run_trial(batch.out, table, batch.root / "trial")
     assert said in " ".join(outcome.warnings)
     with_value = {row["scan_id"] for row in rows_of(batch.root / "trial" / "changes.csv") if row["value_percent"]}
-    missing = {row["scan_id"]: row["reason"] for row in rows_of(batch.root / "trial" / "missing.csv") if row["scan_id"]}
+    missing = {
+        row["scan_id"]: row["reason"] for row in rows_of(batch.root / "trial" / "missing.csv") if row["scan_id"]
+    }
     assert with_value == {"a", "b", "c"} - set(missing)
     return missing
 

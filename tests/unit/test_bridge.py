@@ -204,8 +204,6 @@ def test_the_new_trial_keeps_exclusions_and_corrections_of_the_same_images(measu
     assert adopted[1]["outdated_decision"].startswith("exclude by")
     assert [row["percent_of_lung.solid"] for row in adopted[2:6]] == ["0.25", "0.5", "0.25", "0.25"]
     assert adopted[3]["automatic.percent_of_lung.solid"] == "0.25"
-    missing = {
-        (row["scan_id"], row["reason"]) for row in rows_of(tmp_path / "out" / "trial-new" / "missing.csv")
-    }
+    missing = {(row["scan_id"], row["reason"]) for row in rows_of(tmp_path / "out" / "trial-new" / "missing.csv")}
     assert {(adopted[0]["scan_id"], "EXCLUDED"), (adopted[1]["scan_id"], "EXCLUSION_OUTDATED")} <= missing
     assert not_described(tmp_path / "out") == []

@@ -10,6 +10,7 @@ from scenes import chest, scan_of
 
 from volumetry.batch import ScanFolder, decide, run_batch
 from volumetry.codes import Outcome
+from volumetry.deliver.scheduled import study_day
 from volumetry.domain import Finding, ScanRefusedError
 from volumetry.errors import UsageError
 from volumetry.export import export_cdisc, export_parquet, table_schema
@@ -275,7 +276,7 @@ def test_days_that_do_not_count_from_the_treatment_are_no_study_days(tmp_path):
     rows = "S01,Baseline,0,a,first scan\nS01,Week 4,28,b,first scan\n"
     (tmp_path / "visits.csv").write_text(f"subject,visit,day,scan_id,day_from\n{rows}", "utf-8")
     found = schedule_of(tmp_path / "visits.csv", ["a", "b"], load_trial_config())
-    assert {scan_id: (of.number, of.study_day) for scan_id, of in found.items()} == {
+    assert {scan_id: (of.number, study_day(of.day)) for scan_id, of in found.items()} == {
         "a": (1, None),
         "b": (2, None),
     }

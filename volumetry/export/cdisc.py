@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from volumetry.deliver.people import EXCLUSION_OUTDATED, left_out
-from volumetry.deliver.scheduled import Scheduled
+from volumetry.deliver.scheduled import Scheduled, study_day
 from volumetry.deliver.tables import NAME as DICTIONARY
 from volumetry.deliver.tables import dictionary_bytes
 from volumetry.errors import UsageError
@@ -248,7 +248,7 @@ def domains(
                     record |= {
                         "VISITNUM": planned.number,
                         "VISIT": planned.visit,
-                        _DAYS[domain]: planned.study_day,
+                        _DAYS[domain]: study_day(planned.day),
                     }
                 whole = _ordered(domain, {**fixed, **record})
                 found[domain].append(whole)
