@@ -32,8 +32,8 @@ COLUMNS = (
     Column("decision_reason", "Why."),
     Column(
         "outdated_decision",
-        "The last decision, if it was made on an earlier value and does not hold. A scan whose exclusion is outdated "
-        "is not used until a person decides again.",
+        "The last decision, if it was made on an earlier value and does not hold. A scan whose exclusion is "
+        "outdated is not used until a person decides again.",
     ),
     Column("corrected_by", "Reader whose mask was counted; empty where the value is automatic."),
     Column("corrected_at", "When the mask was measured, in UTC (ISO 8601)."),

@@ -1,8 +1,8 @@
-"""The new batch as it will count once it is adopted: what people said of the images, carried over from the old one.
+"""The new batch as it will count once it is adopted, with what people said of the same images in the old one.
 
 Arms that are compared by a new batch without the old one's exclusions and corrections would be other scans, and
-models in place of readers. The acceptance of an automatic value is not carried over: it speaks of the value that was
-seen.
+models in place of readers. The acceptance of an automatic value is not carried over: it speaks of the value that
+was seen.
 """
 
 from pathlib import Path
