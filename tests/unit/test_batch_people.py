@@ -19,8 +19,8 @@ from volumetry.config import load_config
 from volumetry.domain import Finding, ScanRefusedError
 from volumetry.errors import BusyError, UsageError
 from volumetry.explain import as_text, explain
-from volumetry.export.source import said_by_people
 from volumetry.export import export_cdisc
+from volumetry.export.source import said_by_people
 from volumetry.remeasure import remeasure
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.trial import run_trial
