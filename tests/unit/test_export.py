@@ -14,6 +14,7 @@ from volumetry.deliver.scheduled import study_day
 from volumetry.domain import Finding, ScanRefusedError
 from volumetry.errors import UsageError
 from volumetry.export import export_cdisc, export_parquet, table_schema
+from volumetry.export.cdisc import COLUMNS
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.storage.unfinished import unfinished_file
 from volumetry.trial.config import load_trial_config
@@ -280,6 +281,41 @@ def test_days_that_do_not_count_from_the_treatment_are_no_study_days(tmp_path):
         "a": (1, None),
         "b": (2, None),
     }
+
+
+PUBLISHED = {
+    "pr": """STUDYID Study Identifier|DOMAIN Domain Abbreviation|USUBJID Unique Subject Identifier
+        PRSEQ Sequence Number|PRTRT Reported Name of Procedure|VISITNUM Visit Number|VISIT Visit Name
+        PRSTDTC Start Date/Time of Procedure|PRSTDY Study Day of Start of Procedure""",
+    "re": """STUDYID Study Identifier|DOMAIN Domain Abbreviation|USUBJID Unique Subject Identifier
+        RESEQ Sequence Number|REREFID Reference ID|RETESTCD Short Name of Respiratory Test
+        RETEST Name of Respiratory Test|REORRES Result or Finding in Original Units|REORRESU Original Units
+        RESTRESC Character Result/Finding in Std Format|RESTRESN Numeric Result/Finding in Standard Units
+        RESTRESU Standard Units|RESTAT Completion Status|REREASND Reason Not Done
+        REMETHOD Method of Test or Examination|RELOBXFL Last Observation Before Exposure Flag
+        VISITNUM Visit Number|VISIT Visit Name|REDTC Date/Time of Collection
+        REDY Study Day of Visit/Collection/Exam""",
+    "di": """STUDYID Study Identifier|DOMAIN Domain Abbreviation|SPDEVID Sponsor Device Identifier
+        DISEQ Sequence Number|DIPARMCD Device Identifier Element Short Name
+        DIPARM Device Identifier Element Name|DIVAL Device Identifier Element Value""",
+    "du": """STUDYID Study Identifier|DOMAIN Domain Abbreviation|USUBJID Unique Subject Identifier
+        SPDEVID Sponsor Device Identifier|DUSEQ Sequence Number|DUREFID Reference ID
+        DUTESTCD Device-In-Use Test Short Name""",
+    "suppre": """STUDYID Study Identifier|RDOMAIN Related Domain Abbreviation|USUBJID Unique Subject Identifier
+        IDVAR Identifying Variable|IDVARVAL Identifying Variable Value|QNAM Qualifier Variable Name
+        QLABEL Qualifier Variable Label|QVAL Data Value|QORIG Origin|QEVAL Evaluator""",
+}
+"""Variables and labels in the order of their tables. PR and RE: SDTMIG 3.4 as transcribed in the public repository
+hakupao/sdtm-pedia (knowledge_base/domains). DI, and DU as far as could be read: SDTMIG-MD 1.1 on wiki.cdisc.org
+("SDTMIG-MD v1.1 scraping for specifications") and clinedc.com (docs/sdtmigmd11). SUPP: pharmaversesdtm."""
+
+
+@pytest.mark.parametrize("domain", PUBLISHED)
+def test_labels_and_their_order_are_those_that_cdisc_publishes(domain):
+    lines = PUBLISHED[domain].replace("\n", "|").split("|")
+    published = [tuple(text.strip().split(" ", 1)) for text in lines]
+    names = [name for name, _ in published]
+    assert [(name, COLUMNS[domain][name]) for name in COLUMNS[domain] if name in names] == published
 
 
 def test_transport_files_have_labels_of_at_most_40_characters(batch, tmp_path):

@@ -74,9 +74,9 @@ COLUMNS: dict[str, dict[str, str]] = {
     "re": {
         **_STUDY,
         **_SUBJECT,
+        **_DEVICE,
         "RESEQ": "Sequence Number",
         "REREFID": "Reference ID",
-        **_DEVICE,
         "RETESTCD": "Short Name of Respiratory Test",
         "RETEST": "Name of Respiratory Test",
         "REORRES": "Result or Finding in Original Units",
