@@ -115,15 +115,15 @@ def batch(
     Example: volumetry batch data-sample --out results
     """
     from volumetry.batch import Cluster, list_scans, run_batch, run_on_cluster
-    from volumetry.batch.expected import read_expected
+    from volumetry.batch.expected import read_expected, subjects_of
     from volumetry.batch.leftovers import leftovers_of
     from volumetry.cli import show
     from volumetry.storage.atomic import prepare_folder
 
     leftovers = leftovers_of(append=append, prune=prune, replace=replace)
     settings = common.settings_of(config, device)
-    found = list_scans(scans, layout)
     visits = None if expected is None else read_expected(expected)
+    found = list_scans(scans, layout, subjects_of(visits or ()))
     _look_at_keys(found, out)
     prepare_folder(out)
     with show.scans(len(found), quiet) as told:
