@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from volumetry.batch.manifest import ALIASES
 from volumetry.errors import UsageError
-from volumetry.storage.any_table import columns_by_name, read_lines, shown
+from volumetry.storage.any_table import columns_by_name, read_list, shown
 
 
 class ExpectedVisit(NamedTuple):
@@ -44,7 +44,7 @@ def read_expected(path: Path) -> list[ExpectedVisit]:
     UsageError
         If a column is missing or a line is not whole.
     """
-    lines = read_lines(path)
+    lines = read_list(path)
     wanted = {name: ALIASES[name] for name in ("subject", "visit", "site")}
     try:
         places, _ = columns_by_name(lines[0].cells if lines else (), wanted)

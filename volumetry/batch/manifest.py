@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from volumetry.batch.find import ScanFolder, find_scans, is_scan_file
 from volumetry.errors import UsageError
 from volumetry.scan.scan_id import MOST_BYTES, readable_id, scan_ids
-from volumetry.storage.any_table import Line, columns_by_name, read_lines, shown
+from volumetry.storage.any_table import Line, columns_by_name, read_list, shown
 
 COLUMNS = ("scan_id", "path", "subject", "visit", "site")
 ALIASES = {
@@ -88,7 +88,7 @@ def read_manifest(path: Path) -> list[ScanFolder]:
     UsageError
         Naming line and column, never a value.
     """
-    lines = read_lines(path)
+    lines = read_list(path)
     scans = list(_scans(lines, path)) if lines else []
     if not scans:
         raise UsageError(f"{path.name} lists no scan")
