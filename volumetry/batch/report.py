@@ -80,7 +80,7 @@ def report_pages(rows: Rows) -> dict[str, str]:
     scanners = list(scanners_of(exposures))
     page = _Pages(len(rows.audit.expected))
     outliers, others = cards.parted(lines)
-    most = _OUTLIERS if names else len(outliers)
+    shown_here = outliers[:_OUTLIERS] if names else outliers
     picture, beyond = sites_picture(sites, {line.scan_id: line.automatic for line in lines})
     counts = Counter(line.status for line in lines)
     made = {
@@ -98,9 +98,9 @@ def report_pages(rows: Rows) -> dict[str, str]:
             sites_picture=picture,
             sites_beyond=beyond,
             scanners=scanners,
-            outliers=map(cards.card, outliers[:most]),
-            outliers_left=len(outliers) - most,
-            sheet=() if names else map(cards.card, others),
+            outliers=[cards.card(scan_id) for scan_id in shown_here],
+            outliers_left=len(outliers) - len(shown_here),
+            sheet=[] if names else [cards.card(scan_id) for scan_id in others[:_PICTURES]],
             unseen=[line for line in lines if line.status in (Status.REFUSED, Status.FAILED)][:_PICTURES],
         )
     }
