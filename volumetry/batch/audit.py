@@ -211,7 +211,7 @@ class Audit:
         match entry["action"]:
             case "scan_recorded":
                 self.recorded[entry["scan_id"]] = entry["record_sha256"]
-                self.images[entry["record_sha256"]] = entry["input_sha256"]
+                self.images[entry["record_sha256"]] = entry.get("input_sha256")
             case "scan_set_aside":
                 self.recorded.pop(entry["scan_id"], None)
                 self.aside.add(entry["to"])
