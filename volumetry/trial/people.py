@@ -105,7 +105,7 @@ def warnings_of_people(visits: Visits, scans: Mapping[str, ScanRow]) -> list[str
         *named(
             "Marked for repeat measurement, not yet repeated; the present value is used",
             "decision",
-            lambda s: s.said.get("decision") == "repeat",
+            lambda s: s.said.get("decision") == "repeat" and s.code not in _LEFT_OUT,
         ),
         *named(
             "The value was measured again after a person had decided on it, and is used without a decision",
