@@ -449,6 +449,10 @@ def _explained(batch, change):
     whole = explain(batch.root / "trial" / "summary.csv", str(2 + rows.index(of_day_28[0])))
     assert {(row["subject"], row.get("scan_id")) for row in whole["stands_on"]} == {("P1", "b"), ("P2", None)}
     assert [scan["scan_id"] for scan in whole["scans"]] == ["a", "b", "c"]
+    lung = next(row for row in of_day_28 if row["measure"] == "lung")  # changes.csv has no rows of the lung
+    of_lung = explain(batch.root / "trial" / "summary.csv", str(2 + rows.index(lung)))
+    assert [scan["scan_id"] for scan in of_lung["scans"]] == ["a", "b", "c"]
+    assert not [name for row in of_lung["stands_on"] for name in row if "percent" in name]
     batch.corrected("b", 10, "R4")
     with pytest.raises(UsageError, match="not found beside it"):
         explain(table, str(number))
