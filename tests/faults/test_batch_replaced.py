@@ -127,7 +127,7 @@ def _is_all_there(out: Path, first: records.Record) -> None:
     assert [entry["to"] for entry in aside] == ["earlier/a/1"], out
     assert [path for path in out.rglob(".*") if path.name != ".lock"] == [], out
     (row,) = csv.DictReader((out / "results.csv").read_text("utf-8").splitlines())
-    assert row["outdated_decision"].startswith("exclude by A. Reader"), out
+    assert (row["decision"], row["decided_by"]) == ("exclude", "A. Reader"), out
     assert (
         "correction 1 by R1 is not counted: the present automatic result has no number" in row["correction_note"]
     )

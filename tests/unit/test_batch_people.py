@@ -20,6 +20,7 @@ from volumetry.domain import Finding, ScanRefusedError
 from volumetry.errors import BusyError, UsageError
 from volumetry.explain import as_text, explain
 from volumetry.export import export_cdisc
+from volumetry.export.source import said_by_people
 from volumetry.remeasure import remeasure
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.trial import run_trial
@@ -162,23 +163,78 @@ def test_the_last_readers_value_counts_and_the_automatic_one_stands_beside_it(ba
     } == {"identical"}
 
 
-def test_under_other_settings_the_readers_value_is_kept_and_said_to_be_of_an_earlier_result(batch):
+def test_under_other_settings_what_was_said_of_images_and_of_a_readers_value_stays(batch):
     batch.corrected("a", 80, "R1")
     decide(batch.out, "a", "accept", "B. Senior", "agreed")
     decide(batch.out, "b", "exclude", "B. Senior", "motion")
+    decide(batch.out, "c", "accept", "B. Senior", "looks right")
     assert batch.row("a")["decision"] == "accept"
     kept = {p.name: p.read_bytes() for p in (batch.out / "corrections" / "a" / "1").iterdir()}
     batch.run(tidy={"min_lung_island_mm3": 1.0})
     row = batch.row("a")
     assert float(row["volumes_ml.solid"]) == pytest.approx(80 * VOXEL_ML)
-    assert (row["reading"], row["decision"]) == ("reader", "")
-    assert row["outdated_decision"].startswith("accept by B. Senior")
+    assert (row["reading"], row["decision"], row["outdated_decision"]) == ("reader", "accept", "")
     assert "earlier automatic result" in row["correction_note"]
-    assert batch.row("b")["outdated_decision"].startswith("exclude by B. Senior")
+    assert (batch.row("b")["decision"], batch.row("b")["outdated_decision"]) == ("exclude", "")
+    assert batch.row("b", "decisions.csv")["holds"] == "yes"
+    assert batch.row("c")["decision"] == ""
+    assert batch.row("c")["outdated_decision"].startswith("accept by B. Senior")
     assert {p.name: p.read_bytes() for p in (batch.out / "corrections" / "a" / "1").iterdir()} == kept
     codes = {(r["scan_id"], r["code"]) for r in rows_of(batch.out / "queries.csv")}
-    assert {("a", "CORRECTION_OF_EARLIER"), ("a", "DECISION_OUTDATED"), ("b", "DECISION_OUTDATED")} <= codes
+    assert {("a", "CORRECTION_OF_EARLIER"), ("c", "DECISION_OUTDATED")} <= codes
+    assert not {("a", "DECISION_OUTDATED"), ("b", "DECISION_OUTDATED")} & codes
     assert verify(batch.out).passed
+    assert _left_out_of_the_trial(batch) == {"b": "EXCLUDED"}
+
+
+def _left_out_of_the_trial(batch, said=""):
+    """What the trial's tables leave out and why; the sentence that its warnings must have."""
+    rows = [
+        *({"subject": s, "visit": "baseline", "day": "0", "scan_id": s} for s in ("a", "b", "c")),
+        {"subject": "a", "visit": "day 28", "day": "28"},
+    ]
+    table = write_csv(batch.root / "visits.csv", ("subject", "visit", "day", "scan_id"), rows)
+    outcome = run_trial(batch.out, table, batch.root / "trial")
+    assert said in " ".join(outcome.warnings)
+    with_value = {row["scan_id"] for row in rows_of(batch.root / "trial" / "changes.csv") if row["value_percent"]}
+    missing = {
+        row["scan_id"]: row["reason"] for row in rows_of(batch.root / "trial" / "missing.csv") if row["scan_id"]
+    }
+    assert with_value == {"a", "b", "c"} - set(missing)
+    return missing
+
+
+@pytest.mark.parametrize("what", ["other images", "a new mask", "a repeat"])
+def test_an_exclusion_that_is_in_doubt_keeps_the_scan_out_of_use_until_a_person_decides(batch, what):
+    decide(batch.out, "a", "exclude", "A. Manager", "motion")
+    match what:
+        case "other images":
+            batch.line.images["a"] = "the series that the site sent instead"
+            (batch.root / "in" / "a" / "1").write_bytes(b"other")
+        case "a new mask":
+            batch.corrected("a", 80, "R1")
+        case "a repeat":
+            decide(batch.out, "a", "repeat", "A. Manager", "after an update")
+            assert _left_out_of_the_trial(batch) == {"a": "EXCLUSION_OUTDATED"}
+    batch.run()
+    row = batch.row("a")
+    assert row["decision"] == ""
+    assert row["outdated_decision"].startswith("exclude by A. Manager")
+    asked = {row["code"]: row["state"] for row in rows_of(batch.out / "queries.csv") if row["scan_id"] == "a"}
+    assert asked["DECISION_OUTDATED"] == "open"
+    said = "excluded and nobody has decided on what is there now: a (exclude by A. Manager"
+    assert _left_out_of_the_trial(batch, said) == {"a": "EXCLUSION_OUTDATED"}
+    assert any("nobody has decided" in line and line.endswith(": a") for line in said_by_people(batch.out))
+    decide(batch.out, "a", "accept", "A. Manager", "it is good now")
+    assert _left_out_of_the_trial(batch) == {}
+
+
+def test_an_accepted_value_of_a_reader_is_accepted_until_another_counts(batch):
+    batch.corrected("a", 80, "R1")
+    decide(batch.out, "a", "accept", "R3", "agreed")
+    batch.run(measure={"component_rule": "hu"})  # the correction is not counted under these settings
+    assert batch.row("a")["reading"] == "automatic"
+    assert batch.row("a")["outdated_decision"].startswith("accept by R3")
 
 
 @pytest.mark.parametrize("why", ["other images", "no number", "other [measure] settings", "were changed"])
@@ -393,6 +449,10 @@ def _explained(batch, change):
     whole = explain(batch.root / "trial" / "summary.csv", str(2 + rows.index(of_day_28[0])))
     assert {(row["subject"], row.get("scan_id")) for row in whole["stands_on"]} == {("P1", "b"), ("P2", None)}
     assert [scan["scan_id"] for scan in whole["scans"]] == ["a", "b", "c"]
+    lung = next(row for row in of_day_28 if row["measure"] == "lung")  # changes.csv has no rows of the lung
+    of_lung = explain(batch.root / "trial" / "summary.csv", str(2 + rows.index(lung)))
+    assert [scan["scan_id"] for scan in of_lung["scans"]] == ["a", "b", "c"]
+    assert not [name for row in of_lung["stands_on"] for name in row if "percent" in name]
     batch.corrected("b", 10, "R4")
     with pytest.raises(UsageError, match="not found beside it"):
         explain(table, str(number))
@@ -407,7 +467,7 @@ def test_a_row_of_the_batch_is_traced_too(batch):
     trace = explain(batch.out / "results.csv", "a")
     assert trace["made"]["as_it_was_made"] is True
     (scan,) = trace["scans"]
-    assert [(d["decision"], d["holds"], d["by"]) for d in scan["decisions"]] == [("exclude", False, "A")]
+    assert [(d["decision"], d["holds"], d["by"]) for d in scan["decisions"]] == [("exclude", True, "A")]
     (aside,) = scan["set_aside"]
     assert aside["folder"] == "earlier/a/1"
     assert aside["reason"].startswith("made with another settings_sha256")

@@ -1,6 +1,8 @@
 """What came of each visit, and the charts of scanners and sites."""
 
 import csv
+import re
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import groupby, permutations
 from math import comb
@@ -154,7 +156,35 @@ def test_the_page_and_the_table_show_what_is_missing_and_what_was_decided(tmp_pa
     queries = list(csv.DictReader((out / "queries.csv").read_text("utf-8").splitlines()))
     assert "b" not in {row["scan_id"] for row in queries}
     decide(out, "b", "exclude", "A. Reader", "motion")
-    page = (out / "report.html").read_text("utf-8")
-    cells = [page.count(f'<td class="{state}">') for state in ("measured", "excluded", "received", "missing")]
-    assert cells == [1, 1, 1, 1]
-    assert 'id="site-2"' in page
+    overview = (out / "report.html").read_text("utf-8")
+    pages = {name: (out / "sites" / f"site-{name}.html").read_text("utf-8") for name in ("Lyon", "Oslo")}
+    cells = {
+        name: [page.count(f'<td class="{state}">') for state in ("measured", "excluded", "received", "missing")]
+        for name, page in pages.items()
+    }
+    assert cells == {"Lyon": [1, 1, 0, 0], "Oslo": [0, 0, 1, 1]}
+    links = {link for page in pages.values() for link in re.findall(r'href="(?!#)([^"]+)"', page)}
+    assert links == {"../report.html", "site-Lyon-scanners.html"}
+    linked = {link.partition("#")[0] for link in re.findall(r'href="(?!#)([^"]+)"', overview)}
+    assert linked == {str(path.relative_to(out)) for path in (out / "sites").iterdir()}
+    assert 'class="card"' not in overview
+    assert [page.count('class="card"') for page in pages.values()] == [2, 0]
+    _pages_are_proved_and_made_again(out, scans, config)
+
+
+def _pages_are_proved_and_made_again(out, scans, config):
+    page = out / "sites" / "site-Oslo.html"
+    content = page.read_bytes()
+    page.write_bytes(content + b" ")
+    assert [(fault.kind, fault.path) for fault in verify(out).faults] == [("changed", "sites/site-Oslo.html")]
+    run_batch(scans, out, ThresholdSegmenter(), config)
+    assert page.read_bytes() == content
+    (out / "sites" / "site-Paris.html").write_bytes(b"x")
+    assert [(fault.kind, fault.path) for fault in verify(out).faults] == [("added", "sites/site-Paris.html")]
+    (out / "sites" / "site-Paris.html").unlink()
+    moved = [replace(scan, site="Bergen") if scan.site == "Lyon" else scan for scan in scans]
+    run_batch(moved, out, ThresholdSegmenter(), config)
+    assert {path.name for path in (out / "sites").iterdir()} == {
+        *("site-Bergen.html", "site-Bergen-scanners.html", "site-Oslo.html"),
+    }
+    assert verify(out).passed

@@ -175,3 +175,35 @@ def comparison(shift, p):
 def test_what_flips(old, new, flips):
     (found,) = conclusions([comparison(*old)], [comparison(*new)], 0.05)
     assert found.flips == flips
+
+
+def test_the_new_trial_keeps_exclusions_and_corrections_of_the_same_images(measured, tmp_path):
+    people = ("decision", "decided_by", "outdated_decision", "corrected_by")
+    old = [row | dict.fromkeys(people, "") | {"automatic.percent_of_lung.solid": ""} for row in measured]
+    old[0] |= {"decision": "exclude", "decided_by": "A. Manager"}
+    old[1] |= {"outdated_decision": "exclude by A. Manager on 2026-01-01: motion"}
+    old[2] |= {"decision": "accept", "decided_by": "R1"}
+    corrected = {"reading": "reader", "corrected_by": "R2", "decision": "accept", "percent_of_lung.solid": "0.5"}
+    old[3] |= corrected | {"automatic.percent_of_lung.solid": measured[3]["percent_of_lung.solid"]}
+    old[4] |= corrected
+    old[5] |= {"decision": "exclude"}
+    new = [row | {"percent_of_lung.solid": "0.25"} for row in measured]
+    new[4]["component_rule"] = f"not {measured[4]['component_rule']}"
+    new[5][PIXELS] = "f" * 64
+    visits = SAMPLE / "visits.csv"
+    ids = {row["scan_id"] for row in measured}
+    kept = [row for row in rows_of(visits) if row["scan_id"] in ids]
+    with (tmp_path / "visits.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, kept[0].keys())
+        writer.writeheader()
+        writer.writerows(kept)
+    sides = written(tmp_path / "old", old), written(tmp_path / "new", new)
+    compare_batches(*sides, tmp_path / "out", visits=tmp_path / "visits.csv")
+    adopted = rows_of(tmp_path / "out" / "results-adopted.csv")
+    assert [row["decision"] for row in adopted[:6]] == ["exclude", "", "", "accept", "", ""]
+    assert adopted[1]["outdated_decision"].startswith("exclude by")
+    assert [row["percent_of_lung.solid"] for row in adopted[2:6]] == ["0.25", "0.5", "0.25", "0.25"]
+    assert adopted[3]["automatic.percent_of_lung.solid"] == "0.25"
+    missing = {(row["scan_id"], row["reason"]) for row in rows_of(tmp_path / "out" / "trial-new" / "missing.csv")}
+    assert {(adopted[0]["scan_id"], "EXCLUDED"), (adopted[1]["scan_id"], "EXCLUSION_OUTDATED")} <= missing
+    assert not_described(tmp_path / "out") == []

@@ -12,6 +12,7 @@ from volumetry.blinding import adjudicate, package
 from volumetry.deliver import columns
 from volumetry.deliver.people import NAMES
 from volumetry.deliver.tables import dictionary_bytes, header_of
+from volumetry.intake import run as intake
 from volumetry.trial import (
     change,
     compare,
@@ -64,6 +65,10 @@ EVERY = (
             ("conclusions.csv", bridge.CONCLUSIONS),
         )
     ),
+    ("intake", "manifest.csv", intake.COLUMNS),
+    ("intake", "sources.csv", intake.OF_SOURCES),
+    ("intake", "expected.csv", intake.OF_VISITS),
+    ("adjudication", "joined.csv", ("scan_id", *package.PLAN_COLUMNS, *adjudicate.ACCEPTED)),
     *(
         ("adjudication", name, written)
         for name, written in (

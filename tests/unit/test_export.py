@@ -10,9 +10,11 @@ from scenes import chest, scan_of
 
 from volumetry.batch import ScanFolder, decide, run_batch
 from volumetry.codes import Outcome
+from volumetry.deliver.scheduled import study_day
 from volumetry.domain import Finding, ScanRefusedError
 from volumetry.errors import UsageError
 from volumetry.export import export_cdisc, export_parquet, table_schema
+from volumetry.export.cdisc import COLUMNS
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.storage.unfinished import unfinished_file
 from volumetry.trial.config import load_trial_config
@@ -196,13 +198,18 @@ def test_what_a_reader_must_see_and_what_one_decided_qualifies_the_results(batch
     assert {row["QEVAL"] for row in found if row["QORIG"] == "DERIVED"} <= {""}
 
 
-def test_a_decision_on_an_earlier_result_says_nothing_of_this_one(batch, tmp_path):
+def test_of_another_result_an_exclusion_is_exported_and_an_acceptance_is_not(batch, tmp_path):
     out = tmp_path / "batch"
     shutil.copytree(batch, out)
     record = json.loads((out / "scans" / "b" / "record.json").read_text("utf-8"))
     (out / "scans" / "b" / "record.json").write_text(json.dumps({**record, "sha256": "0" * 64}))
-    export_cdisc(out, tmp_path / "sdtm", "STUDY1", xpt=False)
-    assert not [row for row in _table(tmp_path / "sdtm" / "suppre.csv") if "DEC" in row["QNAM"]]
+    for decision, qualified in (("exclude", ["REDECIS", "REDECRSN", "REDECBY", "REDECDTC"]), ("accept", [])):
+        for name in ("results.csv", "decisions.csv"):
+            table = (out / name).read_text("utf-8")
+            (out / name).write_text(table.replace(",exclude,", f",{decision},"), "utf-8")
+        export_cdisc(out, tmp_path / decision, "STUDY1", xpt=False)
+        rows = _table(tmp_path / decision / "suppre.csv")
+        assert [row["QNAM"] for row in rows if "DEC" in row["QNAM"]] == qualified
 
 
 def test_names_and_texts_keep_to_the_lengths_of_sdtm(batch, tmp_path):
@@ -270,10 +277,45 @@ def test_days_that_do_not_count_from_the_treatment_are_no_study_days(tmp_path):
     rows = "S01,Baseline,0,a,first scan\nS01,Week 4,28,b,first scan\n"
     (tmp_path / "visits.csv").write_text(f"subject,visit,day,scan_id,day_from\n{rows}", "utf-8")
     found = schedule_of(tmp_path / "visits.csv", ["a", "b"], load_trial_config())
-    assert {scan_id: (of.number, of.study_day) for scan_id, of in found.items()} == {
+    assert {scan_id: (of.number, study_day(of.day)) for scan_id, of in found.items()} == {
         "a": (1, None),
         "b": (2, None),
     }
+
+
+PUBLISHED = {
+    "pr": """STUDYID Study Identifier|DOMAIN Domain Abbreviation|USUBJID Unique Subject Identifier
+        PRSEQ Sequence Number|PRTRT Reported Name of Procedure|VISITNUM Visit Number|VISIT Visit Name
+        PRSTDTC Start Date/Time of Procedure|PRSTDY Study Day of Start of Procedure""",
+    "re": """STUDYID Study Identifier|DOMAIN Domain Abbreviation|USUBJID Unique Subject Identifier
+        RESEQ Sequence Number|REREFID Reference ID|RETESTCD Short Name of Respiratory Test
+        RETEST Name of Respiratory Test|REORRES Result or Finding in Original Units|REORRESU Original Units
+        RESTRESC Character Result/Finding in Std Format|RESTRESN Numeric Result/Finding in Standard Units
+        RESTRESU Standard Units|RESTAT Completion Status|REREASND Reason Not Done
+        REMETHOD Method of Test or Examination|RELOBXFL Last Observation Before Exposure Flag
+        VISITNUM Visit Number|VISIT Visit Name|REDTC Date/Time of Collection
+        REDY Study Day of Visit/Collection/Exam""",
+    "di": """STUDYID Study Identifier|DOMAIN Domain Abbreviation|SPDEVID Sponsor Device Identifier
+        DISEQ Sequence Number|DIPARMCD Device Identifier Element Short Name
+        DIPARM Device Identifier Element Name|DIVAL Device Identifier Element Value""",
+    "du": """STUDYID Study Identifier|DOMAIN Domain Abbreviation|USUBJID Unique Subject Identifier
+        SPDEVID Sponsor Device Identifier|DUSEQ Sequence Number|DUREFID Reference ID
+        DUTESTCD Device-In-Use Test Short Name""",
+    "suppre": """STUDYID Study Identifier|RDOMAIN Related Domain Abbreviation|USUBJID Unique Subject Identifier
+        IDVAR Identifying Variable|IDVARVAL Identifying Variable Value|QNAM Qualifier Variable Name
+        QLABEL Qualifier Variable Label|QVAL Data Value|QORIG Origin|QEVAL Evaluator""",
+}
+"""Variables and labels in the order of their tables. PR and RE: SDTMIG 3.4 as transcribed in the public repository
+hakupao/sdtm-pedia (knowledge_base/domains). DI, and DU as far as could be read: SDTMIG-MD 1.1 on wiki.cdisc.org
+("SDTMIG-MD v1.1 scraping for specifications") and clinedc.com (docs/sdtmigmd11). SUPP: pharmaversesdtm."""
+
+
+@pytest.mark.parametrize("domain", PUBLISHED)
+def test_labels_and_their_order_are_those_that_cdisc_publishes(domain):
+    lines = PUBLISHED[domain].replace("\n", "|").split("|")
+    published = [tuple(text.strip().split(" ", 1)) for text in lines]
+    names = [name for name, _ in published]
+    assert [(name, COLUMNS[domain][name]) for name in COLUMNS[domain] if name in names] == published
 
 
 def test_transport_files_have_labels_of_at_most_40_characters(batch, tmp_path):

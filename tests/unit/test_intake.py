@@ -172,3 +172,18 @@ def test_of_two_thicknesses_the_thinnest_is_proposed_and_a_study_sent_twice_is_n
     assert sum("delivered twice" in reason for reason in reasons) == 2
     sizes = sorted(len(list((tmp_path / row["path"]).iterdir())) for row in rows)
     assert sizes == [22, 44, 44, 45], "a file that may be a slice goes with the series of its folder"
+
+
+def test_the_trials_own_code_is_kept_also_where_the_headers_have_it_as_the_patients(tmp_path, config):
+    for subject in ("SYN-001", "Phantom"):  # PatientID and PatientName of every phantom
+        _series(tmp_path / "in" / "Site 01" / subject / "baseline", 1)
+    expected = tmp_path / "expected.csv"
+    expected.write_text("USUBJID;VISIT\nSYN 001;Baseline\n", "utf-8")
+    for name, given, kept in (("a", None, ["", ""]), ("b", expected, ["", "SYN-001"])):
+        found = intake(tmp_path / "in", tmp_path / name, config, layout=LAYOUT, expected=given)
+        assert sorted(line.series.place.subject for line in found.lines) == kept
+        assert all("--expected" in fault for fault in found.key_faults.values())
+    assert "SYN-001_baseline" in {line.scan_id for line in found.lines}
+    expected.write_text("USUBJID;VISIT\nphantom;Baseline\n", "utf-8")
+    found = intake(tmp_path / "in", tmp_path / "c", config, layout=LAYOUT, expected=expected)
+    assert {line.scan_id for line in found.lines} >= {"Phantom_baseline"}

@@ -58,6 +58,8 @@ def test_a_query_is_sent_once_and_its_answer_stands_in_the_table(batch, tmp_path
     letter = said(tmp_path / "letters" / "letter-A-1.html")
     for row in before.values():
         assert (row["query_id"] in letter) == (row["site"] == "A")
+    assert "2 queries" in letter
+    assert letter.count("Request:") == 1, "both scans of A are empty: the request stands once"
     assert "Study T1" in letter
     assert "subject S1, visit v1" in letter
     assert {row["state"] for row in queries(out).values()} == {"sent"}

@@ -25,7 +25,8 @@ from volumetry.errors import OutputError
 from volumetry.storage.digests import canonical_sha256
 
 NAME = "audit.jsonl"
-REPORT = "report.html"
+REPORT, SITES = "report.html", "sites"
+"""The report, and the folder of its pages for each site."""
 START = "0" * 64
 """``previous`` of the first entry."""
 
@@ -35,6 +36,22 @@ Entry = Mapping[str, Any]
 def digest(entry: Entry) -> str:
     """sha256 of an entry (or record) as canonical JSON, without its own ``sha256``."""
     return canonical_sha256({key: value for key, value in entry.items() if key != "sha256"})
+
+
+def pages_of(files: Mapping[str, str]) -> dict[str, str]:
+    """The report's pages among derived files.
+
+    Parameters
+    ----------
+    files
+        Digest by name.
+
+    Returns
+    -------
+    dict[str, str]
+        Of report.html and of the sites' pages.
+    """
+    return {name: sha256 for name, sha256 in files.items() if name == REPORT or name.startswith(f"{SITES}/")}
 
 
 def entries(path: Path) -> Iterator[tuple[int, Entry | None]]:
@@ -76,6 +93,8 @@ class Audit:
         The file; made with the first entry.
     recorded
         By scan, the digest of the record that the log says is there.
+    images
+        By digest of every record that there was, the digest of the images that it was measured from.
     aside
         Folders of results that were set aside.
     decisions
@@ -98,6 +117,7 @@ class Audit:
 
     path: Path
     recorded: dict[str, str] = field(default_factory=dict)
+    images: dict[str, str | None] = field(default_factory=dict)
     aside: set[str] = field(default_factory=set)
     decisions: dict[str, Entry] = field(default_factory=dict)
     corrections: dict[str, list[Entry]] = field(default_factory=dict)
@@ -191,6 +211,7 @@ class Audit:
         match entry["action"]:
             case "scan_recorded":
                 self.recorded[entry["scan_id"]] = entry["record_sha256"]
+                self.images[entry["record_sha256"]] = entry.get("input_sha256")
             case "scan_set_aside":
                 self.recorded.pop(entry["scan_id"], None)
                 self.aside.add(entry["to"])
@@ -206,8 +227,8 @@ class Audit:
                 self.corrections.setdefault(entry["scan_id"], []).append(entry)
             case "tables_written":
                 files = dict(entry["files"])
-                if files.get(REPORT) != self.tables.get(REPORT):
-                    self.report_shows = {name: sha256 for name, sha256 in files.items() if name != REPORT}
+                if pages_of(files) != pages_of(self.tables):
+                    self.report_shows = {name: files[name] for name in files.keys() - pages_of(files)}
                 self.tables = files
 
     def _decided(self, entry: Entry) -> None:

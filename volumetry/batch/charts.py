@@ -170,8 +170,8 @@ def shares_chart(counts: Sequence[tuple[int, int]]) -> tuple[float, tuple[Share,
 
 def chart_figure(days: Sequence[date], values: Sequence[float], chart: Chart, unit: str) -> Figure:
     """A chart of single values: every value at its date, none joined, alarms red and larger."""
-    figure = Figure(figsize=(7.2, 2.3), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(7.2, 2.3))
+    axes = figure.add_axes((0.09, 0.11, 0.84, 0.85))  # found by a layout engine it would take half as long again
     at = [float(date2num(day)) for day in days]
     alarms = set(chart.alarms)
     for chosen, colour, size in (

@@ -2,9 +2,13 @@
 
 A correction outlives a rerun, because a reader's mask is one of the images and not of the model. It is counted as
 long as the scan still has a number, of the same images, under the same [measure] settings; otherwise the automatic
-value counts, and a note says why. Only the last correction of a scan can count. A decision holds for the value
-that it was made on: a new automatic result, or a new correction, leaves it outdated. A scan is repeated once; an
-exclusion before that is then outdated, and not forgotten.
+value counts, and a note says why. Only the last correction of a scan can count.
+
+``exclude`` speaks of the images: it outlives another model or setting, and is outdated by other images or by a new
+correction. ``accept`` speaks of the value that was seen: it outlives as long as that reader's value counts, and an
+accepted automatic value only until the scan is measured again. ``repeat`` speaks of the automatic result, and is
+done once; an exclusion before it is then outdated. A scan with an outdated exclusion is used by nobody until a
+person decides again: `volumetry.deliver.people.left_out` says so for every reader of the tables.
 """
 
 import json
@@ -85,9 +89,14 @@ def current_of(out: Path, scan_id: str, audit: Audit) -> Current:
     of_this_result = decision["record_sha256"] == record["sha256"]
     if decision["decision"] == "repeat":  # of the automatic result; it ends when that is measured again
         if of_this_result:
-            return Current(correction, note, decision)
+            return Current(correction, note, decision, audit.excluded.get(scan_id))
         return Current(correction, note, outdated=audit.excluded.get(scan_id))
-    if of_this_result and decision.get("correction") == number:
+    stands = of_this_result
+    if decision["decision"] == "exclude":
+        stands = audit.images.get(decision["record_sha256"]) == record["input_sha256"]
+    elif number is not None:
+        stands = True
+    if stands and decision.get("correction") == number:
         return Current(correction, note, decision)
     return Current(correction, note, outdated=decision)
 

@@ -1,10 +1,11 @@
 """Tables and report of a batch, derived by a run, or again from its folder when a person decided or corrected."""
 
 import csv
+from functools import partial
 from pathlib import Path
 
 from volumetry.batch import tables
-from volumetry.batch.audit import REPORT
+from volumetry.batch.audit import REPORT, pages_of
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.ledger import Ledger
 from volumetry.measure.components import REGISTERED_CUTS, cuts_named
@@ -30,14 +31,18 @@ def derive_again(ledger: Ledger) -> None:
 
 
 def derive_report(rows: tables.Rows, ledger: Ledger) -> None:
-    """Make the page anew if the tables that it shows are new, or it is not the one that was made."""
-    log, page = ledger.audit, ledger.out / REPORT
-    shown = {name: sha256 for name, sha256 in log.tables.items() if name != REPORT}
-    if shown != log.report_shows or not page.is_file() or file_sha256(page) != log.tables[REPORT]:
-        from volumetry.batch.report import report_page  # matplotlib is slow to load
+    """Make the pages anew if the tables that they show are new, or they are not those that were made."""
+    log = ledger.audit
+    pages = pages_of(log.tables)
+    shown = {name: log.tables[name] for name in log.tables.keys() - pages}
+    places = {ledger.out / name: sha256 for name, sha256 in pages.items()}
+    whole = REPORT in pages and all(at.is_file() and file_sha256(at) == sha256 for at, sha256 in places.items())
+    if shown != log.report_shows or not whole:
+        from volumetry.batch.report import report_pages  # matplotlib is slow to load
 
-        content = report_page(rows).encode("utf-8")
-        tables.write_derived({REPORT: lambda: [content]}, ledger)
+        made = {name: page.encode("utf-8") for name, page in report_pages(rows).items()}
+        lines: dict[str, tables.Lines] = {name: partial(list, (page,)) for name, page in made.items()}
+        tables.write_derived(lines, ledger, gone=pages.keys() - made.keys())
 
 
 def rows_of(ledger: Ledger) -> tables.Rows | None:

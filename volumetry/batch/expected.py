@@ -2,12 +2,13 @@
 
 import re
 import unicodedata
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from volumetry.batch.manifest import ALIASES
 from volumetry.errors import UsageError
-from volumetry.storage.any_table import columns_by_name, read_lines, shown
+from volumetry.storage.any_table import columns_by_name, read_list, shown
 
 
 class ExpectedVisit(NamedTuple):
@@ -43,7 +44,7 @@ def read_expected(path: Path) -> list[ExpectedVisit]:
     UsageError
         If a column is missing or a line is not whole.
     """
-    lines = read_lines(path)
+    lines = read_list(path)
     wanted = {name: ALIASES[name] for name in ("subject", "visit", "site")}
     try:
         places, _ = columns_by_name(lines[0].cells if lines else (), wanted)
@@ -62,6 +63,23 @@ def read_expected(path: Path) -> list[ExpectedVisit]:
     if not found:
         raise UsageError(f"{path.name} lists no visit")
     return list(found.values())
+
+
+def subjects_of(visits: Iterable[ExpectedVisit]) -> Callable[[str], bool]:
+    """Whether a text is a subject of the list.
+
+    Parameters
+    ----------
+    visits
+        Of the list.
+
+    Returns
+    -------
+    Callable
+        Compares as `plain_visit` does; nothing is a subject of an empty list.
+    """
+    known = {plain_visit(visit.subject, "")[0] for visit in visits}
+    return lambda text: plain_visit(text, "")[0] in known
 
 
 def plain_visit(subject: str, visit: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Which folders of a tree are scans, and what they may be called."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ _MOST_DEPTH = 32
 _ALONE = (FileKind.ZIP, FileKind.ARCHIVE, FileKind.VOLUME)
 """Each such file is a scan of its own; an archive that is not read gets a row that says so."""
 
+MEND_KEYS = "give site, subject and visit in a manifest, or list the trial's subjects with --expected"
+"""What to do where a name in a path is also that of the patient in the headers."""
 _DOCUMENTS = (".xlsx", ".xlsm", ".docx", ".pptx", ".ods", ".odt", ".odp")
 
 
@@ -48,7 +50,9 @@ class ScanFolder:
     key_fault: str = ""
 
 
-def find_scans(root: Path, layout: str | None = None) -> list[ScanFolder]:
+def find_scans(
+    root: Path, layout: str | None = None, is_own_code: Callable[[str], bool] = lambda _: False
+) -> list[ScanFolder]:
     """Every scan below a folder, in the order of their paths; or the one scan that a file is.
 
     A folder that directly holds a DICOM file, gzipped or not, is one scan, whatever lies below it; only a ZIP in
@@ -63,6 +67,9 @@ def find_scans(root: Path, layout: str | None = None) -> list[ScanFolder]:
         Folder, or file of one scan.
     layout
         Pattern of `volumetry.batch.layout.Layout` by which site, subject and visit are read from the paths.
+    is_own_code
+        Whether a subject is one of the trial's: in such a name nobody is named, also where sites put it into the
+        headers as the patient's.
 
     Returns
     -------
@@ -82,8 +89,9 @@ def find_scans(root: Path, layout: str | None = None) -> list[ScanFolder]:
     found = []
     for scan_id, path, name, patient in zip(ids, paths, names, patients, strict=True):
         keys, fault = wanted.keys_of(name, is_file=path.is_file()) if wanted else ({}, "")
-        if any(patient.only_names().stand_in(key) for key in keys.values()):
-            keys, fault = {}, "its folder is named after the patient: give site, subject and visit in a manifest"
+        foreign = [key for of, key in keys.items() if of != "subject" or not is_own_code(key)]
+        if any(patient.only_names().stand_in(key) for key in foreign):
+            keys, fault = {}, f"its folder is named after the patient: {MEND_KEYS}"
         folder = text_of(path.relative_to(root))
         found.append(ScanFolder(scan_id, path, **keys, folder=folder, key_fault=fault))
     return found

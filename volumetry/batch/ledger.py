@@ -7,7 +7,7 @@
     OUT/corrections/<scan_id>/<n>/   a reader's corrections; no run moves them
     OUT/audit.jsonl              what was made, set aside, corrected and decided
     OUT/visits.csv               begun for the trial; a person's, once one has edited it
-    OUT/results.csv, ...         tables and the report, derived from the records; never the truth
+    OUT/results.csv, sites/, ... tables and the report, derived from the records; never the truth
     OUT/.lock, OUT/.work/        of the run that holds the folder
 
 The kernel lets go of the lock however a run ends, so a killed run blocks nobody. On network file systems without

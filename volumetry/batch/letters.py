@@ -16,17 +16,8 @@ from volumetry.scan.scan_id import readable_id
 from volumetry.storage.atomic import prepare_folder, write_whole
 
 Answer = Literal["answered", "closed"]
-_OF_A_LETTER = (
-    "query_id",
-    "scan_id",
-    "subject",
-    "visit",
-    "code",
-    "what_is_wrong",
-    "tag",
-    "what_to_do",
-    "other_codes",
-)
+_SAID = ("what_is_wrong", "what_to_do", "code", "other_codes", "tag")
+"""What a letter says once for all the scans that it concerns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +146,14 @@ def _enter(ledger: Ledger, query: dict[str, str], state: str, name: str, text: s
     return ledger.audit.append("query", text.strip(), state=state, name=name.strip(), **named)
 
 
+def _alike(asked: Sequence[dict[str, str]]) -> list[list[dict[str, str]]]:
+    """Queries that ask the same of several scans, together; in the order of the first of each."""
+    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for query in asked:
+        groups.setdefault(tuple(query[key] for key in _SAID), []).append(query)
+    return list(groups.values())
+
+
 def _letter(folder: Path, site: str, asked: Sequence[dict[str, str]], study: str) -> Letter:
     stem = f"letter-{readable_id(site) or 'unknown-site'}"
     number = next(n for n in range(1, 10**6) if not (folder / f"{stem}-{n}.html").exists())
@@ -166,7 +165,8 @@ def _letter(folder: Path, site: str, asked: Sequence[dict[str, str]], study: str
         site=site,
         study=study,
         number=number,
-        queries=[{key: query[key] for key in _OF_A_LETTER} for query in asked],
+        total=len(asked),
+        groups=_alike(asked),
     )
     write_whole(path, page.encode("utf-8"))
     return Letter(site, path, len(asked))

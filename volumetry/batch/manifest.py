@@ -1,13 +1,13 @@
 """The scan list: a folder tree, or a list that names scans, their folders and the study's own keys."""
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from volumetry.batch.find import ScanFolder, find_scans, is_scan_file
 from volumetry.errors import UsageError
 from volumetry.scan.scan_id import MOST_BYTES, readable_id, scan_ids
-from volumetry.storage.any_table import Line, columns_by_name, read_lines, shown
+from volumetry.storage.any_table import Line, columns_by_name, read_list, shown
 
 COLUMNS = ("scan_id", "path", "subject", "visit", "site")
 ALIASES = {
@@ -19,15 +19,17 @@ ALIASES = {
 }
 """Other names of the columns, those of SDTM among them; of the long and the short name the first counts."""
 PROPOSED = (
-    *("use", "reason", "delivery", "study", "series", "images", "spacing_mm", "thickness_mm", "kernel", "verdict"),
-    *("same_images_as", "patient_digest", "expected"),
+    *("use", "reason", "delivery", "study", "acquisition_date", "series", "images", "spacing_mm", "thickness_mm"),
+    *("kernel", "verdict", "same_images_as", "patient_digest", "expected"),
 )
 """Columns of `volumetry intake` for the person who confirms the list; ``use`` can leave a line out."""
 _YES, _NO = ("", "yes", "y", "true", "1", "tie"), ("no", "n", "false", "0")
 """What stands in ``use``: of a tie that nobody has decided, every series is measured."""
 
 
-def list_scans(source: Path, layout: str | None = None) -> list[ScanFolder]:
+def list_scans(
+    source: Path, layout: str | None = None, is_own_code: Callable[[str], bool] = lambda _: False
+) -> list[ScanFolder]:
     """Every scan of a folder tree or of a manifest; or the one scan that a file is.
 
     Parameters
@@ -36,6 +38,8 @@ def list_scans(source: Path, layout: str | None = None) -> list[ScanFolder]:
         Folder, manifest, or file of one scan.
     layout
         Of a folder tree: pattern of `volumetry.batch.layout.Layout` for site, subject and visit.
+    is_own_code
+        Of a folder tree: as for `find_scans`.
 
     Returns
     -------
@@ -48,7 +52,7 @@ def list_scans(source: Path, layout: str | None = None) -> list[ScanFolder]:
         If it is neither, the manifest is wrong (every wrong line is named), or a layout is given with one.
     """
     if source.is_dir():
-        return find_scans(source, layout)
+        return find_scans(source, layout, is_own_code)
     if source.is_file() and (is_workbook(source) or not is_scan_file(source)):
         if layout is not None:
             raise UsageError(
@@ -56,7 +60,7 @@ def list_scans(source: Path, layout: str | None = None) -> list[ScanFolder]:
             )
         return read_manifest(source)
     if source.is_file():
-        return find_scans(source, layout)
+        return find_scans(source, layout, is_own_code)
     raise UsageError(f"{source.name} is neither a folder, nor a scan in one file, nor a CSV manifest")
 
 
@@ -84,7 +88,7 @@ def read_manifest(path: Path) -> list[ScanFolder]:
     UsageError
         Naming line and column, never a value.
     """
-    lines = read_lines(path)
+    lines = read_list(path)
     scans = list(_scans(lines, path)) if lines else []
     if not scans:
         raise UsageError(f"{path.name} lists no scan")

@@ -1,4 +1,4 @@
-"""``report.html``: the batch on one page that needs nothing but itself. Outliers come first."""
+"""``report.html`` and the pages of the sites, each of which needs nothing but itself. Outliers come first."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,10 +11,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from volumetry import __version__
 from volumetry.batch import records
+from volumetry.batch.audit import REPORT, SITES
 from volumetry.batch.charts import FEW, LEAST, RUN, TAIL, histogram_picture
 from volumetry.batch.current import Current, in_words
 from volumetry.batch.report_scanners import CHARTED, Exposure, scanners_of
-from volumetry.batch.report_sites import sites_of, sites_picture
+from volumetry.batch.report_sites import PageNames, page_names, sites_of, sites_picture
 from volumetry.batch.status import day_of, visit_states
 from volumetry.batch.tables import Rows, scan_states
 from volumetry.batch.work import KEY_SLICE
@@ -22,8 +23,10 @@ from volumetry.deliver.report import one_file_policy
 from volumetry.domain import Status
 from volumetry.image.pictures import data_uri
 
-_PICTURES = 600
-"""Key slices on the page, the furthest outliers first; at about 25 kB each more would not open in a browser."""
+_PICTURES, _OUTLIERS = 600, 24
+"""Key slices on one page, and outliers on that of all sites; at 25 kB each more would not open in a browser."""
+_MOST_ON_ONE_PAGE = 100
+"""Scans of a batch without sites, or of one site, whose report is one page."""
 _WORDS = {name: title.lower() for name, title, _ in CHARTED} | {"lung_ml": "lung volume"}
 _DISTRIBUTIONS = (
     ("lung_ml", "lung, mL"),
@@ -53,46 +56,116 @@ class Line:
         return self.current != Current()
 
 
-def report_page(rows: Rows) -> str:
-    """The page as HTML, made from records and log alone: the same results give the same page."""
+def report_pages(rows: Rows) -> dict[str, str]:
+    """The report as HTML, made from records and log alone: the same results give the same pages.
+
+    Parameters
+    ----------
+    rows
+        Of the batch.
+
+    Returns
+    -------
+    dict[str, str]
+        By name of the file: report.html alone where the batch is small and of one site; otherwise report.html with
+        what concerns all sites, and for each site a page of its visits and scans and one of its scanners.
+    """
     lines = [_line(rows, index) for index in range(len(rows))]
-    far = _distances(lines)
-    order = sorted(range(len(lines)), key=lambda index: (-far[index][0], lines[index].scan_id))
-    shown = [index for index in order if (rows.folder(rows.scans[index]) / KEY_SLICE).is_file()][:_PICTURES]
-
-    def card(index: int) -> dict[str, Any]:
-        return _card(lines[index], far[index], rows.folder(rows.scans[index]))
-
-    counts = Counter(line.status for line in lines)
-    codes = Counter(code for line in lines for code in line.codes)
+    by_id = {line.scan_id: line for line in lines}
     states = list(scan_states(rows))
     sites = sites_of(states, visit_states(states, rows.audit.expected))
+    names = {} if len(sites) < 2 and len(lines) <= _MOST_ON_ONE_PAGE else page_names([site.name for site in sites])
+    cards = _Cards(rows, lines)
+    exposures = [line.exposure for line in lines if "lung_ml" in line.values]
+    scanners = list(scanners_of(exposures))
+    page = _Pages(len(rows.audit.expected))
+    outliers, others = cards.parted(lines)
+    shown_here = outliers[:_OUTLIERS] if names else outliers
     picture, beyond = sites_picture(sites, {line.scan_id: line.automatic for line in lines})
-    templates = Path(__file__).parent / "templates"
-    style = (templates / "report.css").read_text("utf-8")
-    environment = Environment(loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("report.html.j2").render(
-        version=__version__,
-        style=style,
-        policy=one_file_policy(style),
-        total=len(lines),
-        questions=rows.questions(),
-        counts=[(status.value, counts[status.value]) for status in Status],
-        codes=codes.most_common(),
-        people=[line for line in lines if line.is_touched],
-        in_words=in_words,
-        distributions=list(_distributions(lines)),
-        sites=sites,
-        expected=len(rows.audit.expected),
-        sites_picture=picture,
-        sites_beyond=beyond,
-        scanners=list(scanners_of([line.exposure for line in lines if "lung_ml" in line.values])),
-        limits={"least": LEAST, "few": FEW, "run": RUN, "tail": 100 * TAIL},
-        outliers=[card(index) for index in shown if far[index][0] > _FAR],
-        sheet=(card(index) for index in shown if far[index][0] <= _FAR),
-        shown=len(shown),
-        unseen=[line for line in lines if line.status in (Status.REFUSED, Status.FAILED)][:_PICTURES],
-    )
+    counts = Counter(line.status for line in lines)
+    made = {
+        REPORT: page.of(
+            "report",
+            total=len(lines),
+            pages={name: PageNames(f"{SITES}/{n.site}", f"{SITES}/{n.scanners}") for name, n in names.items()},
+            questions=rows.questions(),
+            counts=[(status.value, counts[status.value]) for status in Status],
+            codes=Counter(code for line in lines for code in line.codes).most_common(),
+            people=[line for line in lines if line.is_touched],
+            in_words=in_words,
+            distributions=list(_distributions(lines)),
+            sites=sites,
+            sites_picture=picture,
+            sites_beyond=beyond,
+            scanners=scanners,
+            outliers=[cards.card(scan_id) for scan_id in shown_here],
+            outliers_left=len(outliers) - len(shown_here),
+            sheet=[] if names else [cards.card(scan_id) for scan_id in others[:_PICTURES]],
+            unseen=[line for line in lines if line.status in (Status.REFUSED, Status.FAILED)][:_PICTURES],
+        )
+    }
+    for site in sites if names else ():
+        own, title = names[site.name], f"Site {site.name}" if site.name else "Site not known"
+        of_site = [scanner for scanner in scanners if scanner["site"] == site.name]
+        shown = [id_ for part in cards.parted([by_id[s.scan.scan_id] for s in site.scans]) for id_ in part]
+        made[f"{SITES}/{own.site}"] = page.of(
+            "site",
+            title=title,
+            site=site,
+            scanners=own.scanners if of_site else "",
+            cards=[cards.card(scan_id) for scan_id in shown[:_PICTURES]],
+            left=max(0, len(shown) - _PICTURES),
+        )
+        if of_site:
+            made[f"{SITES}/{own.scanners}"] = page.of("scanners", title=title, back=own.site, scanners=of_site)
+    return made
+
+
+class _Pages:
+    """Makes pages of one style."""
+
+    def __init__(self, expected: int) -> None:
+        templates = Path(__file__).parent / "templates"
+        style = (templates / "report.css").read_text("utf-8")
+        self._templates = Environment(
+            loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined
+        )
+        self._templates.globals |= {
+            "version": __version__,
+            "style": style,
+            "policy": one_file_policy(style),
+            "expected": expected,
+            "limits": {"least": LEAST, "few": FEW, "run": RUN, "tail": 100 * TAIL},
+        }
+
+    def of(self, template: str, **facts: Any) -> str:  # noqa: ANN401  what the template shows
+        return self._templates.get_template(f"{template}.html.j2").render(**facts)
+
+
+class _Cards:
+    """Key slices of the scans, by how far each lies from the others of the batch."""
+
+    def __init__(self, rows: Rows, lines: Sequence[Line]) -> None:
+        self._lines = {line.scan_id: line for line in lines}
+        self._far = dict(zip(self._lines, _distances(lines), strict=True))
+        self._folders = {scan.scan_id: rows.folder(scan) for scan in rows.scans}
+
+    def parted(self, lines: Sequence[Line]) -> tuple[list[str], list[str]]:
+        """Outliers, and the other scans that have a picture, the furthest first."""
+        there = [line.scan_id for line in lines if (self._folders[line.scan_id] / KEY_SLICE).is_file()]
+        order = sorted(there, key=lambda scan_id: (-self._far[scan_id][0], scan_id))
+        outliers = [scan_id for scan_id in order if self._far[scan_id][0] > _FAR]
+        return outliers, order[len(outliers) :]
+
+    def card(self, scan_id: str) -> dict[str, Any]:
+        """What the contact sheet shows of a scan."""
+        z, name = self._far[scan_id]
+        words = _WORDS.get(name, f"{name.removesuffix('_percent').replace('_', ' ')}, share of lung")
+        return {
+            "line": self._lines[scan_id],
+            "outlier": f"{words}: {z:.1f} robust SD from the median" if z > _FAR else "",
+            "picture": data_uri((self._folders[scan_id] / KEY_SLICE).read_bytes()),
+        }
 
 
 def _line(rows: Rows, index: int) -> Line:
@@ -151,13 +224,3 @@ def _distributions(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
         values = [line.values[name] for line in lines if name in line.values]
         if values:
             yield title, histogram_picture(values, title)
-
-
-def _card(line: Line, far: tuple[float, str], folder: Path) -> dict[str, Any]:
-    z, name = far
-    words = _WORDS.get(name, f"{name.removesuffix('_percent').replace('_', ' ')}, share of lung")
-    return {
-        "line": line,
-        "outlier": f"{words}: {z:.1f} robust SD from the median" if z > _FAR else "",
-        "picture": data_uri((folder / KEY_SLICE).read_bytes()),
-    }

@@ -60,20 +60,25 @@ def scanners_of(scans: Sequence[Exposure]) -> Iterator[dict[str, Any]]:
     Yields
     ------
     dict
-        For the template: title, number of scans, first and last day, scans without a date, and charts.
+        For the template: number and title, site, number of scans, first and last day, scans without a date,
+        charts, and how many of their points are marked.
     """
     by_process: dict[str, list[Exposure]] = defaultdict(list)
     for scan in scans:
         by_process[scan.process].append(scan)
-    for title, own in sorted(by_process.items()):
+    for number, (title, own) in enumerate(sorted(by_process.items()), 1):
         dated = sorted((scan.day, scan.scan_id, scan) for scan in own if scan.day is not None)
+        charts = list(_charts([scan for _, _, scan in dated]))
         yield {
+            "number": number,
             "title": title,
+            "site": own[0].site,
+            "marked": sum(len({*chart["beyond"], *chart["runs"]}) for chart in charts),
             "scans": len(own),
             "first": dated[0][0] if dated else None,
             "last": dated[-1][0] if dated else None,
             "undated": len(own) - len(dated),
-            "charts": list(_charts([scan for _, _, scan in dated])),
+            "charts": charts,
         }
 
 

@@ -1,5 +1,7 @@
 """What the page says of each site: its numbers, its visits as a grid, and a p-chart of all sites."""
 
+import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +60,48 @@ class Site:
     def without_visit(self) -> list[str]:
         """Scans that belong to no cell."""
         return [scan.scan.scan_id for scan in self.scans if not scan.scan.subject or not scan.scan.visit]
+
+
+@dataclass(frozen=True, slots=True)
+class PageNames:
+    """Files of one site's pages.
+
+    Parameters
+    ----------
+    site, scanners
+        In the same folder.
+    """
+
+    site: str
+    scanners: str
+
+
+def page_names(sites: Sequence[str]) -> dict[str, PageNames]:
+    """Names of the sites' pages, safe on every system.
+
+    Parameters
+    ----------
+    sites
+        As people named them; an empty name is a site that is not known.
+
+    Returns
+    -------
+    dict[str, PageNames]
+        By site. A name that is not safe as it is gets a digest behind what is left of it.
+
+    Examples
+    --------
+    >>> [pages.site for pages in page_names(["01", "Lyon/2", ""]).values()]
+    ['site-01.html', 'site-Lyon-2-aa442a.html', 'site-not-known.html']
+    """
+    found, used = {}, set()
+    for name in sites:
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", name or "not known").strip("-")[:40]
+        if (name and stem != name) or stem.casefold() in used:
+            stem = f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:6]}".strip("-")
+        used.add(stem.casefold())
+        found[name] = PageNames(f"site-{stem}.html", f"site-{stem}-scanners.html")
+    return found
 
 
 def sites_of(scans: Sequence[ScanState], visits: Sequence[VisitState]) -> list[Site]:

@@ -5,7 +5,7 @@ which the best scan of a visit counts:
 
 ``accepted``  a person accepted its value
 ``measured``  it has a value without a flag that asks for a reader
-``review``    it has a value, and a reader must look
+``review``    it has a value, and a reader must look: at its flags, or because its exclusion is outdated
 ``received``  it came, and has no value
 ``excluded``  a person excluded every scan of the visit
 ``missing``   it was expected, and nothing came
@@ -70,10 +70,13 @@ class ScanState:
     @property
     def state(self) -> str:
         """One of `STATES`."""
+        outdated = self.current.outdated
         if self.decision == "exclude":
             return "excluded"
         if self.status not in (Status.MEASURED, Status.REVIEW):
             return "received"
+        if outdated is not None and outdated["decision"] == "exclude":
+            return Status.REVIEW
         return "accepted" if self.decision == "accept" else self.status
 
 

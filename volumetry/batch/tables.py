@@ -19,7 +19,7 @@ from volumetry.deliver.tables import NAME as DICTIONARY
 from volumetry.deliver.tables import dictionary_bytes, header_of
 from volumetry.errors import OutputError
 from volumetry.measure.components import HuCuts
-from volumetry.storage.atomic import whole_file
+from volumetry.storage.atomic import prepare_folder, whole_file
 from volumetry.storage.csv_tables import csv_line, guarded
 from volumetry.storage.digests import file_sha256
 
@@ -183,16 +183,23 @@ def people_tables(ledger: Ledger) -> dict[str, Lines]:
     return made
 
 
-def write_derived(made: Mapping[str, Lines], ledger: Ledger) -> None:
-    """Write files by name from their lines, those that would change, and enter their digests in the log."""
-    digests = dict(ledger.audit.tables)
+def write_derived(made: Mapping[str, Lines], ledger: Ledger, gone: Iterable[str] = ()) -> None:
+    """Write files by name from their lines, those that would change, and enter their digests in the log.
+
+    Files of `gone` were derived once, and are removed.
+    """
+    digests = {name: sha256 for name, sha256 in ledger.audit.tables.items() if name not in set(gone)}
     for name, lines in made.items():
         sha256 = _digest(lines())
         path = ledger.out / name
+        if not path.parent.is_dir():
+            prepare_folder(path.parent)
         if not path.is_file() or file_sha256(path) != sha256:
             with whole_file(path) as stream:  # it never lies in memory
                 stream.writelines(lines())
         digests[name] = sha256
+    for name in set(gone):
+        (ledger.out / name).unlink(missing_ok=True)
     if digests != ledger.audit.tables:
         ledger.audit.append("tables_written", files=digests)
 

@@ -154,7 +154,8 @@ def _kept_faults(out: Path, below: str, entered: Mapping[str, Mapping[str, str]]
 
 
 def _table_faults(out: Path, log: audit.Audit) -> Iterator[Fault]:
-    present = {path.name for path in out.iterdir()} - _OF_THE_RUN
+    present = {path.name for path in out.iterdir()} - _OF_THE_RUN - {audit.SITES}
+    present |= {f"{audit.SITES}/{path.name}" for path in (out / audit.SITES).glob("*")}
     for name in sorted(present - set(log.tables)):
         unfinished = name == WORK or name.endswith((".part", ".probe"))
         yield Fault("added", name, "left by an interrupted run: run the batch again" if unfinished else "")

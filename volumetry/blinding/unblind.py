@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from volumetry.blinding.package import KEY_COLUMNS, PLAN_COLUMNS
+from volumetry.deliver.tables import NAME as DICTIONARY
+from volumetry.deliver.tables import dictionary_bytes
 from volumetry.errors import InputError, OutputError, UsageError
 from volumetry.storage.atomic import write_whole
 from volumetry.storage.csv_tables import Problems, Table, csv_bytes, read_table
@@ -53,7 +55,7 @@ def unblind(package: Path, key: Path, reads: Path) -> list[dict[str, str]]:
 
 
 def write_unblinded(rows: Sequence[Mapping[str, str]], path: Path) -> None:
-    """Write joined reads as CSV.
+    """Write joined reads as CSV, and what its columns hold as ``<name>.dictionary.csv``.
 
     Parameters
     ----------
@@ -71,7 +73,10 @@ def write_unblinded(rows: Sequence[Mapping[str, str]], path: Path) -> None:
         raise OutputError(f"{path.name} exists already and is not overwritten")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     first = [name for name in ("scan_id", *PLAN_COLUMNS) if name in columns]
-    write_whole(path, csv_bytes([*first, *(c for c in columns if c not in first)], rows))
+    header = [*first, *(c for c in columns if c not in first)]
+    write_whole(path, csv_bytes(header, rows))
+    described = dictionary_bytes("adjudication", {path.name: header})
+    write_whole(path.with_name(f"{path.stem}.{DICTIONARY}"), described)
 
 
 def require_seal(package: Path, key: Path) -> None:

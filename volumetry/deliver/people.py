@@ -1,9 +1,11 @@
 """What people said of a scan, as columns behind those of result.json in a batch's results.csv.
 
 A batch fills them, exports and trial tables read them. A decision stands in ``decision`` only while it holds for
-the value of the row: what was decided on an earlier value stands in ``outdated_decision``.
+the value of the row: what was decided on an earlier value stands in ``outdated_decision``. No reader of the tables
+uses a scan with an outdated exclusion.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -24,11 +26,15 @@ class Column:
 
 
 COLUMNS = (
-    Column("decision", "accept, exclude or repeat, decided on the value of this row; empty without a decision."),
+    Column("decision", "accept, exclude or repeat, if it holds for the value of this row; otherwise empty."),
     Column("decided_by", "Who decided."),
     Column("decided_at", "When, in UTC (ISO 8601)."),
     Column("decision_reason", "Why."),
-    Column("outdated_decision", "The last decision, if it was made on an earlier value and does not hold."),
+    Column(
+        "outdated_decision",
+        "The last decision, if it was made on an earlier value and does not hold. A scan whose exclusion is "
+        "outdated is not used until a person decides again.",
+    ),
     Column("corrected_by", "Reader whose mask was counted; empty where the value is automatic."),
     Column("corrected_at", "When the mask was measured, in UTC (ISO 8601)."),
     Column("correction_reason", "Why the reader edited the mask."),
@@ -45,3 +51,29 @@ DECISION = ("decision", "decided_by", "decided_at", "decision_reason")
 """Those of a decision that holds."""
 READER = "reader"
 """``reading`` of a value that was counted on a reader's mask; otherwise ``automatic``."""
+EXCLUDED, EXCLUSION_OUTDATED = "EXCLUDED", "EXCLUSION_OUTDATED"
+"""Why the value of a measured scan is not used."""
+
+
+def left_out(said: Mapping[str, str]) -> str | None:
+    """Why a person's decision keeps the value of a scan from being used.
+
+    Parameters
+    ----------
+    said
+        Cells of the scan's row by column; columns may be missing.
+
+    Returns
+    -------
+    str or None
+        ``EXCLUDED``; ``EXCLUSION_OUTDATED`` if it was excluded, has other images or a new mask since, or was to be
+        measured again, and nobody has decided on what is there now; None for a scan that is used.
+
+    Examples
+    --------
+    >>> left_out({"decision": "exclude"}), left_out({"decision": "accept"})
+    ('EXCLUDED', None)
+    """
+    if said.get("decision") == "exclude":
+        return EXCLUDED
+    return EXCLUSION_OUTDATED if said.get("outdated_decision", "").startswith("exclude ") else None

@@ -1,5 +1,6 @@
 """Where a scan stands in the schedule of its trial."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -21,13 +22,26 @@ class Scheduled:
     number: int
     day: int | None
 
-    @property
-    def study_day(self) -> int | None:
-        """Study day of CDISC: the day of the first treatment is 1, the day before it -1, and there is no day 0.
 
-        Examples
-        --------
-        >>> [Scheduled("", 1, day).study_day for day in (-1, 0, 28, None)]
-        [-1, 1, 29, None]
-        """
-        return None if self.day is None else self.day + 1 if self.day >= 0 else self.day
+def study_day(day: float | None) -> int | None:
+    """Study day of CDISC: the day of the first treatment is 1, the day before it -1, and there is no day 0.
+
+    Parameters
+    ----------
+    day
+        Days from the first treatment, which is day 0; None if unknown.
+
+    Returns
+    -------
+    int or None
+        Whole.
+
+    Examples
+    --------
+    >>> [study_day(day) for day in (-1, 0, 28.5, None)]
+    [-1, 1, 29, None]
+    """
+    if day is None:
+        return None
+    whole = math.floor(day)
+    return whole + 1 if whole >= 0 else whole

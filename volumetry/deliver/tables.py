@@ -18,7 +18,7 @@ from volumetry.storage.csv_tables import csv_line
 
 NAME = "dictionary.csv"
 COLUMNS = ("table", "column", "unit", "meaning")
-Kind = Literal["batch", "trial", "bridge", "adjudication", "export"]
+Kind = Literal["batch", "intake", "trial", "bridge", "adjudication", "export"]
 _LIKE = {
     "secondary": "endpoint",
     "sensitivity": "endpoint",

@@ -53,7 +53,7 @@ def explain(table: Path, which: str, results: Path | None = None) -> Trace:
     }
     behind = [] if _scans_of(found.row) else list(_behind(found))
     if behind:
-        trace["stands_on"] = [_contribution(row) for row in behind]
+        trace["stands_on"] = [_contribution(row, found.row.cells.get("measure")) for row in behind]
     scan_ids = dict.fromkeys(scan_id for row in (found.row, *behind) for scan_id in _scans_of(row))
     if has_log:
         batch = Batch(out)
@@ -138,14 +138,19 @@ def _behind(found: Asked) -> Iterator[Row]:
     if found.kind != "trial" or not changes.is_file() or not cells.get("visit"):
         return
     arms = {cells[name] for name in ("arm", "arm_a", "arm_b") if cells.get(name)}
+    measure = {"lung": "lesion"}.get(cells.get("measure", ""), cells.get("measure"))  # one scan has both
     for row in read_table(changes, ("visit", "measure", "arm")).rows:
-        of_measure = cells.get("measure") in (None, row.cells["measure"])
+        of_measure = measure in (None, row.cells["measure"])
         of_arm = not arms or row.cells["arm"] in ("", *arms)  # while blinded, no row of changes.csv has one
         if row.cells["visit"] == cells["visit"] and of_measure and of_arm:
             yield row
 
 
-def _contribution(row: Row) -> Trace:
+def _contribution(row: Row, measure: str | None) -> Trace:
+    """What a row of changes.csv adds to an aggregate; of another measure, only the scans are named."""
+    if measure not in (None, row.cells["measure"]):
+        wanted: tuple[str, ...] = ("subject", "arm", *_NAMED, "status", "reason")
+        return {"row_of_changes": row.number} | {name: row.cells[name] for name in wanted if row.cells.get(name)}
     wanted = (
         *("subject", "arm", "measure", *_NAMED, "status", "reason", "baseline_percent", "value_percent"),
         *("relative_percent", "absolute_points", "grade", "notes"),

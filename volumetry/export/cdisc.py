@@ -38,7 +38,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from volumetry.deliver.scheduled import Scheduled
+from volumetry.deliver.people import EXCLUSION_OUTDATED, left_out
+from volumetry.deliver.scheduled import Scheduled, study_day
 from volumetry.deliver.tables import NAME as DICTIONARY
 from volumetry.deliver.tables import dictionary_bytes
 from volumetry.errors import UsageError
@@ -73,9 +74,9 @@ COLUMNS: dict[str, dict[str, str]] = {
     "re": {
         **_STUDY,
         **_SUBJECT,
+        **_DEVICE,
         "RESEQ": "Sequence Number",
         "REREFID": "Reference ID",
-        **_DEVICE,
         "RETESTCD": "Short Name of Respiratory Test",
         "RETEST": "Name of Respiratory Test",
         "REORRES": "Result or Finding in Original Units",
@@ -247,11 +248,11 @@ def domains(
                     record |= {
                         "VISITNUM": planned.number,
                         "VISIT": planned.visit,
-                        _DAYS[domain]: planned.study_day,
+                        _DAYS[domain]: study_day(planned.day),
                     }
                 whole = _ordered(domain, {**fixed, **record})
                 found[domain].append(whole)
-                if domain == "re" and planned is not None and row["decision"] != "exclude":
+                if domain == "re" and planned is not None and left_out(row) is None:
                     _keep_last(last, (usubjid, whole["RETESTCD"]), planned.day, whole)
     for _, record in last.values():
         record["RELOBXFL"] = "Y"
@@ -308,7 +309,7 @@ def _qualifiers(row: Row) -> Iterator[Record]:
     of_scan = {"RDOMAIN": "RE", "IDVAR": "REREFID", "IDVARVAL": row["scan_id"]}
     judged = {**of_scan, "QORIG": "ASSIGNED", "QEVAL": _READER}
     derived = {**of_scan, "QORIG": "DERIVED"}
-    if row["status"] == "review":
+    if row["status"] == "review" or left_out(row) == EXCLUSION_OUTDATED:
         yield {**derived, "QNAM": "RESTATUS", "QLABEL": "Result Status", "QVAL": "READER REVIEW NEEDED"}
     if row["decision"]:
         yield {**judged, "QNAM": "REDECIS", "QLABEL": "Reader Decision", "QVAL": row["decision"].upper()}

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from volumetry.deliver.people import DECISION, NAMES
+from volumetry.deliver.people import DECISION, EXCLUSION_OUTDATED, NAMES, left_out
 from volumetry.deliver.row import kind_of, leaves
 from volumetry.errors import UsageError
 from volumetry.measure.components import REGISTERED_CUTS, HuCuts, cuts_named
@@ -48,8 +48,8 @@ def results_of(folder: Path) -> Iterator[Row]:
     """Rows of a batch's results.csv, with what else is known of each scan.
 
     ``subject``, ``visit`` and ``site`` come from scans.csv. What people decided and corrected stands in the row
-    itself; a table of an earlier version, without these columns, takes decisions from decisions.csv. No decision
-    is given that was not made on the very result that is there now.
+    itself; a table of an earlier version, without these columns, takes decisions from decisions.csv. No
+    automatic value is given as accepted that is not the very result that was accepted.
 
     Raises
     ------
@@ -64,7 +64,8 @@ def results_of(folder: Path) -> Iterator[Row]:
         known = keys.get(row["scan_id"], {})
         more = {name: known.get(name) or row.get(name, "") for name in ("subject", "visit", "site")}
         decided = decisions.get(row["scan_id"], {})
-        if decided and decided["record_sha256"] != _record_sha256(folder, row["scan_id"]):
+        accepts = decided and decided["decision"] == "accept" and not row.get("corrected_by")
+        if accepts and decided["record_sha256"] != _record_sha256(folder, row["scan_id"]):
             more |= dict.fromkeys(DECISION, "")
         elif decided and "decision" not in row:
             more |= {"decision": decided["decision"], "decision_reason": decided["reason"]}
@@ -81,6 +82,10 @@ def said_by_people(folder: Path) -> Iterator[str]:
         found = [row["scan_id"] for row in rows if row["decision"] == decision]
         if found:
             yield f"{words}: {', '.join(found)}"
+    undecided = [row["scan_id"] for row in rows if left_out(row) == EXCLUSION_OUTDATED]
+    if undecided:
+        words = "excluded, and nobody has decided on what is there now; in the export as they are"
+        yield f"{words}: {', '.join(undecided)}"
     corrected = [row["scan_id"] for row in rows if row["corrected_by"]]
     if corrected:
         yield f"with a reader's value in place of the automatic one: {', '.join(corrected)}"

@@ -6,6 +6,7 @@
     OUT/series/<n>/         the files of one series
     OUT/sources.csv         where each line came from; it can name patients
     OUT/expected.csv        expected visits against what was delivered, with a list of them
+    OUT/dictionary.csv      what the columns of these tables hold
 """
 
 import os
@@ -14,9 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from volumetry.batch.expected import plain_visit, read_expected
+from volumetry.batch.expected import plain_visit, read_expected, subjects_of
 from volumetry.batch.manifest import PROPOSED
 from volumetry.config import Config
+from volumetry.deliver.tables import NAME as DICTIONARY
+from volumetry.deliver.tables import dictionary_bytes
 from volumetry.errors import UsageError
 from volumetry.intake.expected import COLUMNS as OF_VISITS
 from volumetry.intake.expected import Visit, compared
@@ -29,6 +32,7 @@ from volumetry.storage.placing import new_result
 
 MANIFEST, SERIES, SOURCES, EXPECTED = "manifest.csv", "series", "sources.csv", "expected.csv"
 COLUMNS = ("scan_id", "path", "site", "subject", "visit", *PROPOSED)
+OF_SOURCES = ("scan_id", "folder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +124,21 @@ def intake(
     if folder.resolve().is_relative_to(deliveries.resolve()):
         raise UsageError("the deliveries must not contain the output: the next intake would take it in")
     wanted = None if expected is None else read_expected(expected)
-    with new_result(folder, (SERIES, SOURCES, EXPECTED)) as making:
+    with new_result(folder, (SERIES, SOURCES, EXPECTED, DICTIONARY)) as making:
         (making / SERIES).mkdir(mode=0o700)
-        series = list(Splitter(making / SERIES, config).series_below(deliveries, layout, on_place))
+        splitter = Splitter(making / SERIES, config, subjects_of(wanted or ()))
+        series = list(splitter.series_below(deliveries, layout, on_place))
         if not series:
             raise UsageError(f"{deliveries.name} does not contain a scan")
         lines = with_same_images(_named(proposals(series, config)))
         visits = None if wanted is None else tuple(compared(wanted, lines))
         _sync(making / SERIES)
-        write_whole(making / SOURCES, csv_bytes(("scan_id", "folder"), map(_source, lines)))
+        write_whole(making / SOURCES, csv_bytes(OF_SOURCES, map(_source, lines)))
+        described = {MANIFEST: COLUMNS, SOURCES: OF_SOURCES}
         if visits is not None:
             write_whole(making / EXPECTED, csv_bytes(OF_VISITS, map(_visit, visits)))
+            described[EXPECTED] = OF_VISITS
+        write_whole(making / DICTIONARY, dictionary_bytes("intake", described))
         states = {plain_visit(visit.subject, visit.visit): visit.state for visit in visits or ()}
         lines = [_final(line, making, folder) for line in lines]
     write_whole(manifest, csv_bytes(COLUMNS, [_row(line, manifest.parent, states) for line in lines]))
@@ -184,6 +192,7 @@ def _row(line: Line, beside: Path, states: dict[tuple[str, str], str]) -> dict[s
         "reason": line.reason,
         "delivery": place.scan_id,
         "study": series.study,
+        "acquisition_date": None if info is None else info.acquisition_date,
         "series": series.series_uid,
         "images": series.images or None,
         "spacing_mm": None if info is None else info.spacing_kji_mm[0],

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from volumetry.batch.find import ScanFolder, find_scans
+from volumetry.batch.find import MEND_KEYS, ScanFolder, find_scans
 from volumetry.config import Config
 from volumetry.domain import ScanRefusedError, SeriesInfo
 from volumetry.errors import OutputError, VolumetryError
@@ -81,12 +81,15 @@ class Splitter:
         Folder for them.
     config
         Limits, and what a measurement would refuse.
+    is_own_code
+        As for `find_scans`.
     salt
         Of the digests of patients and studies.
     """
 
     making: Path
     config: Config
+    is_own_code: Callable[[str], bool] = lambda _: False
     salt: bytes = field(default_factory=lambda: os.urandom(32))
     _count: int = field(default=0, init=False)
     _bytes_left: int = field(default=0, init=False)
@@ -111,7 +114,7 @@ class Splitter:
         Series
             At least one for each place that `find_scans` finds, so that none is lost.
         """
-        places = find_scans(root, layout)
+        places = find_scans(root, layout, self.is_own_code)
         self._places = frozenset(place.path.resolve() for place in places)
         for number, place in enumerate(places, 1):
             on_place(f"delivery {number} of {len(places)}")
@@ -158,10 +161,10 @@ class Splitter:
             with suppress(OSError):  # a file system without links
                 link.symlink_to(path.resolve(), target_is_directory=path.is_dir())
                 path = link
-        return Series(_without_identity(place, place.path), path, verdict=verdict, others=others)
+        return Series(self._without_identity(place, place.path), path, verdict=verdict, others=others)
 
     def _judged(self, place: ScanFolder, path: Path, one: SeriesFiles, others: int) -> Series:
-        place = _without_identity(place, path)
+        place = self._without_identity(place, path)
         patient = self._digest("p", one.patient)
         study = self._digest("s", (one.patient, one.study_uid)) if one.study_uid else ""
         known = Series(place, path, patient, study, one.series_uid, one.images, others=others)
@@ -202,16 +205,17 @@ class Splitter:
             return ""
         return f"{letter}-{hmac.new(self.salt, repr(fact).encode(), hashlib.sha256).hexdigest()[:_SHOWN_DIGITS]}"
 
-
-def _without_identity(place: ScanFolder, series: Path) -> ScanFolder:
-    """A place whose id and keys are none of the patient's names and ids in the headers: the list names nobody."""
-    words = identities_of(series)
-    if words.stand_in(place.scan_id):  # the headers were packed too deep to be seen when the id was made
-        place = replace(place, scan_id=f"scan-{digest_of(place.folder)}")
-    if not any(words.stand_in(key) for key in (place.site, place.subject, place.visit)):
-        return place
-    fault = "a folder is named as the header names the patient: give subject and visit yourself"
-    return replace(place, site="", subject="", visit="", key_fault=fault)
+    def _without_identity(self, place: ScanFolder, series: Path) -> ScanFolder:
+        """A place whose id and keys are none of the patient's names and ids in the headers."""
+        words = identities_of(series)
+        if words.stand_in(place.scan_id):  # the headers were packed too deep to be seen when the id was made
+            place = replace(place, scan_id=f"scan-{digest_of(place.folder)}")
+        is_own = self.is_own_code(place.subject)
+        keys = (place.site, place.visit) if is_own else (place.site, place.subject, place.visit)
+        if not any(words.stand_in(key) for key in keys):
+            return place
+        fault = f"a folder is named as the header names the patient: {MEND_KEYS}"
+        return replace(place, site="", subject="", visit="", key_fault=fault)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

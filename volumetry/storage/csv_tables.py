@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volumetry.storage.tables_in import TableError as TableError
-from volumetry.storage.tables_in import read_lines
+from volumetry.storage.tables_in import read_lines, with_points
 
 Cell = str | float | int | bool | None
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -131,7 +131,7 @@ def read_table(
         If it is not a table, a column is missing or named twice, or a row has too many or too few cells.
     """
     read = read_lines(path, sheet)
-    lines = [[unguarded(cell) for cell in line] for line in read.cells]
+    lines = [[unguarded(str(cell)) for cell in line] for line in with_points(read)]
     if not lines or not any(lines[0]):
         raise TableError(f"{path.name}: row 1 must hold the names of the columns; the table is empty")
     header = renamed(lines[0], aliases or {})

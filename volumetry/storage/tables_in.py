@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volumetry.errors import InputError, UsageError
-from volumetry.storage.xlsx import BadWorkbook, first_sheet, sheet_names
+from volumetry.storage.xlsx import BadWorkbook, Hidden, first_sheet, sheet_names
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = (",", ";", "\t")
@@ -38,15 +38,19 @@ class Lines:
         Of the file.
     cells
         As they were read; an empty line is an empty list.
-    separator
-        ``,``, ``;``, a tab, or ``xlsx``.
+    numbers
+        Of each line as a text editor or a spreadsheet counts; of a quoted cell with several lines, the last.
+    separators
+        ``,``, ``;`` or a tab: what divides the header into the most columns, several if they do so alike; or
+        ``xlsx``.
     sheets
         Visible sheets of a workbook; empty for other files.
     """
 
     name: str
     cells: tuple[tuple[str, ...], ...]
-    separator: str
+    numbers: tuple[int, ...]
+    separators: tuple[str, ...]
     sheets: tuple[str, ...] = ()
 
 
@@ -63,14 +67,15 @@ def read_lines(path: Path, sheet: str = "") -> Lines:
     Returns
     -------
     Lines
-        Numbers with a decimal point; dates of a workbook as YYYY-MM-DD.
+        Texts. Dates of a workbook are YYYY-MM-DD; a cell is `volumetry.storage.xlsx.Hidden` where the sheet shows
+        another text.
 
     Raises
     ------
     UsageError
         If there is no such file.
     TableError
-        If it is not one of these kinds, or a column mixes decimal commas and points.
+        If it is not one of these kinds.
     """
     content = _content(path)
     if content.startswith(b"PK\x03\x04"):
@@ -79,21 +84,44 @@ def read_lines(path: Path, sheet: str = "") -> Lines:
         except BadWorkbook as wrong:
             raise TableError(f"{path.name}: {wrong}") from wrong
         except (ValueError, IndexError, OverflowError) as wrong:
-            raise TableError(f"{path.name}: is a workbook with a cell that cannot be read") from wrong
-        return Lines(
-            path.name,
-            tuple(tuple(cell.strip() for cell in line) for line in found),
-            "xlsx",
-            tuple(sheet_names(content)),
-        )
+            raise TableError(
+                f"{path.name}: is a workbook with a cell that cannot be read; save the sheet as 'CSV UTF-8'"
+            ) from wrong
+        cells = tuple(tuple(map(_stripped, line)) for line in found)
+        return Lines(path.name, cells, tuple(range(1, len(cells) + 1)), ("xlsx",), tuple(sheet_names(content)))
     text = _text(path.name, content)
-    separator = _separator(text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    separators = _separators(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separators[0], strict=True)
     try:
-        lines = tuple(tuple(cell.strip() for cell in line) for line in reader)
+        lines = [(reader.line_num, tuple(map(_stripped, line))) for line in reader]
     except csv.Error as wrong:
-        raise TableError(f"{path.name}: near row {reader.line_num}: {wrong}") from wrong
-    return Lines(path.name, _with_points(path.name, lines) if separator == ";" else lines, separator)
+        raise TableError(f"{path.name}: cannot be read as CSV near row {reader.line_num}: {wrong}") from wrong
+    return Lines(path.name, tuple(c for _, c in lines), tuple(n for n, _ in lines), separators)
+
+
+def with_points(read: Lines) -> tuple[tuple[str, ...], ...]:
+    """Cells with decimal points in every column whose numbers have commas, in a table with semicolons.
+
+    Parameters
+    ----------
+    read
+        From `read_lines`.
+
+    Returns
+    -------
+    tuple
+        Cells, line by line.
+
+    Raises
+    ------
+    TableError
+        If a column mixes decimal commas and points.
+    """
+    return _with_points(read.name, read.cells) if read.separators[0] == ";" else read.cells
+
+
+def _stripped(cell: str) -> str:
+    return cell if isinstance(cell, Hidden) else cell.strip()
 
 
 def _content(path: Path) -> bytes:
@@ -106,23 +134,31 @@ def _content(path: Path) -> bytes:
 
 
 def _text(name: str, content: bytes) -> str:
-    if content.startswith(_UTF_16):
-        try:
-            return content.decode("utf-16")
-        except UnicodeDecodeError as wrong:
-            raise TableError(f"{name}: begins as UTF-16 and is not; save the table as 'CSV UTF-8'") from wrong
+    """The text; UTF-16 without a mark is recognised by the zero bytes that its ASCII letters have."""
+    start = content[:64]
     try:
-        return content.decode("utf-8-sig")
+        if content.startswith(_UTF_16):
+            text = content.decode("utf-16")
+        elif b"\0" in start:
+            text = content.decode("utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be")
+        else:
+            text = content.decode("utf-8-sig")
     except UnicodeDecodeError as wrong:
+        if b"\0" in start or content.startswith(_UTF_16):
+            raise TableError(f"{name}: begins as UTF-16 and is not; save the table as 'CSV UTF-8'") from wrong
         row = content[: wrong.start].count(b"\n") + 1
         raise TableError(f"{name}: row {row} is not UTF-8; save the table as 'CSV UTF-8'") from wrong
+    if "\0" in text:
+        raise TableError(f"{name}: cannot be read: it is no text")
+    return text
 
 
-def _separator(text: str) -> str:
-    """What divides the header; a comma where nothing does."""
-    first = text.partition("\n")[0]
+def _separators(text: str) -> tuple[str, ...]:
+    """What divides the header; a comma where nothing does, because a list of one column needs none."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
     columns = {s: len(next(csv.reader([first], delimiter=s), [])) for s in _SEPARATORS}
-    return max(_SEPARATORS, key=lambda s: columns[s])
+    most = max(columns.values())
+    return tuple(s for s in _SEPARATORS if columns[s] == most) if most > 1 else _SEPARATORS[:1]
 
 
 def _with_points(name: str, lines: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from volumetry.deliver.scheduled import study_day
 from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import Cell, csv_bytes, number_in
 from volumetry.trial.change import Change
@@ -130,18 +131,6 @@ def column_labels(visits: Visits) -> dict[str, str]:
     return {_short(column): column for column in visits.covariates} | _LABELS
 
 
-def cdisc_day(day: float | None) -> int | None:
-    """Study day of CDISC from days since the first treatment: there is no day 0.
-
-    >>> cdisc_day(0), cdisc_day(28), cdisc_day(-1), cdisc_day(None)
-    (1, 29, -1, None)
-    """
-    if day is None:
-        return None
-    whole = math.floor(day)
-    return whole + 1 if whole >= 0 else whole
-
-
 def _subject_columns(visits: Visits) -> tuple[tuple[str, ...], dict[str, str]]:
     """Columns of ADSL and the labels of the covariates; a covariate is called by its first eight characters."""
     labels = {_short(column): column for column in visits.covariates}
@@ -207,7 +196,7 @@ def _record(one: Seen, parameter: tuple[str, str], order: Mapping[str, int], vis
         "PARAM": parameter[1],
         "AVISIT": one.visit,
         "AVISITN": order[one.visit],
-        "ADY": cdisc_day(one.day),
+        "ADY": study_day(one.day),
         "AVAL": one.value,
         "BASE": one.baseline if known else None,
         "CHG": change,

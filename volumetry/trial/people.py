@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 
-from volumetry.deliver.people import NAMES, READER
+from volumetry.deliver.people import EXCLUDED, EXCLUSION_OUTDATED, NAMES, READER
 from volumetry.storage.csv_tables import Cell, number_in
-from volumetry.trial.results import EXCLUDED, MEASURES, ScanRow
+from volumetry.trial.results import MEASURES, ScanRow
 from volumetry.trial.visits import Visits
 
 _VALUES = tuple(f"percent_of_lung.{measure}" for measure in MEASURES)
 _AUTOMATIC = tuple(f"automatic.{name}" for name in _VALUES)
 COLUMNS = ("subject", "visit", "scan_id", "left_out", "reading", *_VALUES, *_AUTOMATIC, *NAMES)
 AGREEMENT_COLUMNS = ("measure", "n", "mean_difference", "sd", "limit_low", "limit_high", "smallest", "largest")
+_LEFT_OUT = (EXCLUDED, EXCLUSION_OUTDATED)
 _MOST_NAMED = 10
 _LIMIT = 1.959964  # standard deviations to the limits of agreement
 
@@ -33,7 +34,7 @@ def readings(visits: Visits, scans: Mapping[str, ScanRow]) -> list[dict[str, Cel
     """
     rows: list[dict[str, Cell]] = []
     for subject, visit, scan in _touched(visits, scans):
-        left_out = "yes" if scan.code == EXCLUDED else "no"
+        left_out = "yes" if scan.code in _LEFT_OUT else "no"
         rows.append(
             {**scan.said, "subject": subject, "visit": visit, "scan_id": scan.scan_id, "left_out": left_out}
         )
@@ -95,16 +96,21 @@ def warnings_of_people(visits: Visits, scans: Mapping[str, ScanRow]) -> list[str
 
     return [
         *named("Left out, because the scan was excluded by decision", "decision", lambda s: s.code == EXCLUDED),
+        *named(
+            "Left out, because the scan was excluded and nobody has decided on what is there now",
+            "outdated_decision",
+            lambda s: s.code == EXCLUSION_OUTDATED,
+        ),
         *named("The reader's value is used instead of the automatic one", "corrected", lambda s: s.is_of_reader),
         *named(
             "Marked for repeat measurement, not yet repeated; the present value is used",
             "decision",
-            lambda s: s.said.get("decision") == "repeat",
+            lambda s: s.said.get("decision") == "repeat" and s.code not in _LEFT_OUT,
         ),
         *named(
-            "The decision was made on an earlier value and is not followed",
+            "The value was measured again after a person had decided on it, and is used without a decision",
             "outdated_decision",
-            lambda s: s.said.get("outdated_decision"),
+            lambda s: s.said.get("outdated_decision") and s.code != EXCLUSION_OUTDATED,
         ),
         *named("A reader must look at the correction", "correction_note", lambda s: s.said.get("correction_note")),
     ]
@@ -115,7 +121,7 @@ def notes_on_people(scans: Sequence[ScanRow]) -> Iterator[str]:
     corrected = sum(scan.is_of_reader and scan.is_evaluable for scan in scans)
     if corrected:
         yield f"Measured on a mask corrected by a reader: {corrected} of {len(scans)} scans."
-    excluded = sum(scan.code == EXCLUDED for scan in scans)
+    excluded = sum(scan.code in _LEFT_OUT for scan in scans)
     if excluded:
         yield f"Excluded by decision: {excluded} of {len(scans)} scans."
 

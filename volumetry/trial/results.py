@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from volumetry.deliver.people import NAMES, READER
+from volumetry.deliver.people import NAMES, READER, left_out
 from volumetry.domain import Status
 from volumetry.errors import UsageError
 from volumetry.measure import table as measures
@@ -13,8 +13,6 @@ from volumetry.measure.components import HuCuts, cuts_named
 from volumetry.storage.csv_tables import Problems, Row, Table, number_in, read_table
 
 MEASURES = ("lesion", "solid", "ground_glass")
-EXCLUDED = "EXCLUDED"
-"""Code of a scan that a person excluded: it has numbers in results.csv, and none here."""
 _SHARES = tuple(f"percent_of_lung.{measure}" for measure in MEASURES)
 _VOLUMES = ("volumes_ml.lung", *(f"volumes_ml.{measure}" for measure in MEASURES))
 _RULES = tuple(f"components_by_rule.{r}.{c}_ml" for r in ("network", "hu") for c in ("solid", "ground_glass"))
@@ -162,8 +160,8 @@ def _scan_of(row: Row, table: Table, problems: Problems) -> ScanRow:
         facts.pop("provenance.model", None)
     if status in (Status.REFUSED, Status.FAILED):
         return ScanRow(scan_id, status, row.cells.get("code") or status.upper(), facts=facts, said=said)
-    if said.get("decision") == "exclude":
-        return ScanRow(scan_id, status, EXCLUDED, facts=facts, said=said)
+    if (excluded := left_out(said)) is not None:  # it has numbers in results.csv, and none here
+        return ScanRow(scan_id, status, excluded, facts=facts, said=said)
     shares = {name: _number(row, name, problems, 0, 100) for name in _SHARES}
     volumes = {name: _number(row, name, problems, 0) for name in _VOLUMES}
     wanted = (*(measure.key for measure in measures.computed()), *_OF_THE_SCANNER, *_RULES)

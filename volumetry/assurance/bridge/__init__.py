@@ -3,6 +3,7 @@
 ::
 
     pairs         the scans of two batches, side by side
+    adopted       the new batch with the exclusions and corrections of the old one
     conclusions   the trial's tables from each, and what one says and the other does not
     report        files and the page
 """

@@ -8,6 +8,8 @@ from volumetry.storage.csv_tables import number_in, read_table
 from volumetry.trial.results import ScanRow, read_results, results_file
 
 PIXELS = "provenance.pixels_sha256"
+_DIGITS = 9
+"""Of a difference; what floating point adds beyond is no shift."""
 QUANTITIES = (("lesion", "points"), ("ground_glass", "points"), ("solid", "points"), ("lung", "%"))
 """What is compared, and in what its difference is stated: points of lung, or per cent of the older volume."""
 
@@ -98,7 +100,7 @@ def shifts_of(pairs: Sequence[Pair]) -> Iterator[Shift]:
                 if old <= 0:
                     continue
                 difference = 100 * (new - old) / old
-            yield Shift(pair.scan_id, quantity, unit, old, new, difference)
+            yield Shift(pair.scan_id, quantity, unit, old, new, round(difference, _DIGITS) + 0.0)  # no -0.0
 
 
 def changes_of(pairs: Sequence[Pair]) -> Iterator[tuple[str, str, str, str]]:

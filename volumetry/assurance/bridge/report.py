@@ -9,6 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from volumetry import __version__
+from volumetry.assurance.bridge.adopted import NAME as ADOPTED
+from volumetry.assurance.bridge.adopted import adopted_bytes
 from volumetry.assurance.bridge.conclusions import Conclusion, conclusions
 from volumetry.assurance.bridge.pairs import QUANTITIES, Pair, Shift, changes_of, pairs_of, shifts_of
 from volumetry.assurance.validation.agreement import Agreement, bland_altman
@@ -78,7 +80,8 @@ class BridgeOutcome:
     ----------
     folder
         With ``bridge.html``, ``bridge.json``, ``agreement.csv``, ``shifts.csv``, ``changed.csv`` and, with a
-        trial, ``conclusions.csv`` and the trial's own tables in ``trial-old`` and ``trial-new``.
+        trial, ``conclusions.csv``, the trial's own tables in ``trial-old`` and ``trial-new``, and, if people
+        excluded or corrected scans, ``results-adopted.csv``, from which ``trial-new`` is computed.
     compared
         Scans with numbers in both batches.
     beyond
@@ -137,7 +140,12 @@ def compare_batches(
     pairs = pairs_of(old, new)
     shifts, changed = list(shifts_of(pairs)), list(changes_of(pairs))
     prepare_folder(out)
-    concluded = None if visits is None else _concluded((old, new), visits, out, trial_config)
+    adopted = None if visits is None else adopted_bytes(old, new)
+    (out / ADOPTED).unlink(missing_ok=True)
+    if adopted is not None:
+        write_whole(out / ADOPTED, adopted)
+    sides = old, new if adopted is None else out / ADOPTED
+    concluded = None if visits is None else _concluded(sides, visits, out, trial_config)
     beyond = [shift for shift in shifts if limits.exceeded_by(shift)]
     flipped = None if concluded is None else [c for c in concluded if c.flips]
     outcome = BridgeOutcome(out, len({shift.scan_id for shift in shifts}), beyond, changed, flipped)
@@ -149,6 +157,8 @@ def compare_batches(
     }
     if concluded is not None:
         files["conclusions.csv"] = csv_bytes(CONCLUSIONS, map(_conclusion_row, concluded))
+    if adopted is not None:
+        files[ADOPTED] = adopted
     files[DICTIONARY] = dictionary_bytes("bridge", headers_of(files))
     for name, content in files.items():
         write_whole(out / name, content)
@@ -159,7 +169,7 @@ def compare_batches(
 
 
 def _concluded(batches: tuple[Path, Path], visits: Path, out: Path, config: Path | None) -> list[Conclusion]:
-    """The trial from each batch, in folders of its own, and how the two conclude."""
+    """The trial from the old batch, and from the new one as it is once adopted, and how the two conclude."""
     old, new = (
         run_trial(batch, visits, out / f"trial-{name}", config).analysis
         for batch, name in zip(batches, ("old", "new"), strict=True)
