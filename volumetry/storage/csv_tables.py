@@ -311,7 +311,7 @@ def _check_header(header: tuple[str, ...], required: Sequence[str], problems: Pr
 
 
 def _cell(value: Cell) -> str:
-    if value is None or value == "":
+    if value is None:
         return ""
     if isinstance(value, str):
         return guarded(value)

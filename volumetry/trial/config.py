@@ -1,5 +1,6 @@
 """Settings of the trial's tables: ``configs/trial.toml`` holds every key, a user's file states differences."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ MeasureName = Literal["lesion", "solid", "ground_glass"]
 ScaleName = Literal["relative_percent", "absolute_points"]
 
 
+@lru_cache(4096)  # a table repeats a few names in every row
 def plain(name: str) -> str:
     """A visit's or an arm's name for comparison: no case, spaces, hyphens or underscores.
 

@@ -249,7 +249,7 @@ def _check_subject(rows: list[VisitRow], baseline: str, problems: Problems) -> N
 def _check_ends(rows: list[VisitRow], config: TrialConfig, problems: Problems) -> None:
     """A death or a withdrawal whose place in time nobody could tell would be lost from every analysis."""
     windows = config.windows
-    placed = {row.visit for row in rows if windows.named(row.visit) is not None}
+    placed = {visit for visit in {row.visit for row in rows} if windows.named(visit) is not None}
     if windows.assign == "label":
         alive = [row for row in rows if row.day is not None and row.status not in _ENDS]
         placed |= {row.visit for row in alive if not is_unscheduled(row.visit, windows)}
