@@ -134,6 +134,20 @@ def test_a_faulty_event_is_named(tmp_path, cell, says):
         _run(tmp_path)
 
 
+def test_a_table_of_events_without_an_event_counts_none(tmp_path):
+    _tables(tmp_path)
+    (tmp_path / "ae.csv").write_text("USUBJID,AEDECOD,AESOC,AETOXGR,AESER\n")
+    rows = rows_of(_run(tmp_path) / "adverse_events.csv")
+    assert [(r["term"], r["arm"], r["subjects"], r["n"], r["events"], r["percent"]) for r in rows] == [
+        ("", "cells", "0", "12", "0", "0.0"),
+        ("", "placebo", "0", "12", "0", "0.0"),
+    ]
+    assert "Any event" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    (tmp_path / "ae.csv").write_text("")
+    with pytest.raises(TableError, match=r"ae.csv: row 1 must hold the names of the columns"):
+        _run(tmp_path)
+
+
 def test_a_subgroup_is_the_comparison_of_its_members(done):
     rows = {(r["subgroup"], r["level"]): r for r in rows_of(done / "subgroups.csv")}
     whole = next(r for r in rows_of(done / "endpoint.csv") if r["primary"] == "yes")

@@ -99,7 +99,12 @@ class Problems:
 
 
 def read_table(
-    path: Path, required: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None, sheet: str = ""
+    path: Path,
+    required: Sequence[str],
+    aliases: Mapping[str, Sequence[str]] | None = None,
+    sheet: str = "",
+    *,
+    may_be_empty: bool = False,
 ) -> Table:
     """A table with a header: CSV of any kind that `read_lines` knows, or a sheet of a workbook.
 
@@ -117,6 +122,8 @@ def read_table(
         its own name goes first, then the names in their order; only one is taken.
     sheet
         Name of the sheet of a workbook; empty for the first visible one.
+    may_be_empty
+        Whether a header without a row is a table: of events, of which there may be none.
 
     Returns
     -------
@@ -148,7 +155,7 @@ def read_table(
         else:
             rows.append(Row(number, dict(zip(header, line, strict=True))))
     problems.raise_if_any()
-    if not rows:
+    if not rows and not may_be_empty:
         raise TableError(f"{path.name}: row 2, column {header[0]}: there is a header and no row")
     return Table(path.name, header, tuple(rows), read.sheets)
 
