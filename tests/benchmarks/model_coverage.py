@@ -120,7 +120,7 @@ def _share(of: list[bool]) -> str:
 
 
 def simulated(seed: int, trials: int, known: set[tuple[str, str, float, int]]):
-    """Every trial that is not known yet, in turn from all designs: its key, and (method, holds, p) of each method."""
+    """Every trial that is not known yet, in turn from all designs: its key, and (method, holds, p) of each."""
     truth = {(kind, effect): _truth(kind, effect) for kind, effect in product(MEDIAN, (0.0, EFFECT))}
     streams = {
         (kind, design, effect): np.random.default_rng([seed, stream, int(effect != 0)])

@@ -141,7 +141,8 @@ def read_table(
     lines = [[unguarded(cell) for cell in line] for line in read.cells]
     if not lines or not any(lines[0]):
         raise TableError(f"{path.name}: row 1 must hold the names of the columns; the table is empty")
-    header = renamed(lines[0], aliases or {})
+    named = max((place for place, name in enumerate(lines[0], start=1) if name), default=0)
+    header = renamed(lines[0][:named], aliases or {})  # separators at the end of a line make no column
     problems = Problems(path.name)
     _check_header(header, required, problems)
     problems.raise_if_any()
@@ -149,6 +150,8 @@ def read_table(
     for number, line in enumerate(lines[1:], start=2):
         if not any(line):
             continue
+        while len(line) > len(header) and not line[-1]:
+            line.pop()
         if len(line) != len(header):
             last = header[min(len(line), len(header)) - 1]
             problems.add(number, last, f"{len(line)} cells where the header has {len(header)}")
@@ -205,13 +208,13 @@ def number_in(text: str) -> float | None:
 
     Examples
     --------
-    >>> number_in("-1.5e1"), number_in("1_000"), number_in("nan")
-    (-15.0, None, None)
+    >>> number_in("-1.5e1"), number_in("-0"), number_in("1_000"), number_in("nan")
+    (-15.0, 0.0, None, None)
     """
     if not _NUMBER.fullmatch(text):
         return None
     value = float(text)
-    return value if math.isfinite(value) else None
+    return value + 0.0 if math.isfinite(value) else None  # there is no -0
 
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> bytes:

@@ -1,14 +1,16 @@
 """Tables as databases and spreadsheets deliver them, as lines of text: CSV of several kinds, and XLSX.
 
 Text is UTF-8 or, where a byte-order mark says so, UTF-16. Columns are separated by commas, semicolons or tabs: the
-one that divides the header into the most columns. In a table with semicolons, as spreadsheets write them where the
-comma is the decimal sign, a column whose numbers have commas is rewritten with points; a column that has both is
-refused, because nobody can tell 1.234 from 1,234.
+one that divides the header into the most columns, or that a first line such as ``sep=;`` names. In a table with
+semicolons or tabs, as spreadsheets write them where the comma is the decimal sign, a column whose numbers have
+commas is rewritten with points. A column that has both is refused, because nobody can tell 1.234 from 1,234; so is
+one whose numbers are all written like 1.234, unless another column shows that its sign is the decimal one.
 """
 
 import csv
 import io
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,10 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = (",", ";", "\t")
 _COMMA_NUMBER = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 _POINT_NUMBER = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?", re.ASCII)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
+_STATED_SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
+_NOT_SEEN = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")
+"""Characters without width, which copying from a page or a document brings along."""
 
 
 class TableError(InputError):
@@ -30,7 +36,7 @@ class TableError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The lines of a table, the header first, without blanks around a cell.
+    """The lines of a table, the header first, without blanks around a cell and with plain blanks in it.
 
     Parameters
     ----------
@@ -82,18 +88,17 @@ def read_lines(path: Path, sheet: str = "") -> Lines:
             raise TableError(f"{path.name}: is a workbook with a cell that cannot be read") from wrong
         return Lines(
             path.name,
-            tuple(tuple(cell.strip() for cell in line) for line in found),
+            _cleaned(found),
             "xlsx",
             tuple(sheet_names(content)),
         )
-    text = _text(path.name, content)
-    separator = _separator(text)
+    text, separator = _separated(_text(path.name, content))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        lines = tuple(tuple(cell.strip() for cell in line) for line in reader)
+        lines = _cleaned(reader)
     except csv.Error as wrong:
         raise TableError(f"{path.name}: near row {reader.line_num}: {wrong}") from wrong
-    return Lines(path.name, _with_points(path.name, lines) if separator == ";" else lines, separator)
+    return Lines(path.name, lines if separator == "," else _with_points(path.name, lines), separator)
 
 
 def _content(path: Path) -> bytes:
@@ -112,35 +117,63 @@ def _text(name: str, content: bytes) -> str:
         except UnicodeDecodeError as wrong:
             raise TableError(f"{name}: begins as UTF-16 and is not; save the table as 'CSV UTF-8'") from wrong
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as wrong:
         row = content[: wrong.start].count(b"\n") + 1
         raise TableError(f"{name}: row {row} is not UTF-8; save the table as 'CSV UTF-8'") from wrong
+    if "\0" in text:
+        raise TableError(f"{name}: holds zero bytes, as UTF-16 without its mark does; save it as 'CSV UTF-8'")
+    return text
 
 
-def _separator(text: str) -> str:
-    """What divides the header; a comma where nothing does."""
+def _separated(text: str) -> tuple[str, str]:
+    """The table, and what divides its header, or what a first line for a spreadsheet says; else a comma."""
+    stated = _STATED_SEPARATOR.match(text)
+    if stated is not None and stated[1] in _SEPARATORS:
+        return text[stated.end() :], stated[1]
     first = text.partition("\n")[0]
     columns = {s: len(next(csv.reader([first], delimiter=s), [])) for s in _SEPARATORS}
-    return max(_SEPARATORS, key=lambda s: columns[s])
+    return text, max(_SEPARATORS, key=lambda s: columns[s])
+
+
+def _cleaned(lines: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """Cells without characters that are not seen, with plain blanks; the names of columns on one line."""
+    cleaned = [tuple(_clean(cell) for cell in line) for line in lines]
+    return tuple(tuple(" ".join(cell.split()) for cell in line) for line in cleaned[:1]) + tuple(cleaned[1:])
+
+
+def _clean(cell: str) -> str:
+    if not cell.isascii():
+        cell = "".join(" " if c.isspace() and c not in "\r\n\t" else c for c in _NOT_SEEN.sub("", cell))
+    return cell.strip()
 
 
 def _with_points(name: str, lines: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
     """Lines with decimal points in every column whose numbers have commas."""
     first_of: dict[int, int] = {}
     points: dict[int, int] = {}
+    certain: dict[int, str] = {}
     for number, line in enumerate(lines[1:], start=2):
         for place, cell in enumerate(line):
-            if _COMMA_NUMBER.fullmatch(cell.lstrip("<>= ")):
-                first_of.setdefault(place, number)
-            elif _POINT_NUMBER.fullmatch(cell.lstrip("<>= ")):
-                points.setdefault(place, number)
-    for place in first_of.keys() & points.keys():
+            text = cell.lstrip("<>= ")
+            sign = "," if _COMMA_NUMBER.fullmatch(text) else "." if _POINT_NUMBER.fullmatch(text) else ""
+            if sign:
+                (first_of if sign == "," else points).setdefault(place, number)
+                if not _THOUSANDS.fullmatch(text):
+                    certain.setdefault(place, sign)
+    for place in sorted(first_of.keys() | points.keys()):
         column = lines[0][place] if place < len(lines[0]) else str(place + 1)
-        raise TableError(
-            f"{name}: column {column}: row {first_of[place]} has a decimal comma and row {points[place]} a "
-            "decimal point; write all its numbers alike"
-        )
+        if place in first_of and place in points:
+            raise TableError(
+                f"{name}: column {column}: row {first_of[place]} has a decimal comma and row {points[place]} a "
+                "decimal point; write all its numbers alike"
+            )
+        row, sign = (first_of[place], ",") if place in first_of else (points[place], ".")
+        if place not in certain and sign not in certain.values():
+            raise TableError(
+                f"{name}: column {column}: row {row} may be a thousand or a fraction, and no number of the table "
+                f"shows what {sign!r} is; write the column without it, or with another number of decimals"
+            )
     return lines[:1] + tuple(
         tuple(
             cell.replace(",", ".") if n in first_of and _COMMA_NUMBER.fullmatch(cell.lstrip("<>= ")) else cell

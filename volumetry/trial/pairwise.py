@@ -117,9 +117,7 @@ def _smaller(a: Values, b: Values, limit: float) -> NDArray[np.intp]:
     return np.flatnonzero(merged < a.size) - np.arange(a.size)
 
 
-def _differences_near(
-    a: Values, b: Values, place: int, last: int, start: tuple[float, float]
-) -> Values | None:
+def _differences_near(a: Values, b: Values, place: int, last: int, start: tuple[float, float]) -> Values | None:
     """What `_differences_at` finds, if that is near enough to where it is expected; None if it is not.
 
     One merge counts the differences up to `start`, and knows for each value of `a` those that are next to it. From
