@@ -52,6 +52,8 @@ class ScanRow:
         the whole, 0 to 1; absent where the results do not state the parts.
     hu_cuts
         Of the HU bins and the HU rule, as the names of the columns state them; None where they state none.
+    hu_bins_ml
+        Volume of the lung in each bin by its name; empty unless all bins of one set of cuts are there.
     numbers
         Further numbers by the name of their column.
     facts
@@ -71,6 +73,7 @@ class ScanRow:
     interval_level: float | None = None
     model_part: Mapping[str, float] = field(default_factory=dict)
     hu_cuts: HuCuts | None = None
+    hu_bins_ml: Mapping[str, float] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] | None = None
@@ -220,6 +223,7 @@ def _scan_of(row: Row, columns: _Columns, problems: Problems) -> ScanRow:
         interval_level=_level(row, problems),
         model_part=_model_part(row, columns, problems),
         hu_cuts=_hu_cuts(row, columns),
+        hu_bins_ml=_hu_bins_ml(row, columns, problems),
         numbers={name: value for name, value in others.items() if value is not None},
         facts=facts,
         flags=tuple(c for c in row.cells["flags"].split(";") if c) if "flags" in row.cells else None,
@@ -274,6 +278,13 @@ def _hu_cuts(row: Row, columns: _Columns) -> HuCuts | None:
     """By the columns that this row fills: a table of two batches has the bins of both."""
     filled = [name for name in columns.bins if row.cells[name]] or columns.bins
     return cuts_named(name.removeprefix(_BINS) for name in filled)
+
+
+def _hu_bins_ml(row: Row, columns: _Columns, problems: Problems) -> dict[str, float]:
+    """None unless all bins of one set of cuts are there."""
+    bins = {name.removeprefix(_BINS): _number(row, name, problems, 0) for name in columns.bins}
+    known = {name: value for name, value in bins.items() if value is not None}
+    return known if known and cuts_named(known) is not None else {}
 
 
 def _known(numbers: Mapping[str, float | None]) -> dict[str, float]:
