@@ -1,17 +1,21 @@
 """Does each interval hold what it promises, and each test its level? Simulated trials, run by hand.
 
-    python tests/benchmarks/model_coverage.py [--trials 200] [--fits 200] [--seed 1]
+    python tests/benchmarks/model_coverage.py [--trials 200] [--seed 1] [--keep FILE]
 
 Eight designs: 65 against 35 subjects (as NCT04288102 had) or 14 against 12, normal or skewed changes (SD 38 %), no
 effect or -13.31. Each trial has a baseline, three sites, two visits and 10 % missing at random; the
 functions are those that the tables call. Printed for every method: coverage of the 95 % interval and how often
-p < 0.05 without an effect, each with the 95 % interval of the simulation itself. `--fits` bounds the trials of the
-mixed model and of imputation, which take longest.
+p < 0.05 without an effect, each with the 95 % interval of the simulation itself.
+
+Trials are taken in turn from all designs, and `--keep` names a file to which every trial is added: a run that was
+stopped goes on from there, and `--trials 0` prints what it holds.
 """
 
 import argparse
+import json
 from collections import defaultdict
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 from scipy import stats
@@ -115,30 +119,56 @@ def _share(of: list[bool]) -> str:
     return f"{100 * np.mean(of):.1f} ({100 * ends.low:.1f}-{100 * ends.high:.1f})"
 
 
+def simulated(seed: int, trials: int, known: set[tuple[str, str, float, int]]):
+    """Every trial that is not known yet, in turn from all designs: its key, and (method, holds, p) of each."""
+    truth = {(kind, effect): _truth(kind, effect) for kind, effect in product(MEDIAN, (0.0, EFFECT))}
+    streams = {
+        (kind, design, effect): np.random.default_rng([seed, stream, int(effect != 0)])
+        for stream, (kind, design) in enumerate(product(MEDIAN, SIZES))
+        for effect in (0.0, EFFECT)
+    }
+    for place in range(trials):
+        for (kind, design, effect), rng in streams.items():
+            in_a, sites, baseline, values = trial(kind, effect, SIZES[design], rng)
+            if (kind, design, effect, place) not in known:
+                found = [*of_changes(in_a, sites, baseline, values, effect, kind)]
+                found += of_proportions(in_a, values, truth[kind, effect])
+                found += of_fits(in_a, baseline, values, effect)
+                yield (kind, design, effect, place), found
+
+
+def _plain(value: object) -> object:
+    return None if value is None else float(value)  # type: ignore[arg-type]  # a truth value or p
+
+
 def main() -> None:
     """Simulate and print a table in Markdown."""
     options = argparse.ArgumentParser()
     options.add_argument("--trials", type=int, default=200)
-    options.add_argument("--fits", type=int, default=200)
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--keep", type=Path)
     given = options.parse_args()
-    print("| method | design | coverage, % | p < 0.05 without an effect, % |\n|---|---|---|---|")  # noqa: T201
-    for stream, (kind, (design, sizes)) in enumerate(product(MEDIAN, SIZES.items())):
-        held: dict[str, list[bool]] = defaultdict(list)
-        rejected: dict[str, list[bool]] = defaultdict(list)
-        for effect in (0.0, EFFECT):
-            rng, truth = np.random.default_rng([given.seed, stream, int(effect != 0)]), _truth(kind, effect)
-            for place in range(given.trials):
-                in_a, sites, baseline, values = trial(kind, effect, sizes, rng)
-                found = [*of_changes(in_a, sites, baseline, values, effect, kind)]
-                found += [*of_proportions(in_a, values, truth)]
-                found += of_fits(in_a, baseline, values, effect) if place < given.fits else []
-                for method, holds, p in found:
-                    held[method] += [] if holds is None else [bool(holds)]
-                    rejected[method] += [bool(p < 0.05)] if p is not None and effect == 0 else []
-        for method in sorted(held.keys() | rejected.keys()):
-            shares = _share(held[method]), _share(rejected[method])
-            print(f"| {method} | {design}, {kind} | {shares[0]} | {shares[1]} |", flush=True)  # noqa: T201
+    lines = given.keep.read_text().splitlines() if given.keep and given.keep.exists() else []
+    done = {tuple(key): found for key, found in map(json.loads, lines)}
+    for key, found in simulated(given.seed, given.trials, set(done)):
+        done[key] = [(method, _plain(holds), _plain(p)) for method, holds, p in found]
+        if given.keep:
+            with given.keep.open("a") as stream:
+                stream.write(json.dumps((key, done[key])) + "\n")
+    held: dict[tuple[str, ...], list[bool]] = defaultdict(list)
+    rejected: dict[tuple[str, ...], list[bool]] = defaultdict(list)
+    for (kind, design, effect, _place), found in done.items():
+        for method, holds, p in found:
+            cell = (kind, design, method)
+            held[cell] += [] if holds is None else [bool(holds)]
+            rejected[cell] += [p < 0.05] if p is not None and effect == 0 else []
+    head = "| method | design | trials | coverage, % | p < 0.05 without an effect, % |"
+    print(f"{head}\n|---|---|---|---|---|")  # noqa: T201  a script's answer
+    for cell in sorted(held.keys() | rejected.keys()):
+        kind, design, method = cell
+        shares = f"{_share(held[cell])} | {_share(rejected[cell])}"
+        trials = f"{max(len(held[cell]), len(rejected[cell]))}"
+        print(f"| {method} | {design}, {kind} | {trials} | {shares} |")  # noqa: T201
 
 
 if __name__ == "__main__":

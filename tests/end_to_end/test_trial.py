@@ -128,7 +128,8 @@ def test_print_tables_agree_with_the_numbers(done):
     assert (row["n_a"], row["p"]) == ("12", "0.020")
     tex = (done.folder / "table.tex").read_text("utf-8")
     assert "d28, relative change, \\% & 12 & $-$38.00 ($-$45.37, $-$30.63) & 12 & $-$25.00" in tex
-    assert tex.count("{tabular}") == 2
+    assert tex.count("{longtable}") == 2  # and one in the comment
+    assert tex.count("endhead") == 1
     methods = (done.folder / "methods.txt").read_text("utf-8")
     for words in ("Hodges-Lehmann", "No p-value is adjusted", "d28 28 (21 to 35)", done.analysis.config.sha256):
         assert words in methods

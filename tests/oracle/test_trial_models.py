@@ -95,6 +95,26 @@ def test_van_elteren_of_one_stratum_has_the_score_that_sas_prints_for_arthritis(
     assert found.statistic == pytest.approx(((999.0 - 810.0) / 63.972744) ** 2, rel=1e-6)
 
 
+def test_van_elteren_of_the_arthritis_trial_within_the_sexes():
+    """Stokes, Davis and Koch: Categorical Data Analysis Using SAS, chapter 4: none, some or marked improvement.
+
+    The test is the row mean score statistic of PROC FREQ with scores=modridit. Expected is what coin 1.4-2 of R
+    gives: independence_test(rank / (n + 1) ~ treatment | sex, teststat = "quadratic") is 15.00412, p 0.0001072768.
+    """
+    arms = {
+        ("female", 1.0): [6, 5, 16],
+        ("female", 0.0): [19, 7, 6],
+        ("male", 1.0): [7, 2, 5],
+        ("male", 0.0): [10, 0, 1],
+    }
+    outcome = np.concatenate([np.repeat([1.0, 2.0, 3.0], counts) for counts in arms.values()])
+    in_a = np.concatenate([np.full(sum(counts), arm) for (_sex, arm), counts in arms.items()])
+    sexes = [sex for (sex, _arm), counts in arms.items() for _subject in range(sum(counts))]
+    found = adjusted.van_elteren(outcome, in_a, sexes)
+    assert found.statistic == pytest.approx(15.00412, abs=5e-6)
+    assert found.p == pytest.approx(0.0001072768, abs=5e-11)
+
+
 def test_the_interaction_is_the_product_in_a_regression():
     """With two levels F is the square of t of the product, less what arm, level and baseline explain of it."""
     rng = np.random.default_rng(6)

@@ -79,6 +79,40 @@ def test_decimal_commas_are_read_column_by_column_and_never_mixed(tmp_path):
         _read(tmp_path, b"a,b\n1,2,3\n")  # a comma is no decimal sign where it separates
 
 
+@pytest.mark.parametrize(
+    ("content", "cells"),
+    [
+        ("subject,note\n0\u200b1,Day\u00a028\n", {"subject": "01", "note": "Day 28"}),
+        ('\u00a0subject\u202f,"no\nte"\n\u200901,Day\u200928\u00ad\n', {"subject": "01", "no te": "Day 28"}),
+        ("sep=;\nsubject;note\n01;1,5\n", {"subject": "01", "note": "1.5"}),
+        ('subject;note\r\n01;"a;\r\n""b"""\r\n', {"subject": "01", "note": 'a;\r\n"b"'}),
+        ("subject,note,,\n01,x,,\n", {"subject": "01", "note": "x"}),
+        ("subject,note\n01,x,\n", {"subject": "01", "note": "x"}),
+        ("subject\tnote\n01\t-1,5\n", {"subject": "01", "note": "-1.5"}),
+    ],
+)
+def test_what_is_not_seen_makes_no_difference(tmp_path, content, cells):
+    assert _read(tmp_path, content.encode()) == [cells]
+
+
+def test_a_thousand_is_never_taken_for_a_fraction(tmp_path):
+    """1.250 beside no other decimal may be 1250 or 1.25; a column that shows the sign decides for the table."""
+    for sign in ",.":
+        with pytest.raises(TableError, match="column b: row 2 may be a thousand or a fraction"):
+            _read(tmp_path, f"a;b\n1;1{sign}250\n2;12{sign}500\n".encode())
+    assert _read(tmp_path, b"a;b\n1;1,250\n2;0,975\n")[0]["b"] == "1.250"
+    assert _read(tmp_path, b"a;b\n1,5;1,250\n") == [{"a": "1.5", "b": "1.250"}]
+    with pytest.raises(TableError, match="column b: row 2 may be a thousand"):
+        _read(tmp_path, b"a;b\n1,5;1.250\n")
+
+
+def test_a_workbook_shows_percent_as_percent(tmp_path):
+    percent = SHEET.replace('<c r="B3"><v>0.5</v></c>', '<c r="B3" s="5"><v>0.955</v></c>')
+    styles = STYLES.replace("</cellXfs>", '<xf numFmtId="10"/></cellXfs>')
+    (tmp_path / "a.xlsx").write_bytes(workbook(percent, **{"xl/styles.xml": styles}))
+    assert read_table(tmp_path / "a.xlsx", []).rows[0].cells["day"] == "95.5 %"
+
+
 def test_a_workbook_shows_subjects_dates_and_saved_results(tmp_path):
     (tmp_path / "a.xlsx").write_bytes(workbook())
     table = read_table(tmp_path / "a.xlsx", ["subject"])

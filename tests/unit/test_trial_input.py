@@ -132,3 +132,51 @@ def test_a_visit_whose_scans_are_all_missing_stays_a_visit_of_the_ct(tmp_path):
     text = text.replace("d28,28", "d28,,28").replace("lab 3,3", "lab 3,missing,3")
     visits, scans, config = _visits(tmp_path, text, WORDS)
     assert {c.visit for c in changes_of(visits, scans, config)} == {"baseline", "lab 3", "d28"}
+
+
+PLAIN = "subject,visit,day,arm,scan_id,crp\n1,baseline,0,cells,a0,3\n1,d28,28,cells,a28,4\n"
+
+
+@pytest.mark.parametrize("name", ["Day\u00a028", "DAY\u200928", "d\u201328", "d \u2212 28"])
+def test_a_visit_with_another_blank_or_dash_is_the_same_visit(tmp_path, name):
+    text = PLAIN + f"2,baseline,0,placebo,b0,3\n2,{name},27,placebo,b28,4\n"
+    visits, _scans, config = _visits(tmp_path, text.replace("d28,28", "Day 28,28") if "D" in name else text)
+    assert len(visits.visits) == 2
+    assert config.windows.named(visits.visits[1]).visit == "d28"
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("Total,baseline,,cells,,7\n", "row 4, column subject: 'Total' is a row of totals"),
+        ("1.01E+11,baseline,0,cells,,7\n", "row 4, column subject: is a number that a spreadsheet has shortened"),
+        ("2,baseline,0,cells,,-99\n", "row 4, column crp: -99 is what databases write for a missing value"),
+        ("2,baseline,0,cells,,999\n", "row 4, column crp: 999 is what databases write"),
+        ("2,baseline,0,cells,,12 %\n", "row 4, column crp: has a percent sign, and other rows"),
+        ("2,baseline,0,cells,,ND\n", "row 4, column crp: 'ND' is no number"),
+        ("1,d28,28,cells,a28,4\n", "row 4, column visit: 'd28' stands in row 3"),
+        ("01,d28,28,cells,,4\n", "row 4, column visit: this subject has no visit 'baseline'"),
+    ],
+)
+def test_what_an_export_adds_to_the_data_is_never_data(tmp_path, rows, says):
+    with pytest.raises(TableError, match=says):
+        _visits(tmp_path, PLAIN + rows)
+
+
+def test_a_code_of_a_missing_value_is_read_as_the_settings_say(tmp_path):
+    text = PLAIN + "2,baseline,0,cells,b0,-99\n"
+    values = {
+        settings: [
+            row.values.get("crp")
+            for rows in _visits(tmp_path, text, f"[columns]\n{settings}\n")[0].rows.values()
+            for row in rows
+        ]
+        for settings in ('missing_words = ["", "-99"]', 'numeric = ["crp"]')
+    }
+    assert list(values.values()) == [[3, 4, None], [3, 4, -99]]
+    _visits(tmp_path, text.replace(",3\n", ",-3\n"))  # a column with other negative numbers may hold it
+
+
+def test_percentages_are_read_as_percentages(tmp_path):
+    visits, *_ = _visits(tmp_path, PLAIN.replace(",3\n", ",96 %\n").replace(",4\n", ",97.5%\n"))
+    assert [row.values["crp"] for row in visits.rows["1"]] == [96, 97.5]

@@ -134,6 +134,46 @@ def test_a_faulty_event_is_named(tmp_path, cell, says):
         _run(tmp_path)
 
 
+def test_a_table_of_events_without_an_event_counts_none(tmp_path):
+    _tables(tmp_path)
+    (tmp_path / "ae.csv").write_text("USUBJID,AEDECOD,AESOC,AETOXGR,AESER\n")
+    rows = rows_of(_run(tmp_path) / "adverse_events.csv")
+    assert [(r["term"], r["arm"], r["subjects"], r["n"], r["events"], r["percent"]) for r in rows] == [
+        ("", "cells", "0", "12", "0", "0.0"),
+        ("", "placebo", "0", "12", "0", "0.0"),
+    ]
+    assert "Any event" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    (tmp_path / "ae.csv").write_text("")
+    with pytest.raises(TableError, match=r"ae.csv: row 1 must hold the names of the columns"):
+        _run(tmp_path)
+
+
+def test_hu_bins_are_shares_of_the_lungs_by_arm_and_visit(tmp_path):
+    names = ("below_-750", "-750_to_-300", "-300_to_50", "above_50")
+    bins = {"a0": (1000, 700, 200, 100), "a28": (1200, 600, 150, 50), "b0": (800, 800, 300, 100)}
+    scans = [
+        scan(name, lung=2000.0, **{f"hu_bins_ml.{n}": ml for n, ml in zip(names, of, strict=True)})
+        for name, of in bins.items()
+    ]
+    scans.append(scan("c0", lung=2000.0, **{"hu_bins_ml.below_-750": 1000}))  # one bin is no histogram
+    rows = [visit("1", "baseline", 0, "a0", arm="cells"), visit("1", "d28", 28, "a28", arm="cells")]
+    rows += [visit("2", "baseline", 0, "b0", arm="cells"), visit("3", "baseline", 0, "c0", arm="placebo")]
+    write_csv(tmp_path / "results.csv", RESULTS, scans)
+    write_csv(tmp_path / "visits.csv", VISITS, rows)
+    found = run_trial(tmp_path / "results.csv", tmp_path / "visits.csv", tmp_path / "out")
+    shares = {(r["hu_bin"], r["visit"], r["arm"]): r for r in rows_of(found.folder / "hu_bins.csv")}
+    assert float(shares["hu_below_-750", "baseline", "cells"]["median"]) == pytest.approx(45)  # of 50 and 40 %
+    assert float(shares["hu_-750_to_-300", "d28", "cells"]["mean"]) == pytest.approx(30)
+    assert (shares["hu_above_50", "d28", "cells"]["median"], shares["hu_above_50", "d28", "placebo"]["n"]) == (
+        "2.5",
+        "0",
+    )
+    assert shares["hu_below_-750", "baseline", "placebo"]["n"] == "0"
+    report = (found.folder / "report.html").read_text("utf-8")
+    assert "\N{MINUS SIGN}750 to \N{MINUS SIGN}300 HU" in report
+    assert (found.folder / "figures" / "hu-bins.svg").is_file()
+
+
 def test_a_subgroup_is_the_comparison_of_its_members(done):
     rows = {(r["subgroup"], r["level"]): r for r in rows_of(done / "subgroups.csv")}
     whole = next(r for r in rows_of(done / "endpoint.csv") if r["primary"] == "yes")
@@ -199,6 +239,13 @@ def test_the_word_document_repeats_its_heads_and_breaks_between_rows(done):
     printed = [cell.text for row in endpoint.rows for cell in row.cells]
     shift = float(next(r["shift"] for r in rows_of(done / "endpoint.csv") if r["primary"] == "yes"))
     assert any(text.startswith(f"{shift:.2f}".replace("-", "\N{MINUS SIGN}")) for text in printed)
+    fields = [f.get(f"{tag}instr") for f in document.sections[0].footer._element.iter(f"{tag}fldSimple")]
+    assert fields == ["PAGE", "NUMPAGES"]
+    widths = [column.width.cm for column in endpoint.columns]
+    assert sum(widths) == pytest.approx(25.7, abs=0.01)  # A4 across, less 2 cm on both sides
+    assert widths[1] < widths[2] / 2  # n against a median with its quartiles
+    volumes = [r.cells[0].text for t in document.tables for r in t.rows if "change of mass" in r.cells[0].text]
+    assert not volumes  # the results have no mass
 
 
 def test_the_same_tables_give_the_same_document(done, tmp_path):

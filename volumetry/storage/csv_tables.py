@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volumetry.storage.tables_in import TableError as TableError
-from volumetry.storage.tables_in import read_lines, with_points
+from volumetry.storage.tables_in import plain_cells, read_lines
 
 Cell = str | float | int | bool | None
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -99,7 +99,12 @@ class Problems:
 
 
 def read_table(
-    path: Path, required: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None, sheet: str = ""
+    path: Path,
+    required: Sequence[str],
+    aliases: Mapping[str, Sequence[str]] | None = None,
+    sheet: str = "",
+    *,
+    may_be_empty: bool = False,
 ) -> Table:
     """A table with a header: CSV of any kind that `read_lines` knows, or a sheet of a workbook.
 
@@ -117,6 +122,8 @@ def read_table(
         its own name goes first, then the names in their order; only one is taken.
     sheet
         Name of the sheet of a workbook; empty for the first visible one.
+    may_be_empty
+        Whether a header without a row is a table: of events, of which there may be none.
 
     Returns
     -------
@@ -131,10 +138,11 @@ def read_table(
         If it is not a table, a column is missing or named twice, or a row has too many or too few cells.
     """
     read = read_lines(path, sheet)
-    lines = [[unguarded(str(cell)) for cell in line] for line in with_points(read)]
+    lines = [[unguarded(str(cell)) for cell in line] for line in plain_cells(read)]
     if not lines or not any(lines[0]):
         raise TableError(f"{path.name}: row 1 must hold the names of the columns; the table is empty")
-    header = renamed(lines[0], aliases or {})
+    named = max((place for place, name in enumerate(lines[0], start=1) if name), default=0)
+    header = renamed(lines[0][:named], aliases or {})  # separators at the end of a line make no column
     problems = Problems(path.name)
     _check_header(header, required, problems)
     problems.raise_if_any()
@@ -142,13 +150,15 @@ def read_table(
     for number, line in enumerate(lines[1:], start=2):
         if not any(line):
             continue
+        while len(line) > len(header) and not line[-1]:
+            line.pop()
         if len(line) != len(header):
             last = header[min(len(line), len(header)) - 1]
             problems.add(number, last, f"{len(line)} cells where the header has {len(header)}")
         else:
             rows.append(Row(number, dict(zip(header, line, strict=True))))
     problems.raise_if_any()
-    if not rows:
+    if not rows and not may_be_empty:
         raise TableError(f"{path.name}: row 2, column {header[0]}: there is a header and no row")
     return Table(path.name, header, tuple(rows), read.sheets)
 
@@ -198,13 +208,13 @@ def number_in(text: str) -> float | None:
 
     Examples
     --------
-    >>> number_in("-1.5e1"), number_in("1_000"), number_in("nan")
-    (-15.0, None, None)
+    >>> number_in("-1.5e1"), number_in("-0"), number_in("1_000"), number_in("nan")
+    (-15.0, 0.0, None, None)
     """
     if not _NUMBER.fullmatch(text):
         return None
     value = float(text)
-    return value if math.isfinite(value) else None
+    return value + 0.0 if math.isfinite(value) else None  # there is no -0
 
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> bytes:
@@ -311,7 +321,7 @@ def _check_header(header: tuple[str, ...], required: Sequence[str], problems: Pr
 
 
 def _cell(value: Cell) -> str:
-    if value is None or value == "":
+    if value is None:
         return ""
     if isinstance(value, str):
         return guarded(value)

@@ -1,7 +1,8 @@
 """The first visible sheet of an XLSX workbook as text (ECMA-376): what its cells show, as far as a table needs it.
 
 A formula counts with the value that was saved with it. Numbers that the sheet formats as dates become YYYY-MM-DD,
-those with a format of zeros (such as 000) get their zeros back, because a subject may be 007.
+those that it shows in percent have the percent sign, and those with a format of zeros (such as 000) get their
+zeros back, because a subject may be 007.
 """
 
 import io
@@ -16,6 +17,7 @@ _MOST_BYTES = 300_000_000
 """Of one part of a workbook when unpacked: a larger one is not a table of visits."""
 _MOST_COLUMNS = 16_384  # of a sheet, by the standard
 _BUILT_IN_DATES = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}
+_PERCENT = {"9", "10"}
 _PLAIN = {"0", "1", "49"}
 """General, 0 and text, by their fixed numbers in every workbook."""
 _NOT_SHOWN = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.')
@@ -148,7 +150,7 @@ def _text(item: ElementTree.Element) -> str:
 
 
 def _formats(archive: zipfile.ZipFile) -> list[str]:
-    """What each style of a cell makes of a number: ``date``, a format of zeros, ``other``, or nothing."""
+    """What each style of a cell makes of a number: ``date``, ``%``, a format of zeros, ``other``, or nothing."""
     styles = _part(archive, "xl/styles.xml")
     custom = {f.get("numFmtId"): f.get("formatCode") or "" for f in styles.iter(f"{_MAIN}numFmt")}
     kinds = []
@@ -157,7 +159,8 @@ def _formats(archive: zipfile.ZipFile) -> list[str]:
         code = _NOT_SHOWN.sub("", custom.get(number, "").partition(";")[0])
         is_date = int(number) in _BUILT_IN_DATES or bool(re.search(r"[yYdD]", code))
         is_zeros = bool(code) and set(code) == {"0"} and custom[number] == code
-        kinds.append("date" if is_date else code if is_zeros else "" if number in _PLAIN else "other")
+        kind = "date" if is_date else "%" if number in _PERCENT or code.endswith("%") else code if is_zeros else ""
+        kinds.append(kind or ("" if number in _PLAIN else "other"))
     return kinds
 
 
@@ -181,6 +184,8 @@ def _shown(cell: ElementTree.Element, strings: list[str], formats: list[str], st
         when = start + timedelta(days=float(text))
         midnight = (when.hour, when.minute, when.second) == (0, 0, 0)
         return Hidden(when.strftime("%Y-%m-%d" if midnight else "%Y-%m-%dT%H:%M"), cell.get("r") or "")
+    if shape == "%":
+        return Hidden(f"{100 * float(text):.15g} %", cell.get("r") or "")
     if shape == "other" or kind == "e":
         return Hidden(text, cell.get("r") or "")
     return text.zfill(len(shape)) if shape and text.isdigit() else text

@@ -194,7 +194,8 @@ def _by_term(events: Sequence[AdverseEvent]) -> list[tuple[tuple[str, str], list
 
 def _events(path: Path, sheet: str, subjects: Container[str], config: TrialConfig) -> tuple[AdverseEvent, ...]:
     settings = config.adverse_events
-    table = read_table(path, ("subject", "term"), {"subject": config.input.subject, **_aliases(settings)}, sheet)
+    aliases = {"subject": config.input.subject, **_aliases(settings)}
+    table = read_table(path, ("subject", "term"), aliases, sheet, may_be_empty=True)
     problems = Problems(table.name)
     spelling: dict[str, str] = {}
     found = []

@@ -1,5 +1,6 @@
 """Settings of the trial's tables: ``configs/trial.toml`` holds every key, a user's file states differences."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,18 +21,20 @@ from volumetry.trial.analysis_config import (
     Subgroups,
 )
 
+_JOINTS = "-_\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{FIGURE DASH}\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 Grade = Literal["A", "B", "C"]
 MeasureName = Literal["lesion", "solid", "ground_glass"]
 ScaleName = Literal["relative_percent", "absolute_points"]
 
 
+@lru_cache(4096)  # a table repeats a few names in every row
 def plain(name: str) -> str:
-    """A visit's or an arm's name for comparison: no case, spaces, hyphens or underscores.
+    """A visit's or an arm's name for comparison: no case, spaces, dashes of any kind or underscores.
 
-    >>> plain("Day 28") == plain("day-28") == plain("DAY_28")
+    >>> plain("Day 28") == plain("day-28") == plain("DAY_28") == plain("Day\N{EN DASH}28")
     True
     """
-    return "".join(c for c in name.casefold() if c not in " \t-_")
+    return "".join(c for c in name.casefold() if not c.isspace() and c not in _JOINTS)
 
 
 class Baseline(Section):

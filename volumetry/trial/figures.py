@@ -1,7 +1,7 @@
 """Figures a journal would take: colour-blind safe, with shapes too, the same bytes from the same table."""
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,17 +81,18 @@ def _trajectories(changes: Sequence[Change], config: TrialConfig) -> Picture | N
     level = config.statistics.ci_level
     visits = list(dict.fromkeys(change.visit for change in changes))
     arms = _arms(changes, config)
+    of: dict[tuple[str, str, str], list[Change]] = {}
+    for change in changes:
+        of.setdefault((change.measure, arm_of(change), change.visit), []).append(change)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(2, len(MEASURES), sharex=True, sharey="row", squeeze=False)
         for column, measure in enumerate(MEASURES):
-            of = [c for c in changes if c.measure == measure]
             axes[0, column].set_title(TITLES[measure])
             for row, scale in enumerate(("percent", "relative_percent")):
                 for n, arm in enumerate(arms):
-                    _median_line(
-                        axes[row, column], [c for c in of if arm_of(c) == arm], visits, scale, level, (n, arm)
-                    )
+                    at = {visit: of.get((measure, arm, visit), []) for visit in visits}
+                    _median_line(axes[row, column], at, scale, level, (n, arm))
             axes[1, column].axhline(0, color="0.6", linewidth=0.6, zorder=0)
             axes[1, column].set_xticks(range(len(visits)), visits, rotation=30 if len(visits) > 4 else 0)
         axes[0, 0].set_ylabel("share of lung, %")
@@ -111,12 +112,11 @@ def _trajectories(changes: Sequence[Change], config: TrialConfig) -> Picture | N
 
 
 def _median_line(
-    axis: Axes, changes: list[Change], visits: list[str], scale: str, level: float, look: tuple[int, str]
+    axis: Axes, by_visit: Mapping[str, Sequence[Change]], scale: str, level: float, look: tuple[int, str]
 ) -> None:
     n, arm = look
     places, medians, low, high = [], [], [], []
-    for place, visit in enumerate(visits):
-        at = [c for c in changes if c.visit == visit]
+    for place, at in enumerate(by_visit.values()):
         values = [c.levels.get("value_percent") if scale == "percent" else c.changes.get(scale) for c in at]
         known = np.array([value for value in values if value is not None])
         if known.size:

@@ -49,6 +49,16 @@ class Incomplete:
     dead: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """Subjects who lack the same columns: the columns with and without values, and where both are in the table."""
+
+    seen: NDArray[np.intp]
+    gone: NDArray[np.intp]
+    at_seen: tuple[NDArray[np.intp], ...]
+    at_gone: tuple[NDArray[np.intp], ...]
+
+
 def imputed(table: Incomplete, methods: Sequence[str], count: int, seed: int) -> Iterator[dict[str, Values]]:
     """Completed tables by method, `count` times; all methods use the same draws of the parameters.
 
@@ -74,14 +84,16 @@ def imputed(table: Incomplete, methods: Sequence[str], count: int, seed: int) ->
         If the covariance of the visits is singular.
     """
     rng = np.random.default_rng(seed)
-    filled = _started(table)
+    filled, gaps = _started(table), _gaps(table.values)
     for step in range(_BURN_IN + count * _BETWEEN):
         means, covariance = _drawn_parameters(filled, table.in_a, rng)
         own = means[table.in_a.astype(int)]
-        filled = _drawn_values(table.values, own, covariance, rng)
+        filled = _drawn_values(table.values, gaps, own, covariance, rng.standard_normal(table.values.shape))
         if step >= _BURN_IN and (step - _BURN_IN) % _BETWEEN == 0:
             noise = rng.standard_normal(table.values.shape)
-            yield {m: _drawn_values(table.values, _means(m, table, means), covariance, noise) for m in methods}
+            yield {
+                m: _drawn_values(table.values, gaps, _means(m, table, means), covariance, noise) for m in methods
+            }
 
 
 def combined(effects: Sequence[Effect], complete_df: float, level: float) -> Effect:
@@ -177,21 +189,30 @@ def _drawn_parameters(filled: Values, in_a: NDArray[np.bool_], rng: np.random.Ge
     return drawn, np.atleast_2d(covariance)
 
 
+def _gaps(values: Values) -> list[_Gap]:
+    """Subjects with the same gaps, once for all draws."""
+    absent = np.isnan(values)
+    found = []
+    for pattern in np.unique(absent[absent.any(axis=1)], axis=0):
+        rows = np.flatnonzero((absent == pattern).all(axis=1))
+        seen, gone = np.flatnonzero(~pattern), np.flatnonzero(pattern)
+        found.append(_Gap(seen, gone, np.ix_(rows, seen), np.ix_(rows, gone)))
+    return found
+
+
 def _drawn_values(
-    values: Values, means: Values, covariance: Values, source: np.random.Generator | Values
+    values: Values, gaps: Sequence[_Gap], means: Values, covariance: Values, noise: Values
 ) -> Values:
     """Gaps drawn from their distribution given what was seen, with the means of each subject."""
     filled = values.copy()
-    noise = source if isinstance(source, np.ndarray) else source.standard_normal(values.shape)
-    absent = np.isnan(values)
-    for pattern in np.unique(absent[absent.any(axis=1)], axis=0):
-        rows = (absent == pattern).all(axis=1)
-        seen, gone = np.flatnonzero(~pattern), np.flatnonzero(pattern)
-        slope = np.linalg.solve(covariance[np.ix_(seen, seen)], covariance[np.ix_(seen, gone)])
-        left = covariance[np.ix_(gone, gone)] - covariance[np.ix_(gone, seen)] @ slope
+    for gap in gaps:
+        seen, gone = gap.seen, gap.gone
+        between = covariance[seen[:, None], gone]
+        slope = np.linalg.solve(covariance[seen[:, None], seen], between)
+        left = covariance[gone[:, None], gone] - covariance[gone[:, None], seen] @ slope
         half = np.linalg.cholesky((left + left.T) / 2)
-        expected = means[np.ix_(rows, gone)] + (values[np.ix_(rows, seen)] - means[np.ix_(rows, seen)]) @ slope
-        filled[np.ix_(rows, gone)] = expected + noise[np.ix_(rows, gone)] @ half.T
+        expected = means[gap.at_gone] + (values[gap.at_seen] - means[gap.at_seen]) @ slope
+        filled[gap.at_gone] = expected + noise[gap.at_gone] @ half.T
     return filled
 
 

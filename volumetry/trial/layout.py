@@ -160,25 +160,26 @@ def as_csv(tables: Sequence[tuple[Contrast, Sequence[Block]]]) -> bytes:
 
 
 def as_latex(tables: Sequence[tuple[Contrast, Sequence[Block]]], notes: Sequence[str], level: float) -> bytes:
-    """The printed tables as LaTeX (package booktabs), one per contrast."""
-    text = ["% needs \\usepackage{booktabs}"]
+    """The printed tables as LaTeX (packages booktabs and longtable), one per contrast, breaking over pages."""
+    text = ["% needs \\usepackage{booktabs,longtable}; fits A4 with margins of 2 cm"]
     for (arm_a, arm_b), blocks in tables:
         a, b = _latex(arm_a), _latex(arm_b or "-")
-        text += [
-            "\\begin{table}\n\\centering\\small",
-            "\\caption{CT endpoint: share of the lungs and its change from baseline}",
-            "\\begin{tabular}{lrlrlll}\n\\toprule",
+        head = [
             f" & \\multicolumn{{2}}{{l}}{{{a}}} & \\multicolumn{{2}}{{l}}{{{b}}} & & \\\\",
             f" & n & median (Q1, Q3) & n & median (Q1, Q3) & difference ({100 * level:g}\\% CI) & $p$ \\\\",
         ]
+        text += ["{\\scriptsize\\setlength{\\tabcolsep}{3pt}", "\\begin{longtable}{lrlrlll}"]
+        text += ["\\caption{CT endpoint: share of the lungs and its change from baseline} \\\\"]
+        text += ["\\toprule", *head, "\\endfirsthead", "\\toprule", *head, "\\midrule", "\\endhead"]
+        text += ["\\bottomrule", "\\endfoot"]
         for block in blocks:
-            text.append(f"\\midrule\n\\multicolumn{{7}}{{l}}{{\\textbf{{{_latex(block.title)}}}}} \\\\")
+            text.append(f"\\midrule\n\\multicolumn{{7}}{{l}}{{\\textbf{{{_latex(block.title)}}}}} \\\\*")
             text += [
                 " & ".join(_latex(cell) for cell in (line.label, *line.cells)) + " \\\\" for line in block.lines
             ]
-        text.append("\\bottomrule\n\\end{tabular}")
-        text += [f"\\par\\footnotesize {_latex(note)}" for note in notes]
-        text.append("\\end{table}")
+        text.append("\\end{longtable}")
+        text += [f"\\par\\noindent {_latex(note)}" for note in notes]
+        text.append("}")
     return ("\n".join(text) + "\n").encode("utf-8")
 
 

@@ -11,6 +11,9 @@ _LIMIT = re.compile(r"([<>])\s*=?\s*(\S+)")
 REPLACED_COLUMNS = ("row", "subject", "visit", "column", "stated", "used", "rule")
 YES = {"yes", "y", "true", "1"}
 NO = {"no", "n", "false", "0"}
+_UNKNOWN = 9.0
+_CODES = {_UNKNOWN, 999.0, 9999.0, -9.0, -99.0, -999.0, -9999.0}
+"""Codes of a missing value in REDCap, SPSS and others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,43 @@ def kinds_of(table: Table, known: tuple[str, ...], settings: Columns, problems: 
         for number, text in present if kind != "text" else []:
             if _value(text, kind, words) is None:
                 problems.add(number, column, f"{text!r} is no {'number' if kind == 'numeric' else 'yes or no'}")
+        if kind == "numeric":
+            _check_signs(column, present, problems)
+        if kind == "numeric" and column not in settings.numeric:
+            _check_codes(column, present, problems)
         extras.append(Extra(column, kind, missing, words))
     for column in (*settings.yes_no, *settings.numeric, *(word.column for word in settings.words)):
         if column not in table.columns:
             problems.add(1, column, "the settings name this column, the table has none")
     return tuple(extras)
+
+
+def _check_signs(column: str, present: list[tuple[int, str]], problems: Problems) -> None:
+    """A column of percentages has the sign everywhere: 0.97 beside 96 % would be another number."""
+    signed = [number for number, text in present if text.endswith("%")]
+    if signed and len(signed) < len(present):
+        problems.add(signed[0], column, "has a percent sign, and other rows of this column have none")
+
+
+def _check_codes(column: str, present: list[tuple[int, str]], problems: Problems) -> None:
+    """Numbers that databases write for a missing value, where the other numbers say that they are none."""
+    numbers = {number: value for number, text in present if (value := number_in(text)) is not None}
+    others = [value for value in numbers.values() if value not in _CODES]
+    for number, value in numbers.items() if others else ():
+        if value not in _CODES or not _is_a_code(value, others):
+            continue
+        problems.add(
+            number,
+            column,
+            f"{value:g} is what databases write for a missing value: name it under [columns] missing_words, or "
+            "the column under [columns] numeric if it is a number",
+        )
+
+
+def _is_a_code(value: float, others: list[float]) -> bool:
+    if value < 0:
+        return min(others) >= 0
+    return set(others) <= {0.0, 1.0} if value == _UNKNOWN else value >= 9 * max(others)
 
 
 def values_of(row: Row, extras: tuple[Extra, ...]) -> dict[str, float | bool]:
@@ -100,7 +135,7 @@ def _kind(column: str, texts: list[str], settings: Columns) -> Literal["numeric"
         return "yes_no"
     if texts and all(text.casefold() in YES | NO for text in texts):
         return "yes_no"
-    return "numeric" if any(number_in(text) is not None for text in texts) else "text"
+    return "numeric" if any(_number(text, ()) is not None for text in texts) else "text"
 
 
 def _value(text: str, kind: str, words: tuple[Word, ...]) -> float | bool | None:
@@ -114,7 +149,7 @@ def _number(text: str, words: tuple[Word, ...]) -> float | None:
     """The number in a cell, or what the settings say that its word stands for."""
     word = _word(text, words)
     if word is None:
-        return number_in(text)
+        return number_in(text.removesuffix("%").rstrip())  # 96 % is 96 in a column of percentages
     if not isinstance(word.value, str):
         return word.value
     stated = _LIMIT.fullmatch(text)

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from volumetry.storage.csv_tables import Cell, csv_bytes
-from volumetry.trial import adverse, characteristics, consort, people, subgroups
+from volumetry.trial import adverse, characteristics, consort, hu_bins, people, subgroups
 from volumetry.trial.adverse import EventCount, EventTable
 from volumetry.trial.change import Change
 from volumetry.trial.characteristics import Characteristic
 from volumetry.trial.compare import Comparison
 from volumetry.trial.config import TrialConfig
 from volumetry.trial.consort import Count
+from volumetry.trial.hu_bins import BinShare
 from volumetry.trial.layout import TITLES, number
 from volumetry.trial.models import Seen
 from volumetry.trial.printed import Printed, PrintedRow
@@ -36,6 +37,8 @@ class Paper:
         Rows of subgroups.csv; empty unless the settings name a column.
     agreement
         Rows of agreement.csv; empty unless a reader corrected scans.
+    bins
+        Rows of hu_bins.csv; empty unless the results hold HU bins.
     """
 
     flow: Sequence[Count]
@@ -43,6 +46,7 @@ class Paper:
     events: Sequence[EventCount]
     subgroups: Sequence[SubgroupRow]
     agreement: Sequence[Mapping[str, Cell]]
+    bins: Sequence[BinShare]
 
     def files(self) -> dict[str, bytes]:
         """Their CSV files; a table without rows is not written."""
@@ -56,6 +60,8 @@ class Paper:
             found["subgroups.csv"] = csv_bytes(subgroups.COLUMNS, (row.row() for row in self.subgroups))
         if self.agreement:
             found["agreement.csv"] = csv_bytes(people.AGREEMENT_COLUMNS, self.agreement)
+        if self.bins:
+            found["hu_bins.csv"] = csv_bytes(hu_bins.COLUMNS, (row.row() for row in self.bins))
         return found
 
     def before_endpoint(self) -> list[Printed]:
@@ -67,7 +73,8 @@ class Paper:
 
     def after_endpoint(self, level: float) -> list[Printed]:
         """Tables that follow it."""
-        printed = [*subgroups.printed_subgroups(self.subgroups, level), *adverse.printed_events(self.events)]
+        printed = hu_bins.printed_bins(self.bins)
+        printed += [*subgroups.printed_subgroups(self.subgroups, level), *adverse.printed_events(self.events)]
         return printed + ([_agreement(self.agreement)] if self.agreement else [])
 
 
@@ -116,6 +123,7 @@ def paper_of(  # noqa: PLR0913  one argument per table that is read
         events=adverse.event_counts(events, everyone, config),
         subgroups=subgroups.subgroup_rows(at_visit, primary, analysed, config),
         agreement=people.reader_agreement(analysed, scans),
+        bins=hu_bins.bin_shares(changes, config.statistics.quartiles),
     )
 
 

@@ -84,7 +84,7 @@ def endpoint_tables(tables: Sequence[tuple[Contrast, Sequence[Block]]], level: f
 def comparison_tables(
     title: str, rows: Sequence[Comparison], contrasts: Sequence[Contrast], level: float
 ) -> list[Printed]:
-    """Comparisons of any outcomes, a table for each contrast, grouped by outcome and scale.
+    """Comparisons of any outcomes, a table for each contrast, grouped by outcome and scale; without empty groups.
 
     Parameters
     ----------
@@ -104,15 +104,18 @@ def comparison_tables(
     """
     printed = []
     for contrast in contrasts:
-        lines: list[PrintedRow] = []
-        group = None
+        groups: dict[tuple[str, str], list[Comparison]] = {}
         for row in (r for r in rows if (r.arm_a, r.arm_b) == contrast):
-            if (row.measure, row.scale) != group:
-                group = (row.measure, row.scale)
-                name = f"{TITLES.get(row.measure, row.measure)}, {SCALE_TITLES.get(row.scale, row.scale)}"
-                lines.append(PrintedRow((name,), is_heading=True))
-            cells = line_of(row, "").cells if contrast[1] else line_of(row, "").cells[:2]
-            lines.append(PrintedRow((row.visit, *cells), level=1))
+            groups.setdefault((row.measure, row.scale), []).append(row)
+        lines: list[PrintedRow] = []
+        for (measure, scale), of in groups.items():
+            if not any(row.a.n or (row.b and row.b.n) for row in of):
+                continue  # not in the results, such as the mass
+            name = f"{TITLES.get(measure, measure)}, {SCALE_TITLES.get(scale, scale)}"
+            lines.append(PrintedRow((name,), is_heading=True))
+            for row in of:
+                cells = line_of(row, "").cells if contrast[1] else line_of(row, "").cells[:2]
+                lines.append(PrintedRow((row.visit, *cells), level=1))
         if lines:
             printed.append(Printed(_titled(title, contrast), _head(contrast, level), tuple(lines)))
     return printed

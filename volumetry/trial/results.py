@@ -50,6 +50,8 @@ class ScanRow:
         the whole, 0 to 1; absent where the results do not state the parts.
     hu_cuts
         Of the HU bins and the HU rule, as the names of the columns state them; None where they state none.
+    hu_bins_ml
+        Volume of the lung in each bin by its name; empty unless all bins of one set of cuts are there.
     numbers
         Further numbers by the name of their column.
     facts
@@ -69,6 +71,7 @@ class ScanRow:
     interval_level: float | None = None
     model_part: Mapping[str, float] = field(default_factory=dict)
     hu_cuts: HuCuts | None = None
+    hu_bins_ml: Mapping[str, float] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] | None = None
@@ -135,8 +138,9 @@ def read_results(results: Path) -> dict[str, ScanRow]:
     problems = Problems(table.name)
     scans: dict[str, ScanRow] = {}
     first_seen: dict[str, int] = {}
+    columns = _Columns.of(table)
     for row in table.rows:
-        scan = _scan_of(row, table, problems)
+        scan = _scan_of(row, columns, problems)
         if scan.scan_id in first_seen:
             problems.add(row.number, "scan_id", f"the same scan as in row {first_seen[scan.scan_id]}")
         first_seen.setdefault(scan.scan_id, row.number)
@@ -145,7 +149,46 @@ def read_results(results: Path) -> dict[str, ScanRow]:
     return scans
 
 
-def _scan_of(row: Row, table: Table, problems: Problems) -> ScanRow:
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Which columns of the table hold what, looked up once.
+
+    Parameters
+    ----------
+    texts, said
+        Facts, and what people said.
+    numbers
+        Further numbers.
+    parts
+        Of the intervals, by measure.
+    bins
+        HU bins.
+    """
+
+    texts: tuple[str, ...]
+    said: tuple[str, ...]
+    numbers: tuple[str, ...]
+    parts: Mapping[str, tuple[str, ...]]
+    bins: tuple[str, ...]
+
+    @classmethod
+    def of(cls, table: Table) -> "_Columns":
+        """The columns of a table of results."""
+        there = set(table.columns)
+        texts = (*_TEXTS, *PROVENANCE, *OF_WHOM, PIXELS, "series.contrast")
+        said = (*NAMES, "reading", *_SHARES, *(f"automatic.{name}" for name in _SHARES))
+        numbers = (*(measure.key for measure in measures.computed()), *_OF_THE_SCANNER, *_RULES)
+        parts = [name for name in table.columns if name.startswith(_PARTS)]
+        return cls(
+            tuple(name for name in texts if name in there),
+            tuple(name for name in said if name in there),
+            tuple(name for name in numbers if name in there),
+            {measure: tuple(name for name in parts if name.endswith(f".{measure}")) for measure in MEASURES},
+            tuple(name for name in table.columns if name.startswith(_BINS)),
+        )
+
+
+def _scan_of(row: Row, columns: _Columns, problems: Problems) -> ScanRow:
     scan_id, status_text = row.cells["scan_id"], row.cells["status"].casefold()
     if not scan_id:
         problems.add(row.number, "scan_id", "is empty")
@@ -153,9 +196,8 @@ def _scan_of(row: Row, table: Table, problems: Problems) -> ScanRow:
         problems.add(row.number, "status", f"must be one of {', '.join(Status)}")
         return ScanRow(scan_id, Status.FAILED, "UNKNOWN_STATUS")
     status = Status(status_text)
-    texts = (*_TEXTS, *PROVENANCE, *OF_WHOM, PIXELS, "series.contrast")
-    facts = {name: row.cells[name] for name in texts if row.cells.get(name)}
-    said = _said(row, problems)
+    facts = {name: row.cells[name] for name in columns.texts if row.cells[name]}
+    said = _said(row, columns, problems)
     if said.get("reading") == READER:  # the model of a correction is the automatic one's, and a reader
         facts.pop("provenance.model", None)
     if status in (Status.REFUSED, Status.FAILED):
@@ -164,8 +206,7 @@ def _scan_of(row: Row, table: Table, problems: Problems) -> ScanRow:
         return ScanRow(scan_id, status, excluded, facts=facts, said=said)
     shares = {name: _number(row, name, problems, 0, 100) for name in _SHARES}
     volumes = {name: _number(row, name, problems, 0) for name in _VOLUMES}
-    wanted = (*(measure.key for measure in measures.computed()), *_OF_THE_SCANNER, *_RULES)
-    others = {name: _number(row, name, problems) for name in wanted if name in table.columns}
+    others = {name: _number(row, name, problems) for name in columns.numbers}
     if volumes["volumes_ml.lung"] == 0:
         problems.add(row.number, "volumes_ml.lung", "must be above 0 mL in a scan that was measured")
     if None in shares.values() or None in volumes.values():
@@ -178,21 +219,21 @@ def _scan_of(row: Row, table: Table, problems: Problems) -> ScanRow:
         ml=_known(volumes),
         interval_percent=_intervals(row, problems),
         interval_level=_level(row, problems),
-        model_part=_model_part(row, problems),
-        hu_cuts=_hu_cuts(row),
+        model_part=_model_part(row, columns, problems),
+        hu_cuts=_hu_cuts(row, columns),
+        hu_bins_ml=_hu_bins_ml(row, columns, problems),
         numbers={name: value for name, value in others.items() if value is not None},
         facts=facts,
-        flags=tuple(c for c in row.cells["flags"].split(";") if c) if "flags" in table.columns else None,
+        flags=tuple(c for c in row.cells["flags"].split(";") if c) if "flags" in row.cells else None,
         said=said,
     )
 
 
-def _said(row: Row, problems: Problems) -> dict[str, str]:
+def _said(row: Row, columns: _Columns, problems: Problems) -> dict[str, str]:
     """Cells of what people said; the shares too, for the listing beside them."""
     if row.cells.get("decision", "") not in ("", "accept", "exclude", "repeat"):
         problems.add(row.number, "decision", "must be empty or one of accept, exclude, repeat")
-    wanted = (*NAMES, "reading", *_SHARES, *(f"automatic.{name}" for name in _SHARES))
-    return {name: row.cells[name] for name in wanted if row.cells.get(name)}
+    return {name: row.cells[name] for name in columns.said if row.cells[name]}
 
 
 def _number(
@@ -219,23 +260,29 @@ def _level(row: Row, problems: Problems) -> float | None:
     return level
 
 
-def _model_part(row: Row, problems: Problems) -> dict[str, float]:
+def _model_part(row: Row, columns: _Columns, problems: Problems) -> dict[str, float]:
     """The parts were added in quadrature."""
-    parts = {name: _number(row, name, problems, 0) for name in row.cells if name.startswith(_PARTS)}
     found: dict[str, float] = {}
-    for measure in MEASURES:
+    for measure, names in columns.parts.items():
+        parts = {name: _number(row, name, problems, 0) for name in names}
         own = parts.get(f"{_PARTS}{_OF_THE_MODEL}.{measure}")
-        whole = math.hypot(*(part or 0.0 for name, part in parts.items() if name.endswith(f".{measure}")))
+        whole = math.hypot(*(part or 0.0 for part in parts.values()))
         if own is not None and whole > 0:
             found[measure] = own / whole
     return found
 
 
-def _hu_cuts(row: Row) -> HuCuts | None:
+def _hu_cuts(row: Row, columns: _Columns) -> HuCuts | None:
     """By the columns that this row fills: a table of two batches has the bins of both."""
-    named = [name for name in row.cells if name.startswith(_BINS)]
-    filled = [name for name in named if row.cells[name]] or named
+    filled = [name for name in columns.bins if row.cells[name]] or columns.bins
     return cuts_named(name.removeprefix(_BINS) for name in filled)
+
+
+def _hu_bins_ml(row: Row, columns: _Columns, problems: Problems) -> dict[str, float]:
+    """None unless all bins of one set of cuts are there."""
+    bins = {name.removeprefix(_BINS): _number(row, name, problems, 0) for name in columns.bins}
+    known = {name: value for name, value in bins.items() if value is not None}
+    return known if known and cuts_named(known) is not None else {}
 
 
 def _known(numbers: Mapping[str, float | None]) -> dict[str, float]:

@@ -35,6 +35,7 @@ from volumetry.trial.estimands import imputations, restricted, strategies
 from volumetry.trial.families import Decision, decided
 from volumetry.trial.figures import Picture, pictures
 from volumetry.trial.forest import forest_plots
+from volumetry.trial.hu_bins import picture_of_bins
 from volumetry.trial.measurement_error import with_measurement
 from volumetry.trial.mixed import ModelDifference, repeated_measures
 from volumetry.trial.models import Model, beside_the_table, observations
@@ -51,7 +52,15 @@ TITLE = "CT endpoint: trial tables"
 NAMES = (
     *("endpoint.csv", "changes.csv", "events.csv", "secondary.csv", "sensitivity.csv", "summary.csv"),
     *("missing.csv", "replaced.csv", "mixed.csv", "models.csv", "decisions.csv", "table.csv", "table.tex"),
-    *("consort.csv", "baseline.csv", "subgroups.csv", "adverse_events.csv", "agreement.csv", "tables.docx"),
+    *(
+        "consort.csv",
+        "baseline.csv",
+        "subgroups.csv",
+        "adverse_events.csv",
+        "agreement.csv",
+        "hu_bins.csv",
+        "tables.docx",
+    ),
     *(
         "readings.csv",
         DICTIONARY,
@@ -260,7 +269,8 @@ def _files(a: Analysis, warnings: Sequence[str]) -> dict[str, bytes]:
     ]
     notes = methods_text.footnotes(a.visits, a.changes, used, a.config)
     methods = methods_text.methods(a.visits, a.changes, used, a.config)
-    drawn: list[Picture] = [*pictures(a.changes, used, a.config), *forest_plots(a.paper.subgroups, level)]
+    drawn: list[Picture] = [*pictures(a.changes, used, a.config), *picture_of_bins(a.paper.bins)]
+    drawn += forest_plots(a.paper.subgroups, level)
     report = partial(report_html, title=TITLE, tables=tables, endpoint=a.endpoint, secondary=a.secondary)
     report = partial(report, sensitivity=a.sensitivity, numeric=a.numeric, events=a.events, models=a.models)
     report = partial(report, analyses=a.analyses, decisions=a.decisions)

@@ -1,5 +1,6 @@
 """``visits.csv``: who was seen when, in which arm, with which scan. Read whole, and doubted whole."""
 
+import re
 from collections import defaultdict
 from collections.abc import Container
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ _DAYS = ("day", "study_day", "date")
 _OPTIONAL = (*_DAYS, "first_treatment", "arm", "status")
 _ENDS = ("died", "withdrawn")
 ABSENCES = (*_ENDS, "missing")
+_SUMS = {"total", "totals", "sum", "mean", "average", "median", "sd", "count", "gesamt", "summe", "mittelwert"}
+"""What a spreadsheet writes below its columns: no name of a subject."""
+_SHORTENED = re.compile(r"\d(\.\d+)?E\+\d+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,10 @@ def _visit_row(
     for column in ("subject", "visit"):
         if not cells[column]:
             problems.add(row.number, column, "is empty")
+    if cells["subject"].casefold().rstrip(": ") in _SUMS:
+        problems.add(row.number, "subject", f"{cells['subject']!r} is a row of totals and no subject: remove it")
+    if _SHORTENED.fullmatch(cells["subject"]):
+        problems.add(row.number, "subject", "is a number that a spreadsheet has shortened: export it as text")
     status = cells.get("status", "").casefold() or None
     if status is not None and status not in ABSENCES:
         problems.add(row.number, "status", f"must be empty or one of {', '.join(ABSENCES)}")
@@ -249,7 +257,7 @@ def _check_subject(rows: list[VisitRow], baseline: str, problems: Problems) -> N
 def _check_ends(rows: list[VisitRow], config: TrialConfig, problems: Problems) -> None:
     """A death or a withdrawal whose place in time nobody could tell would be lost from every analysis."""
     windows = config.windows
-    placed = {row.visit for row in rows if windows.named(row.visit) is not None}
+    placed = {visit for visit in {row.visit for row in rows} if windows.named(visit) is not None}
     if windows.assign == "label":
         alive = [row for row in rows if row.day is not None and row.status not in _ENDS]
         placed |= {row.visit for row in alive if not is_unscheduled(row.visit, windows)}

@@ -1,6 +1,7 @@
 """tables.docx: the tables of a paper for a word processor, with python-docx where it is installed (extra `docx`).
 
-A table breaks over pages between rows, never within one, and its head stands on every page.
+A table breaks over pages between rows, never within one, and its head stands on every page. Columns are as wide as
+their longest texts ask for. Every page has its number.
 """
 
 import importlib.util
@@ -16,6 +17,7 @@ _WRITTEN = datetime(2000, 1, 1)  # noqa: DTZ001  a mark without meaning: the sam
 _ZIP_WRITTEN = (2000, 1, 1, 0, 0, 0)
 _INDENT_CM, _LONG_CM, _WIDE_CM = 0.4, 21.0, 29.7
 _FIRST_SHARE = 0.26  # of the width, for the names of the rows
+_LEAST_LETTERS, _MOST_LETTERS = 6, 30  # of a column, in which its width is counted
 
 
 def docx_is_installed() -> bool:
@@ -57,6 +59,7 @@ def docx_bytes(
     section.left_margin = section.right_margin = Cm(2.0)
     section.top_margin = section.bottom_margin = Cm(1.8)
     document.styles["Normal"].font.name, document.styles["Normal"].font.size = "Arial", Pt(9)
+    _number_pages(section.footer.paragraphs[0])
     document.add_heading(title, level=1)
     for sentence in lead:
         document.add_paragraph(sentence)
@@ -85,12 +88,38 @@ def _add(document: Any, table: Printed, width_cm: float) -> None:  # noqa: ANN40
     made = document.add_table(rows=0, cols=columns)
     made.style, made.alignment, made.autofit = "Table Grid", WD_TABLE_ALIGNMENT.LEFT, False
     first = width_cm * _FIRST_SHARE if columns > 1 else width_cm
-    widths = [first, *[(width_cm - first) / max(1, columns - 1)] * (columns - 1)]
+    letters = _letters(table)
+    widths = [first, *[(width_cm - first) * n / sum(letters) for n in letters]]
     for column, width in zip(made.columns, widths, strict=True):
         column.width = Cm(width)
     _fill(made.add_row(), PrintedRow(table.head, is_strong=True), widths, is_head=True)
     for row in table.rows:
         _fill(made.add_row(), row, widths, is_head=False)
+
+
+def _letters(table: Printed) -> list[int]:
+    """How many letters each column but the first needs; a head breaks between words."""
+    found = []
+    for place in range(1, len(table.head)):
+        words = max(len(word) for word in table.head[place].split() or [""])
+        cells = [len(row.cells[place]) for row in table.rows if place < len(row.cells)]
+        found.append(min(max(words + 2, _LEAST_LETTERS, *cells, 0), _MOST_LETTERS))  # the head is bold
+    return found
+
+
+def _number_pages(paragraph: Any) -> None:  # noqa: ANN401  python-docx has no types
+    """Number of the page and of all pages, which the word processor counts."""
+    from docx.enum.text import WD_ALIGN_PARAGRAPH
+    from docx.oxml import OxmlElement
+    from docx.oxml.ns import qn
+
+    paragraph.alignment = WD_ALIGN_PARAGRAPH.RIGHT
+    for words, field in (("Page ", "PAGE"), (" of ", "NUMPAGES")):
+        paragraph.add_run(words)
+        counted = OxmlElement("w:fldSimple")
+        counted.set(qn("w:instr"), field)
+        paragraph._p.append(counted)
+    _small(paragraph)
 
 
 def _fill(made: Any, row: PrintedRow, widths: Sequence[float], is_head: bool) -> None:  # noqa: ANN401  python-docx has no types
@@ -113,7 +142,7 @@ def _fill(made: Any, row: PrintedRow, widths: Sequence[float], is_head: bool) ->
         paragraph.paragraph_format.keep_with_next = is_head or row.is_heading
         if place == 0 and row.level:
             paragraph.paragraph_format.left_indent = Cm(_INDENT_CM * row.level)
-        if place and not is_head:
+        if place:
             paragraph.alignment = WD_ALIGN_PARAGRAPH.RIGHT
         run = paragraph.add_run(_legal(text))
         run.bold, run.font.size = is_head or row.is_heading or row.is_strong, Pt(8)
