@@ -81,7 +81,7 @@ def channels_last(network: nn.Module, device: str) -> nn.Module:
 
 
 def find_model(name: str) -> Path:
-    """Folder of a model: ``default`` (the newest research model), a shipped name like ``lesion2d-0.6.0``, or a path.
+    """Folder of a model: ``default`` (the newest research model), a shipped name or the path of a folder.
 
     Raises
     ------
