@@ -1,6 +1,7 @@
 """Whole chests as a source of slices: exact truth of what is drawn, none of the patient's own disease."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 import SimpleITK as sitk
 
 from volumetry.errors import InputError
+from volumetry.segment.card import read_card
 from volumetry.segment.preprocess import InputRecipe
 from volumetry.storage.shipped import shipped
+from volumetry.training import package
 from volumetry.training.calibration import for_calibration
 from volumetry.training.calibration_scans import SLICES, drawn_chests
 from volumetry.training.chest_slices import (
@@ -26,6 +29,7 @@ from volumetry.training.dataset import build_bank
 from volumetry.training.filled import FILLED
 from volumetry.training.patterns import DENSER_BY_HU, Lungs, with_patterns
 from volumetry.training.samples import AERATED, SOLID, Truth
+from volumetry.training.train import new_state
 
 RECIPE = InputRecipe()
 SPACING_KJI_MM = (2.0, 1.4, 1.4)
@@ -188,3 +192,22 @@ def test_the_open_configurations_name_nothing_that_forbids_commercial_use():
     assert not (slices.judged)
     assert {chest.terms for chest in slices.chests} == {"CC BY 3.0"}
     assert {chest.name for chest in slices.chests if chest.held_out} == {"lidc-0003", "qin-0003"}
+
+
+def test_a_model_is_made_and_calibrated_from_chests_alone(folder, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(package, "drawn_chests", partial(drawn_chests, draws=2))
+    small = config.model_copy(update={"model": config.model.model_copy(update={"channels": (4, 8, 16)})})
+    bank, state = build_bank(small, folder), new_state(small, "cpu")
+    state.average.load_state_dict(state.network.state_dict())
+    made = package.write_model_folder(tmp_path, small, bank, state.average, folder)
+    card = read_card(made)
+    assert card.calibration is not None
+    assert card.training_cases == {kind: ["one"] for kind in (CHEST, PATTERNS, FILLED, TUMOUR)}
+    story = card.story
+    assert story["licence_of_weights"].startswith("CC-BY-4.0")
+    assert story["split"]["chests"] == "whole patients held out: two"
+    assert story["data"]["one"] == "drawn; none"
+    assert "two" not in story["data"]
+    assert story["calibration"]["fitted_on_drawn_scans"] == 2
+    assert story["calibration"]["coverage_elsewhere"]["drawn"]["lesion"]["blocks"] == 2
+    assert set(story["metrics"]) == {"two"}
