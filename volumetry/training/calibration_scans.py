@@ -23,7 +23,7 @@ from volumetry.training.threshold_lungs import threshold_lungs
 
 KIND = "drawn"
 DRAWS = 80
-CHEST_DRAWS = 6
+CHEST_DRAWS = 16
 """Into each of several chests."""
 SLICES = 6
 PLANS = (
