@@ -10,7 +10,7 @@ import pytest
 from faults.conftest import finished, numbers_of, require_root
 
 from volumetry.cli import main
-from volumetry.storage.shipped import shipped
+from volumetry.segment.weights import find_model
 
 TRAPS = (
     "dl", "numpy", "pydicom", "json", "torch", "monai", "SimpleITK", "typer", "sitecustomize", "usercustomize",
@@ -119,7 +119,7 @@ def test_it_does_not_try_to_reach_anything(small_scan, stand_in, tmp_path):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "probe_input.safetensors", "probe_output.safetensors"])
 def test_one_flipped_bit_in_the_shipped_model_ends_in_exit_five_and_no_row(name, small_scan, tmp_path, capsys):
-    source = sorted(shipped("models").glob("*/card.toml"))[-1].parent
+    source = find_model("default")
     model = tmp_path / source.name
     shutil.copytree(source, model)
     data = bytearray((model / name).read_bytes())

@@ -138,7 +138,9 @@ def test_default_is_the_newest_shipped(tmp_path: Path, monkeypatch: pytest.Monke
         find_model("default")
     for version in ("0.9.0", "0.10.0", "0.2.0"):
         make_model(tmp_path / f"tiny-{version}")
+    make_model(tmp_path / "open-9.0.0")
     assert find_model("default").name == "tiny-0.10.0"
+    assert find_model("open-9.0.0").name == "open-9.0.0", "by its name alone"
     assert find_model("tiny-0.2.0").name == "tiny-0.2.0"
     assert find_model(str(tmp_path / "tiny-0.9.0")) == tmp_path / "tiny-0.9.0"
     with pytest.raises(ModelError, match="no model 'absent'"):

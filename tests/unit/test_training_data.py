@@ -18,11 +18,12 @@ from volumetry.storage.shipped import shipped
 from volumetry.training.ablation import ABLATIONS, left_of
 from volumetry.training.augment import Drawing
 from volumetry.training.config import Round, Scan, load_recipe
-from volumetry.training.dataset import Bank, _scan, infected_by_slice, nearest, on_network_grid
+from volumetry.training.dataset import Bank, _scan, infected_by_slice, nearest
 from volumetry.training.dense import DENSE, dense_volumes, painted
 from volumetry.training.drawn_thorax import drawn_thorax
 from volumetry.training.filled import FILLED, _cut_anew, filled_volumes
 from volumetry.training.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION, SOME_LUNG, Sample, Truth
+from volumetry.training.shown import on_network_grid
 from volumetry.training.synthesis import Lesions, rim_filled_as_beside, with_lesions
 from volumetry.training.threshold_lungs import threshold_lungs
 from volumetry.training.train import learning_rate, masked_loss

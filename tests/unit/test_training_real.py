@@ -10,8 +10,8 @@ from volumetry.config import load_config
 from volumetry.domain import Grid
 from volumetry.segment.network import load_segmenter
 from volumetry.segment.preprocess import InputRecipe
-from volumetry.training.dataset import on_network_grid
 from volumetry.training.evaluate import evaluate
+from volumetry.training.shown import on_network_grid
 from volumetry.training.threshold_lungs import threshold_lungs
 
 pytestmark = pytest.mark.real_data

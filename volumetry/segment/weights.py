@@ -33,6 +33,8 @@ def _monai_unet_2d(inputs: int, channels: tuple[int, ...], residual_units: int, 
     return network
 
 
+BY_NAME_ONLY = ("open",)
+"""Models of other terms, at some cost in accuracy: never the default, however new."""
 ARCHITECTURES = {"monai-unet-2d": _monai_unet_2d}
 
 
@@ -79,7 +81,7 @@ def channels_last(network: nn.Module, device: str) -> nn.Module:
 
 
 def find_model(name: str) -> Path:
-    """Folder of a model: ``default`` (the newest that ships), a shipped name like ``lesion2d-0.6.0``, or a path.
+    """Folder of a model: ``default`` (the newest research model), a shipped name or the path of a folder.
 
     Raises
     ------
@@ -88,7 +90,8 @@ def find_model(name: str) -> Path:
     """
     root = shipped("models")
     if name == "default":
-        found = sorted((path.parent for path in root.glob(f"*/{CARD}")), key=_version_key)
+        folders = (path.parent for path in root.glob(f"*/{CARD}"))
+        found = sorted((f for f in folders if f.name.rpartition("-")[0] not in BY_NAME_ONLY), key=_version_key)
         if not found:
             raise ModelError("no model ships with this installation")
         return found[-1]

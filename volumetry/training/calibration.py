@@ -22,6 +22,7 @@ from volumetry.segment.network import NetworkSegmenter
 from volumetry.segment.thresholds import EVEN, SCANS, SLICES, Cuts, labelled
 from volumetry.segment.uncertainty import BASE, Counts, added, class_counts, spread_points, threshold_counts
 from volumetry.training.calibration_scans import KIND as DRAWN
+from volumetry.training.chest_slices import CHEST, PATTERNS
 from volumetry.training.config import TrainConfig
 from volumetry.training.samples import OUTPUTS, Sample, Truth, targets
 
@@ -62,12 +63,16 @@ def for_calibration(
 ) -> tuple[list[Sample], list[Sample]]:
     """Held-out samples to calibrate on, and those to judge the calibration by.
 
-    Of the labelled slices, the cases that the configuration names; of the drawn scans, every other one. Slices of
-    the scans themselves, and the one draw into each that training watches, are in neither.
+    Of the labelled slices, the cases that the configuration names; of the drawn scans, every other one; of draws
+    into whole chests, all those into chests that were learned from. Slices of the scans and chests themselves, and
+    the one draw into each that training watches, are in neither.
     """
-    useful = [sample for sample in samples if sample.kind not in ("scan", "synthetic")]
+    useful = [sample for sample in samples if sample.kind not in ("scan", "synthetic", CHEST, PATTERNS)]
     chosen = {case for spec in config.data.slices for case in spec.calibration_cases}
-    chosen |= set(sorted({sample.group for sample in drawn})[::2])
+    learned = {spec.name: not spec.held_out for spec in config.data.chests}
+    groups = {sample.group for sample in drawn}
+    chosen |= set(sorted(group for group in groups if group.split()[0] not in learned)[::2])
+    chosen |= {group for group in groups if learned.get(group.split()[0])}
     both = [*useful, *drawn]
     return [s for s in both if s.group in chosen], [s for s in both if s.group not in chosen]
 

@@ -8,18 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volumetry.config import load_config
 from volumetry.scan import read_scan
-from volumetry.segment.preprocess import pictures_of
+from volumetry.segment.preprocess import InputRecipe, pictures_of
+from volumetry.training.chest_slices import read_chest_slices
 from volumetry.training.config import TrainConfig
-from volumetry.training.dataset import on_network_grid, sample_of
-from volumetry.training.samples import Sample
+from volumetry.training.patterns import Lungs, with_patterns
+from volumetry.training.samples import AERATED, Sample, Truth
+from volumetry.training.shown import on_network_grid, sample_of
 from volumetry.training.synthesis import Lesions, with_lesions
 from volumetry.training.threshold_lungs import threshold_lungs
 
 KIND = "drawn"
 DRAWS = 80
+CHEST_DRAWS = 16
+"""Into each of several chests."""
 SLICES = 6
 PLANS = (
     Lesions(count=(1, 4), solid=0.3, dependent=0.0),
@@ -42,8 +47,41 @@ def drawn_scans(config: TrainConfig, root: Path, draws: int = DRAWS) -> Iterator
         for draw in range(draws):
             rng = np.random.default_rng([config.schedule.seed, 4, number, draw])
             sick, truth = with_lesions(hu_kji, lungs, spacing, rng, PLANS[draw % len(PLANS)])
-            first = rng.uniform(0, 1)
-            at = ((np.arange(SLICES) + first) * len(useful) / SLICES).astype(int)
-            for k in useful[at]:
-                name = (KIND, f"{Path(spec.folder).name} {draw:03d}", f"{k:04d}")
-                yield sample_of(pictures_of(sick[k], config.input_recipe), truth[k], *name)
+            group = f"{Path(spec.folder).name} {draw:03d}"
+            yield from _six(sick, truth, useful, group, config.input_recipe, rng)
+
+
+def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> Iterator[Sample]:
+    """The same for whole chests, learned from or held out, in slices without disease of the patient's own.
+
+    Diffuse disease and single lesions in turn. A chest that was learned from is seen here with other disease.
+    """
+    recipe = config.input_recipe
+    for number, spec in enumerate(config.data.chests):
+        chest = read_chest_slices(spec, root, recipe)
+        lungs = Lungs.of(chest.lungs, chest.spacing_kji_mm)
+        own = ((chest.own & Truth.LESION_UNKNOWN) > 0) | chest.tumour
+        useful = np.flatnonzero(chest.lungs.any(axis=(1, 2)) & ~own.any(axis=(1, 2)))
+        for draw in range(draws):
+            rng = np.random.default_rng([config.schedule.seed, 7, number, draw])
+            if draw % 2:
+                plan = PLANS[(draw // 2) % len(PLANS)]
+                sick, truth = with_lesions(chest.hu_kji, chest.lungs, chest.spacing_kji_mm, rng, plan)
+            else:
+                sick, truth = with_patterns(chest.hu_kji, chest.lungs, lungs, rng)
+            truth = np.where(chest.own == int(AERATED), truth, chest.own).astype(np.uint8)
+            yield from _six(sick, truth, useful, f"{spec.name} {draw:03d}", recipe, rng)
+
+
+def _six(
+    sick: NDArray[np.float32],
+    truth: NDArray[np.uint8],
+    useful: NDArray[np.intp],
+    group: str,
+    recipe: InputRecipe,
+    rng: np.random.Generator,
+) -> Iterator[Sample]:
+    first = rng.uniform(0, 1)
+    at = ((np.arange(SLICES) + first) * len(useful) / SLICES).astype(int)
+    for k in useful[at]:
+        yield sample_of(pictures_of(sick[k], recipe), truth[k], KIND, group, f"{k:04d}")

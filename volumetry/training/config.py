@@ -23,6 +23,7 @@ class Model(Section):
     residual_units: int = Field(ge=0)
     intended_use: str
     never_tested_on: str
+    licence: str = "research only: the weights inherit the terms of the data below"
     remark: str = ""
 
 
@@ -126,6 +127,38 @@ class Masked(Section):
     terms: str
 
 
+class ChestVolume(Section):
+    """A whole chest on the network's grid, as NIfTI in HU, with a mask of its lungs: 1 lung, 255 unknown.
+
+    Parameters
+    ----------
+    tumour, tumour_from
+        A labelled tumour: what has at least this value; of lower values nothing is known.
+    own_disease
+        Boxes in voxels (from and to along k, j, i) that hold the patient's own disease or a fault of the mask.
+    pattern_volumes, filled_volumes
+        How often diffuse disease is drawn into the chest, and any part of a lung filled.
+    held_out
+        Never learned from.
+    """
+
+    image: str
+    lungs: str
+    tumour: str = ""
+    tumour_from: int = Field(default=1, ge=1)
+    own_disease: tuple[tuple[int, int, int, int, int, int], ...] = ()
+    pattern_volumes: int = Field(default=0, ge=0)
+    filled_volumes: int = Field(default=0, ge=0)
+    held_out: bool = False
+    source: str
+    terms: str
+
+    @property
+    def name(self) -> str:
+        """Of the patient: the file's name up to the first dot."""
+        return Path(self.image).name.split(".")[0]
+
+
 class Judged(Section):
     """A chest CT in HU that is never learned from, with a reader's table of infected slices."""
 
@@ -149,6 +182,7 @@ class Data(Section):
     slices: tuple[Slices, ...] = ()
     scans: tuple[Scan, ...] = ()
     masked: tuple[Masked, ...] = ()
+    chests: tuple[ChestVolume, ...] = ()
     judged: tuple[Judged, ...] = ()
 
     def held_out(self, slices: int) -> NDArray[np.bool_]:
@@ -182,7 +216,9 @@ class TrainConfig(Section):
     @property
     def sha256(self) -> str:
         """Digest of what decides the weights; a checkpoint continues only under the settings it was made with."""
-        prose = {"model": {"intended_use", "never_tested_on", "remark"}}
+        prose: dict[str, set[str]] = {"model": {"intended_use", "never_tested_on", "remark", "licence"}}
+        if not self.data.chests:
+            prose["data"] = {"chests"}  # digests of configurations from before there were any
         return canonical_sha256(self.model_dump(mode="json", exclude=prose))
 
     @property

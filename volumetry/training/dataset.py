@@ -2,39 +2,34 @@
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
-from skimage.filters import gaussian
 
 from volumetry.config import load_config
 from volumetry.domain import Grid, Vector
 from volumetry.errors import InputError
-from volumetry.image.orientation import axial_view
 from volumetry.scan import read_scan
-from volumetry.segment.preprocess import InputRecipe, Pictures, fitted_shape, pictures_of, ready_made, resize
-from volumetry.segment.resampling import network_shape, shrink
+from volumetry.segment.preprocess import InputRecipe, fitted_shape, pictures_of, ready_made, resize
+from volumetry.training.chest_slices import chest_samples, judged_samples, read_chest_slices
 from volumetry.training.config import Data, Masked, Scan, Slices, TrainConfig
 from volumetry.training.dense import DENSE, dense_volumes, painted
 from volumetry.training.drawn_thorax import drawn_thorax
 from volumetry.training.filled import FILLED, filled_volumes
 from volumetry.training.labelled_slices import case_of, open_slices
-from volumetry.training.samples import AERATED, SOME_LUNG, Sample, Truth
+from volumetry.training.samples import AERATED, SOME_LUNG, Sample
+from volumetry.training.shown import dependent_haze, on_network_grid, sample_of, varied
 from volumetry.training.synthesis import Lesions, with_lesions
 from volumetry.training.threshold_lungs import threshold_lungs
 
 SCAN, SYNTHETIC = "scan", "synthetic"
 """Piles of HU scans: as they are, and with lesions drawn in."""
-CLIP_RANGE = (2.0, 12.0)
-"""CLAHE strengths that training sees around the card's own."""
 MASK_LEVEL = 127
-MIN_CROP_PX = 400
 HU_RANGE = (-1024.0, 3071.0)
 
 
@@ -109,6 +104,13 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
             (held_out if judged else training).append(sample)
     for masked in data.masked:
         training += _masked(masked, root, recipe, data, (apart, further))
+    for number, chest in enumerate(data.chests):
+        own = np.random.default_rng([config.schedule.seed, 6, number])
+        slices = read_chest_slices(chest, root, recipe)
+        if chest.held_out:
+            held_out += judged_samples(slices, recipe, own)
+        else:
+            training += chest_samples(chest, slices, recipe, own)
     training += _phantoms(data.phantom_slices, recipe, rng)
     shares |= {SCAN: data.scan_share, SYNTHETIC: data.synthetic_share}
     shares |= {"masked": data.masked_share, "phantom": data.phantom_share}
@@ -132,11 +134,6 @@ def _slices(spec: Slices, root: Path, recipe: InputRecipe) -> Iterator[tuple[Sam
     missing = set(spec.held_out_cases) - seen
     if missing:
         raise InputError(f"{folder.name}: held-out cases that are not there: {sorted(missing)}")
-
-
-def sample_of(pictures: Pictures, truth: NDArray[np.uint8], kind: str, group: str, name: str) -> Sample:
-    """Pictures as the bank keeps them, with what is known of them and where they come from."""
-    return Sample(_eight_bit(pictures.enhanced_ji), _eight_bit(pictures.window_ji), truth, kind, group, name)
 
 
 def nearest(labels_ji: NDArray[np.uint8], shape_ji: tuple[int, int]) -> NDArray[np.uint8]:
@@ -174,8 +171,8 @@ def _scan(
             yield sample_of(pictures_of(hu_kji[k], recipe), truth, SCAN, group, f"{k:04d}"), True
             continue
         for style in range(3):
-            hu = hu_kji[k] if style == 0 else _dependent_haze(hu_kji[k], lungs[k], rng)
-            yield _varied(hu, truth, recipe, rng, (SCAN, group, f"{k:04d} {style}")), False
+            hu = hu_kji[k] if style == 0 else dependent_haze(hu_kji[k], lungs[k], rng)
+            yield varied(hu, truth, recipe, rng, (SCAN, group, f"{k:04d} {style}")), False
     lungs[infected] = False
     for volume in range(data.synthetic_volumes + 1):
         sick, drawn = with_lesions(hu_kji, lungs, spacing, rng, Lesions(count=(4, 16)))
@@ -185,11 +182,11 @@ def _scan(
             if judged[k] and volume == 0 and lungs[k].any():
                 yield sample_of(pictures_of(sick[k], recipe), drawn[k], *name), True
             elif not judged[k] and volume > 0 and lungs[k].any():
-                yield _varied(sick[k], drawn[k], recipe, rng, name), False
+                yield varied(sick[k], drawn[k], recipe, rng, name), False
     beside = binary_dilation(judged | infected)
     for n, k, hu, truth, kind, own in _in_any_part(hu_kji, lungs, spacing, data, (apart, further), True):
         if not (judged if kind == DENSE else beside)[k]:
-            yield _varied(hu, truth, recipe, own, (kind, group, f"{k:04d} {n}")), False
+            yield varied(hu, truth, recipe, own, (kind, group, f"{k:04d} {n}")), False
 
 
 def _in_any_part(
@@ -210,47 +207,6 @@ def _in_any_part(
 def _painted(sample: Sample, rng: np.random.Generator) -> Sample | None:
     made = painted(sample.pictures, sample.truth_ji, rng)
     return made and sample_of(*made, DENSE, sample.group, sample.name)
-
-
-def _dependent_haze(
-    hu_ji: NDArray[np.float32], lung_ji: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Healthy lung as it also looks: denser towards the back, breathed out, and in a noisy scan. No disease."""
-    rows = np.flatnonzero(lung_ji.any(axis=1))
-    low, high = (rows[0], rows[-1]) if len(rows) else (0, 1)
-    back = np.clip((np.arange(len(hu_ji)) - low) / max(1, high - low), 0, 1)[:, None]
-    denser = lung_ji * (rng.uniform(0, 60) + rng.uniform(0, 110) * back**2)
-    hu = hu_ji + denser.astype(np.float32)
-    if rng.random() < 0.5:
-        grain = gaussian(rng.standard_normal(hu.shape), 0.6)
-        hu = hu + (rng.uniform(10, 70) * grain / grain.std()).astype(np.float32)
-    return np.asarray(hu, np.float32)
-
-
-def _varied(
-    hu_ji: NDArray[np.float32],
-    truth: NDArray[np.uint8],
-    recipe: InputRecipe,
-    rng: np.random.Generator,
-    identity: tuple[str, str, str],
-) -> Sample:
-    """A sample of a slice: CLAHE and window of random strength; now and then cut to the lungs, as prints are."""
-    rows, columns = np.nonzero(truth & Truth.LUNG)
-    if rng.random() < 0.3 and len(rows) > MIN_CROP_PX:
-        margin = rng.integers(2, 14, 4)
-        box = (
-            slice(max(0, rows.min() - margin[0]), rows.max() + margin[1]),
-            slice(max(0, columns.min() - margin[2]), columns.max() + margin[3]),
-        )
-        hu_ji, truth = hu_ji[box], truth[box]
-    style = replace(
-        recipe,
-        clahe_clip=float(rng.uniform(*CLIP_RANGE)),
-        hu_high=float(rng.uniform(600, 1500)),
-        window_low=float(rng.uniform(-1200, -950)),
-        window_high=float(rng.uniform(50, 350)),
-    )
-    return sample_of(pictures_of(hu_ji, style), truth, *identity)
 
 
 def _masked(
@@ -280,25 +236,13 @@ def _masked(
         truth = np.where(lungs[k], int(SOME_LUNG), 0).astype(np.uint8)
         yield sample_of(pictures_of(plane, recipe), truth, "masked", group, f"{k:04d}")
     for n, k, sick, truth, kind, own in _in_any_part(hu_kji, lungs, spacing, data, rngs, False):
-        yield _varied(sick, truth, recipe, own, (kind, group, f"{k:04d} {n}"))
+        yield varied(sick, truth, recipe, own, (kind, group, f"{k:04d} {n}"))
 
 
 def _phantoms(count: int, recipe: InputRecipe, rng: np.random.Generator) -> Iterator[Sample]:
     for n in range(count):
         hu, truth = drawn_thorax(rng)
         yield sample_of(pictures_of(hu, recipe), truth, "phantom", f"{n:04d}", "0")
-
-
-def on_network_grid(
-    hu_kji: NDArray[np.float32], grid: Grid, recipe: InputRecipe
-) -> tuple[NDArray[np.float32], Vector]:
-    """A volume as the network sees it, axial, and its voxel size (head, back, left)."""
-    view = axial_view(grid)
-    axial = view.of(hu_kji)
-    spacing = view.spacing_mm(grid)
-    shape = network_shape(axial.shape, spacing, recipe)
-    size = [step * old / new for step, old, new in zip(spacing, axial.shape, shape, strict=True)]
-    return shrink(axial, shape), (size[0], size[1], size[2])
 
 
 def infected_by_slice(table: Path, slices: int) -> NDArray[np.bool_]:
@@ -314,11 +258,3 @@ def infected_by_slice(table: Path, slices: int) -> NDArray[np.bool_]:
     if sorted(rows) != list(range(slices)):
         raise InputError(f"{table.name}: {len(rows)} rows for {slices} slices on the network's grid")
     return np.array([rows[slices - 1 - k] for k in range(slices)])
-
-
-@overload
-def _eight_bit(grey_ji: None) -> None: ...
-@overload
-def _eight_bit(grey_ji: NDArray[np.float32]) -> NDArray[np.uint8]: ...
-def _eight_bit(grey_ji: NDArray[np.float32] | None) -> NDArray[np.uint8] | None:
-    return None if grey_ji is None else np.round(grey_ji * 255).astype(np.uint8)

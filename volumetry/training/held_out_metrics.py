@@ -19,10 +19,13 @@ from volumetry.segment.network import NetworkSegmenter
 from volumetry.segment.preprocess import InputRecipe, network_batch
 from volumetry.segment.resampling import network_shape
 from volumetry.segment.thresholds import SCANS, labelled
-from volumetry.training.config import TrainConfig
+from volumetry.training.chest_slices import CHEST, PATTERNS, UNKNOWN_LUNG
+from volumetry.training.config import ChestVolume, TrainConfig
 from volumetry.training.dataset import infected_by_slice
+from volumetry.training.dice import dice
 from volumetry.training.evaluate import evaluate
 from volumetry.training.samples import OUTPUTS, Sample, Truth, targets
+from volumetry.training.scan_list import read_listed, read_volume_on
 
 
 def pooled_dice(
@@ -45,8 +48,8 @@ def pooled_dice(
             tally = counts[sample.kind, output]
             tally[0] += 2.0 * float((found[n] & value[n] & told).sum())
             tally[1] += float((found[n] & told).sum() + (value[n] & told).sum())
-        if sample.kind == "scan":
-            share = counts["scan", "lesion share"]
+        if sample.kind in ("scan", CHEST):
+            share = counts[sample.kind, "lesion share"]
             share[0] += float((found[1]).sum())
             share[1] += float((found[0] | found[1]).sum())
     wanted = {
@@ -58,6 +61,10 @@ def pooled_dice(
         ("synthetic", "lung"),
         ("synthetic", "lesion"),
         ("synthetic", "solid"),
+        (CHEST, "lung"),
+        (PATTERNS, "lung"),
+        (PATTERNS, "lesion"),
+        (PATTERNS, "solid"),
     }
     return {
         f"{kind} {output}": top / bottom
@@ -71,7 +78,8 @@ def development_report(segmenter: NetworkSegmenter, config: TrainConfig, root: P
 
     Returns
     -------
-    By dataset, pooled Dice on held-out cases. By scan, the share of lung called lesion on held-out slices without
+    By dataset, pooled Dice on held-out cases. By held-out chest, Dice of the lung where its mask is known, and the
+    share of lung called lesion. By scan, the share of lung called lesion on held-out slices without
     disease, and where a reader flagged slices, the AUC of the lesion's area for the flag: flagged slices, none of
     which is ever learned from, against held-out ones. All before tidying.
     """
@@ -92,6 +100,9 @@ def development_report(segmenter: NetworkSegmenter, config: TrainConfig, root: P
         report[Path(scan.folder).name] = _scan_report(segmenter, scan.folder, scan.infected_csv, root, block)
     for judged in config.data.judged:
         report[Path(judged.folder).name] = _scan_report(segmenter, judged.folder, judged.infected_csv, root, 0)
+    for chest in config.data.chests:
+        if chest.held_out:
+            report[chest.name] = _chest_report(segmenter, chest, root)
     rounded: dict[str, Any] = _rounded(report)
     return rounded
 
@@ -105,7 +116,7 @@ def component_rules(segmenter: NetworkSegmenter, samples: Sequence[Sample], sett
     counts = {rule: np.zeros((2, 3), np.int64) for rule in ("network", "hu")}
     recipe = segmenter.recipe
     for sample in samples:
-        if sample.kind != "synthetic" or sample.window_ji is None:
+        if sample.kind not in ("synthetic", PATTERNS) or sample.window_ji is None:
             continue
         labels = labelled(segmenter.probabilities([sample.pictures])[0], segmenter.cuts[SCANS])
         grey = sample.window_ji / np.float32(255)
@@ -154,6 +165,19 @@ def _scan_report(
         report["lesion_percent_with_disease"] = float(100 * lesion[infected].sum() / max(lung[infected].sum(), 1))
         report["auc_of_lesion_area"] = area_under_curve(lesion[infected], lesion[healthy])
     return report
+
+
+def _chest_report(segmenter: NetworkSegmenter, spec: ChestVolume, root: Path) -> dict[str, float]:
+    scan = read_listed(root / spec.image, load_config())
+    mask = np.asarray(read_volume_on(root / spec.lungs, scan.grid), np.uint8)
+    labels = segmenter(scan).labels_kji
+    lung = (labels > Tissue.OUTSIDE) & (mask != UNKNOWN_LUNG)
+    whole, lesion = int(np.count_nonzero(labels)), int(np.count_nonzero(labels > Tissue.AERATED))
+    return {
+        "lung_ml": whole * scan.grid.voxel_ml,
+        "lung": dice(lung, mask == 1),
+        "lesion_percent": 100 * lesion / max(1, whole),
+    }
 
 
 def area_under_curve(positive: NDArray[np.int64], negative: NDArray[np.int64]) -> float:

@@ -27,15 +27,28 @@ from volumetry.training.calibration import (
     unbiased_cuts,
 )
 from volumetry.training.calibration_scans import KIND as DRAWN
-from volumetry.training.calibration_scans import drawn_scans
+from volumetry.training.calibration_scans import drawn_chests, drawn_scans
 from volumetry.training.card import as_toml, stored
+from volumetry.training.chest_slices import PATTERNS
 from volumetry.training.config import Scan, Slices, TrainConfig
 from volumetry.training.dataset import Bank
 from volumetry.training.drawn_thorax import drawn_thorax
+from volumetry.training.filled import FILLED
 from volumetry.training.held_out_metrics import component_rules, development_report
 from volumetry.training.samples import OUTPUTS, Sample
 
 PROBE_SEED = 7
+COVERS = (
+    "this model's error on images like its held-out cases, in small scans of up to 6 slices from all over a case; "
+    "ground glass and solid rest on lesions drawn into held-out slices of a healthy chest, other lesions where "
+    "fitted and judged but the same lungs, and on a few single slices; so does where a lesion begins in a scan, "
+    "and where it begins in ready-made slices rests on few cases"
+)
+COVERS_CHESTS = (
+    "this model's error on disease drawn by this program, in small scans of 6 slices from all over a chest; "
+    "fitted on other draws into the chests that were learned from, judged on draws into the held-out chests; "
+    "no outline of diffuse disease by a reader is in it"
+)
 ABLATIONS_TABLE = "ablations.toml"
 
 
@@ -81,8 +94,14 @@ def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.M
         "training_cases": {kind: groups for kind, groups in bank.training_cases.items() if kind != "phantom"},
     }
     story = _story(config, weights)
-    drawn = list(drawn_scans(config, root))
-    calibration = _calibration(folder, card, story, for_calibration(bank.held_out, drawn, config))
+    drawn = [*drawn_scans(config, root), *drawn_chests(config, root)]
+    calibration = _calibration(
+        folder,
+        card,
+        story,
+        for_calibration(bank.held_out, drawn, config),
+        COVERS_CHESTS if config.data.chests else COVERS,
+    )
     if calibration:
         card["calibration"] = calibration
     segmenter = _loaded(folder, card, story)
@@ -108,6 +127,7 @@ def _calibration(
     card: Mapping[str, Any],
     story: dict[str, Any],
     samples: tuple[Sequence[Sample], Sequence[Sample]],
+    covers: str,
 ) -> dict[str, Any] | None:
     """Fit on the first samples; what the others say of it goes into the story."""
     settings = load_config().interval
@@ -124,10 +144,7 @@ def _calibration(
     where_fitted, elsewhere = (blocks(scaled, part, settings) for part in samples)
     calibration = draft | fitted(where_fitted)
     story["calibration"] = {
-        "covers": "this model's error on images like its held-out cases, in small scans of up to 6 slices from "
-        "all over a case; ground glass and solid rest on lesions drawn into held-out slices of a healthy chest, "
-        "other lesions where fitted and judged but the same lungs, and on a few single slices; so does where a "
-        "lesion begins in a scan, and where it begins in ready-made slices rests on few cases",
+        "covers": covers,
         "does_not_cover": "diseases, scanners and ages outside the data above; a wrong series; a label convention "
         "other than these readers'; breathing; change between visits, where errors partly cancel",
         "fitted_on": sorted({f"{s.kind} {s.group}" for s in fit_on if s.kind != DRAWN}),
@@ -152,13 +169,11 @@ def _probe(network: nn.Module, config: TrainConfig) -> tuple[torch.Tensor, torch
 
 
 def _story(config: TrainConfig, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    data = config.data
     schedule = config.schedule
-    sources: list[Slices | Scan] = [*data.slices, *data.scans]
     return {
         "intended_use": config.model.intended_use,
         "never_tested_on": config.model.never_tested_on,
-        "licence_of_weights": "research only: the weights inherit the terms of the data below",
+        "licence_of_weights": config.model.licence,
         "parameters": int(sum(tensor.numel() for tensor in weights.values() if tensor.is_floating_point())),
         "labels": "three probabilities: lung (with its lesions), lesion (ground glass or solid), solid",
         "command": f"volumetry train configs/train-{config.model.name}.toml --out runs",
@@ -168,24 +183,49 @@ def _story(config: TrainConfig, weights: Mapping[str, torch.Tensor]) -> dict[str
         "steps": schedule.steps,
         "torch": torch.__version__.split("+")[0],
         "precision_of_training": schedule.precision,
-        "data": {
-            **{Path(spec.folder).name: f"{spec.source}; {spec.terms}" for spec in sources},
-            **{Path(spec.image).name.split("-")[0]: f"{spec.source}; {spec.terms}" for spec in data.masked},
+        "data": _data(config),
+        "split": _split(config),
+    }
+
+
+def _split(config: TrainConfig) -> dict[str, str]:
+    data = config.data
+    split = {
+        Path(spec.folder).name: f"held out: {', '.join(spec.held_out_cases) or 'none'}" for spec in data.slices
+    }
+    if data.scans:
+        split["scans"] = (
+            f"slices without disease only; every other block of {data.held_out_block_slices} slices is "
+            "held out, so held-out slices are of patients that training saw elsewhere"
+        )
+    if data.chests:
+        apart = ", ".join(chest.name for chest in data.chests if chest.held_out) or "none"
+        split["chests"] = f"whole patients held out: {apart}"
+    return split | {"judged_only": ", ".join(Path(spec.folder).name for spec in data.judged) or "none"}
+
+
+def _data(config: TrainConfig) -> dict[str, str]:
+    """Sources and terms by name, and what this program drew."""
+    data = config.data
+    sources: list[Slices | Scan] = [*data.slices, *data.scans]
+    named = {Path(spec.folder).name: f"{spec.source}; {spec.terms}" for spec in sources}
+    named |= {Path(spec.image).name.split("-")[0]: f"{spec.source}; {spec.terms}" for spec in data.masked}
+    named |= {chest.name: f"{chest.source}; {chest.terms}" for chest in data.chests if not chest.held_out}
+    drawn = {"phantom": "thoraxes drawn by this program; exact truth"}
+    if data.scans or data.masked:
+        drawn |= {
             "synthetic": "lesions drawn by this program into slices of the scans above; exact truth",
             "dense": "dense lesions at the walls of the lungs: drawn by this program into the scans (exact truth) "
             "and the volumes above (exact but where disease was there before), and painted into labelled training "
             "slices",
             "filled": "parts of lungs filled by this program with anything from haze to soft tissue, in slices of "
             "the scans and the volumes above cut anew; exact truth, but in the volumes only of what is drawn",
-            "phantom": "thoraxes drawn by this program; exact truth",
-        },
-        "split": {
-            **{
-                Path(spec.folder).name: f"held out: {', '.join(spec.held_out_cases) or 'none'}"
-                for spec in data.slices
-            },
-            "scans": f"slices without disease only; every other block of {data.held_out_block_slices} slices is "
-            "held out, so held-out slices are of patients that training saw elsewhere",
-            "judged_only": ", ".join(Path(spec.folder).name for spec in data.judged) or "none",
-        },
-    }
+        }
+    if data.chests:
+        drawn |= {
+            PATTERNS: "diffuse disease drawn by this program into the chests above; exact truth, and nothing is "
+            "known in boxes around the patients' own disease",
+            FILLED: "parts of lungs filled by this program with anything from haze to soft tissue, in slices of "
+            "the chests above cut anew; exact truth",
+        }
+    return named | drawn

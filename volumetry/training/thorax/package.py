@@ -96,10 +96,16 @@ def _story(config: ThoraxConfig, network: nn.Module, judged: Sequence[Chest]) ->
         "batch": plan.batch,
         "torch": torch.__version__.split("+")[0],
         "truth": "lungs by threshold, contours and labels of others; airways by growing air from the trachea; "
-        "organs labelled in two chests, elsewhere known only not to be lung; disease, fluid and counter-examples "
-        "drawn by this program",
+        f"organs labelled in {_labelled_chests(config)}, elsewhere known only not to be lung; disease, fluid and "
+        "counter-examples drawn by this program",
         "data": {
             chest.name: f"{chest.source}; {chest.terms}" for chest in config.data.chests if not chest.held_out
         },
         "metrics": {name: round(float(value), 4) for name, value in figures.items()},
     }
+
+
+def _labelled_chests(config: ThoraxConfig) -> str:
+    """How many of those learned from have labels of organs."""
+    count = sum(bool(chest.organs) and not chest.held_out for chest in config.data.chests)
+    return {1: "one chest", 2: "two chests"}.get(count, f"{count} chests")

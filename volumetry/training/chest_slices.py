@@ -1,0 +1,137 @@
+"""Slices of whole chests in HU with a lung mask, as they are and with disease drawn into them.
+
+A patient is learned from or judged by as a whole. The disease that a patient has is either labelled, as a tumour,
+or lies in boxes that the configuration states, where nothing is known; elsewhere there is none. Where a mask does
+not say whether a voxel is lung, as in a mediastinum, it is known not to be diseased.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+from skimage.filters import gaussian
+
+from volumetry.config import load_config
+from volumetry.domain import Vector
+from volumetry.errors import InputError
+from volumetry.image.orientation import axial_view
+from volumetry.segment.preprocess import InputRecipe, pictures_of
+from volumetry.segment.resampling import network_shape
+from volumetry.training.config import ChestVolume
+from volumetry.training.filled import FILLED, filled_volumes
+from volumetry.training.patterns import Lungs, with_patterns
+from volumetry.training.samples import AERATED, SOLID, Sample, Truth
+from volumetry.training.scan_list import read_listed, read_volume_on
+from volumetry.training.shown import dependent_haze, sample_of, varied
+from volumetry.training.threshold_lungs import body_and_airway
+
+CHEST, PATTERNS, TUMOUR = "chest", "patterns", "tumour"
+"""Piles: chests as they are, with diffuse disease drawn in, and slices through a labelled tumour."""
+UNKNOWN_LUNG = 255
+NOTHING_KNOWN = Truth.LUNG_UNKNOWN | Truth.LESION_UNKNOWN | Truth.SOLID_UNKNOWN
+AROUND_TUMOUR = 3
+"""Voxels around a tumour of which nothing is known: strands and haze that its readers left out."""
+GRAIN_HU = (5.0, 70.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChestSlices:
+    """A chest on the network's grid with what is known of it.
+
+    Parameters
+    ----------
+    lungs
+        Lung that is known to be lung, with the disease in it.
+    own
+        uint8 bits of `Truth` that hold before anything is drawn.
+    tumour
+        Labelled disease.
+    """
+
+    name: str
+    hu_kji: NDArray[np.float32]
+    lungs: NDArray[np.bool_]
+    own: NDArray[np.uint8]
+    tumour: NDArray[np.bool_]
+    spacing_kji_mm: Vector
+
+    def known(self, drawn: NDArray[np.uint8], k: int) -> NDArray[np.uint8]:
+        """Truth of a slice: what was drawn, and where the patient's own disease lies, what is known of that."""
+        return np.where(self.own[k] == int(AERATED), drawn, self.own[k]).astype(np.uint8)
+
+
+def read_chest_slices(spec: ChestVolume, root: Path, recipe: InputRecipe) -> ChestSlices:
+    """A chest from its files.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or not on its image's grid, or the image is not on the network's: labels are not
+        resampled.
+    """
+    scan = read_listed(root / spec.image, load_config())
+    view = axial_view(scan.grid)
+    hu, spacing = view.of(scan.hu_kji), view.spacing_mm(scan.grid)
+    if network_shape(hu.shape, spacing, recipe) != hu.shape:
+        raise InputError(f"{spec.name}: its voxels are {spacing} mm, not the network's")
+    mask = np.asarray(read_volume_on(root / spec.lungs, scan.grid), np.uint8)
+    own_disease = np.zeros(mask.shape, bool)
+    for k0, k1, j0, j1, i0, i1 in spec.own_disease:
+        own_disease[k0:k1, j0:j1, i0:i1] = True
+    tumour = np.zeros(mask.shape, bool)
+    if spec.tumour:
+        votes = np.asarray(read_volume_on(root / spec.tumour, scan.grid), np.uint8)
+        own_disease |= binary_dilation(votes > 0, iterations=AROUND_TUMOUR)
+        tumour = votes >= spec.tumour_from
+    lungs, maybe, nothing_known, tumour = map(view.of, (mask == 1, mask == UNKNOWN_LUNG, own_disease, tumour))
+    _, airway = body_and_airway(hu, spacing)
+    own = np.where(lungs & ~airway, int(AERATED), 0)
+    own = np.where(maybe, int(Truth.LUNG_UNKNOWN), own)
+    own = np.where(nothing_known, int(NOTHING_KNOWN), own)
+    own = np.where(tumour, int(SOLID), own).astype(np.uint8)
+    return ChestSlices(spec.name, hu, own == int(AERATED), own, tumour, spacing)
+
+
+def chest_samples(
+    spec: ChestVolume, chest: ChestSlices, recipe: InputRecipe, rng: np.random.Generator
+) -> Iterator[Sample]:
+    """Every slice of a chest as it is, and half of the slices with lung of each volume with disease drawn in."""
+    hu_kji, name = chest.hu_kji, chest.name
+    with_lung = np.flatnonzero(chest.lungs.any(axis=(1, 2)))
+    for k, plane in enumerate(hu_kji):
+        hu = dependent_haze(plane, chest.lungs[k], rng) if rng.random() < 0.6 else plane
+        yield varied(hu, chest.own[k], recipe, rng, (CHEST, name, f"{k:04d}"))
+    for k in np.flatnonzero(chest.tumour.any(axis=(1, 2))).tolist():
+        for style in range(3):
+            yield varied(_grained(hu_kji[k], rng), chest.own[k], recipe, rng, (TUMOUR, name, f"{k:04d} {style}"))
+    lungs = Lungs.of(chest.lungs, chest.spacing_kji_mm)
+    for volume in range(spec.pattern_volumes):
+        sick, drawn = with_patterns(hu_kji, chest.lungs, lungs, rng)
+        for k in with_lung[volume % 2 :: 2]:
+            truth = chest.known(drawn[k], k)
+            yield varied(_grained(sick[k], rng), truth, recipe, rng, (PATTERNS, name, f"{k:04d} {volume}"))
+    volumes = filled_volumes(hu_kji, chest.lungs, chest.spacing_kji_mm, spec.filled_volumes, rng, True)
+    for n, (k, hu, drawn_ji) in enumerate(volumes):
+        if n % 2 == 0:
+            yield varied(hu, chest.known(drawn_ji, k), recipe, rng, (FILLED, name, f"{k:04d} {n}"))
+
+
+def judged_samples(chest: ChestSlices, recipe: InputRecipe, rng: np.random.Generator) -> Iterator[Sample]:
+    """Every third slice with lung of a chest that is kept for judging, as it is, and with disease drawn in."""
+    with_lung = np.flatnonzero(chest.lungs.any(axis=(1, 2)))[::3]
+    sick, drawn = with_patterns(chest.hu_kji, chest.lungs, Lungs.of(chest.lungs, chest.spacing_kji_mm), rng)
+    for k in with_lung:
+        yield sample_of(pictures_of(chest.hu_kji[k], recipe), chest.own[k], CHEST, chest.name, f"{k:04d}")
+        truth = chest.known(drawn[k], k)
+        yield sample_of(pictures_of(sick[k], recipe), truth, PATTERNS, chest.name, f"{k:04d}")
+
+
+def _grained(hu_ji: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Half of the slices in a noisier scan."""
+    if rng.random() < 0.5:
+        return hu_ji
+    grain = gaussian(rng.standard_normal(hu_ji.shape), float(rng.uniform(0.4, 1.0)))
+    return np.asarray(hu_ji + rng.uniform(*GRAIN_HU) * grain / grain.std(), np.float32)
