@@ -32,6 +32,11 @@ class Orthanc:
     def ask(self, path, body=None):
         return json.loads(self.fetch(path, body))
 
+    def delete(self, path):
+        """Take what lies at a path out of the archive."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", method="DELETE")
+        urllib.request.urlopen(request, timeout=60).close()  # noqa: S310  our own Orthanc
+
     def fetch(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", data)

@@ -109,8 +109,7 @@ def there_and_back(archive, node, send_back, config, scan, result):
     said, seen, stop, ready = [], [], threading.Event(), threading.Event()
 
     def on_study(folder):
-        # A name of its own: the same result again has the same UIDs, and Orthanc keeps the objects that it has.
-        analysis = analyse_scan(folder, ThresholdSegmenter(), config, f"received-{result.parent.name}")
+        analysis = analyse_scan(folder, ThresholdSegmenter(), config, "received")
         seen.append((len(list(folder.iterdir())), analysis.result.measurement.volumes_ml))
         document = as_document(analysis.result)
         written = write_seg_and_sr(document, analysis.tissue, folder, result, config)
@@ -129,6 +128,9 @@ def there_and_back(archive, node, send_back, config, scan, result):
     )
     thread.start()
     assert ready.wait(PATIENCE_S)
+    for modality in ("SEG", "SR"):  # the same result has the same UIDs, and Orthanc keeps the objects that it has
+        for series in archive.ask("/tools/find", {"Level": "Series", "Query": {"Modality": modality}}):
+            archive.delete(f"/series/{series}")
     (study,) = archive.ask("/studies")
     archive.ask("/modalities/VOL/store", [study])
     thread.join(PATIENCE_S)
