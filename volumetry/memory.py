@@ -15,6 +15,13 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_BYTES = 192 << 20
+FREED_MEMORY_KEPT = {
+    "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),
+    "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES),
+    "MALLOC_ARENA_MAX": "1",
+}
+"""Environment of a process that shall keep freed memory from its start: a thread has its own store by the time
+that the process could ask for one."""
 
 
 def keep_freed_memory() -> bool:

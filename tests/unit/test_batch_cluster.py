@@ -1,18 +1,22 @@
 """Where a batch runs: what is asked of dask, of a job scheduler, of a worker."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from scenes import chest, scan_of
 from typer.testing import CliRunner
 
 from volumetry.batch import Cluster, find_scans, replay, run_batch
-from volumetry.batch.cluster import jobqueue_settings
+from volumetry.batch.cluster import _dask_settings, _thread_environment, jobqueue_settings
 from volumetry.batch.machine import Advice, workers_advised
 from volumetry.batch.worker import facts_of
 from volumetry.cli import app
 from volumetry.domain import SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import UsageError
+from volumetry.memory import FREED_MEMORY_KEPT
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 
@@ -142,3 +146,21 @@ def test_a_batch_that_chooses_its_workers_says_how_many_and_why(tmp_path, monkey
     words = ["batch", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--workers"]
     assert "1 scans of none" in CliRunner().invoke(app, [*words, "auto"]).stderr
     assert CliRunner().invoke(app, [*words, "many"]).exit_code == 2
+
+
+def test_a_worker_may_use_its_cores_in_every_library_and_keeps_freed_memory_from_its_start():
+    """Dask's own defaults are one thread and memory that is given back at once; torch takes MKL's number."""
+    cores = len(os.sched_getaffinity(0))
+    environment = {**_thread_environment(cores), **FREED_MEMORY_KEPT}
+    one_each = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    said = subprocess.run(
+        [sys.executable, "-c", "import torch; print(torch.get_num_threads())"],
+        env={**os.environ, **one_each, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(said.stdout) == cores
+    settings = _dask_settings(environment)
+    for name in ("MKL_NUM_THREADS", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_"):
+        assert settings[f"distributed.nanny.pre-spawn-environ.{name}"] == environment[name]

@@ -46,6 +46,7 @@ from volumetry.batch.work import Brief, Order, give_up
 from volumetry.batch.worker import facts_of, measure_in_worker
 from volumetry.config import Config
 from volumetry.errors import UsageError, VolumetryError
+from volumetry.memory import FREED_MEMORY_KEPT
 from volumetry.segment.factory import SHIPPED
 
 _LOG = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ def jobqueue_settings(cores: int, memory_gb: float, *, gpu: bool = False) -> dic
     One process of one thread per job: torch uses the cores, dask must not put two scans into them.
 
     >>> jobqueue_settings(8, 32)["job_script_prologue"][:2]
-    ['export OMP_NUM_THREADS=8', 'export OMP_WAIT_POLICY=PASSIVE']
+    ['export OMP_NUM_THREADS=8', 'export MKL_NUM_THREADS=8']
     """
     prologue = [f"export {name}={value}" for name, value in _thread_environment(cores).items()]
     settings: dict[str, Any] = {
@@ -289,7 +290,7 @@ def _client(cluster: Cluster, config: Config) -> Iterator[Any]:
                 raise UsageError("there is no dask scheduler at the address given") from wrong
             yield stack.enter_context(client)
             return
-        environment = _thread_environment(cluster.threads_each)
+        environment = {**_thread_environment(cluster.threads_each), **FREED_MEMORY_KEPT}
         stack.enter_context(_environment(environment))
         stack.enter_context(dask.config.set(_dask_settings(environment)))
         local = stack.enter_context(
@@ -338,9 +339,11 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
 
 def _thread_environment(cores: int) -> dict[str, str]:
     # Before torch is loaded: threads that spin while they wait more than halve the speed on shared cores. ITK has
-    # threads of its own.
+    # threads of its own. Dask gives a worker one thread of MKL and OpenBLAS, and torch takes MKL's number.
     return {
         "OMP_NUM_THREADS": str(cores),
+        "MKL_NUM_THREADS": str(cores),
+        "OPENBLAS_NUM_THREADS": str(cores),
         "OMP_WAIT_POLICY": "PASSIVE",
         "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(cores),
     }
