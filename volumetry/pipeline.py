@@ -122,8 +122,8 @@ def analyse_scan(
     with peak_memory() as memory:
         clock = _Clock(on_stage)
         clock.begin("read")
-        begin = getattr(segmenter, "begin", None)  # what is still to be loaded is, while another process decodes
-        scan = read_scan(path, config, on_decoding=begin) if begin else read_scan(path, config)
+        load = getattr(segmenter, "begin_loading", None)  # a model may be loaded while another process decodes
+        scan = read_scan(path, config, on_decoding=load) if load else read_scan(path, config)
         return _analysed(scan, segmenter, config, scan_id, clock, memory)
 
 

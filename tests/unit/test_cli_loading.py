@@ -71,5 +71,5 @@ def test_a_model_is_loaded_while_a_scan_is_decoded_and_for_none_that_its_headers
     monkeypatch.setattr("volumetry.scan.read.decode", decoded)
     with pytest.raises(ScanFailedError):
         analyse_scan(write(tmp_path / "good", series()), coming)
-    coming.begin().result()
+    coming.begin_loading().result()
     assert sorted(began) == ["decoding", "loading"]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Loading:
-    """A segmenter that is on its way once `begin` was called; whoever asks it for something waits for it.
+    """A segmenter that is on its way once `begin_loading` was called; whoever asks it for something waits for it.
 
     A scan whose headers are refused needs none, and does not wait for one.
 
@@ -27,7 +27,7 @@ class Loading:
         self._load = load
         self._coming: Future[Segmenter] | None = None
 
-    def begin(self) -> "Future[Segmenter]":
+    def begin_loading(self) -> "Future[Segmenter]":
         """Load in a thread of its own; what was begun goes on."""
         if self._coming is None:
             with_one = ThreadPoolExecutor(1)
@@ -38,8 +38,8 @@ class Loading:
     @property
     def facts(self) -> "SegmenterFacts":
         """Name, weights and device, for the record."""
-        return self.begin().result().facts
+        return self.begin_loading().result().facts
 
     def __call__(self, scan: "CtScan", /) -> "TissueMap":
         """Label every voxel of `scan`, as soon as the segmenter is there."""
-        return self.begin().result()(scan)
+        return self.begin_loading().result()(scan)

@@ -173,11 +173,8 @@ def _chest_report(segmenter: NetworkSegmenter, spec: ChestVolume, root: Path) ->
     labels = segmenter(scan).labels_kji
     lung = (labels > Tissue.OUTSIDE) & (mask != UNKNOWN_LUNG)
     whole, lesion = int(np.count_nonzero(labels)), int(np.count_nonzero(labels > Tissue.AERATED))
-    return {
-        "lung_ml": whole * scan.grid.voxel_ml,
-        "lung": dice(lung, mask == 1),
-        "lesion_percent": 100 * lesion / max(1, whole),
-    }
+    report = {"lung_ml": whole * scan.grid.voxel_ml, "lung": dice(lung, mask == 1)}
+    return report | ({"lesion_percent": 100 * lesion / whole} if whole else {})  # of no lung there is no share
 
 
 def area_under_curve(positive: NDArray[np.int64], negative: NDArray[np.int64]) -> float:

@@ -94,24 +94,23 @@ def printed_bins(shares: Sequence[BinShare]) -> list[Printed]:
 
 
 def picture_of_bins(shares: Sequence[BinShare]) -> list[Picture]:
-    """Mean shares as stacked bars, which add up to the lung; none without bins."""
+    """Mean shares as stacked bars, which add up to the lung, each above its number of scans; none without bins."""
     if not shares:
         return []
     names, visits, arms = (
         list(dict.fromkeys(of)) for of in zip(*((s.hu_bin, s.visit, s.arm) for s in shares), strict=True)
     )
-    mean: Mapping[tuple[str, str, str], float] = {
-        (s.hu_bin, s.visit, s.arm): s.summary.mean or 0.0 for s in shares
-    }
+    of: Mapping[tuple[str, str, str], Summary] = {(s.hu_bin, s.visit, s.arm): s.summary for s in shares}
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, len(arms), sharey=True, squeeze=False)[0]
         for axis, arm in zip(axes, arms, strict=True):
-            below = np.zeros(len(visits))
+            scanned = [n for n, visit in enumerate(visits) if of[names[0], visit, arm].n]  # no bar of no scans
+            below = np.zeros(len(scanned))
             for name, shade in zip(names, _SHADES, strict=True):
-                heights = np.array([mean[name, visit, arm] for visit in visits])
+                heights = np.array([of[name, visits[n], arm].mean for n in scanned], float)
                 axis.bar(
-                    range(len(visits)),
+                    scanned,
                     heights,
                     0.7,
                     below,
@@ -122,7 +121,9 @@ def picture_of_bins(shares: Sequence[BinShare]) -> list[Picture]:
                 )
                 below += heights
             axis.set_title(arm)
-            axis.set_xticks(range(len(visits)), visits, rotation=30 if len(visits) > 4 else 0)
+            numbers = [of[names[0], visit, arm].n for visit in visits]
+            ticks = [f"{visit}\nn = {n}" for visit, n in zip(visits, numbers, strict=True)]
+            axis.set_xticks(range(len(visits)), ticks, rotation=60 if len(visits) > 5 else 0)
         axes[0].set_ylabel("mean share of lung, %")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(names))
