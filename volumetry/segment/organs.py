@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from volumetry.domain import ChestContext, Vector
+from volumetry.segment.preprocess import PictureKind
 from volumetry.segment.resampling import native_planes, shrink
 from volumetry.segment.thorax import Region, coarse_shape, region_probabilities
 from volumetry.segment.thorax_weights import ContextModel
@@ -32,6 +33,53 @@ LOBE_ML = 100.0
 MIN_HEIGHT_MM = 30.0
 """Of a scan in which a chest can be recognised. Against its answer for five whole chests, the network took 22 of
 90 mL and 8 of 34 mL more away in slabs of 12 mm, and 7 mL at most in slabs of 30 mm."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LungSpace:
+    """Lung with whatever fills it, as the network of the chest sees it.
+
+    Parameters
+    ----------
+    probability_kji
+        Of lung, 0 to 1.
+    organs_kji
+        Probability of mediastinum and abdomen together, 0 to 1, float16.
+    nearby_kji
+        Lung, and one voxel of the coarse grid around it: that grid cuts rims and pleura off, so its answer is good
+        for what lies deep in an organ alone.
+    """
+
+    probability_kji: NDArray[np.float32]
+    organs_kji: NDArray[np.float16]
+    nearby_kji: NDArray[np.bool_]
+
+    @property
+    def pictures(self) -> dict[PictureKind, NDArray[np.floating]]:
+        """As the network of the slices sees them."""
+        return {"space": self.probability_kji, "organs": self.organs_kji}
+
+
+def lung_space(
+    hu_kji: NDArray[np.float32], spacing_kji_mm: Vector, model: ContextModel | None
+) -> LungSpace | None:
+    """Look at the whole chest: where its network sees lung, on the grid of `hu_kji`.
+
+    None without a network, and for a scan that is too short for it.
+    """
+    if model is None or len(hu_kji) * spacing_kji_mm[0] < MIN_HEIGHT_MM:
+        return None
+    coarse = shrink(hu_kji, coarse_shape(hu_kji.shape, spacing_kji_mm, model.coarse_mm))
+    regions = region_probabilities(model.network, coarse, model.stride)
+    lung, organs = regions[Region.LUNG], regions[Region.MEDIASTINUM] + regions[Region.ABDOMEN]
+    grown = ndimage.binary_dilation(lung >= model.card.lung_probability)
+    layers = native_planes(np.stack([lung, organs, grown.astype(np.float32)]), hu_kji.shape)
+    space = LungSpace(
+        np.empty(hu_kji.shape, np.float32), np.empty(hu_kji.shape, np.float16), np.empty(hu_kji.shape, bool)
+    )
+    for k, (of_lung, of_organs, of_grown) in enumerate(layers):
+        space.probability_kji[k], space.organs_kji[k], space.nearby_kji[k] = of_lung, of_organs, of_grown > 0.5
+    return space
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,10 +103,10 @@ def chest_of(
     probabilities: NDArray[np.floating],
     hu_kji: NDArray[np.float32],
     spacing_kji_mm: Vector,
-    model: ContextModel,
+    space: LungSpace,
     cuts: Cuts,
-) -> Chest | None:
-    """Look at the whole chest; None if a scan is too short for that.
+) -> Chest:
+    """Where no disease can be, and how well the network of the chest recognises the lung.
 
     Parameters
     ----------
@@ -68,8 +116,8 @@ def chest_of(
         The same grid, with axes to the head, the back and the patient's left.
     spacing_kji_mm
         Of its voxels.
-    model
-        The network of the chest.
+    space
+        Where the network of the chest sees lung.
     cuts
         From which probability on a voxel is lung, and lesion.
 
@@ -79,9 +127,6 @@ def chest_of(
         On the same grid. A network that does not recognise lung which nobody doubts, as in a scan of a few slices,
         is no judge of what is disease: see `context.agreement`.
     """
-    if len(hu_kji) * spacing_kji_mm[0] < MIN_HEIGHT_MM:
-        return None
-    space = lung_space(hu_kji, spacing_kji_mm, model)
     lung, lesion, solid = probabilities
     low, high = AERATED_HU
     aerated = (lung >= cuts.lung) & (lesion < cuts.lesion) & (low < hu_kji) & (hu_kji < high)
@@ -98,35 +143,6 @@ def chest_of(
     in_organs_ml = int(np.count_nonzero(elsewhere & called)) * voxel_ml
     doubtful_ml = int(np.count_nonzero(elsewhere & called & ~no_doubt)) * voxel_ml
     return Chest(elsewhere, ChestContext(recognised, in_organs_ml, doubtful_ml))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LungSpace:
-    """Lung with whatever fills it, as the network of the chest sees it.
-
-    Parameters
-    ----------
-    probability_kji
-        Of lung, 0 to 1.
-    nearby_kji
-        Lung, and one voxel of the coarse grid around it: that grid cuts rims and pleura off, so its answer is good
-        for what lies deep in an organ alone.
-    """
-
-    probability_kji: NDArray[np.float32]
-    nearby_kji: NDArray[np.bool_]
-
-
-def lung_space(hu_kji: NDArray[np.float32], spacing_kji_mm: Vector, model: ContextModel) -> LungSpace:
-    """Where the network of the chest sees lung, on the grid of `hu_kji`."""
-    coarse = shrink(hu_kji, coarse_shape(hu_kji.shape, spacing_kji_mm, model.coarse_mm))
-    found = region_probabilities(model.network, coarse, model.stride)[Region.LUNG]
-    grown = ndimage.binary_dilation(found >= model.card.lung_probability)
-    both = native_planes(np.stack([found, grown.astype(np.float32)]), hu_kji.shape)
-    probability, nearby = np.empty(hu_kji.shape, np.float32), np.empty(hu_kji.shape, bool)
-    for k, (of_lung, of_grown) in enumerate(both):
-        probability[k], nearby[k] = of_lung, of_grown > 0.5
-    return LungSpace(probability, nearby)
 
 
 def bodies_outside(

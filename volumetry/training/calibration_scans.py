@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volumetry.config import load_config
+from volumetry.domain import Vector
 from volumetry.scan import read_scan
-from volumetry.segment.preprocess import InputRecipe, pictures_of
+from volumetry.segment.preprocess import pictures_of
 from volumetry.training.chest_slices import read_chest_slices
 from volumetry.training.config import TrainConfig
+from volumetry.training.continued import looks_of
 from volumetry.training.patterns import Lungs, with_patterns
 from volumetry.training.samples import AERATED, Sample, Truth
-from volumetry.training.shown import on_network_grid, sample_of
+from volumetry.training.shown import Looks, on_network_grid, sample_of
 from volumetry.training.synthesis import Lesions, with_lesions
 from volumetry.training.threshold_lungs import threshold_lungs
 
@@ -39,6 +41,7 @@ def drawn_scans(config: TrainConfig, root: Path, draws: int = DRAWS) -> Iterator
 
     Every group is one draw; no slice of them was learned from, though its neighbours were.
     """
+    looks = looks_of(config)
     for number, spec in enumerate(spec for spec in config.data.scans if not spec.infected_csv):
         scan = read_scan(root / spec.folder, load_config())
         hu_kji, spacing = on_network_grid(scan.hu_kji, scan.grid, config.input_recipe)
@@ -48,7 +51,7 @@ def drawn_scans(config: TrainConfig, root: Path, draws: int = DRAWS) -> Iterator
             rng = np.random.default_rng([config.schedule.seed, 4, number, draw])
             sick, truth = with_lesions(hu_kji, lungs, spacing, rng, PLANS[draw % len(PLANS)])
             group = f"{Path(spec.folder).name} {draw:03d}"
-            yield from _six(sick, truth, useful, group, config.input_recipe, rng)
+            yield from _six(sick, truth, useful, group, spacing, looks, rng)
 
 
 def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> Iterator[Sample]:
@@ -56,9 +59,11 @@ def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> I
 
     Diffuse disease and single lesions in turn. A chest that was learned from is seen here with other disease.
     """
-    recipe = config.input_recipe
+    looks = looks_of(config)
     for number, spec in enumerate(config.data.chests):
-        chest = read_chest_slices(spec, root, recipe)
+        chest = read_chest_slices(spec, root, looks.recipe)
+        if not chest.lungs.any():
+            continue  # of its lungs nothing is known
         lungs = Lungs.of(chest.lungs, chest.spacing_kji_mm)
         own = ((chest.own & Truth.LESION_UNKNOWN) > 0) | chest.tumour
         useful = np.flatnonzero(chest.lungs.any(axis=(1, 2)) & ~own.any(axis=(1, 2)))
@@ -70,7 +75,7 @@ def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> I
             else:
                 sick, truth = with_patterns(chest.hu_kji, chest.lungs, lungs, rng)
             truth = np.where(chest.own == int(AERATED), truth, chest.own).astype(np.uint8)
-            yield from _six(sick, truth, useful, f"{spec.name} {draw:03d}", recipe, rng)
+            yield from _six(sick, truth, useful, f"{spec.name} {draw:03d}", chest.spacing_kji_mm, looks, rng)
 
 
 def _six(
@@ -78,10 +83,12 @@ def _six(
     truth: NDArray[np.uint8],
     useful: NDArray[np.intp],
     group: str,
-    recipe: InputRecipe,
+    spacing_kji_mm: Vector,
+    looks: Looks,
     rng: np.random.Generator,
 ) -> Iterator[Sample]:
     first = rng.uniform(0, 1)
     at = ((np.arange(SLICES) + first) * len(useful) / SLICES).astype(int)
-    for k in useful[at]:
-        yield sample_of(pictures_of(sick[k], recipe), truth[k], KIND, group, f"{k:04d}")
+    seen = looks.volume(sick, spacing_kji_mm)
+    for k in useful[at].tolist():
+        yield sample_of(pictures_of(seen.plane(k), looks.recipe), truth[k], KIND, group, f"{k:04d}")

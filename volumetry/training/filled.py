@@ -37,13 +37,13 @@ def filled_volumes(
     count: int,
     rng: np.random.Generator,
     healthy: bool,
-) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.uint8]]]:
-    """Every slice with lung of `count` volumes: its number, its HU, its truth.
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8], list[int]]]:
+    """`count` volumes: HU, truth, and the slices with lung.
 
     Parameters
     ----------
     healthy
-        Whether the rest of the lung is known to be free of disease; if not, only slices with a lesion are given.
+        Whether the rest of the lung is known to be free of disease; if not, the slices with a lesion are given.
 
     Notes
     -----
@@ -59,8 +59,7 @@ def filled_volumes(
             truth[hidden] = int(SOME_LESION)
             truth[truth == int(AERATED)] = int(SOME_LUNG)
         shown = truth & (Truth.LUNG if healthy else Truth.LESION)
-        for k in np.flatnonzero(shown.any(axis=(1, 2))):
-            yield int(k), sick[k], truth[k]
+        yield sick, truth, np.flatnonzero(shown.any(axis=(1, 2))).tolist()
 
 
 def _cut_anew(
