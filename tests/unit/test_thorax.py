@@ -27,6 +27,8 @@ from volumetry.segment.thorax import (
 from volumetry.segment.thorax_weights import ContextModel
 from volumetry.segment.thresholds import Cuts
 
+STEP_MM = (5.0, 5.0, 5.0)
+
 
 class DarkIsLung(nn.Module):
     """Lung where a voxel is darker than so many HU, else body."""
@@ -116,7 +118,7 @@ def block() -> tuple[np.ndarray, np.ndarray]:
 
 def test_what_is_called_disease_and_lies_in_no_lung_is_neither_disease_nor_lung() -> None:
     hu, probabilities = block()
-    chest = chest_of(probabilities, hu, (5.0, 5.0, 5.0), dark_is_lung(), CUTS)
+    chest = chest_of(probabilities, hu, STEP_MM, lung_space(hu, STEP_MM, dark_is_lung()), CUTS)
     assert chest.context.agreement == 1.0
     # Lesion in ten columns that are no lung, of which the first is within a voxel of the coarse grid.
     assert chest.context.lesion_in_organs_ml == pytest.approx(10 * 20 * 9 * 0.125)
@@ -148,7 +150,7 @@ def test_a_body_apart_is_no_doubt_unless_it_is_as_large_as_a_lobe() -> None:
         probabilities[1, rows, columns, 13:] = 1
         ml = np.count_nonzero(probabilities[1]) * 0.125
         assert bool(ml >= 100) is doubtful
-        context = chest_of(probabilities, hu, (5.0, 5.0, 5.0), dark_is_lung(), CUTS).context
+        context = chest_of(probabilities, hu, STEP_MM, lung_space(hu, STEP_MM, dark_is_lung()), CUTS).context
         assert context.lesion_in_organs_ml == pytest.approx(ml)
         assert context.doubtful_ml == pytest.approx(ml if doubtful else 0.0)
 
@@ -181,10 +183,13 @@ def test_agreement_is_the_share_of_aerated_lung_that_the_chest_shows_too() -> No
     hu, probabilities = block()
     probabilities[1] = 0
     dark = np.full_like(hu, -800)
-    assert chest_of(probabilities, dark, (5.0, 5.0, 5.0), dark_is_lung(), CUTS).context.agreement == 1.0
+    assert (
+        chest_of(probabilities, dark, STEP_MM, lung_space(dark, STEP_MM, dark_is_lung()), CUTS).context.agreement
+        == 1.0
+    )
     strict = dark_is_lung(below_hu=-700)
     half = np.where(np.arange(20) < 10, -800, -610) + np.zeros_like(hu)
-    seen = chest_of(probabilities, half, (5.0, 5.0, 5.0), strict, CUTS)
+    seen = chest_of(probabilities, half, STEP_MM, lung_space(half, STEP_MM, strict), CUTS)
     assert seen.context.agreement == pytest.approx(11 / 20)  # ten columns, and one within a voxel
     assert seen.context.lesion_in_organs_ml == 0.0
 
@@ -227,7 +232,44 @@ def test_the_segmenter_hears_the_chest_where_it_knows_the_lung(
     assert taken_ml == pytest.approx(20 * 60 * 36 * grid.voxel_ml if heard else 0.0, rel=0.03)
 
 
+class SpaceIsDisease(nn.Module):
+    """All is lung; disease is where the chest's network sees lung, and everywhere if it says nothing."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = torch.full((len(x), 3, *x.shape[2:]), 9.0)
+        logits[:, 1] = torch.where(x[:, 1] >= 0, 9.0, -9.0)
+        return logits
+
+
+@pytest.mark.parametrize(("wanted", "heard"), [(0.9, True), (0.99, False)])
+def test_a_network_of_the_chest_that_is_not_heard_misleads_no_slice(
+    monkeypatch: pytest.MonkeyPatch, wanted: float, heard: bool
+) -> None:
+    """The middle of a block is air. Without the answer of a network that does not know lung, slices are seen anew."""
+    for name in ("verify_probe", "verify_context_probe"):
+        monkeypatch.setattr(network_module, name, lambda model, device: 0.0)
+    monkeypatch.setattr(organs, "AERATED_HU", (-2000.0, -600.0))
+    monkeypatch.setattr(
+        network_module,
+        "chest_of",
+        lambda *given: replace(chest_of(*given), context=replace(chest_of(*given).context, agreement=0.95)),
+    )
+    grid = Grid((20, 60, 80), (5.0, 2.8, 2.8))
+    hu = np.zeros(grid.shape_kji, np.float32)
+    hu[:, :, 20:60] = -1000
+    settings = load_config(
+        overrides={"segment": {"device": "cpu", "precision": "fp32", "context_agreement": wanted}}
+    )
+    model = replace(stub(SpaceIsDisease(), inputs=("window", "space")), context=dark_is_lung())
+    found = NetworkSegmenter(model, settings.segment)(
+        CtScan(hu, grid, SeriesInfo("1.2", grid.shape_kji[0], grid.spacing_kji_mm))
+    )
+    diseased_ml = np.count_nonzero(found.labels_kji > Tissue.AERATED) * grid.voxel_ml
+    whole_ml = 20 * 60 * 80 * grid.voxel_ml
+    assert diseased_ml == pytest.approx(whole_ml / 2 if heard else whole_ml, rel=0.06)
+
+
 def test_a_few_slices_are_no_chest() -> None:
-    hu, probabilities = block()
-    assert chest_of(probabilities, hu, (2.9, 5.0, 5.0), dark_is_lung(), CUTS) is None
-    assert chest_of(probabilities, hu, (3.0, 5.0, 5.0), dark_is_lung(), CUTS) is not None
+    hu, _ = block()
+    assert lung_space(hu, (2.9, 5.0, 5.0), dark_is_lung()) is None
+    assert lung_space(hu, (3.0, 5.0, 5.0), dark_is_lung()) is not None

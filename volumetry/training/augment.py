@@ -86,7 +86,7 @@ def _moved(
 
 
 def _some(pictures: Pictures, augment: Augment, rng: np.random.Generator) -> Pictures:
-    """Now and then only one of the slice's two pictures, and without what lies around: the network can do with any."""
+    """Now and then only one of the slice's two pictures, and without what lies around it."""
     chance, there = rng.random(), pictures.by_kind
     if {"enhanced", "window"} <= set(there) and chance < augment.only_enhanced + augment.only_window:
         pictures = pictures.without("window" if chance < augment.only_enhanced else "enhanced")

@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volumetry.config import load_config
-from volumetry.domain import Vector
 from volumetry.scan import read_scan
-from volumetry.segment.preprocess import pictures_of
+from volumetry.segment.preprocess import InputRecipe, Volume, pictures_of
 from volumetry.training.chest_slices import read_chest_slices
 from volumetry.training.config import TrainConfig
 from volumetry.training.continued import looks_of
 from volumetry.training.patterns import Lungs, with_patterns
 from volumetry.training.samples import AERATED, Sample, Truth
-from volumetry.training.shown import Looks, on_network_grid, sample_of
+from volumetry.training.shown import on_network_grid, sample_of
 from volumetry.training.synthesis import Lesions, with_lesions
 from volumetry.training.threshold_lungs import threshold_lungs
 
@@ -51,7 +50,7 @@ def drawn_scans(config: TrainConfig, root: Path, draws: int = DRAWS) -> Iterator
             rng = np.random.default_rng([config.schedule.seed, 4, number, draw])
             sick, truth = with_lesions(hu_kji, lungs, spacing, rng, PLANS[draw % len(PLANS)])
             group = f"{Path(spec.folder).name} {draw:03d}"
-            yield from _six(sick, truth, useful, group, spacing, looks, rng)
+            yield from _six(looks.volume(sick, spacing), truth, useful, group, looks.recipe, rng)
 
 
 def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> Iterator[Sample]:
@@ -75,20 +74,19 @@ def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> I
             else:
                 sick, truth = with_patterns(chest.hu_kji, chest.lungs, lungs, rng)
             truth = np.where(chest.own == int(AERATED), truth, chest.own).astype(np.uint8)
-            yield from _six(sick, truth, useful, f"{spec.name} {draw:03d}", chest.spacing_kji_mm, looks, rng)
+            seen = looks.volume(sick, chest.spacing_kji_mm)
+            yield from _six(seen, truth, useful, f"{spec.name} {draw:03d}", looks.recipe, rng)
 
 
 def _six(
-    sick: NDArray[np.float32],
+    seen: Volume,
     truth: NDArray[np.uint8],
     useful: NDArray[np.intp],
     group: str,
-    spacing_kji_mm: Vector,
-    looks: Looks,
+    recipe: InputRecipe,
     rng: np.random.Generator,
 ) -> Iterator[Sample]:
     first = rng.uniform(0, 1)
     at = ((np.arange(SLICES) + first) * len(useful) / SLICES).astype(int)
-    seen = looks.volume(sick, spacing_kji_mm)
     for k in useful[at].tolist():
-        yield sample_of(pictures_of(seen.plane(k), looks.recipe), truth[k], KIND, group, f"{k:04d}")
+        yield sample_of(pictures_of(seen.plane(k), recipe), truth[k], KIND, group, f"{k:04d}")

@@ -19,8 +19,8 @@ class Model(Section):
     Parameters
     ----------
     continues, continues_sha256
-        A model folder, and its card's digest. Its slices' network is where the weights start, with 0 for inputs that
-        it does not know; its network of the whole chest is the one whose answer the slices see, and goes with them.
+        A model folder, and its card's digest. Its slices' network is where the weights start, with 0 for inputs
+        that it does not know; its network of the whole chest is the one whose answer the slices see.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9]*$")

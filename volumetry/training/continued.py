@@ -43,7 +43,7 @@ def continued_model(config: TrainConfig) -> Path | None:
 
 
 def looks_of(config: TrainConfig) -> Looks:
-    """How scans are seen in a run: by its recipe, and through the network of the chest of the model it continues."""
+    """How scans are seen in a run: by its recipe, and by the chest's network of the model that it continues."""
     folder = continued_model(config)
     card = read_card(folder) if folder else None
     context = load_context(folder, card.context) if folder and card and card.context else None
@@ -95,7 +95,7 @@ def copy_context(source: Path, stored: Mapping[str, StoredFile], folder: Path, p
 
 
 def context_of(config: TrainConfig, folder: Path) -> dict[str, Any]:
-    """The ``context`` of a card, its files copied into `folder`; empty if a run continues no model that has one."""
+    """The ``context`` of a card, its files copied into `folder`; empty without a network of the chest."""
     source = continued_model(config)
     card = read_card(source) if source else None
     if source is None or card is None or card.context is None:

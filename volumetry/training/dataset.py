@@ -1,7 +1,7 @@
 """Everything a model learns from, and the held-out part it is judged by, as pictures in memory."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from volumetry.training.config import Data, Masked, Scan, Slices, TrainConfig
 from volumetry.training.continued import looks_of
 from volumetry.training.dense import DENSE, dense_volumes, painted
 from volumetry.training.drawn_thorax import drawn_thorax
-from volumetry.training.filled import FILLED, filled_volumes
+from volumetry.training.filled import FILLED, Drawn, filled_volumes
 from volumetry.training.labelled_slices import case_of, open_slices
 from volumetry.training.samples import AERATED, SOME_LUNG, Sample
 from volumetry.training.shown import Looks, dependent_haze, on_network_grid, sample_of, varied
@@ -190,24 +190,34 @@ def _scan(
             elif not judged[k] and volume > 0 and lungs[k].any():
                 yield varied(sick.plane(k), drawn[k], recipe, rng, name), False
     beside = binary_dilation(judged | infected)
-    parts = _in_any_part(hu_kji, lungs, spacing, data, (apart, further), looks, True)
+    parts = _in_any_part(hu_kji, lungs, spacing, looks, _plan(data, apart, further), True)
     for n, k, plane, truth, kind, own in parts:
         if not (judged if kind == DENSE else beside)[k]:
             yield varied(plane, truth, recipe, own, (kind, group, f"{k:04d} {n}")), False
+
+
+_Plan = tuple[tuple[str, Callable[..., Iterator[Drawn]], int, np.random.Generator], ...]
+"""Pile, what draws it, how many volumes of it, and its randomness."""
+
+
+def _plan(data: Data, apart: np.random.Generator, further: np.random.Generator) -> _Plan:
+    """The piles of later rounds."""
+    return (
+        (DENSE, dense_volumes, data.dense_volumes, apart),
+        (FILLED, filled_volumes, data.filled_volumes, further),
+    )
 
 
 def _in_any_part(
     hu_kji: NDArray[np.float32],
     lungs: NDArray[np.bool_],
     spacing: Vector,
-    data: Data,
-    rngs: tuple[np.random.Generator, np.random.Generator],
     looks: Looks,
+    plan: _Plan,
     healthy: bool,
 ) -> Iterator[tuple[int, int, Plane, NDArray[np.uint8], str, np.random.Generator]]:
-    """Piles of later rounds: a running number, the slice's number, its HU and truth, its pile and randomness."""
-    piles = ((DENSE, dense_volumes, data.dense_volumes), (FILLED, filled_volumes, data.filled_volumes))
-    for (kind, make, count), rng in zip(piles, rngs, strict=True):
+    """Slices of a plan: a running number, the slice's number, its HU and truth, its pile and randomness."""
+    for kind, make, count, rng in plan:
         n = 0
         for sick, truth, slices in make(hu_kji, lungs, spacing, count, rng, healthy):
             seen = looks.volume(sick, spacing)
@@ -249,7 +259,7 @@ def _masked(
     for k in range(len(hu_kji)):
         truth = np.where(lungs[k], int(SOME_LUNG), 0).astype(np.uint8)
         yield sample_of(pictures_of(seen.plane(k), recipe), truth, "masked", group, f"{k:04d}")
-    for n, k, plane, truth, kind, own in _in_any_part(hu_kji, lungs, spacing, data, rngs, looks, False):
+    for n, k, plane, truth, kind, own in _in_any_part(hu_kji, lungs, spacing, looks, _plan(data, *rngs), False):
         yield varied(plane, truth, recipe, own, (kind, group, f"{k:04d} {n}"))
 
 

@@ -14,6 +14,7 @@ from scipy.ndimage import binary_dilation
 
 from volumetry.domain import Vector
 from volumetry.segment.preprocess import Pictures
+from volumetry.training.filled import Drawn
 from volumetry.training.samples import AERATED, SOLID, SOME_LUNG, Truth
 from volumetry.training.synthesis import Lesions, dense_patch, rim_filled_to, with_lesions
 
@@ -35,7 +36,7 @@ def dense_volumes(
     count: int,
     rng: np.random.Generator,
     healthy: bool,
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8], list[int]]]:
+) -> Iterator[Drawn]:
     """`count` volumes with dense lesions at their walls: HU, truth, and the slices that have one.
 
     Parameters

@@ -13,6 +13,8 @@ from volumetry.domain import Vector
 from volumetry.training.samples import AERATED, GROUND_GLASS, SOME_LESION, SOME_LUNG, Truth
 from volumetry.training.synthesis import Lesions, rim_filled_as_beside, with_lesions
 
+Drawn = tuple[NDArray[np.float32], NDArray[np.uint8], list[int]]
+"""A volume with disease drawn in: HU, truth, and the slices to learn from."""
 FILLED = "filled"
 """The pile's name."""
 AT_ANY_PLACE = Lesions(
@@ -37,7 +39,7 @@ def filled_volumes(
     count: int,
     rng: np.random.Generator,
     healthy: bool,
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8], list[int]]]:
+) -> Iterator[Drawn]:
     """`count` volumes: HU, truth, and the slices with lung.
 
     Parameters
