@@ -245,7 +245,7 @@ class SpaceIsDisease(nn.Module):
 def test_a_network_of_the_chest_that_is_not_heard_misleads_no_slice(
     monkeypatch: pytest.MonkeyPatch, wanted: float, heard: bool
 ) -> None:
-    """The middle of a block is air. Without the answer of a network that does not know lung, all is looked at anew."""
+    """The middle of a block is air. Without an answer of the chest network that counts, all is looked at anew."""
     for name in ("verify_probe", "verify_context_probe"):
         monkeypatch.setattr(network_module, name, lambda model, device: 0.0)
     monkeypatch.setattr(organs, "AERATED_HU", (-2000.0, -600.0))
