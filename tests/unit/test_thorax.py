@@ -15,7 +15,7 @@ from volumetry.segment import network as network_module
 from volumetry.segment import organs
 from volumetry.segment.card import ContextCard
 from volumetry.segment.network import NetworkSegmenter
-from volumetry.segment.organs import bodies_of_fat, bodies_outside, chest_of, leave_out, lung_space
+from volumetry.segment.organs import Chest, bodies_of_fat, bodies_outside, chest_of, leave_out, lung_space
 from volumetry.segment.thorax import (
     ContextNetwork,
     Region,
@@ -116,15 +116,19 @@ def block() -> tuple[np.ndarray, np.ndarray]:
     return hu, probabilities
 
 
+def seen_by(probabilities: np.ndarray, hu: np.ndarray) -> Chest:
+    return chest_of(probabilities, hu, STEP_MM, lung_space(hu, STEP_MM, dark_is_lung()), CUTS)
+
+
 def test_what_is_called_disease_and_lies_in_no_lung_is_neither_disease_nor_lung() -> None:
     hu, probabilities = block()
-    chest = chest_of(probabilities, hu, STEP_MM, lung_space(hu, STEP_MM, dark_is_lung()), CUTS)
+    chest = seen_by(probabilities, hu)
     assert chest.context.agreement == 1.0
     # Lesion in ten columns that are no lung, of which the first is within a voxel of the coarse grid.
     assert chest.context.lesion_in_organs_ml == pytest.approx(10 * 20 * 9 * 0.125)
     assert chest.context.doubtful_ml == chest.context.lesion_in_organs_ml  # it adjoins what stays
     before = probabilities.copy()
-    leave_out(probabilities, chest.elsewhere_kji, CUTS)
+    leave_out(probabilities, chest, CUTS)
     assert (probabilities[..., :11] == before[..., :11]).all()
     assert not probabilities[:2, ..., 11:].any()
 
@@ -173,7 +177,8 @@ def test_fat_is_not_solid() -> None:
 def test_lung_that_no_lesion_is_called_stays_where_the_chest_sees_none() -> None:
     hu, probabilities = block()
     probabilities[1] = 0.4
-    leave_out(probabilities, np.ones(hu.shape, bool), CUTS)
+    everywhere = replace(seen_by(probabilities, hu), elsewhere_kji=np.ones(hu.shape, bool))
+    leave_out(probabilities, everywhere, CUTS)
     assert (probabilities[0] == 1).all()
     assert not probabilities[1].any()
 

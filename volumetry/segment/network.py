@@ -16,7 +16,7 @@ from volumetry.domain import ChestContext, CtScan, Doubt, SegmenterFacts, Tissue
 from volumetry.errors import ModelError
 from volumetry.image.orientation import axial_view
 from volumetry.segment.on_the_card import labelled_planes
-from volumetry.segment.organs import chest_of, leave_out, lung_space
+from volumetry.segment.organs import Chest, chest_of, leave_out, lung_space
 from volumetry.segment.preprocess import (
     CHEST_KINDS,
     InputRecipe,
@@ -143,12 +143,12 @@ class NetworkSegmenter:
             # Who does not recognise the lung has misled the network of the slices too.
             seen = replace(seen, chest={})
             probabilities = self._volume(seen, body, self.progress)
-        elsewhere = chest.elsewhere_kji if chest and self._heard(chest.context) else np.zeros(shape, bool)
-        leave_out(probabilities, elsewhere, cuts)
+        heard = chest if chest and self._heard(chest.context) else None
+        leave_out(probabilities, heard, cuts)
         level = min(cuts.lung, cuts.lesion)
         box = box_reaching(probabilities[:2], level, (hu.shape[1], hu.shape[2]))
         with ThreadPoolExecutor(1) as beside:  # the way back to the scanner's grid leaves a core idle
-            doubt = beside.submit(self._doubt, seen, body, probabilities, elsewhere)
+            doubt = beside.submit(self._doubt, seen, body, probabilities, heard)
             if box:
                 native = (hu.shape[0], hu.shape[1], hu.shape[2])
                 if self.device == "cuda":
@@ -159,10 +159,14 @@ class NetworkSegmenter:
                     axial[k][box] = plane
             if scan.no_data_kji is not None:
                 labels_kji[scan.no_data_kji] = Tissue.OUTSIDE
-        context = chest.context if chest else None
-        heard = context is not None and self._heard(context)
-        dropped_ml = {"lesion_in_organs_ml": context.lesion_in_organs_ml} if context and heard else {}
-        return TissueMap(labels_kji, scan.grid, dropped_ml=dropped_ml, doubt=doubt.result(), context=context)
+        return TissueMap(
+            labels_kji,
+            scan.grid,
+            dropped_ml=_left_out_ml(heard) if heard else {},
+            doubt=doubt.result(),
+            context=chest.context if chest else None,
+            fluid_kji=_fluid(heard, labels_kji, scan) if heard else None,
+        )
 
     def slices(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         """Tissue of ready-made 8-bit grey slices of any size, each at its own size.
@@ -239,9 +243,9 @@ class NetworkSegmenter:
         seen: Volume,
         body: PlaneBox,
         probabilities: NDArray[np.float16],
-        elsewhere: NDArray[np.bool_],
+        heard: Chest | None,
     ) -> Doubt | None:
-        """How far the shares move; see `segment.uncertainty`. Organs stay left out."""
+        """How far the shares move; see `segment.uncertainty`. Organs and fluid stay left out."""
         calibration, moves = self.model.card.calibration, self.interval
         if calibration is None or moves is None or not moves.slices:
             return None
@@ -258,7 +262,7 @@ class NetworkSegmenter:
             "hu high": self._volume(seen, body, sample=slices, offset_hu=offset),
         }
         for part in again.values():  # the base of them is a copy
-            leave_out(part, elsewhere[sample], cuts)
+            leave_out(part, heard, cuts, slices)
         points = spread_points(counts | {name: class_counts(p, cuts) for name, p in again.items()})
         if not points:
             return None
@@ -298,6 +302,28 @@ class NetworkSegmenter:
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self._network(batch)
             return torch.sigmoid(logits.float() / self._temperature).cpu()
+
+
+def _left_out_ml(chest: Chest) -> dict[str, float]:
+    """Lesion slice by slice that the network of the chest took away, in mL by cause."""
+    taken = {"lesion_in_organs_ml": chest.context.lesion_in_organs_ml}
+    return taken | ({"lesion_in_fluid_ml": chest.fluid_lesion_ml} if chest.fluid_lesion_ml else {})
+
+
+def _fluid(chest: Chest, labels_kji: NDArray[np.uint8], scan: CtScan) -> NDArray[np.bool_]:
+    """Pleural fluid on the scan's own grid, where nothing else was labelled."""
+    fluid_kji = np.zeros(labels_kji.shape, bool)
+    view = axial_view(scan.grid)
+    axial, labels = view.of(fluid_kji), view.of(labels_kji)
+    coarse = chest.fluid_kji[None].astype(np.float16)
+    native = (axial.shape[0], axial.shape[1], axial.shape[2])
+    box = box_reaching(coarse, 0.5, (native[1], native[2]))
+    if box:
+        for k, (plane,) in enumerate(native_planes(coarse, native, box)):
+            axial[k][box] = (plane >= 0.5) & (labels[k][box] == Tissue.OUTSIDE)
+    if scan.no_data_kji is not None:
+        fluid_kji &= ~scan.no_data_kji
+    return fluid_kji
 
 
 def _spacing_mm(spacing_kji_mm: Vector, shape_kji: Sequence[int], network_kji: Sequence[int]) -> Vector:
