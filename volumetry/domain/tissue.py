@@ -170,6 +170,24 @@ class TissueMap:
         ):
             raise ValueError("pleural fluid lies in the lung")
 
+    @classmethod
+    def of_mask(cls, mask_kji: NDArray[np.uint8], grid: Grid, looked: bool) -> "TissueMap":
+        """The map of a delivered mask.
+
+        Parameters
+        ----------
+        mask_kji
+            Values of `Tissue`, and `FLUID`.
+        grid
+            Where the voxels are.
+        looked
+            Whether a mask without fluid means that there is none, and not that nobody looked for it.
+        """
+        fluid_kji = mask_kji == FLUID
+        if not fluid_kji.any():
+            return cls(mask_kji, grid, fluid_kji=fluid_kji if looked else None)
+        return cls(np.where(fluid_kji, np.uint8(Tissue.OUTSIDE), mask_kji), grid, fluid_kji=fluid_kji)
+
     @property
     def mask_kji(self) -> NDArray[np.uint8]:
         """The map as it is delivered: `Tissue`, and `FLUID` where there is pleural fluid."""

@@ -11,9 +11,7 @@ MIN_FLUID_ML = 10.0
 """Of a body. In 19 chests without fluid by eye the network sees bodies of some mL."""
 
 
-def pleural_fluid(
-    sure_kji: NDArray[np.bool_], hu_kji: NDArray[np.float32], voxel_ml: float
-) -> NDArray[np.bool_]:
+def pleural_fluid(sure_kji: NDArray[np.bool_], hu_kji: NDArray[np.float32], voxel_ml: float) -> NDArray[np.bool_]:
     """Bodies of fluid.
 
     Half of a body has the density of fluid, or none of it is taken: in collapsed lung with contrast noise alone

@@ -75,7 +75,8 @@ def write_seg_and_sr(
     source = _source(scan, document, config)
     _require_grid(source, tissue)
     binary = options.segmentation_type == "binary"
-    segments = structures(overlapping=binary, unclassed=bool((tissue.labels_kji == Tissue.UNCLASSED).any()))
+    unclassed = bool((tissue.labels_kji == Tissue.UNCLASSED).any())
+    segments = structures(overlapping=binary, unclassed=unclassed, fluid=bool(tissue.fluid_ml))
     uids = [tracking_uid(source.headers[0], segment.label) for segment in segments]
     with _one_stop(_INVALID, _MEND):
         seg = segmentation(as_single_slices(source), tissue, segments, uids, document, options)
