@@ -1,19 +1,17 @@
 """The coarse look at the whole chest: grids there and back, on the scanner's own axes."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from stub_model import stub
+from stub_model import AllDiseased, dark_is_lung, stub
 from torch import nn
 
 from volumetry.config import load_config
 from volumetry.domain import CtScan, Grid, SeriesInfo, Tissue
 from volumetry.segment import network as network_module
 from volumetry.segment import organs
-from volumetry.segment.card import ContextCard
 from volumetry.segment.network import NetworkSegmenter
 from volumetry.segment.organs import Chest, bodies_of_fat, bodies_outside, chest_of, leave_out, lung_space
 from volumetry.segment.thorax import (
@@ -24,49 +22,14 @@ from volumetry.segment.thorax import (
     stride_of,
     two_windows,
 )
-from volumetry.segment.thorax_weights import ContextModel
 from volumetry.segment.thresholds import Cuts
 
 STEP_MM = (5.0, 5.0, 5.0)
 
 
-class DarkIsLung(nn.Module):
-    """Lung where a voxel is darker than so many HU, else body."""
-
-    def __init__(self, below_hu: float) -> None:
-        super().__init__()
-        self.below_hu = below_hu
-        self.anchor = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits = torch.full((x.shape[0], len(Region), *x.shape[2:]), -20.0)
-        denser = 20 * (x[:, 0] - (self.below_hu + 600) / 500)
-        logits[:, Region.LUNG], logits[:, Region.BODY] = -denser, denser
-        return logits
-
-
 def test_the_coarse_grid_covers_the_scan_from_edge_to_edge() -> None:
     assert coarse_shape((150, 512, 512), (2.0, 0.7, 0.7), 5.0) == (60, 72, 72)
     assert coarse_shape((1, 3, 3), (1.0, 1.0, 1.0), 5.0) == (1, 1, 1)
-
-
-def dark_is_lung(below_hu: float = -500.0) -> ContextModel:
-    card = ContextCard.model_validate(
-        {
-            "name": "thorax3d",
-            "version": "0.1.0",
-            "architecture": {
-                "name": "monai-unet-3d",
-                "channels": [4, 4, 4, 4],
-                "outputs": [region.name.lower() for region in Region],
-                "coarse_mm": 5.0,
-            },
-            **{name: {"file": "f", "sha256": "0" * 64} for name in ("weights", "probe_input", "probe_output")},
-            "training_cases": [],
-            "held_out_cases": [],
-        }
-    )
-    return ContextModel(DarkIsLung(below_hu), card, Path("nowhere"))
 
 
 def test_disease_may_lie_in_lung_and_no_further_than_a_coarse_voxel_from_it() -> None:
@@ -197,13 +160,6 @@ def test_agreement_is_the_share_of_aerated_lung_that_the_chest_shows_too() -> No
     seen = chest_of(probabilities, half, STEP_MM, lung_space(half, STEP_MM, strict), CUTS)
     assert seen.context.agreement == pytest.approx(11 / 20)  # ten columns, and one within a voxel
     assert seen.context.lesion_in_organs_ml == 0.0
-
-
-class AllDiseased(nn.Module):
-    """Calls all it sees ground glass."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([9.0, 9.0, -9.0])[None, :, None, None].expand(len(x), 3, *x.shape[2:])
 
 
 @pytest.mark.parametrize(("wanted", "heard"), [(0.9, True), (0.99, False)])

@@ -182,6 +182,11 @@ class TissueMap:
             Where the voxels are.
         looked
             Whether a mask without fluid means that there is none, and not that nobody looked for it.
+
+        Returns
+        -------
+        TissueMap
+            Without sides.
         """
         fluid_kji = mask_kji == FLUID
         if not fluid_kji.any():

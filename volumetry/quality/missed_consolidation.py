@@ -2,9 +2,9 @@
 
 Between a lung and the ribs behind and beside it there is nothing but a few millimetres of pleura and muscle. Soft
 tissue that is thicker there is consolidation or collapse that the mask left out, pleural fluid or a pleural mass;
-which of them, a reader must say. What the mask has as fluid is left out. Heart, great vessels and oesophagus lie in
-the band before the spine, which is left out; liver, spleen and stomach lie in front of the lung's back and have no
-lung below them. What has no lung in front of it or below it is not seen, so the volume is a lower bound.
+which of them, a reader must say. What the mask has as fluid is left out. Heart, great vessels and oesophagus lie
+in the band before the spine, which is left out; liver, spleen and stomach lie in front of the lung's back and have
+no lung below them. What has no lung in front of it or below it is not seen, so the volume is a lower bound.
 
 Everything is done on means over blocks of about 2.5 mm: they hide noise, and suffice for a thickness of 8 mm.
 """

@@ -84,7 +84,7 @@ def tissue_named(name: str) -> int | None:
 
 
 def tissue_numbered(name: str, value: int) -> int | None:
-    """The tissue, or `FLUID`, of a label value whose name is but its number, such as "Segment_2" for the value 2."""
+    """The tissue, or `FLUID`, of a label value whose name is its number, as in "Segment_2" for the value 2."""
     said = _GENERIC.fullmatch(name.strip().casefold())
     is_ours = said is not None and int(said[1]) == value and value in {*Tissue, FLUID} - {Tissue.OUTSIDE}
     return value if is_ours else None

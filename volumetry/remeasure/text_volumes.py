@@ -114,8 +114,8 @@ def _by_segments(values: NDArray[np.generic], segments: list[Segment]) -> NDArra
                 continue
             if segment.tissue is None:
                 raise EditedMaskError(
-                    f"segment {segment.number} (label value {segment.value}) is none of lung, ground glass, solid, lesion "
-                    "of neither class and pleural fluid, by its name",
+                    f"segment {segment.number} (label value {segment.value}) is none of lung, ground glass, "
+                    "solid, lesion of neither class and pleural fluid, by its name",
                     hint="Name the segments in the editor: lung, ground glass, solid. Remove others.",
                 )
             inside = values[..., layer] == segment.value
