@@ -46,7 +46,7 @@ def test_a_body_is_fluid_if_its_density_is(level_hu: float, is_fluid: bool) -> N
     sure = np.zeros(hu.shape, bool)
     sure[BOX], hu[BOX] = True, level_hu
     hu += np.random.default_rng(3).normal(0, 30, hu.shape).astype(np.float32)
-    found = pleural_fluid(sure, hu, 0.01)
+    found = pleural_fluid(sure, sure, hu, 0.01)
     assert not (found & ~sure).any()
     assert found.sum() / sure.sum() == pytest.approx(1.0 if is_fluid else 0.0, abs=0.1)
 
@@ -54,8 +54,17 @@ def test_a_body_is_fluid_if_its_density_is(level_hu: float, is_fluid: bool) -> N
 def test_a_body_of_less_than_ten_millilitres_is_no_finding() -> None:
     hu, sure = np.full((20, 40, 40), 10, np.float32), np.zeros((20, 40, 40), bool)
     sure[BOX] = True  # 3200 voxels
-    assert not pleural_fluid(sure, hu, 9.9 / 3200).any()
-    assert np.array_equal(pleural_fluid(sure, hu, 10.1 / 3200), sure)
+    assert not pleural_fluid(sure, sure, hu, 9.9 / 3200).any()
+    assert np.array_equal(pleural_fluid(sure, sure, hu, 10.1 / 3200), sure)
+
+
+def test_a_body_that_reaches_no_lung_is_a_muscle() -> None:
+    hu, sure = np.full((20, 40, 40), 10, np.float32), np.zeros((20, 40, 40), bool)
+    sure[BOX] = True
+    nearby = np.zeros_like(sure)
+    assert not pleural_fluid(sure, nearby, hu, 0.01).any()
+    nearby[5, 10, 10] = True
+    assert np.array_equal(pleural_fluid(sure, nearby, hu, 0.01), sure)
 
 
 class TheRestIsFluid(DarkIsLung):

@@ -148,7 +148,7 @@ def chest_of(
     aerated = (lung >= cuts.lung) & (lesion < cuts.lesion) & (low < hu_kji) & (hu_kji < high)
     voxel_ml = math.prod(spacing_kji_mm) / 1000
     called = lesion >= cuts.lesion
-    fluid = pleural_fluid(space.fluid_kji, hu_kji, voxel_ml)
+    fluid = pleural_fluid(space.fluid_kji, space.nearby_kji, hu_kji, voxel_ml)
     fluid_lesion_ml = int(np.count_nonzero(called & fluid)) * voxel_ml
     called &= ~fluid
     elsewhere, no_doubt = ~space.nearby_kji, np.zeros(hu_kji.shape, bool)
