@@ -28,6 +28,7 @@ CASES = {
     "lesions": {},
     "clear": {"lesions": ()},
     "head to feet": {"direction_lps": HEAD_TO_FEET},
+    "far table": {"centre_lps_mm": (-13.3, -208.7, -1382.25)},
     "oblique": {"direction_lps": rotated(8.0)},
     "tilted": {"direction_lps": tilted(8.0)},
 }
@@ -56,7 +57,7 @@ def dcmqi(name):
 def case(request, tmp_path_factory, config):
     folder = tmp_path_factory.mktemp("case")
     case = measured_phantom(folder / "in", config, **{"lesions": LESIONS, **CASES[request.param]})
-    for kind in ("binary", "labelmap"):
+    for kind in ("binary", "binary_deflated", "labelmap"):
         write_seg_and_sr(
             case.document, case.analysis.tissue, case.folder, folder / kind, config, DicomOptions(kind)
         )
@@ -146,7 +147,8 @@ def test_dcmqi_reads_the_same_voxels_in_the_same_place(case, tmp_path):
     if name == "tilted":
         pytest.skip("dcmqi puts frames on an orthogonal grid; a sheared stack has none")
     tissue = case.analysis.tissue
-    kinds = {"binary": ((1, 2, 3), (2,), (3,)), "labelmap": ((1,), (2,), (3,))}
+    nested = ((1, 2, 3), (2,), (3,))
+    kinds = {"binary": nested, "binary_deflated": nested, "labelmap": ((1,), (2,), (3,))}
     for kind, members in kinds.items():
         out = tmp_path / kind
         out.mkdir()
