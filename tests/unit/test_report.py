@@ -296,7 +296,7 @@ def test_a_slab_that_its_neighbours_do_not_show_is_no_key_slice():
 
 @pytest.mark.parametrize("step_mm", [1.25, 2.0, 5.0])
 def test_disease_at_the_border_of_two_thirds_is_shown_once(step_mm):
-    """Planes of 240 mm: the thirds meet at 160 mm; the disease lies from 150 to 170 mm, and less of it at 200 mm."""
+    """Planes of 240 mm, whose thirds meet at 160 mm: disease from 150 to 170 mm, and less of it at 200 mm."""
     at_mm = np.arange(0, 240, step_mm)
     border, above = abs(at_mm - 160) <= 10, abs(at_mm - 200) <= 10
     areas = np.where(border, 500 - abs(at_mm - 154), np.where(above, 40, 0)).astype(int)
