@@ -234,6 +234,7 @@ class ExportSettings(Section):
     """What DICOM objects may say that their source does not."""
 
     generate_uids: bool
+    segmentation: Literal["binary", "binary_deflated", "labelmap"]
 
 
 class ReportSettings(Section):

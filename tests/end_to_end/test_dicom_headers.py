@@ -2,9 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 import warnings
+from io import BytesIO
 
 import pydicom
 import pytest
@@ -126,6 +129,29 @@ def test_a_received_study_without_usable_uids_is_measured_and_not_sent(volume, t
     assert sent == [{"seg.dcm", "sr.dcm"}, set()]
     assert "FrameOfReferenceUID (0020,0052)" in capfd.readouterr().out
     assert len(list((tmp_path / "out").glob("study-*/result.json"))) == 2
+
+
+def test_a_study_received_again_gives_the_same_objects_and_the_page_if_asked(volume, tmp_path, monkeypatch):
+    monkeypatch.setattr("volumetry.cli.common.segmenter_of", lambda _settings: ThresholdSegmenter())
+    first = written(volume, tmp_path / "0123-1", {"PatientSex": b"M"})
+    shutil.copytree(first, tmp_path / "0123-2")  # as the inbox names arrivals of one study
+    sent = []
+
+    def twice(_node, _out, on_study, _send_back, **_more):
+        for study in (first, tmp_path / "0123-2"):
+            sent.append({path.name: path.read_bytes() for path in on_study(study)})
+            time.sleep(1.1)  # dates of making are written to the second
+
+    monkeypatch.setattr("volumetry.archive.receive.receive", twice)
+    with pytest.raises(SystemExit) as end:
+        main(["receive", "--out", str(tmp_path / "out"), "--pdf"])
+    assert not end.value.code
+    assert [set(files) for files in sent] == [{"seg.dcm", "sr.dcm", "report-pdf.dcm"}] * 2
+    assert sent[0]["seg.dcm"] == sent[1]["seg.dcm"]
+    assert sent[0]["sr.dcm"] == sent[1]["sr.dcm"]
+    page = pydicom.dcmread(BytesIO(sent[0]["report-pdf.dcm"]))
+    assert page.EncapsulatedDocument.startswith(b"%PDF-")
+    assert page.StudyInstanceUID == pydicom.dcmread(next(first.iterdir())).StudyInstanceUID
 
 
 def test_no_setting_of_python_brings_a_librarys_warning_back(volume, tmp_path):

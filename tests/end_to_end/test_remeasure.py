@@ -128,7 +128,7 @@ def test_any_order_of_axes_of_the_same_grid_is_put_right(case, tmp_path, axes, d
     assert np.array_equal(read_edited_mask(mask, analysis.scan.grid), labels)
 
 
-@pytest.mark.parametrize("kind", ["binary", "labelmap"])
+@pytest.mark.parametrize("kind", ["binary", "binary_deflated", "labelmap"])
 @pytest.mark.parametrize("lean", [None, 8.0])
 def test_an_edited_dicom_seg_comes_back(kind, lean, config, tmp_path):
     more = {} if lean is None else {"direction_lps": tilted(lean)}
@@ -432,7 +432,14 @@ def test_a_correction_is_written_as_seg_and_sr_of_the_readers_mask(case, result,
         remeasure(result, None, mask, "R", "because", dicom=DicomOptions())
 
 
-@pytest.mark.parametrize(("change", "says"), [("frames", "more voxels than the scan"), ("deflated", "deflated")])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("frames", "more voxels than the scan"),
+        ("bomb", "more than a mask of this scan can hold"),
+        ("cut", "ends early"),
+    ],
+)
 def test_a_seg_that_would_fill_the_memory_is_refused(case, config, tmp_path, change, says):
     scan, _, analysis, automatic = case
     path = write_seg_and_sr(automatic, analysis.tissue, scan, tmp_path / "seg", config)["seg.dcm"]
@@ -441,7 +448,11 @@ def test_a_seg_that_would_fill_the_memory_is_refused(case, config, tmp_path, cha
         seg.NumberOfFrames = 2**31 - 1
     else:
         seg.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+        seg.PixelData = bytes(2**27 if change == "bomb" else len(seg.PixelData))
     seg.save_as(tmp_path / "hostile.dcm")
+    if change == "cut":
+        content = (tmp_path / "hostile.dcm").read_bytes()
+        (tmp_path / "hostile.dcm").write_bytes(content[:-400])
     with pytest.raises(InputError, match=says):
         read_edited_mask(tmp_path / "hostile.dcm", analysis.scan.grid)
 

@@ -10,24 +10,28 @@ from pathlib import Path
 import highdicom as hd
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import EnhancedCTImageStorage
-from small_results import LESIONS, measured_phantom
+from small_results import LESIONS, TruthSegmenter, measured_phantom
 
 from volumetry.config import load_config
+from volumetry.deliver import as_document
 from volumetry.deliver.dicom import DicomOptions, Revision, write_seg_and_sr, write_summary
 from volumetry.deliver.dicom.source import _READ, legal_source
 from volumetry.deliver.report.summary import summary_of
 from volumetry.phantom import HEAD_TO_FEET, rotated, tilted
+from volumetry.pipeline import analyse_scan
 from volumetry.scan import source_headers
 
 CASES = {
     "lesions": {},
     "clear": {"lesions": ()},
     "head to feet": {"direction_lps": HEAD_TO_FEET},
+    "far table": {},
     "oblique": {"direction_lps": rotated(8.0)},
     "tilted": {"direction_lps": tilted(8.0)},
 }
@@ -56,11 +60,26 @@ def dcmqi(name):
 def case(request, tmp_path_factory, config):
     folder = tmp_path_factory.mktemp("case")
     case = measured_phantom(folder / "in", config, **{"lesions": LESIONS, **CASES[request.param]})
-    for kind in ("binary", "labelmap"):
+    if request.param == "far table":
+        case = moved(case, config, (-171.3, -208.75, -1382.25))
+    for kind in ("binary", "binary_deflated", "labelmap"):
         write_seg_and_sr(
             case.document, case.analysis.tissue, case.folder, folder / kind, config, DicomOptions(kind)
         )
     return request.param, case, folder
+
+
+def moved(case, config, by_mm):
+    """The same scan as a table far from its zero states it, measured there."""
+    for path in case.folder.iterdir():
+        image = pydicom.dcmread(path)
+        image.ImagePositionPatient = list(np.add(image.ImagePositionPatient, by_mm).round(4))
+        image.save_as(path)
+    analysis = analyse_scan(case.folder, TruthSegmenter(case.spec), config, "S1")
+    assert analysis.tissue.grid.origin_lps_mm == pytest.approx(
+        np.add(case.spec.grid.origin_lps_mm, by_mm), abs=1e-3
+    )
+    return replace(case, analysis=analysis, document=as_document(analysis.result))
 
 
 def run(*command):
@@ -146,7 +165,8 @@ def test_dcmqi_reads_the_same_voxels_in_the_same_place(case, tmp_path):
     if name == "tilted":
         pytest.skip("dcmqi puts frames on an orthogonal grid; a sheared stack has none")
     tissue = case.analysis.tissue
-    kinds = {"binary": ((1, 2, 3), (2,), (3,)), "labelmap": ((1,), (2,), (3,))}
+    nested = ((1, 2, 3), (2,), (3,))
+    kinds = {"binary": nested, "binary_deflated": nested, "labelmap": ((1,), (2,), (3,))}
     for kind, members in kinds.items():
         out = tmp_path / kind
         out.mkdir()

@@ -3,6 +3,7 @@
 import copy
 import datetime
 import io
+from dataclasses import replace
 
 import highdicom as hd
 import numpy as np
@@ -13,6 +14,8 @@ from small_results import measured_phantom
 from volumetry.config import load_config
 from volumetry.deliver.dicom import DicomOptions, compare, delivery, write_seg_and_sr, write_summary
 from volumetry.deliver.dicom.concepts import structures
+from volumetry.deliver.dicom.source import export_source
+from volumetry.deliver.report import Annex
 from volumetry.deliver.report.summary import Summary, summary_of
 from volumetry.domain import TissueMap
 from volumetry.errors import OutputError
@@ -62,12 +65,14 @@ def test_a_repeated_run_gives_the_same_objects_and_another_result_joins_their_se
     again = copy.deepcopy(case.document)
     again["timing_s"]["total"] = 5.0
     again["provenance"]["created"] = "2031-01-01T00:00:00+00:00"
-    assert uids("again", again) == first
+    assert uids("first", again) == first
+    elsewhere = uids("elsewhere", again)  # the earlier objects are not found: other dates, so other instances
     other = copy.deepcopy(case.document)
     other["provenance"]["model"] = "another-1"
     found = uids("other", other)
-    assert [series for series, _ in found] == [series for series, _ in first]
-    assert {instance for _, instance in found}.isdisjoint(instance for _, instance in first)
+    for later in (elsewhere, found):
+        assert [series for series, _ in later] == [series for series, _ in first]
+    assert len({instance for pairs in (first, elsewhere, found) for _, instance in pairs}) == 6
     assert len({uid for pair in first for uid in pair}) == 4
 
 
@@ -96,6 +101,55 @@ def test_one_uid_means_one_content(case, config, tmp_path):
         assert contents(tmp_path / name, repeated) == first
     other = {**document, "scan_id": "S2"}
     assert contents(tmp_path / "other", other)["sr.dcm"] == first["sr.dcm"]
+
+
+def test_two_contents_never_share_a_uid(case, config, tmp_path):
+    """Whatever of an object is changed (dates, mask, patient's name, page), the UID is another one."""
+    options = DicomOptions(pdf=True, secondary_capture=True)
+    source = export_source(case.folder, case.document["provenance"]["input_sha256"], config)
+    renamed = [copy.deepcopy(header) for header in source.headers]
+    for header in renamed:
+        header.PatientName = "Other^Name"
+    labels = case.analysis.tissue.labels_kji.copy()
+    one, other = (tuple(np.argwhere(labels == tissue)[0]) for tissue in (2, 3))
+    labels[one], labels[other] = 3, 2  # the same volumes, another mask
+    later = copy.deepcopy(case.document)
+    later["provenance"]["created"] = "2031-01-01T00:00:00+00:00"
+    said = copy.deepcopy(case.document)
+    said["status"] = "measured" if said["status"] == "review" else "review"
+    tissue, plain = case.analysis.tissue, Annex()
+    runs = {
+        "first": (case.document, tissue, source, plain),
+        "later": (later, tissue, source, plain),
+        "mask": (case.document, TissueMap(labels, tissue.grid), source, plain),
+        "name": (case.document, tissue, replace(source, headers=tuple(renamed)), plain),
+        "status": (said, tissue, source, plain),
+        "patient on the page": (case.document, tissue, source, Annex(patient="patient N. N.")),
+    }
+    contents = {}
+    for name, (document, mask, headers, annex) in runs.items():
+        folder = tmp_path / name
+        files = write_seg_and_sr(document, mask, headers, folder, config)
+        summary = summary_of(document, mask, case.analysis.scan, annex)
+        files |= write_summary(summary, document, headers, folder, config, options)
+        for path in files.values():
+            uid = pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID
+            contents.setdefault(str(uid), set()).add(path.read_bytes())
+    assert all(len(different) == 1 for different in contents.values())
+    # All four objects differ from the first in every run but those of the status and of the page.
+    assert len(contents) == 4 + 4 + 4 + 4 + 3 + 2
+
+
+def test_a_deflated_seg_is_the_same_instance_in_fewer_bytes(case, written, config, tmp_path):
+    deflating = load_config(overrides={"export": {"segmentation": "binary_deflated"}})
+    folder = tmp_path / "deflated"
+    document = case.document
+    path = write_seg_and_sr(document, case.analysis.tissue, case.folder, folder, deflating)["seg.dcm"]
+    plain, deflated = pydicom.dcmread(written["seg.dcm"]), pydicom.dcmread(path)
+    assert deflated.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1.99"
+    assert deflated == plain
+    assert path.stat().st_size < written["seg.dcm"].stat().st_size / 5
+    assert np.array_equal(hd.seg.segread(path).pixel_array, plain.pixel_array)
 
 
 DATES_OF_MAKING = {0x00080012, 0x00080023, 0x00181012}

@@ -18,7 +18,7 @@ from volumetry.deliver import as_document
 from volumetry.deliver.report import content_security_policy, report_page, text, write_report
 from volumetry.deliver.report.histogram import lung_histogram
 from volumetry.deliver.report.images import chest_of, projections
-from volumetry.deliver.report.key_slices import key_slices
+from volumetry.deliver.report.key_slices import key_slices, thirds
 from volumetry.domain import CtScan, Finding, ScanFailure, SeriesInfo, Status, Tissue, TissueMap
 from volumetry.measure.components import bin_names
 from volumetry.phantom import (
@@ -292,6 +292,24 @@ def test_a_slab_that_its_neighbours_do_not_show_is_no_key_slice():
     consolidation = next(caption for caption in captions if caption.startswith("Most of the solid component"))
     shown = [chest.places_zyx[0][k - low] for k in range(middle - 6, middle + 1)]
     assert any(place in consolidation for place in shown)
+
+
+@pytest.mark.parametrize("step_mm", [1.25, 2.0, 5.0])
+def test_disease_at_the_border_of_two_thirds_is_shown_once(step_mm):
+    """Planes of 240 mm, whose thirds meet at 160 mm: disease from 150 to 170 mm, and less of it at 200 mm."""
+    at_mm = np.arange(0, 240, step_mm)
+    border, above = abs(at_mm - 160) <= 10, abs(at_mm - 200) <= 10
+    areas = np.where(border, 500 - abs(at_mm - 154), np.where(above, 40, 0)).astype(int)
+    planes = {name: (z * step_mm, what) for name, (z, what) in thirds(areas, step_mm).items()}
+    assert planes["Middle"][1] == "most disease"
+    assert 150 <= planes["Middle"][0] < 160
+    assert abs(planes["Upper"][0] - 200) <= 10
+    assert planes["Upper"][1] == "most disease 27 mm or more from the others"  # a ninth of 240 mm
+    assert planes["Lower"][1] == "no disease segmented"
+    only = {name: (z * step_mm, what) for name, (z, what) in thirds(np.where(border, areas, 0), step_mm).items()}
+    assert only["Upper"][1] == "no disease segmented 27 mm or more from the others"
+    heights = sorted(height for height, _ in only.values())
+    assert min(np.diff(heights)) >= 240 / 9
 
 
 def test_planes_through_the_largest_lesion_and_a_window_for_consolidation(case):

@@ -119,7 +119,7 @@ def check(
     if dicom:
         from volumetry.deliver.dicom import DicomOptions, Export
 
-        export = Export(scan, settings, DicomOptions("labelmap" if labelmap else "binary", pdf, capture))
+        export = Export(scan, settings, DicomOptions("labelmap" if labelmap else None, pdf, capture))
     with show.stages(quiet) as stages:
         segmenter = Loading(lambda: common.segmenter_of(settings))
         scan_id = scan_id or safe_scan_id(scan)

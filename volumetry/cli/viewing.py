@@ -237,7 +237,12 @@ def receive(
             help="Images that arrive within this many seconds after their study was measured are added to it."
         ),
     ] = 300.0,
-    send_to: Annotated[str | None, typer.Option(help="Node that receives SEG and SR, as host:port:AE.")] = None,
+    send_to: Annotated[
+        str | None, typer.Option(help="Node that receives SEG and SR (and the PDF), as host:port:AE.")
+    ] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Also write, and send back, the summary page as encapsulated PDF.")
+    ] = False,
     tls_cert: Annotated[
         Path | None,
         typer.Option(help="Certificate of this node (PEM). All connections, outgoing ones too, then use TLS."),
@@ -271,7 +276,7 @@ def receive(
             typer.echo(line)
 
     def measured(study: Path) -> list[Path]:
-        return _measured_study(study, out, segmenter, settings, say)
+        return _measured_study(study, out, segmenter, settings, pdf, say)
 
     def sent(files: Sequence[Path]) -> int:
         return 0 if peer is None else store(peer, files, ae_title)
@@ -286,21 +291,27 @@ def receive(
 
 
 def _measured_study(
-    study: Path, out: Path, segmenter: "Segmenter", settings: "Config", say: Callable[[str], None]
+    study: Path,
+    out: Path,
+    segmenter: "Segmenter",
+    settings: "Config",
+    pdf: bool,
+    say: Callable[[str], None],
 ) -> list[Path]:
-    """Measure a received study into a folder with a random name; the DICOM objects to send back, if any."""
-    import secrets
+    """Measure a received study into a folder of its own; the DICOM objects to send back, if any.
 
-    from volumetry.case import dicom_objects, measured_folder
+    A study that is sent again comes into the same folder, so that the same content makes the same objects.
+    """
+    from volumetry.case import annex_of, dicom_objects, measured_folder
     from volumetry.deliver.dicom import DicomOptions, Export
     from volumetry.errors import OutputError
 
-    name = f"study-{secrets.token_hex(4)}"
+    name = f"study-{study.name.partition('-')[0][:16]}"  # of the digest by which the inbox names it
     folder = out / name
-    export = Export(study, settings, DicomOptions())
+    export = Export(study, settings, DicomOptions(pdf=pdf))
     analysis, document = measured_folder(study, folder, name, segmenter, settings, export=export)
     try:
-        return dicom_objects(export, analysis, document, folder)
+        return dicom_objects(export, analysis, document, folder, annex_of(study, analysis))
     except OutputError as stop:
         if stop.code != "DICOM_NOT_POSSIBLE":
             raise

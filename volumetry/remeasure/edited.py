@@ -5,6 +5,7 @@ import math
 import warnings
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import nibabel as nib
@@ -12,9 +13,10 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.filereader import read_dataset, read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from volumetry.deliver.dicom import concepts
 from volumetry.domain import FLUID, Grid, Tissue
@@ -35,6 +37,8 @@ _CODES = {
     (concepts.FLUID.value, concepts.FLUID.scheme_designator): FLUID,
 }
 _MOST_HEADER_BYTES = 2**26
+_BEFORE_META = 128 + 4 + 12
+"""Preamble, ``DICM``, and the element that states the length of the file meta information (PS3.10, 7.1)."""
 _UNREADABLE = "the mask is no readable NIfTI, DICOM SEG, NRRD or MetaImage"
 _TEXT = (b"NRRD000", b"ObjectType", b"NDims", b"Comment")
 """How an NRRD or a MetaImage begins."""
@@ -125,10 +129,27 @@ def _require_short_header(path: Path) -> None:
                 raise EditedMaskError("the header of the NIfTI is larger than that of any mask")
 
 
+def _inflated(path: Path, meta: FileMetaDataset, grid: Grid) -> Dataset:
+    """A SEG that is deflated as a whole; never more than a byte for each voxel of the scan, and a long header."""
+    bound = math.prod(grid.shape_kji) + _MOST_HEADER_BYTES
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    with path.open("rb") as stream:
+        stream.seek(_BEFORE_META + int(meta.FileMetaInformationGroupLength))
+        body = inflate.decompress(stream.read(bound), bound + 1)
+    if len(body) > bound:
+        raise EditedMaskError("the deflated DICOM SEG inflates to more than a mask of this scan can hold")
+    if not inflate.eof:
+        raise EditedMaskError("the deflated DICOM SEG ends early")
+    file = read_dataset(BytesIO(body), is_implicit_VR=False, is_little_endian=True)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file.file_meta = meta
+    return file
+
+
 def _from_seg(path: Path, grid: Grid) -> NDArray[np.uint8]:
-    if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        raise EditedMaskError("the DICOM SEG is deflated as a whole", hint="Save it uncompressed, or as RLE.")
-    file = dcmread(path)
+    meta = read_file_meta_info(path)
+    deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    file = _inflated(path, meta, grid) if deflated else dcmread(path)
     if "SegmentSequence" not in file or file.get("SegmentationType") not in ("BINARY", "LABELMAP"):
         raise EditedMaskError("the DICOM file is no BINARY or LABELMAP segmentation")
     tissues = dict(_tissues_of(file))

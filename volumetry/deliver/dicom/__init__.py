@@ -6,7 +6,8 @@
     segmentation  the mask as SEG
     numbers       digits and uncertainties
     regions       sides and lobes, with codes of site and laterality
-    uids          the same result gives the same objects
+    uids          of series and of what is tracked, from the source
+    stamp         dates of making, and the UID that follows from the whole content
     report        the numbers as TID 1500 SR on that SEG's segments
     source        what is taken from the source's headers, and the UIDs that are referred to
     legal_values  one value, made legal or emptied

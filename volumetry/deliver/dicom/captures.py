@@ -1,7 +1,6 @@
 """The summary page as encapsulated PDF and as secondary capture, in the study of the source series."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import highdicom as hd
 from pydicom import Dataset
@@ -12,7 +11,7 @@ from volumetry import __version__
 from volumetry.deliver.dicom.references import references
 from volumetry.deliver.dicom.revision import AUTOMATIC
 from volumetry.deliver.dicom.segmentation import MANUFACTURER
-from volumetry.deliver.dicom.uids import instance_uid, series_uid
+from volumetry.deliver.dicom.uids import UNNAMED, series_uid
 from volumetry.deliver.report.summary import Summary
 
 _COPIED = (
@@ -30,14 +29,14 @@ _COPIED = (
 )
 
 
-def encapsulated_pdf(headers: Sequence[Dataset], summary: Summary, document: Mapping[str, Any]) -> Dataset:
+def encapsulated_pdf(headers: Sequence[Dataset], summary: Summary) -> Dataset:
     """The page as an Encapsulated PDF object that names every source slice."""
     file = Dataset()
     for name in _COPIED:
         if name in headers[0]:
             file[name] = headers[0][name]
     file.SOPClassUID = EncapsulatedPDFStorage
-    file.SOPInstanceUID = instance_uid(headers[0], "PDF", AUTOMATIC, document)
+    file.SOPInstanceUID = UNNAMED
     file.SeriesInstanceUID = series_uid(headers[0], "PDF", AUTOMATIC)
     file.SeriesNumber, file.InstanceNumber = 302, 1
     file.Modality, file.ConversionType, file.BodyPartExamined = "DOC", "WSD", "CHEST"
@@ -57,7 +56,7 @@ def encapsulated_pdf(headers: Sequence[Dataset], summary: Summary, document: Map
     return file
 
 
-def secondary_capture(headers: Sequence[Dataset], summary: Summary, document: Mapping[str, Any]) -> hd.sc.SCImage:
+def secondary_capture(headers: Sequence[Dataset], summary: Summary) -> hd.sc.SCImage:
     """The page as an RGB image that names every source slice."""
     image = hd.sc.SCImage.from_ref_dataset(
         headers[0],
@@ -67,7 +66,7 @@ def secondary_capture(headers: Sequence[Dataset], summary: Summary, document: Ma
         coordinate_system="PATIENT",
         series_instance_uid=series_uid(headers[0], "SC", AUTOMATIC),
         series_number=303,
-        sop_instance_uid=instance_uid(headers[0], "SC", AUTOMATIC, document),
+        sop_instance_uid=UNNAMED,
         instance_number=1,
         manufacturer=MANUFACTURER,
         patient_orientation=("L", "F"),

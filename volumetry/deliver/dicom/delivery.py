@@ -2,24 +2,26 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from volumetry.codes import CATALOGUE
 from volumetry.config import Config
 from volumetry.deliver.dicom.captures import encapsulated_pdf, secondary_capture
 from volumetry.deliver.dicom.compare import compare_seg, compare_sr, compare_summary
 from volumetry.deliver.dicom.concepts import structures
-from volumetry.deliver.dicom.dates import set_dates
 from volumetry.deliver.dicom.options import DicomOptions
 from volumetry.deliver.dicom.references import as_single_slices, files_of, refer_to_frames
 from volumetry.deliver.dicom.report import structured_report
 from volumetry.deliver.dicom.segmentation import segmentation
 from volumetry.deliver.dicom.source import ExportSource, export_source, quiet_libraries, why
+from volumetry.deliver.dicom.stamp import stamp
 from volumetry.deliver.dicom.uids import tracking_uid
 from volumetry.deliver.report.summary import Summary
 from volumetry.domain import Grid, Tissue, TissueMap
@@ -55,7 +57,7 @@ def write_seg_and_sr(
     folder
         The result's folder; earlier objects there are moved to ``earlier/<n>/``.
     options
-        BINARY by default.
+        What is written; by default a SEG of the form that the settings name.
 
     Returns
     -------
@@ -74,16 +76,19 @@ def write_seg_and_sr(
         raise OutputError("a scan without a number has no mask to write as DICOM")
     source = _source(scan, document, config)
     _require_grid(source, tissue)
-    binary = options.segmentation_type == "binary"
+    kind = options.segmentation_type or config.export.segmentation
+    options = replace(options, segmentation_type=kind)
     unclassed = bool((tissue.labels_kji == Tissue.UNCLASSED).any())
-    segments = structures(overlapping=binary, unclassed=unclassed, fluid=bool(tissue.fluid_ml))
+    segments = structures(overlapping=kind != "labelmap", unclassed=unclassed, fluid=bool(tissue.fluid_ml))
     uids = [tracking_uid(source.headers[0], segment.label) for segment in segments]
     with _one_stop(_INVALID, _MEND):
         seg = segmentation(as_single_slices(source), tissue, segments, uids, document, options)
         refer_to_frames(seg, source)
+        stamp(seg, document, folder, "seg.dcm")
         report = structured_report(files_of(source.headers), seg, segments, uids, document, options.revision)
-    for made, name in zip((seg, report), _NAMES, strict=True):
-        set_dates(made, document, folder, name)
+        stamp(report, document, folder, "sr.dcm")
+    if kind == "binary_deflated":
+        seg.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian  # another writing of the same instance
     with new_result(folder, _NAMES) as making:
         seg_file, sr_file = (_saved(seg, making / "seg.dcm"), _saved(report, making / "sr.dcm"))
         with _one_stop(_UNREADABLE):
@@ -126,8 +131,8 @@ def write_summary(
     makers = ((options.pdf, _PDF, encapsulated_pdf), (options.secondary_capture, _CAPTURE, secondary_capture))
     for _, name, make in (maker for maker in makers if maker[0]):
         with _one_stop(_INVALID, _MEND):
-            dataset = make(source.headers, summary, document)
-        set_dates(dataset, document, folder, name)
+            dataset = make(source.headers, summary)
+            stamp(dataset, document, folder, name)
         with new_result(folder, (name,)) as making, _one_stop(_UNREADABLE):
             compare_summary(_saved(dataset, making / name), summary)
         written[name] = folder / name

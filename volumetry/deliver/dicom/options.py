@@ -13,14 +13,15 @@ class DicomOptions:
     Parameters
     ----------
     segmentation_type
-        ``binary`` opens in most viewers, and its lung holds the lesions; ``labelmap`` is smaller and disjoint.
+        ``binary`` opens in most viewers, and its lung holds the lesions; ``labelmap`` is smaller and disjoint;
+        ``binary_deflated`` is ``binary`` in the syntax Deflated Explicit VR. None takes that of the settings.
     pdf, secondary_capture
         Which forms of the summary page `write_summary` makes.
     revision
         Of a reader's correction: its number, and the results that it takes the place of.
     """
 
-    segmentation_type: Literal["binary", "labelmap"] = "binary"
+    segmentation_type: Literal["binary", "binary_deflated", "labelmap"] | None = None
     pdf: bool = False
     secondary_capture: bool = False
     revision: Revision = AUTOMATIC

@@ -15,7 +15,7 @@ from volumetry.deliver.dicom.numbers import Number, reach_of, sensible
 from volumetry.deliver.dicom.regions import region_groups
 from volumetry.deliver.dicom.revision import AUTOMATIC, Revision, reader_of, reason_of
 from volumetry.deliver.dicom.segmentation import MANUFACTURER, algorithm_name
-from volumetry.deliver.dicom.uids import instance_uid, series_uid
+from volumetry.deliver.dicom.uids import UNNAMED, series_uid
 from volumetry.deliver.report.pattern import pattern
 
 _SHARES = {
@@ -65,7 +65,7 @@ def structured_report(
         content=content,
         series_instance_uid=series_uid(headers[0], "SR", revision),
         series_number=revision.series_number(301),
-        sop_instance_uid=instance_uid(headers[0], "SR", revision, document),
+        sop_instance_uid=UNNAMED,
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=True,

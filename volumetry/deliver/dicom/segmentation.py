@@ -7,13 +7,13 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from volumetry import __version__
 from volumetry.deliver.dicom.concepts import ARTIFICIAL_INTELLIGENCE, LUNG, Structure, coded
 from volumetry.deliver.dicom.options import DicomOptions
 from volumetry.deliver.dicom.revision import reader_of, reason_of, refer_to_superseded
-from volumetry.deliver.dicom.uids import instance_uid, series_uid
+from volumetry.deliver.dicom.uids import UNNAMED, series_uid
 from volumetry.domain import TissueMap
 
 MANUFACTURER = "volumetry"
@@ -42,7 +42,8 @@ def segmentation(
     options
         BINARY (segments may overlap) or LABELMAP (they may not); of a correction, its number and those before it.
     """
-    binary = options.segmentation_type == "binary"
+    binary = options.segmentation_type != "labelmap"
+    kind, revision = "binary" if binary else "labelmap", options.revision
     reader = reader_of(document)
     brief, reason = reason_of(document) if reader else (None, "")
     algorithm = hd.AlgorithmIdentificationSequence(
@@ -70,9 +71,9 @@ def segmentation(
         pixel_array=_planes(tissue, segments, binary),
         segmentation_type="BINARY" if binary else "LABELMAP",
         segment_descriptions=described,
-        series_instance_uid=series_uid(headers[0], f"SEG {options.segmentation_type}", options.revision),
-        series_number=options.revision.series_number(300),
-        sop_instance_uid=instance_uid(headers[0], f"SEG {options.segmentation_type}", options.revision, document),
+        series_instance_uid=series_uid(headers[0], f"SEG {kind}", revision),
+        series_number=revision.series_number(300),
+        sop_instance_uid=UNNAMED,
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MANUFACTURER,
@@ -84,10 +85,9 @@ def segmentation(
         series_description="Lung lesion segmentation, corrected" if reader else "Lung lesion segmentation",
         transfer_syntax_uid=ExplicitVRLittleEndian if binary else RLELossless,
     )
-    _name_dimensions(seg)
     if reader:
         seg.DerivationDescription = reason
-        refer_to_superseded(seg, options.revision.superseded("seg.dcm"))
+        refer_to_superseded(seg, revision.superseded("seg.dcm"))
     return seg
 
 
@@ -95,13 +95,6 @@ def algorithm_name(document: Mapping[str, Any]) -> str:
     """Program and model, for algorithm identification."""
     model = document.get("provenance", {}).get("model")
     return f"volumetry {model}" if model else "volumetry"
-
-
-def _name_dimensions(seg: Dataset) -> None:
-    """Give the frame order a UID that follows from the object's; the library draws it at random."""
-    uid = generate_uid(entropy_srcs=["volumetry dimensions", str(seg.SOPInstanceUID)])
-    for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
-        item.DimensionOrganizationUID = uid
 
 
 def _planes(tissue: TissueMap, segments: Sequence[Structure], binary: bool) -> NDArray[np.uint8]:

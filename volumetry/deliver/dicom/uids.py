@@ -1,24 +1,17 @@
-"""UIDs that follow from what an object says: a repeated run gives the same objects, and an archive no second copy.
+"""UIDs that follow from what is said: series and tracking from the source, instances from their whole content.
 
 A series belongs to its source series, its kind and its revision, so that a later result of the same scan joins the
-earlier one. An instance belongs to everything that it says; what differs from run to run without being said of the
-scan (times, memory, device) is left out.
+earlier one.
 """
-
-from collections.abc import Mapping
-from typing import Any
 
 from pydicom import Dataset
 from pydicom.uid import UID, generate_uid
 
 from volumetry.deliver.dicom.revision import Revision
-from volumetry.storage.digests import canonical_sha256
 
-_OF_THE_RUN = ("timing_s", "peak_memory_mb")
-_NOT_STATED = {"SEG": ("scan_id",), "SR": ("scan_id",)}
-"""By the first word of the kind. `receive` gives a study another name each time, which only the page states."""
-_OF_THE_RUN_BELOW = ("created", "device", "packages")
 _OF_THE_SOURCE = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+UNNAMED = generate_uid(entropy_srcs=["volumetry instance", "not named yet"])
+"""Stands in for an instance's UID until its content is complete."""
 
 
 def series_uid(header: Dataset, kind: str, revision: Revision) -> UID:
@@ -41,27 +34,27 @@ def series_uid(header: Dataset, kind: str, revision: Revision) -> UID:
     return generate_uid(entropy_srcs=["volumetry series", *_source(header), kind, str(revision.number)])
 
 
-def instance_uid(header: Dataset, kind: str, revision: Revision, document: Mapping[str, Any]) -> UID:
+def instance_uid(content_sha256: str, day: str, hour: str) -> UID:
     """Of one object.
 
     Parameters
     ----------
-    header, kind, revision
-        As for `series_uid`.
-    document
-        Content of result.json.
+    content_sha256
+        Digest of all that it says but the dates of making.
+    day, hour
+        The date and time of making that it states.
 
     Returns
     -------
     UID
-        The same for the same result, whenever it was made.
+        Another for every content and every date.
     """
-    left_out = (*_OF_THE_RUN, *_NOT_STATED.get(kind.split()[0], ()))
-    said = {key: value for key, value in document.items() if key not in left_out}
-    made = document.get("provenance") or {}
-    said["provenance"] = {key: value for key, value in made.items() if key not in _OF_THE_RUN_BELOW}
-    sources = [*_source(header), kind, str(revision.number), canonical_sha256(said)]
-    return generate_uid(entropy_srcs=["volumetry instance", *sources])
+    return generate_uid(entropy_srcs=["volumetry instance", content_sha256, day, hour])
+
+
+def dimensions_uid(instance: str) -> UID:
+    """Of the frame order of an object; the library draws it at random."""
+    return generate_uid(entropy_srcs=["volumetry dimensions", instance])
 
 
 def tracking_uid(header: Dataset, label: str) -> UID:

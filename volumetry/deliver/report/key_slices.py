@@ -2,7 +2,8 @@
 
 A lesion is judged in the plane that shows most of it, so a plane must not win by what it alone shows: a slab of
 one or two slices, as motion or a structure outside the lungs makes it. Its lesion counts as far as the planes
-within 5 mm on both sides show as much.
+within 5 mm on both sides show as much. Slices of two thirds do not stand closer than 30 mm: at the border of the
+thirds, both would show the same.
 """
 
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ from volumetry.image.components import Mask, bodies_of
 from volumetry.image.pictures import png_bytes
 
 _NEIGHBOURS_MM = 5.0
+_APART_MM = 30.0
+"""Between the slices of two thirds; a third of a third's height where that is less."""
 _CONTACT_SHEET_PX = 192
 
 Pair = tuple[Picture, Picture]
@@ -46,7 +49,7 @@ def key_slices(chest: Chest) -> list[Pair]:
     return [*_thirds(chest, lesion), *_through_the_largest(chest, lesion), *_solid(chest)]
 
 
-def most_supported(areas: NDArray[np.integer], step_mm: float) -> int:
+def most_supported(areas: NDArray[np.integer], step_mm: float, allowed: NDArray[np.bool_] | None = None) -> int:
     """The plane whose neighbours show most too.
 
     Parameters
@@ -55,6 +58,8 @@ def most_supported(areas: NDArray[np.integer], step_mm: float) -> int:
         Lesion of each plane.
     step_mm
         From plane to plane.
+    allowed
+        Planes that may be taken, at least one; all by default.
 
     Returns
     -------
@@ -71,20 +76,62 @@ def most_supported(areas: NDArray[np.integer], step_mm: float) -> int:
     """
     reach = max(1, round(_NEIGHBOURS_MM / step_mm))
     supported = ndimage.minimum_filter1d(areas, 2 * reach + 1, mode="nearest")
-    return int(np.lexsort((areas, supported))[-1])
+    taken = np.arange(len(areas)) if allowed is None else np.flatnonzero(allowed)
+    return int(taken[np.lexsort((areas[taken], supported[taken]))[-1]])
 
 
 def _thirds(chest: Chest, lesion: Mask) -> Iterator[Pair]:
     areas = np.count_nonzero(lesion, axis=(1, 2))
-    edges = np.linspace(0, len(areas), 4).round().astype(int)
-    for name, low, high in zip(("Upper", "Middle", "Lower"), edges[-2::-1], edges[:0:-1], strict=True):
-        within = areas[low:high]
-        if not within.size:
-            continue
-        some = bool(within.any())
-        z = int(low + (most_supported(within, chest.spacing_zyx_mm[0]) if some else within.size // 2))
-        what = "most disease" if some else "no disease segmented"
+    for name, (z, what) in thirds(areas, chest.spacing_zyx_mm[0]).items():
         yield pair(chest, (0, z), f"{name} third, {what}: {chest.places_zyx[0][z]}", LUNG_WINDOW)
+
+
+def thirds(areas: NDArray[np.integer], step_mm: float) -> dict[str, tuple[int, str]]:
+    """A plane of each third of the height, from above, and what it shows; the most diseased third chooses first.
+
+    Parameters
+    ----------
+    areas
+        Lesion of each plane, from the feet to the head.
+    step_mm
+        From plane to plane.
+
+    Returns
+    -------
+    dict[str, tuple[int, str]]
+        Plane and words, by the third's name.
+
+    Examples
+    --------
+    The disease at the border of two thirds is shown once; the upper one shows what it has elsewhere.
+
+    >>> areas = np.array([0] * 28 + [95] * 2 + [90] * 2 + [0] * 8 + [20] * 4 + [0])
+    >>> [(z, what) for z, what in thirds(areas, 5.0).values()]
+    [(42, 'most disease 25 mm or more from the others'), (29, 'most disease'), (7, 'no disease segmented')]
+    """
+    edges = np.linspace(0, len(areas), 4).round().astype(int)
+    parts = zip(("Upper", "Middle", "Lower"), edges[-2::-1], edges[:0:-1], strict=True)
+    bounds = {name: (low, high) for name, low, high in parts if high > low}
+    most = {name: low + most_supported(areas[low:high], step_mm) for name, (low, high) in bounds.items()}
+    apart_mm = min(_APART_MM, len(areas) * step_mm / 9)
+    planes = np.arange(len(areas))
+    found: dict[str, tuple[int, str]] = {}
+    for name in sorted(bounds, key=lambda name: -areas[most[name]]):
+        low, high = bounds[name]
+        far = np.ones(len(areas), bool)
+        for z, _ in found.values():
+            far &= abs(planes - z) * step_mm >= apart_mm
+        diseased = far[low:high] & (areas[low:high] > 0)
+        z = int(low + most_supported(areas[low:high], step_mm, diseased)) if diseased.any() else -1
+        if z == most[name]:
+            found[name] = (z, "most disease")
+        elif z >= 0:
+            found[name] = (z, f"most disease {apart_mm:.0f} mm or more from the others")
+        else:
+            left = low + np.flatnonzero(far[low:high])
+            beyond = f" {apart_mm:.0f} mm or more from the others" if areas[low:high].any() else ""
+            found[name] = (int(left[len(left) // 2]), f"no disease segmented{beyond}")
+    return {name: found[name] for name in bounds}
 
 
 def _through_the_largest(chest: Chest, lesion: Mask) -> Iterator[Pair]:
