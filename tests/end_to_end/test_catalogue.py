@@ -238,7 +238,9 @@ def test_pairs_never_give_an_unquestioned_number(seed: int, copy: Path, config: 
 def test_every_decidable_code_has_an_entry() -> None:
     """Codes that a series on disk can earn without a model; the others belong to the run or to the anatomy."""
     of_the_run = {"INPUT_CHANGED", "MANIFEST_MISMATCH"} | {name for name, code in CATALOGUE.items() if code.ours}
-    with_the_lungs = {name for name, code in CATALOGUE.items() if code.judged.startswith(("quality/", "remeasure/"))}
+    with_the_lungs = {
+        name for name, code in CATALOGUE.items() if code.judged.startswith(("quality/", "remeasure/"))
+    }
     of_the_settings = {"TOO_LARGE", "SERIES_SELECTED"}  # tested above
     of_a_crash = {"DECODER_DIED"}  # no known file crashes these decoders: tested where the child is
     covered = {damage.expect for damage in (*DAMAGES.values(), *LEGAL.values())}

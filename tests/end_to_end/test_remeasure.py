@@ -221,8 +221,8 @@ def spoil(name, analysis, ct_slice, path):
         ("not a number", "no label"),
         ("no place", "says nowhere"),
         ("label 4 under the network's rule", "label 4"),
-        ("text", "no readable"),
-        ("truncated", "no readable"),
+        ("text", "cannot be read as NIfTI"),
+        ("truncated", "cannot be read as NIfTI"),
         ("a CT slice", "no BINARY or LABELMAP"),
         ("missing", "cannot read"),
     ],
@@ -271,7 +271,7 @@ def test_reader_and_reason_must_be_said(case, result, reader, reason):
 
 def test_an_unfinished_result_is_refused(case, result):
     (result / "run.json").unlink()
-    with pytest.raises(InputError, match="no finished, measured result"):
+    with pytest.raises(InputError, match="a finished, measured result"):
         remeasure(result, case[0], result / "mask.nii.gz", "R", "because")
 
 

@@ -34,7 +34,7 @@ _CODES = {
     (concepts.LESION.value, concepts.LESION.scheme_designator): Tissue.UNCLASSED,
 }
 _MOST_HEADER_BYTES = 2**26
-_UNREADABLE = "the mask is no readable NIfTI, DICOM SEG, NRRD or MetaImage"
+_UNREADABLE = "the mask cannot be read as NIfTI, DICOM SEG, NRRD or MetaImage"
 _TEXT = (b"NRRD000", b"ObjectType", b"NDims", b"Comment")
 """How an NRRD or a MetaImage begins."""
 
@@ -89,11 +89,11 @@ def _read(path: Path, grid: Grid) -> NDArray[np.uint8]:
             return _from_seg(path, grid) if is_dicom else _from_nifti(path, grid)
     except (ImageFileError, InvalidDicomError, AttributeError, EOFError, IndexError, KeyError, OSError) as wrong:
         raise EditedMaskError(
-            f"the mask is no readable NIfTI, DICOM SEG, NRRD or MetaImage ({type(wrong).__name__})"
+            f"the mask cannot be read as NIfTI, DICOM SEG, NRRD or MetaImage ({type(wrong).__name__})"
         ) from wrong
     except (TypeError, ValueError, zlib.error) as wrong:
         raise EditedMaskError(
-            f"the mask is no readable NIfTI, DICOM SEG, NRRD or MetaImage ({type(wrong).__name__})"
+            f"the mask cannot be read as NIfTI, DICOM SEG, NRRD or MetaImage ({type(wrong).__name__})"
         ) from wrong
 
 
@@ -129,7 +129,7 @@ def _from_seg(path: Path, grid: Grid) -> NDArray[np.uint8]:
         raise EditedMaskError("the DICOM SEG is deflated as a whole", hint="Save it uncompressed, or as RLE.")
     file = dcmread(path)
     if "SegmentSequence" not in file or file.get("SegmentationType") not in ("BINARY", "LABELMAP"):
-        raise EditedMaskError("the DICOM file is no BINARY or LABELMAP segmentation")
+        raise EditedMaskError("the DICOM file is not a BINARY or LABELMAP segmentation")
     tissues = dict(_tissues_of(file))
     label_map = file.SegmentationType == "LABELMAP"
     names = sorted(set(tissues.values()))
