@@ -154,7 +154,7 @@ class TissueMap:
             if array is not None and (array.shape != self.grid.shape_kji or array.dtype != np.uint8):
                 raise ValueError(f"{array.dtype} {array.shape} is not uint8 {self.grid.shape_kji}")
         if self.labels_kji.size and self.labels_kji.max() > max(Tissue):
-            raise ValueError(f"label {self.labels_kji.max()} is no tissue")
+            raise ValueError(f"label {self.labels_kji.max()} is not a tissue")
 
 
 @dataclass(frozen=True, slots=True)
