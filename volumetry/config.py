@@ -291,7 +291,7 @@ class Config(Section):
     def _only_stricter(cls, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
         for name, outcome in outcomes.items():
             if name not in CATALOGUE:
-                raise ValueError(f"{name} is no code of the catalogue")
+                raise ValueError(f"{name} is not a code of the catalogue")
             if strictest((outcome, CATALOGUE[name].outcome)) is not outcome:
                 raise ValueError(f"{name} is {CATALOGUE[name].outcome}; it cannot be made {outcome}")
         return outcomes

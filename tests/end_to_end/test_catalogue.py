@@ -238,27 +238,12 @@ def test_pairs_never_give_an_unquestioned_number(seed: int, copy: Path, config: 
 def test_every_decidable_code_has_an_entry() -> None:
     """Codes that a series on disk can earn without a model; the others belong to the run or to the anatomy."""
     of_the_run = {"INPUT_CHANGED", "MANIFEST_MISMATCH"} | {name for name, code in CATALOGUE.items() if code.ours}
-    of_the_anatomy = {
-        "HU_NOT_MEASURED",
-        "NO_LUNGS_FOUND",
-        "LUNG_TRUNCATED_APEX",
-        "LUNG_TRUNCATED_BASE",
-        "LUNG_TRUNCATED_FOV",
-        "LUNG_VOLUME_IMPLAUSIBLE",
-        "ONE_LUNG",
-        "SIDE_CONFLICT",
-        "LESION_OUTSIDE_LUNG",
-        "LESION_IN_ORGAN",
-        "CHEST_NOT_RECOGNISED",
-        "DENSE_TISSUE_OUTSIDE_LUNG",
-        "SUSPECT_SOLID",
-        "CONTRAST_NOT_STATED",
+    with_the_lungs = {
+        name for name, code in CATALOGUE.items() if code.judged.startswith(("quality/", "remeasure/"))
     }
     of_the_settings = {"TOO_LARGE", "SERIES_SELECTED"}  # tested above
-    of_a_correction = {"CLASS_REMOVED"}  # of a reader's mask: tested with remeasure
     of_a_crash = {"DECODER_DIED"}  # no known file crashes these decoders: tested where the child is
     covered = {damage.expect for damage in (*DAMAGES.values(), *LEGAL.values())}
-    of_a_charter = {code for code in CATALOGUE if code.startswith("CHARTER_")}  # what a trial asks beyond this
     missing = (
         set(CATALOGUE)
         - of_the_run
@@ -270,11 +255,9 @@ def test_every_decidable_code_has_an_entry() -> None:
             "SERIES_OF_ONE_FILE",
             "FILLING_IGNORED",  # more than a row of it: tested with the gate
         }  # of volume files and single files
-        - of_the_anatomy
+        - with_the_lungs
         - of_the_settings
-        - of_a_charter
         - codes_about(About.EXPORT, About.INPUT, About.BATCH)
-        - of_a_correction
         - of_a_crash
         - covered
     )

@@ -216,14 +216,14 @@ def spoil(name, analysis, ct_slice, path):
         ("half a voxel", "another grid"),
         ("thicker", "another grid"),
         ("mirrored affine", "another grid"),
-        ("label 7", "no label"),
-        ("half labels", "no label"),
-        ("not a number", "no label"),
+        ("label 7", "not labels"),
+        ("half labels", "not labels"),
+        ("not a number", "not labels"),
         ("no place", "says nowhere"),
         ("label 4 under the network's rule", "label 4"),
-        ("text", "no readable"),
-        ("truncated", "no readable"),
-        ("a CT slice", "no BINARY or LABELMAP"),
+        ("text", "cannot be read as NIfTI"),
+        ("truncated", "cannot be read as NIfTI"),
+        ("a CT slice", "not a BINARY or LABELMAP"),
         ("missing", "cannot read"),
     ],
 )
@@ -259,7 +259,7 @@ def test_the_scan_must_be_the_one_that_was_measured(case, result, config, tmp_pa
 def test_an_automatic_mask_that_was_edited_in_place_is_not_lost_silently(case, result, tmp_path):
     scan, _, analysis, _ = case
     save(analysis, result / "mask.nii.gz")
-    with pytest.raises(InputError, match="not the automatic mask any more"):
+    with pytest.raises(InputError, match="no longer the automatic mask"):
         remeasure(result, scan, result / "mask.nii.gz", "R", "because")
 
 
@@ -271,7 +271,7 @@ def test_reader_and_reason_must_be_said(case, result, reader, reason):
 
 def test_an_unfinished_result_is_refused(case, result):
     (result / "run.json").unlink()
-    with pytest.raises(InputError, match="no finished, measured result"):
+    with pytest.raises(InputError, match="a finished, measured result"):
         remeasure(result, case[0], result / "mask.nii.gz", "R", "because")
 
 

@@ -17,7 +17,7 @@ from volumetry.storage.shipped import shipped
         ("[tidy]\nmin_lung_island_mm3 = -1", "tidy.min_lung_island_mm3"),
         ("[measure]\nhu_cuts = [0, -300, 50]", "must rise"),
         ("[outcomes]\nMISSING_SLICES = 'flag'", "cannot be made flag"),
-        ("[outcomes]\nNO_SUCH = 'flag'", "no code of the catalogue"),
+        ("[outcomes]\nNO_SUCH = 'flag'", "not a code of the catalogue"),
         ("[select]\nrule = 'kernel'", "needs kernel_preference"),
         ("[segment]\nlesion_probability = 1.5", 'segment.lesion_probability: 1.5 is neither "model" nor'),
         ("[segment]\nlesion_probability = 'card'", "segment.lesion_probability: 'card' is neither"),

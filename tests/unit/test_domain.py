@@ -38,7 +38,7 @@ def test_a_scan_must_lie_on_its_grid_and_a_map_must_hold_tissues():
     grid = Grid((2, 2, 2), (1.0, 1.0, 1.0))
     with pytest.raises(ValueError, match="is not float32"):
         CtScan(np.zeros((2, 2, 3), np.float32), grid, SeriesInfo("1", 2, (1.0, 1.0, 1.0)))
-    with pytest.raises(ValueError, match="no tissue"):
+    with pytest.raises(ValueError, match="not a tissue"):
         TissueMap(np.full((2, 2, 2), 9, np.uint8), grid)
 
 

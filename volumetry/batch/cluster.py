@@ -287,7 +287,7 @@ def _client(cluster: Cluster, config: Config) -> Iterator[Any]:
             try:
                 client = Client(cluster.scheduler, timeout=30)
             except (OSError, ValueError) as wrong:
-                raise UsageError("there is no dask scheduler at the address given") from wrong
+                raise UsageError("no dask scheduler answers at the address given") from wrong
             yield stack.enter_context(client)
             return
         environment = {**_thread_environment(cluster.threads_each), **FREED_MEMORY_KEPT}

@@ -69,7 +69,9 @@ class Layout:
                 f"the layout {pattern!r} must name at least one of {{site}}, {{subject}}, {{visit}}, and each once"
             )
         if any(re.search(r"[}*][{*]", folder) or folder == ".." for folder in folders):
-            raise UsageError(f"the layout {pattern!r} needs a sign between two keys, or nobody can divide a name")
+            raise UsageError(
+                f"the layout {pattern!r} needs a character between two keys, so that a name can be split"
+            )
         return cls(pattern, tuple((_expression(name, "?"), _expression(name, "")) for name in folders))
 
     def keys(self, path: PurePath) -> Mapping[str, str] | str:

@@ -130,7 +130,7 @@ def answer(out: Path, query_id: str, state: Answer, name: str, text: str) -> Ent
 
 def _batch(out: Path) -> Path:
     if not (out / "scans").is_dir():
-        raise UsageError("this is no batch's folder: it has no scans")
+        raise UsageError("this is not the folder of a batch: it has no scans")
     return out
 
 

@@ -67,7 +67,9 @@ def replay(
             run = json.loads((folder / "run.json").read_bytes())
             then = json.loads((folder / "result.json").read_bytes())
         except (OSError, ValueError):
-            yield Replayed(scan.scan_id, "no result", None, {}, "the batch holds no whole result of this scan")
+            yield Replayed(
+                scan.scan_id, "no result", None, {}, "the batch does not contain a complete result of this scan"
+            )
             continue
         if not scan.path.exists():
             yield Replayed(scan.scan_id, "no input", None, {}, "the scan is not there")

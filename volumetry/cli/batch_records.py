@@ -222,7 +222,7 @@ def export(
     elif what == "parquet":
         typer.echo(f"wrote {export_parquet(result, out)} rows")
     else:
-        raise UsageError(f"there is no export {what!r}; choose cdisc or parquet")
+        raise UsageError(f"{what!r} is not an export; choose cdisc or parquet")
     for sentence in said_by_people(result):
         typer.echo(sentence)
 

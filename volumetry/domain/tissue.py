@@ -161,7 +161,7 @@ class TissueMap:
             if array is not None and (array.shape != self.grid.shape_kji or array.dtype != np.uint8):
                 raise ValueError(f"{array.dtype} {array.shape} is not uint8 {self.grid.shape_kji}")
         if self.labels_kji.size and self.labels_kji.max() > max(Tissue):
-            raise ValueError(f"label {self.labels_kji.max()} is no tissue")
+            raise ValueError(f"label {self.labels_kji.max()} is not a tissue")
         fluid = self.fluid_kji
         if fluid is not None and (fluid.shape != self.grid.shape_kji or fluid.dtype != np.bool_):
             raise ValueError(f"{fluid.dtype} {fluid.shape} is not bool {self.grid.shape_kji}")

@@ -65,7 +65,9 @@ class Batch:
             current = current_of(self.out, scan_id, self.audit)
             document = current_document(self.out, scan_id, current)
         except (FileNotFoundError, NotADirectoryError, TornError, OSError, ValueError, KeyError):
-            return trace | {"remark": "the batch holds no whole result of this scan; `volumetry verify` says more"}
+            return trace | {
+                "remark": "the batch does not contain a complete result of this scan; `volumetry verify` says more"
+            }
         log = self.by_scan.get(scan_id, [])
         trace["record_sha256"] = record["sha256"]
         trace["recorded"] = [_entered(e) for e in log if e["action"] == "scan_recorded"][-1:]

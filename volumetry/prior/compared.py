@@ -101,7 +101,7 @@ def _days_between(earlier: Document, now: Document) -> int:
     which = [f"the prior {earlier['scan_id']}", "this scan"]
     for day, name in zip(dates, which, strict=True):
         if day is None:
-            message = f"{name} does not state a date of acquisition, so that nobody can say which is older"
+            message = f"{name} does not state a date of acquisition, so it is not known which is older"
             raise InputError(message, "PRIOR_NOT_OLDER")
     first, second = (day for day in dates if day is not None)
     if first >= second:

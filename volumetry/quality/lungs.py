@@ -59,7 +59,7 @@ def lung_findings(
     lung_ml = volumes.lung
     if lung_ml < config.quality.min_lung_ml:
         least_ml = config.quality.min_lung_ml
-        text = f"{lung_ml:.0f} mL of lung found; under {least_ml:.0f} mL there is no lung to measure"
+        text = f"{lung_ml:.0f} mL of lung found; under {least_ml:.0f} mL is not a lung that can be measured"
         return [_finding("NO_LUNGS_FOUND", text, lung_ml, config)]
     with ThreadPoolExecutor(1) as beside:  # it takes as long as all the others
         dense = beside.submit(lambda: list(dense_tissue_findings(tissue, scan, config)))
@@ -81,7 +81,7 @@ def _plausibility(measurement: Measurement, config: Config) -> Iterator[Finding]
     if not limits.lung_low_ml <= lung_ml <= limits.lung_high_ml:
         text = (
             f"lung volume {lung_ml:.0f} mL; adult lungs have {limits.lung_low_ml:.0f} to "
-            f"{limits.lung_high_ml:.0f}: look in the mask for lung left out, or for what is no lung (every "
+            f"{limits.lung_high_ml:.0f}: look in the mask for lung left out, or for what is not lung (every "
             f"slice). Not quantified; every share is a part of this volume"
         )
         yield _finding("LUNG_VOLUME_IMPLAUSIBLE", text, lung_ml, config)

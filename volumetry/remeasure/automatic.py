@@ -98,12 +98,12 @@ def read_automatic(folder: Path) -> Automatic:
         mask_sha256 = file_sha256(folder / "mask.nii.gz")
     except (OSError, ValueError) as wrong:
         raise InputError(
-            "the result folder holds no finished, measured result (result.json, mask.nii.gz, run.json)",
+            "the result folder does not contain a finished, measured result (result.json, mask.nii.gz, run.json)",
             hint="Run `volumetry check` on the scan first.",
         ) from wrong
     if "volumes_ml" not in document or mask_sha256 != run.get("files_sha256", {}).get("mask.nii.gz"):
         raise InputError(
-            "mask.nii.gz in the result folder is not the automatic mask any more, or there is no number",
+            "mask.nii.gz in the result folder is no longer the automatic mask, or the scan was not measured",
             hint="Keep the edited mask elsewhere and run `volumetry check` again: it makes the mask anew.",
         )
     labels_kji, affine_ras = read_nifti(folder / "mask.nii.gz")

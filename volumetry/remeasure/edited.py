@@ -39,7 +39,7 @@ _CODES = {
 _MOST_HEADER_BYTES = 2**26
 _BEFORE_META = 128 + 4 + 12
 """Preamble, ``DICM``, and the element that states the length of the file meta information (PS3.10, 7.1)."""
-_UNREADABLE = "the mask is no readable NIfTI, DICOM SEG, NRRD or MetaImage"
+_UNREADABLE = "the mask cannot be read as NIfTI, DICOM SEG, NRRD or MetaImage"
 _TEXT = (b"NRRD000", b"ObjectType", b"NDims", b"Comment")
 """How an NRRD or a MetaImage begins."""
 
@@ -94,11 +94,11 @@ def _read(path: Path, grid: Grid) -> NDArray[np.uint8]:
             return _from_seg(path, grid) if is_dicom else _from_nifti(path, grid)
     except (ImageFileError, InvalidDicomError, AttributeError, EOFError, IndexError, KeyError, OSError) as wrong:
         raise EditedMaskError(
-            f"the mask is no readable NIfTI, DICOM SEG, NRRD or MetaImage ({type(wrong).__name__})"
+            f"the mask cannot be read as NIfTI, DICOM SEG, NRRD or MetaImage ({type(wrong).__name__})"
         ) from wrong
     except (TypeError, ValueError, zlib.error) as wrong:
         raise EditedMaskError(
-            f"the mask is no readable NIfTI, DICOM SEG, NRRD or MetaImage ({type(wrong).__name__})"
+            f"the mask cannot be read as NIfTI, DICOM SEG, NRRD or MetaImage ({type(wrong).__name__})"
         ) from wrong
 
 
@@ -151,7 +151,7 @@ def _from_seg(path: Path, grid: Grid) -> NDArray[np.uint8]:
     deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
     file = _inflated(path, meta, grid) if deflated else dcmread(path)
     if "SegmentSequence" not in file or file.get("SegmentationType") not in ("BINARY", "LABELMAP"):
-        raise EditedMaskError("the DICOM file is no BINARY or LABELMAP segmentation")
+        raise EditedMaskError("the DICOM file is not a BINARY or LABELMAP segmentation")
     tissues = dict(_tissues_of(file))
     label_map = file.SegmentationType == "LABELMAP"
     names = sorted(set(tissues.values()))

@@ -97,7 +97,7 @@ def checked(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     allowed = [*(int(tissue) for tissue in Tissue), FLUID]
     other = int(np.count_nonzero(~np.isin(values, allowed)))
     if other:
-        raise EditedMaskError(f"the mask holds {other} values that are no label; {_HOLDS}")
+        raise EditedMaskError(f"the mask holds {other} values that are not labels; {_HOLDS}")
     return values.astype(np.uint8)
 
 
@@ -162,7 +162,7 @@ def _values(path: Path, file: FileRef, header: VolumeHeader, layers: int) -> NDA
 def _file(path: Path) -> FileRef:
     found = file_ref(path.resolve())
     if found is None:
-        raise EditedMaskError("cannot read the mask: there is no such file")
+        raise EditedMaskError("cannot read the mask: the file does not exist")
     return found
 
 

@@ -46,7 +46,7 @@ def named(keyword: str) -> str:
     """
     tag = tag_for_keyword(keyword)
     if tag is None:
-        raise ValueError(f"{keyword} is no DICOM keyword")
+        raise ValueError(f"{keyword} is not a DICOM keyword")
     return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 

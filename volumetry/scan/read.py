@@ -86,7 +86,7 @@ def scan_from_array(hu_kji: NDArray[np.floating | np.integer], grid: Grid, confi
     if isinstance(hu_kji, np.ma.MaskedArray):
         raise ValueError("the array is masked: fill it, with the HU of air or of padding where it hides numbers")
     if hu_kji.dtype.kind not in "iuf":
-        raise ValueError(f"an array of {hu_kji.dtype} holds no Hounsfield units")
+        raise ValueError(f"an array of {hu_kji.dtype} does not hold Hounsfield units")
     if hu_kji.shape != grid.shape_kji:
         raise ValueError(f"the array has shape {hu_kji.shape}, the grid {grid.shape_kji}")
     affine_lps = np.eye(4)

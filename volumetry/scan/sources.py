@@ -87,7 +87,7 @@ def source_headers(folder: Path, config: Config, keywords: tuple[str, ...]) -> S
         if stack.geometry is None or stack.series is None:
             raise AssertionError("the gate lets no stack pass without a grid")
         if isinstance(stack, VolumeStack):
-            message = "no SEG or SR can be made of a volume file: there is no DICOM header to refer to"
+            message = "SEG and SR cannot be made from a volume file: it has no DICOM header to refer to"
             raise OutputError(message, "NO_HEADER", "Use mask.nii.gz, or measure the DICOM series it came from.")
         tags = [tag for tag in map(tag_for_keyword, keywords) if tag is not None]
         read: dict[FileRef, Dataset] = {}

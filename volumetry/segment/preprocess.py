@@ -141,7 +141,18 @@ class Pictures:
         return Pictures({kind: grey[box_ji] for kind, grey in self.by_kind.items()})
 
     def without(self, *kinds: PictureKind) -> "Pictures":
-        """The same without some pictures."""
+        """The same without some pictures.
+
+        Parameters
+        ----------
+        kinds
+            Those to leave out.
+
+        Returns
+        -------
+        Pictures
+            Of the others.
+        """
         return Pictures({kind: grey for kind, grey in self.by_kind.items() if kind not in kinds})
 
     def mirrored(self) -> "Pictures":

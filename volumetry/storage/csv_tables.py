@@ -328,5 +328,5 @@ def _cell(value: Cell) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not math.isfinite(value):
-        raise ValueError(f"{value} is no number to write: an unknown value is None")
+        raise ValueError(f"{value} cannot be written as a number: an unknown value is None")
     return repr(float(value)) if isinstance(value, float) else repr(value)

@@ -137,7 +137,7 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as wrong:
-        raise UsageError(f"there is no file {path.name}") from wrong
+        raise UsageError(f"the file {path.name} does not exist") from wrong
     except OSError as wrong:
         raise UsageError(f"cannot read {path.name}: {wrong.strerror}") from wrong
 
@@ -158,7 +158,7 @@ def _text(name: str, content: bytes) -> str:
         row = content[: wrong.start].count(b"\n") + 1
         raise TableError(f"{name}: row {row} is not UTF-8; save the table as 'CSV UTF-8'") from wrong
     if "\0" in text:
-        raise TableError(f"{name}: cannot be read: it is no text")
+        raise TableError(f"{name}: cannot be read: it is not text")
     return text
 
 

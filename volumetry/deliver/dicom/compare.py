@@ -56,7 +56,7 @@ def compare_sr(
     """
     content = hd.sr.srread(path).content
     if not isinstance(content, hd.sr.MeasurementReport):
-        raise OutputError(f"{path.name} is no measurement report")
+        raise OutputError(f"{path.name} is not a measurement report")
     groups = content.get_volumetric_roi_measurement_groups()
     if len(groups) != len(segments):
         raise OutputError(f"{path.name}: {len(groups)} measurement groups for {len(segments)} segments")

@@ -156,7 +156,7 @@ def pair(chest: Chest, plane: tuple[int, int], caption: str, window: Window) -> 
         If the chest has no scan.
     """
     if chest.hu_zyx is None:
-        raise ValueError("without the scan there is no picture of it")
+        raise ValueError("a picture of the scan needs the scan")
     axis, at = plane
     down, across = (n for n in range(3) if n != axis)
     # Rows run to the back in an axial picture, and to the feet in the others.

@@ -126,7 +126,7 @@ def interval(document: Document) -> str:
     if not document.get("interval_percent"):
         if document.get("corrected_by"):
             return "No interval is given: it would be the model's, and this mask is a reader's."
-        return "No interval is given: there is no calibration for how these numbers were made."
+        return "No interval is given: none was calibrated for this way of measuring."
     level = document.get("interval_level")
     stated = "" if level is None else f", with a stated coverage of {100 * level:.0f} %"
     return (

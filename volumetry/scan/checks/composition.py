@@ -292,7 +292,7 @@ def _split(stack: Stack, keyword: str, groups: list[list[SliceHeader]], config: 
     sizes = ", ".join(str(len(group)) for group in groups[:6])
     message = (
         f"one series holds images that differ in {named(keyword)} (groups of {sizes}): "
-        "they are no single volume, and none of the groups can be taken for it"
+        "they do not form one volume, and none of the groups can be taken for it"
     )
     return [replace(stack, findings=(*stack.findings, found(config, "AMBIGUOUS_VOLUMES", message, len(groups))))]
 

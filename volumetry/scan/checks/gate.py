@@ -114,7 +114,7 @@ def _object(stack: Stack, config: Config) -> Iterator[Finding]:
     if called:
         message = f"{named('ImageType')} says LOCALIZER in {called} of {len(stack.slices)} parallel slices"
         message = for_reader(
-            f"{message}: a whole stack is no scout",
+            f"{message}: a whole stack is not a localizer",
             "whether vessels and fissures are as sharp and as free of noise as in a diagnostic CT",
             images_with(stack.slices, lambda h: h.is_localizer),
             "not quantified: low dose and a broad slice blur what is recognised by its density; size and place"

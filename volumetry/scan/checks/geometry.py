@@ -111,9 +111,7 @@ def _plane_findings(slices: Sequence[SliceHeader], config: Config) -> Iterator[F
         values = np.asarray(spacings, float)
         apart = float(np.max(np.ptp(values, axis=0) / values.min(axis=0)))
         if apart > config.geometry.pixel_spacing_tolerance:
-            message = (
-                f"{named('PixelSpacing')} differs by {100 * apart:.3g} % between slices: no one volume fits them"
-            )
+            message = f"{named('PixelSpacing')} differs by {100 * apart:.3g} % between slices: not one volume"
             yield found(config, "MIXED_PIXEL_SPACING", message, apart)
     frames = {h.frame_of_reference for h in slices} - {None}
     if len(frames) > 1 and not tells_nothing([h.frame_of_reference for h in slices], config.geometry.min_slices):
@@ -185,7 +183,7 @@ def _place_findings(in_axes: Array, ordered: Sequence[SliceHeader], config: Conf
             f"{plural(same.size, 'pair')} of slices at one position (first at slices {same[0]} and {same[0] + 1})"
         )
         yield found(
-            config, "DUPLICATE_POSITION", f"{message}: nobody can say which belongs to the volume", same.size
+            config, "DUPLICATE_POSITION", f"{message}: it is not known which belongs to the volume", same.size
         )
         kept = np.concatenate([[True], gaps_mm >= tolerances.duplicate_share * usual_mm])
         along_mm, numbers = along_mm[kept], [n for n, keep in zip(numbers, kept, strict=True) if keep]

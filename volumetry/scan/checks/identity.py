@@ -153,7 +153,7 @@ def _conflict(
         advice = "Map UIDs one to one when anonymising: each image needs its own SOPInstanceUID, or an empty one."
         return found(config, "UID_CONFLICT", message, len(headers), advice)
     count = len(conflicts)
-    message = f"{plural(count, 'instance')} with one {tag} and different content: nobody can say which is right"
+    message = f"{plural(count, 'instance')} with one {tag} and different content: it is not known which is right"
     return found(config, "UID_CONFLICT", message, count)
 
 

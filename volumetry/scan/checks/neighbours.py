@@ -108,7 +108,7 @@ def seam_findings(
         yield found(config, "SEAM", message, int(seams.size))
     else:
         where = images_from_to(slices, first, first + 1)
-        message = f"{what} ({where}), and no UID tells their slices apart"
+        message = f"{what} ({where}), and their slices cannot be separated by UID"
         yield Finding("SEAM", Outcome.REFUSE, message, int(seams.size))
 
 

@@ -200,7 +200,7 @@ def _remarks(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]
             lambda h: h.odd_preamble,
             "have a preamble that is neither empty nor TIFF",
             "at the first 128 bytes of the files, not at the image",
-            "none, 0 mL: the preamble is no part of the image",
+            "none, 0 mL: the preamble is not part of the image",
         ),
         (
             "FILLING_IGNORED",

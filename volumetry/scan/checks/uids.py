@@ -37,14 +37,14 @@ def uid_findings(slices: Sequence[SliceHeader], config: Config) -> Iterator[Find
         and tells_nothing(by_keyword[keyword], config.geometry.min_slices)
     ]
     if faults:
-        message = f"{'; '.join(faults)}: the slices were told apart by their place and pixels"
+        message = f"{'; '.join(faults)}: the slices were distinguished by their position and pixels"
         yield found(config, "IDENTIFIED_BY_CONTENT", message)
 
 
 def _fault(uids: Sequence[str | None]) -> str | None:
     if any(uid is None for uid in uids):
         return "is empty"
-    return "holds no legal UID" if any(not is_legal_uid(uid) for uid in uids if uid) else None
+    return "is not a legal UID" if any(not is_legal_uid(uid) for uid in uids if uid) else None
 
 
 def is_legal_uid(uid: str) -> bool:

@@ -124,5 +124,5 @@ def _set_text(elements: Elements, keyword: str, text: str) -> None:
 def _tag(keyword: str) -> int:
     tag = tag_for_keyword(keyword)
     if tag is None:
-        raise ValueError(f"{keyword} is no DICOM keyword")
+        raise ValueError(f"{keyword} is not a DICOM keyword")
     return tag

@@ -124,7 +124,7 @@ def _bad_shape(source: PixelSource, limits: Limits) -> Fault | None:
         return Fault("LIMIT_EXCEEDED", f"{source.rows} x {source.columns} pixels; allowed are 1 to {most}")
     if source.bits_allocated not in (8, 16, 32) or not 1 <= source.bits_stored <= source.bits_allocated:
         bits = f"BitsAllocated {source.bits_allocated} and BitsStored {source.bits_stored}"
-        return Fault("MALFORMED", f"{bits} are no way to store a CT slice")
+        return Fault("MALFORMED", f"{bits} do not describe a CT slice")
     if not source.bits_stored - 1 <= source.high_bit < source.bits_allocated:
         return Fault("MALFORMED", f"HighBit {source.high_bit} does not fit BitsStored {source.bits_stored}")
     return None

@@ -37,7 +37,7 @@ def nifti_header(start: bytes) -> VolumeHeader:
     if not slope or not math.isfinite(slope):  # the standard's way to say: not scaled
         slope, intercept = 1.0, 0.0
     if not math.isfinite(intercept):
-        raise VolumeError("BAD_VOLUME", "scl_inter is no finite number, and scl_slope scales by it")
+        raise VolumeError("BAD_VOLUME", "scl_inter is not a finite number although scl_slope scales the values")
     offset = float(header["vox_offset"])
     if not size <= offset < 2**26:
         raise VolumeError("BAD_VOLUME", "vox_offset lies inside the header, or far beyond it")
@@ -81,7 +81,7 @@ def _form(header: "nib.Nifti1Header", name: str) -> Affine | None:
     try:
         affine: Affine = np.asarray(getattr(header, f"get_{name}")(), float)
     except (HeaderDataError, ValueError):
-        raise VolumeError("BAD_VOLUME_GEOMETRY", f"the {name} is no affine") from None
+        raise VolumeError("BAD_VOLUME_GEOMETRY", f"the {name} is not an affine") from None
     if not np.isfinite(affine).all():
         raise VolumeError("BAD_VOLUME_GEOMETRY", f"the {name} is not finite")
     return affine
@@ -98,5 +98,5 @@ def _two_forms(sform: Affine, qform: Affine, shape_ijk: list[int]) -> list[str]:
     same_size = math.isclose(abs(np.linalg.det(sform)), abs(np.linalg.det(qform)), rel_tol=_SAME_SIZE)
     if not same_size or nib.aff2axcodes(sform) != nib.aff2axcodes(qform):
         message = f"sform and qform contradict each other (up to {apart_mm:.0f} mm apart)"
-        raise VolumeError("BAD_VOLUME_GEOMETRY", f"{message}: nobody can say which is right")
+        raise VolumeError("BAD_VOLUME_GEOMETRY", f"{message}: it is not known which is right")
     return [f"sform and qform lie up to {apart_mm:.1f} mm apart, the sform was taken"]

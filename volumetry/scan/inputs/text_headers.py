@@ -107,7 +107,7 @@ def _nrrd_dtype(fields: dict[str, str]) -> str:
     said = fields["type"].lower()
     code = next((code for code, names in _NRRD_TYPES.items() if said in names.split(", ")), None)
     if code is None:
-        raise VolumeError("NOT_CT_NUMBERS", "the NRRD's type is no number")
+        raise VolumeError("NOT_CT_NUMBERS", "the NRRD's type is not a number")
     order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower())
     if order is None and code[1] != "1":
         raise VolumeError("BAD_VOLUME", "the NRRD does not say its endian")
@@ -142,7 +142,7 @@ def metaimage_header(start: bytes) -> VolumeHeader:
         raise VolumeError("BAD_VOLUME", "a MetaImage that has not 3 dimensions")
     code = _META_TYPES.get(fields["ElementType"])
     if code is None:
-        raise VolumeError("NOT_CT_NUMBERS", "the MetaImage's ElementType is no number")
+        raise VolumeError("NOT_CT_NUMBERS", "the MetaImage's ElementType is not a number")
     msb = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False"))
     name = None if fields["ElementDataFile"] == "LOCAL" else data_file_name(fields["ElementDataFile"])
     begin, skip = (0 if name else end), int(fields.get("HeaderSize", "0"))

@@ -105,7 +105,7 @@ def _unpack(archive: Path, folder: Path, limits: ZipLimits) -> dict[PurePosixPat
         _check_names(members, limits)
         files = [member for member in members if not member.is_dir()]
         if not files:
-            raise _RejectedError("there is no file in it")
+            raise _RejectedError("it does not contain a file")
         for member in files:
             _check_member(member, limits)
         _check_whole(files, archive.stat().st_size, limits)
@@ -123,7 +123,7 @@ def _require_small_directory(archive: Path, limits: ZipLimits) -> None:
         # Nothing public tells the directory's size before the whole of it is read.
         record = zipfile._EndRecData(stream)  # type: ignore[attr-defined]  # private, so not in the stubs
     if record is None:
-        raise _RejectedError("it is no ZIP archive")
+        raise _RejectedError("it is not a ZIP archive")
     if record[5] > limits.max_members * _DIRECTORY_BYTES_EACH:
         raise _RejectedError(f"it has more than {limits.max_members} entries")
 

@@ -272,7 +272,7 @@ def _range_findings(
         return
     below = float(np.mean(means < _FAR_BELOW_AIR_HU))
     if below > _LEAST_BELOW:
-        message = f"{100 * below:.1f} % of the image lies below {_FAR_BELOW_AIR_HU:g} HU and is no padding"
+        message = f"{100 * below:.1f} % of the image lies below {_FAR_BELOW_AIR_HU:g} HU and is not padding"
         yield found(config, "HU_IMPLAUSIBLE", f"{message}: nothing is lighter than air", below)
     flat = np.flatnonzero((histograms > 0).sum(axis=1) <= 1)
     if flat.size:
