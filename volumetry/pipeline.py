@@ -304,7 +304,7 @@ def _provenance(scan: CtScan, segmenter: Segmenter, config: Config, delivered: T
         config_sha256=config.sha256,
         input_sha256=scan.input_sha256,
         pixels_sha256=scan.pixels_sha256,
-        mask_sha256=hashlib.sha256(delivered.labels_kji.tobytes()).hexdigest(),
+        mask_sha256=hashlib.sha256(delivered.mask_kji.tobytes()).hexdigest(),
         device=facts.device,
         precision=facts.precision,
         lesion_probability=facts.lesion_probability,

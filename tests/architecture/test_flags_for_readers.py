@@ -163,6 +163,9 @@ def _of_lungs(config: Config) -> Iterator[Finding]:
     yield from _judged(hu, labels, config, dropped={"lesion_beside_lungs_ml": 120.0})
     yield from _judged(hu, labels, config, context=ChestContext(0.99, 120.0, 60.0))
     yield from _judged(hu, labels, config, context=ChestContext(0.2, 120.0, 0.0))
+    fluid = np.zeros(hu.shape, bool)
+    fluid[15:25, 46:50, 10:22] = True
+    yield from _judged(hu, labels, config, fluid=fluid)
     metal = hu.copy()
     metal[18:22, 30:34, 31:33] = 3071
     yield from _judged(metal, labels, config)
@@ -179,11 +182,12 @@ def _judged(
     swapped: bool = False,
     dropped: dict[str, float] | None = None,
     context: ChestContext | None = None,
+    fluid: np.ndarray | None = None,
 ) -> Iterator[Finding]:
     grid = replace(AXIAL, shape_kji=labels.shape)
     left = np.arange(labels.shape[2]) >= labels.shape[2] // 2
     side = np.where(labels > 0, np.where(left ^ swapped, Side.LEFT, Side.RIGHT), 0).astype(np.uint8)
-    tissue = TissueMap(labels.astype(np.uint8), grid, side, dropped or {}, context=context)
+    tissue = TissueMap(labels.astype(np.uint8), grid, side, dropped or {}, context=context, fluid_kji=fluid)
     scan = scan_of(hu, grid)
     return _asking(lung_findings(tissue, scan, measure(tissue, scan, config.measure), config))
 

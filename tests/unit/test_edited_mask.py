@@ -102,7 +102,7 @@ def test_segments_that_overlap_lie_in_layers_and_lesion_goes_before_lung(labels,
     assert np.array_equal(read_edited_mask(path, GRID), labels)
 
 
-@pytest.mark.parametrize("name", ["lung tumour", "non-solid", "vessels", "Segment_5", "lung nodule 2", ""])
+@pytest.mark.parametrize("name", ["lung tumour", "non-solid", "vessels", "Segment_6", "lung nodule 2", ""])
 def test_a_segment_of_which_the_tissue_is_not_sure_is_refused(labels, tmp_path, name):
     path = written(image_of(labels, **(SLICER | {"Segment1_Name": name})), tmp_path / "mask.seg.nrrd")
     with pytest.raises(EditedMaskError, match=r"segment 1 \(label value 2\) is none of") as stop:

@@ -146,8 +146,8 @@ def test_the_schema_names_what_the_nouns_hold():
     assert list(properties["components_by_rule"]["properties"]["hu"]["properties"]) == [
         field.name for field in fields(ComponentSplit)
     ]
-    volumes = [properties["volumes_ml"]]
-    volumes += [*properties["sides"]["properties"].values(), *properties["zones"]["properties"].values()]
+    assert tuple(properties["volumes_ml"]["properties"]) == (*VOLUMES, "fluid")
+    volumes = [*properties["sides"]["properties"].values(), *properties["zones"]["properties"].values()]
     assert all(tuple(region["properties"]) == VOLUMES for region in volumes)
     for key in ("percent_of_lung", "interval_percent"):
         assert tuple(properties[key]["properties"]) == SHARES

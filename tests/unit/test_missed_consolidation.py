@@ -105,6 +105,13 @@ def test_fluid_and_pale_consolidation_are_found_too(config: Config) -> None:
     assert "about 8 HU" in found.message
 
 
+def test_what_the_mask_has_as_fluid_is_not_said_again(config: Config) -> None:
+    hu, lung = _chest()
+    fluid = _inside(DORSAL_RIGHT)
+    tissue = TissueMap((lung & ~fluid).astype(np.uint8), GRID, fluid_kji=fluid)
+    assert list(dense_tissue_findings(tissue, scan_of(_with(hu, DORSAL_RIGHT, 8), GRID), config)) == []
+
+
 def test_fat_inside_the_ribs_and_a_thickened_pleura_say_nothing(config: Config) -> None:
     hu, lung = _chest()
     assert _found(_with(hu, DORSAL_RIGHT, -100), lung & ~_inside(DORSAL_RIGHT), config) == {}

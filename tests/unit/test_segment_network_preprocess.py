@@ -1,13 +1,17 @@
 """HU to the picture that the network knows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from volumetry.segment.preprocess import (
     InputRecipe,
     Pictures,
+    Volume,
     enhance,
     fitted_shape,
+    neighbour_step,
     network_batch,
     pictures_of,
     ready_made,
@@ -72,7 +76,7 @@ def test_ready_made_slices_are_shrunk_only_when_large() -> None:
 
 
 def test_a_batch_is_padded_with_black_and_scaled() -> None:
-    batch = network_batch([Pictures(np.ones((17, 30), np.float32), None)] * 2, RECIPE)
+    batch = network_batch([Pictures({"enhanced": np.ones((17, 30), np.float32)})] * 2, RECIPE)
     assert batch.shape == (2, 2, 32, 32)
     assert not batch[:, 1].any()  # what cannot be had is flat grey
     assert batch[0, 0, 0, 0] == pytest.approx((1 - 0.35) / 0.25)
@@ -86,9 +90,9 @@ def test_a_recipe_that_makes_no_sense_is_refused() -> None:
 
 def test_the_window_is_linear_in_hu_and_the_same_for_every_slice() -> None:
     hu = np.array([[-2000, -1050, -425, 200, 3000]], np.float32)
-    found = pictures_of(hu, RECIPE).window_ji
+    found = pictures_of(hu, RECIPE).of("window")
     np.testing.assert_allclose(found, [[0, 0, 0.5, 1, 1]], atol=1e-6)
-    beside_metal = pictures_of(np.hstack([hu, [[3000.0]]]).astype(np.float32), RECIPE).window_ji
+    beside_metal = pictures_of(np.hstack([hu, [[3000.0]]]).astype(np.float32), RECIPE).of("window")
     np.testing.assert_array_equal(beside_metal[:, :5], found)
 
 
@@ -97,7 +101,7 @@ def test_only_the_pictures_that_a_model_takes_are_made() -> None:
     for inputs in (("enhanced",), ("window",)):
         recipe = InputRecipe(inputs=inputs)
         pictures = pictures_of(hu, recipe)
-        assert [pictures.enhanced_ji is not None, pictures.window_ji is not None] == [
+        assert [pictures.of("enhanced") is not None, pictures.of("window") is not None] == [
             "enhanced" in inputs,
             "window" in inputs,
         ]
@@ -108,18 +112,37 @@ def test_a_crop_is_a_window_and_a_whole_slice_is_taken_as_enhanced() -> None:
     """The rim tells: air around a body, or the body itself."""
     whole = np.full((40, 40), 0.1, np.float32)
     whole[8:32, 8:32] = np.random.default_rng(0).uniform(0, 1, (24, 24))
-    assert ready_made(whole, RECIPE).window_ji is None
-    np.testing.assert_array_equal(ready_made(whole, RECIPE).enhanced_ji, whole)
+    assert ready_made(whole, RECIPE).of("window") is None
+    np.testing.assert_array_equal(ready_made(whole, RECIPE).of("enhanced"), whole)
     crop = np.full((40, 40), 0.9, np.float32)
     crop[8:32, 8:32] = 0.2
-    np.testing.assert_array_equal(ready_made(crop, RECIPE).window_ji, crop)
-    np.testing.assert_array_equal(ready_made(crop, RECIPE).enhanced_ji, enhance(crop, RECIPE))
+    np.testing.assert_array_equal(ready_made(crop, RECIPE).of("window"), crop)
+    np.testing.assert_array_equal(ready_made(crop, RECIPE).of("enhanced"), enhance(crop, RECIPE))
 
 
 def test_a_mirror_turns_both_pictures() -> None:
     grey = np.arange(6, dtype=np.float32).reshape(2, 3) / 6
-    seen = Pictures(grey, grey / 2).mirrored()
-    np.testing.assert_array_equal(seen.enhanced_ji, grey[:, ::-1])
-    np.testing.assert_array_equal(seen.window_ji, grey[:, ::-1] / 2)
+    seen = Pictures({"enhanced": grey, "window": grey / 2}).mirrored()
+    np.testing.assert_array_equal(seen.of("enhanced"), grey[:, ::-1])
+    np.testing.assert_array_equal(seen.of("window"), grey[:, ::-1] / 2)
     with pytest.raises(ValueError, match="at least one picture"):
-        Pictures(None, None)
+        Pictures({})
+
+
+def test_a_slice_sees_what_lies_four_millimetres_below_and_above_it() -> None:
+    """Slices of one value each, their own number; a window of 0 to 10 HU shows them as tenths."""
+    recipe = replace(
+        RECIPE, window_low=0.0, window_high=10.0, inputs=("window", "below", "above", "space", "organs")
+    )
+    hu = np.broadcast_to(np.arange(8, dtype=np.float32)[:, None, None], (8, 4, 5))
+    space = np.zeros_like(hu)
+    space[3] = 0.75
+    assert [neighbour_step(mm, recipe) for mm in (1.5, 2.0, 5.0, 10.0)] == [3, 2, 1, 1]
+    assert neighbour_step(2.0, RECIPE) == 0, "a network that sees no neighbours gets none"
+    seen = pictures_of(Volume(hu, 2, {"space": space}).plane(3), recipe)
+    shown = {kind: float(grey.max()) for kind, grey in seen.by_kind.items()}
+    assert shown == pytest.approx({"window": 0.3, "below": 0.1, "above": 0.5, "space": 0.75})
+    assert set(pictures_of(Volume(hu, 2).plane(1), recipe).by_kind) == {"window", "above"}
+    batch = network_batch([seen], recipe)[0, :, :4, :5]
+    assert not batch[4].any(), "what cannot be had is flat grey"
+    np.testing.assert_allclose(batch[3], (0.75 - recipe.mean) / recipe.deviation)

@@ -1,21 +1,19 @@
 """The coarse look at the whole chest: grids there and back, on the scanner's own axes."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from stub_model import stub
+from stub_model import AllDiseased, dark_is_lung, stub
 from torch import nn
 
 from volumetry.config import load_config
 from volumetry.domain import CtScan, Grid, SeriesInfo, Tissue
 from volumetry.segment import network as network_module
 from volumetry.segment import organs
-from volumetry.segment.card import ContextCard
 from volumetry.segment.network import NetworkSegmenter
-from volumetry.segment.organs import bodies_of_fat, bodies_outside, chest_of, leave_out, lung_space
+from volumetry.segment.organs import Chest, bodies_of_fat, bodies_outside, chest_of, leave_out, lung_space
 from volumetry.segment.thorax import (
     ContextNetwork,
     Region,
@@ -24,47 +22,14 @@ from volumetry.segment.thorax import (
     stride_of,
     two_windows,
 )
-from volumetry.segment.thorax_weights import ContextModel
 from volumetry.segment.thresholds import Cuts
 
-
-class DarkIsLung(nn.Module):
-    """Lung where a voxel is darker than so many HU, else body."""
-
-    def __init__(self, below_hu: float) -> None:
-        super().__init__()
-        self.below_hu = below_hu
-        self.anchor = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits = torch.full((x.shape[0], len(Region), *x.shape[2:]), -20.0)
-        denser = 20 * (x[:, 0] - (self.below_hu + 600) / 500)
-        logits[:, Region.LUNG], logits[:, Region.BODY] = -denser, denser
-        return logits
+STEP_MM = (5.0, 5.0, 5.0)
 
 
 def test_the_coarse_grid_covers_the_scan_from_edge_to_edge() -> None:
     assert coarse_shape((150, 512, 512), (2.0, 0.7, 0.7), 5.0) == (60, 72, 72)
     assert coarse_shape((1, 3, 3), (1.0, 1.0, 1.0), 5.0) == (1, 1, 1)
-
-
-def dark_is_lung(below_hu: float = -500.0) -> ContextModel:
-    card = ContextCard.model_validate(
-        {
-            "name": "thorax3d",
-            "version": "0.1.0",
-            "architecture": {
-                "name": "monai-unet-3d",
-                "channels": [4, 4, 4, 4],
-                "outputs": [region.name.lower() for region in Region],
-                "coarse_mm": 5.0,
-            },
-            **{name: {"file": "f", "sha256": "0" * 64} for name in ("weights", "probe_input", "probe_output")},
-            "training_cases": [],
-            "held_out_cases": [],
-        }
-    )
-    return ContextModel(DarkIsLung(below_hu), card, Path("nowhere"))
 
 
 def test_disease_may_lie_in_lung_and_no_further_than_a_coarse_voxel_from_it() -> None:
@@ -114,15 +79,19 @@ def block() -> tuple[np.ndarray, np.ndarray]:
     return hu, probabilities
 
 
+def seen_by(probabilities: np.ndarray, hu: np.ndarray) -> Chest:
+    return chest_of(probabilities, hu, STEP_MM, lung_space(hu, STEP_MM, dark_is_lung()), CUTS)
+
+
 def test_what_is_called_disease_and_lies_in_no_lung_is_neither_disease_nor_lung() -> None:
     hu, probabilities = block()
-    chest = chest_of(probabilities, hu, (5.0, 5.0, 5.0), dark_is_lung(), CUTS)
+    chest = seen_by(probabilities, hu)
     assert chest.context.agreement == 1.0
     # Lesion in ten columns that are no lung, of which the first is within a voxel of the coarse grid.
     assert chest.context.lesion_in_organs_ml == pytest.approx(10 * 20 * 9 * 0.125)
     assert chest.context.doubtful_ml == chest.context.lesion_in_organs_ml  # it adjoins what stays
     before = probabilities.copy()
-    leave_out(probabilities, chest.elsewhere_kji, CUTS)
+    leave_out(probabilities, chest, CUTS)
     assert (probabilities[..., :11] == before[..., :11]).all()
     assert not probabilities[:2, ..., 11:].any()
 
@@ -148,7 +117,7 @@ def test_a_body_apart_is_no_doubt_unless_it_is_as_large_as_a_lobe() -> None:
         probabilities[1, rows, columns, 13:] = 1
         ml = np.count_nonzero(probabilities[1]) * 0.125
         assert bool(ml >= 100) is doubtful
-        context = chest_of(probabilities, hu, (5.0, 5.0, 5.0), dark_is_lung(), CUTS).context
+        context = chest_of(probabilities, hu, STEP_MM, lung_space(hu, STEP_MM, dark_is_lung()), CUTS).context
         assert context.lesion_in_organs_ml == pytest.approx(ml)
         assert context.doubtful_ml == pytest.approx(ml if doubtful else 0.0)
 
@@ -171,7 +140,8 @@ def test_fat_is_not_solid() -> None:
 def test_lung_that_no_lesion_is_called_stays_where_the_chest_sees_none() -> None:
     hu, probabilities = block()
     probabilities[1] = 0.4
-    leave_out(probabilities, np.ones(hu.shape, bool), CUTS)
+    everywhere = replace(seen_by(probabilities, hu), elsewhere_kji=np.ones(hu.shape, bool))
+    leave_out(probabilities, everywhere, CUTS)
     assert (probabilities[0] == 1).all()
     assert not probabilities[1].any()
 
@@ -181,19 +151,15 @@ def test_agreement_is_the_share_of_aerated_lung_that_the_chest_shows_too() -> No
     hu, probabilities = block()
     probabilities[1] = 0
     dark = np.full_like(hu, -800)
-    assert chest_of(probabilities, dark, (5.0, 5.0, 5.0), dark_is_lung(), CUTS).context.agreement == 1.0
+    assert (
+        chest_of(probabilities, dark, STEP_MM, lung_space(dark, STEP_MM, dark_is_lung()), CUTS).context.agreement
+        == 1.0
+    )
     strict = dark_is_lung(below_hu=-700)
     half = np.where(np.arange(20) < 10, -800, -610) + np.zeros_like(hu)
-    seen = chest_of(probabilities, half, (5.0, 5.0, 5.0), strict, CUTS)
+    seen = chest_of(probabilities, half, STEP_MM, lung_space(half, STEP_MM, strict), CUTS)
     assert seen.context.agreement == pytest.approx(11 / 20)  # ten columns, and one within a voxel
     assert seen.context.lesion_in_organs_ml == 0.0
-
-
-class AllDiseased(nn.Module):
-    """Calls all it sees ground glass."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([9.0, 9.0, -9.0])[None, :, None, None].expand(len(x), 3, *x.shape[2:])
 
 
 @pytest.mark.parametrize(("wanted", "heard"), [(0.9, True), (0.99, False)])
@@ -227,7 +193,44 @@ def test_the_segmenter_hears_the_chest_where_it_knows_the_lung(
     assert taken_ml == pytest.approx(20 * 60 * 36 * grid.voxel_ml if heard else 0.0, rel=0.03)
 
 
+class SpaceIsDisease(nn.Module):
+    """All is lung; disease is where the chest's network sees lung, and everywhere if it says nothing."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = torch.full((len(x), 3, *x.shape[2:]), 9.0)
+        logits[:, 1] = torch.where(x[:, 1] >= 0, 9.0, -9.0)
+        return logits
+
+
+@pytest.mark.parametrize(("wanted", "heard"), [(0.9, True), (0.99, False)])
+def test_a_network_of_the_chest_that_is_not_heard_misleads_no_slice(
+    monkeypatch: pytest.MonkeyPatch, wanted: float, heard: bool
+) -> None:
+    """The middle of a block is air. Without an answer of the chest network that counts, all is looked at anew."""
+    for name in ("verify_probe", "verify_context_probe"):
+        monkeypatch.setattr(network_module, name, lambda model, device: 0.0)
+    monkeypatch.setattr(organs, "AERATED_HU", (-2000.0, -600.0))
+    monkeypatch.setattr(
+        network_module,
+        "chest_of",
+        lambda *given: replace(chest_of(*given), context=replace(chest_of(*given).context, agreement=0.95)),
+    )
+    grid = Grid((20, 60, 80), (5.0, 2.8, 2.8))
+    hu = np.zeros(grid.shape_kji, np.float32)
+    hu[:, :, 20:60] = -1000
+    settings = load_config(
+        overrides={"segment": {"device": "cpu", "precision": "fp32", "context_agreement": wanted}}
+    )
+    model = replace(stub(SpaceIsDisease(), inputs=("window", "space")), context=dark_is_lung())
+    found = NetworkSegmenter(model, settings.segment)(
+        CtScan(hu, grid, SeriesInfo("1.2", grid.shape_kji[0], grid.spacing_kji_mm))
+    )
+    diseased_ml = np.count_nonzero(found.labels_kji > Tissue.AERATED) * grid.voxel_ml
+    whole_ml = 20 * 60 * 80 * grid.voxel_ml
+    assert diseased_ml == pytest.approx(whole_ml / 2 if heard else whole_ml, rel=0.06)
+
+
 def test_a_few_slices_are_no_chest() -> None:
-    hu, probabilities = block()
-    assert chest_of(probabilities, hu, (2.9, 5.0, 5.0), dark_is_lung(), CUTS) is None
-    assert chest_of(probabilities, hu, (3.0, 5.0, 5.0), dark_is_lung(), CUTS) is not None
+    hu, _ = block()
+    assert lung_space(hu, (2.9, 5.0, 5.0), dark_is_lung()) is None
+    assert lung_space(hu, (3.0, 5.0, 5.0), dark_is_lung()) is not None

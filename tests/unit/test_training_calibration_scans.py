@@ -42,7 +42,7 @@ def test_draws_differ_and_come_again(config, drawn):
     again = list(drawn_scans(config, ROOT, draws=3))
     for first, second in zip(drawn, again, strict=True):
         np.testing.assert_array_equal(first.truth_ji, second.truth_ji)
-        np.testing.assert_array_equal(first.window_ji, second.window_ji)
+        np.testing.assert_array_equal(first.grey_ji["window"], second.grey_ji["window"])
     lesions = [sum(int((s.truth_ji & Truth.LESION > 0).sum()) for s in drawn if s.group == g) for g in
                sorted({s.group for s in drawn})]  # fmt: skip
     assert len(set(lesions)) == 3
@@ -51,7 +51,7 @@ def test_draws_differ_and_come_again(config, drawn):
 def test_no_case_calibrates_and_judges(config):
     def sample(kind: str, group: str) -> Sample:
         flat = np.zeros((4, 4), np.uint8)
-        return Sample(flat, None, flat, kind, group, "0")
+        return Sample({"enhanced": flat}, flat, kind, group, "0")
 
     labelled = [sample("ma20", case) for case in ("case06", "case12", "case16", "case18")]
     others = [sample("scan", "normal-001"), sample("synthetic", "normal-001")]

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
-from volumetry.errors import InputError
+from volumetry.errors import InputError, ModelError
 from volumetry.segment.card import read_card
 from volumetry.segment.preprocess import InputRecipe
 from volumetry.storage.shipped import shipped
@@ -25,10 +26,12 @@ from volumetry.training.chest_slices import (
     read_chest_slices,
 )
 from volumetry.training.config import ChestVolume, TrainConfig, load_recipe
+from volumetry.training.continued import take_over
 from volumetry.training.dataset import build_bank
 from volumetry.training.filled import FILLED
 from volumetry.training.patterns import DENSER_BY_HU, Lungs, with_patterns
-from volumetry.training.samples import AERATED, SOLID, Truth
+from volumetry.training.samples import AERATED, SOLID, SOME_LUNG, Truth
+from volumetry.training.shown import Looks
 from volumetry.training.train import new_state
 
 RECIPE = InputRecipe()
@@ -98,7 +101,7 @@ def test_each_voxel_says_what_its_labels_say_and_no_more(chest):
 
 
 def test_piles_hold_what_was_drawn_and_keep_what_was_unknown(spec, chest):
-    samples = list(chest_samples(spec, chest, RECIPE, np.random.default_rng(2)))
+    samples = list(chest_samples(spec, chest, Looks(RECIPE), np.random.default_rng(2)))
     piles = {kind: [s for s in samples if s.kind == kind] for kind in (CHEST, PATTERNS, FILLED, TUMOUR)}
     assert sum(map(len, piles.values())) == len(samples)
     assert len(piles[CHEST]) == 44
@@ -140,6 +143,14 @@ def test_extent_reaches_from_next_to_nothing_to_half_of_the_lungs(chest):
     assert max(shares) > 0.35
 
 
+def test_a_diseased_chest_teaches_what_lies_beside_its_lungs_alone(folder, spec):
+    chest = read_chest_slices(spec.model_copy(update={"diseased": True}), folder, RECIPE)
+    assert set(np.unique(chest.own)) == {0, int(SOME_LUNG), int(SOLID), int(NOTHING_KNOWN)}
+    assert chest.own[20, 55, 75] == int(NOTHING_KNOWN), "what may be lung may be diseased"
+    samples = list(chest_samples(spec, chest, Looks(RECIPE), np.random.default_rng(2)))
+    assert {s.kind for s in samples} == {CHEST, TUMOUR}, "nothing is drawn over disease"
+
+
 def test_a_volume_on_another_grid_is_refused(folder, spec):
     write_chest(folder, "coarse", (2.0, 2.8, 2.8))
     other = spec.model_copy(
@@ -176,7 +187,7 @@ def test_a_patient_is_learned_from_or_judged_by(folder, config):
 def test_draws_to_calibrate_on_are_of_the_chests_learned_from_and_know_both_classes(folder, config, chest):
     drawn = list(drawn_chests(config, folder, draws=2))
     assert len(drawn) == 2 * 2 * SLICES
-    watched = list(judged_samples(replace(chest, name="two"), RECIPE, np.random.default_rng(0)))
+    watched = list(judged_samples(replace(chest, name="two"), Looks(RECIPE), np.random.default_rng(0)))
     fit_on, judge_on = for_calibration(watched, drawn, config)
     assert {s.group.split()[0] for s in fit_on} == {"one"}
     assert {s.group.split()[0] for s in judge_on} == {"two"}
@@ -211,3 +222,34 @@ def test_a_model_is_made_and_calibrated_from_chests_alone(folder, config, tmp_pa
     assert story["calibration"]["fitted_on_drawn_scans"] == 2
     assert story["calibration"]["coverage_elsewhere"]["drawn"]["lesion"]["blocks"] == 2
     assert set(story["metrics"]) == {"two"}
+
+
+def test_a_run_that_continues_a_model_begins_with_its_answers(folder, config, tmp_path, monkeypatch):
+    """Inputs that the model did not know change nothing until they are learned from, whatever they show."""
+    monkeypatch.setattr(package, "drawn_chests", partial(drawn_chests, draws=2))
+    few = {"channels": (4, 8, 16)}
+    first = config.model_copy(update={"model": config.model.model_copy(update=few)})
+    bank, state = build_bank(first, folder), new_state(first, "cpu")
+    state.average.load_state_dict(state.network.state_dict())
+    made = package.write_model_folder(tmp_path, first, bank, state.average, folder)
+    told = few | {"continues": str(made), "continues_sha256": read_card(made).sha256}
+    inputs = ("enhanced", "window", "below", "above", "space", "organs")
+    second = first.model_copy(
+        update={
+            "model": config.model.model_copy(update=told),
+            "input": config.input.model_copy(update={"inputs": inputs}),
+        }
+    )
+    further = new_state(second, "cpu")
+    take_over(further, second)
+    seen = torch.randn(2, 6, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        before, after = state.average(seen[:, :2]), further.average(seen)
+    torch.testing.assert_close(after, before)
+    assert {kind for s in build_bank(second, folder).training for kind in s.grey_ji} == set(inputs[:4])
+    other = second.model_copy(update={"model": second.model.model_copy(update={"channels": (4, 8, 12)})})
+    with pytest.raises(ModelError, match="architecture"):
+        take_over(new_state(other, "cpu"), other)
+    wrong = second.model_copy(update={"model": second.model.model_copy(update={"continues_sha256": "0"})})
+    with pytest.raises(ModelError, match="is not the model"):
+        build_bank(wrong, folder)

@@ -1,6 +1,7 @@
 """What training is made of: drawn lesions, lung masks, the loss, batches that follow from the seed."""
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +22,9 @@ from volumetry.training.config import Round, Scan, load_recipe
 from volumetry.training.dataset import Bank, _scan, infected_by_slice, nearest
 from volumetry.training.dense import DENSE, dense_volumes, painted
 from volumetry.training.drawn_thorax import drawn_thorax
-from volumetry.training.filled import FILLED, _cut_anew, filled_volumes
+from volumetry.training.filled import FILLED, Drawn, _cut_anew, filled_volumes
 from volumetry.training.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION, SOME_LUNG, Sample, Truth
-from volumetry.training.shown import on_network_grid
+from volumetry.training.shown import Looks, on_network_grid
 from volumetry.training.synthesis import Lesions, rim_filled_as_beside, with_lesions
 from volumetry.training.threshold_lungs import threshold_lungs
 from volumetry.training.train import learning_rate, masked_loss
@@ -179,7 +180,8 @@ def test_the_learning_rate_warms_up_and_ends_at_nothing() -> None:
 
 def test_each_round_draws_from_its_own_piles() -> None:
     base = drawing(0)
-    dense = Sample(*(np.full((64, 64), n, np.uint8) for n in (255, 255, int(SOLID))), DENSE, "p", "0")
+    white = np.full((64, 64), 255, np.uint8)
+    dense = Sample({"enhanced": white, "window": white}, np.full_like(white, int(SOLID)), DENSE, "p", "0")
     bank = replace(base.bank, training=(*base.bank.training, dense))
     rounds = (Round(steps=2, learning_rate=1), Round(steps=2, learning_rate=1, shares={DENSE: 1000.0}))
     both = replace(base, bank=bank, schedule=base.schedule.model_copy(update={"rounds": rounds}))
@@ -207,10 +209,16 @@ def test_a_dense_lesion_meets_its_wall_without_a_dark_line() -> None:
     assert dark[True] < 0.1
 
 
+def slices_of(volumes: Iterable[Drawn]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Number, HU and truth of each slice to learn from."""
+    for sick, truth, slices in volumes:
+        yield from ((k, sick[k], truth[k]) for k in slices)
+
+
 def test_dense_volumes_have_lesions_at_every_wall_and_know_nothing_of_the_rest() -> None:
     hu, lung = healthy()
     edge = binary_dilation(lung) & ~lung
-    found = list(dense_volumes(hu, lung, SPACING, 12, np.random.default_rng(0), healthy=False))
+    found = list(slices_of(dense_volumes(hu, lung, SPACING, 12, np.random.default_rng(0), healthy=False)))
     centres = []
     for k, sick, truth in found:
         solid = (truth & Truth.SOLID) > 0
@@ -229,7 +237,7 @@ def test_filled_volumes_say_only_what_is_known(healthy_lung: bool) -> None:
     vessel = np.zeros_like(lung)
     vessel[:, 40:50] = lung[:, 40:50]
     hu[vessel] = -100
-    found = list(filled_volumes(hu, lung, SPACING, 6, np.random.default_rng(0), healthy_lung))
+    found = list(slices_of(filled_volumes(hu, lung, SPACING, 6, np.random.default_rng(0), healthy_lung)))
     seen = {int(value) for _, _, truth in found for value in np.unique(truth)}
     if healthy_lung:
         assert seen == {0, int(AERATED), int(GROUND_GLASS), int(SOLID)}
@@ -256,7 +264,7 @@ def test_a_filled_lesion_meets_its_wall_without_a_dark_line() -> None:
     hu[edge] = -400
     inside = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
     dark = []
-    for k, sick, truth in filled_volumes(hu, lung, SPACING, 6, np.random.default_rng(0), True):
+    for k, sick, truth in slices_of(filled_volumes(hu, lung, SPACING, 6, np.random.default_rng(0), True)):
         solid = (truth & Truth.SOLID) > 0
         own = edge[k] & (edge[max(k - 1, 0)] | lung[max(k - 1, 0)]) & (edge[min(k + 1, 23)] | lung[min(k + 1, 23)])
         beside = own & binary_dilation(solid, inside) & ~binary_dilation(lung[k] & ~solid, iterations=2)
@@ -295,7 +303,7 @@ def test_no_slice_that_judges_a_scan_is_learned_from(tmp_path: Path) -> None:
     data = RECIPE.data.model_copy(update=few)
     spec = Scan(folder="scan", infected_csv="flags.csv", source="drawn", terms="none")
     rngs = tuple(np.random.default_rng(n) for n in range(3))
-    found = list(_scan(spec, tmp_path, recipe, data, rngs))
+    found = list(_scan(spec, tmp_path, Looks(recipe), data, rngs))
     judging = data.held_out(count)
     seen = {(sample.kind, judged) for sample, judged in found}
     assert seen == {
@@ -319,7 +327,7 @@ def test_what_an_ablation_leaves_out_is_not_there() -> None:
     flat = np.zeros((4, 4), np.uint8)
     lesion = np.full((4, 4), int(SOLID), np.uint8)
     samples = [
-        Sample(flat, flat, truth, kind, "p", "0")
+        Sample({"enhanced": flat, "window": flat}, truth, kind, "p", "0")
         for kind in ("ma20", "scan", DENSE, FILLED)
         for truth in (flat, lesion)
     ]
@@ -372,7 +380,12 @@ def test_a_painted_lesion_has_the_grey_of_its_wall_and_keeps_the_labels_around_i
     grey = np.where(lung, 0.15, 0.7).astype(np.float32)
     truth = np.where(lung, int(SOME_LESION), 0).astype(np.uint8)
     many = [
-        painted(Pictures(grey, grey / 2 if window else None), truth, np.random.default_rng(n)) for n in range(6)
+        painted(
+            Pictures({"enhanced": grey} | ({"window": grey / 2} if window else {})),
+            truth,
+            np.random.default_rng(n),
+        )
+        for n in range(6)
     ]
     made = [one for one in many if one is not None]
     assert len(made) >= 3
@@ -381,18 +394,18 @@ def test_a_painted_lesion_has_the_grey_of_its_wall_and_keeps_the_labels_around_i
         assert lesion.any()
         assert (lung | ~lesion).all()
         np.testing.assert_array_equal(new[~lesion], truth[~lesion])
-        assert np.median(pictures.enhanced_ji[lesion]) == pytest.approx(0.7, abs=0.1)
+        assert np.median(pictures.of("enhanced")[lesion]) == pytest.approx(0.7, abs=0.1)
         if window:
-            assert np.median(pictures.window_ji[lesion]) == pytest.approx(0.35, abs=0.1)
+            assert np.median(pictures.of("window")[lesion]) == pytest.approx(0.35, abs=0.1)
         else:
-            assert pictures.window_ji is None
+            assert pictures.of("window") is None
         untouched = lung & ~binary_dilation(lesion, iterations=14)
-        np.testing.assert_array_equal(pictures.enhanced_ji[untouched], grey[untouched])
+        np.testing.assert_array_equal(pictures.of("enhanced")[untouched], grey[untouched])
 
 
 def test_nothing_is_painted_where_there_is_no_lung() -> None:
     empty = np.zeros((64, 64), np.uint8)
-    assert painted(Pictures(empty.astype(np.float32), None), empty, np.random.default_rng(0)) is None
+    assert painted(Pictures({"enhanced": empty.astype(np.float32)}), empty, np.random.default_rng(0)) is None
 
 
 def drawing(seed: int) -> Drawing:
@@ -400,8 +413,10 @@ def drawing(seed: int) -> Drawing:
     truth = np.where(lung, int(SOME_LESION), 0).astype(np.uint8)
     samples = tuple(
         Sample(
-            np.where(lung, 40, 180).astype(np.uint8),
-            np.where(lung, 60, 250).astype(np.uint8),
+            {
+                "enhanced": np.where(lung, 40, 180).astype(np.uint8),
+                "window": np.where(lung, 60, 250).astype(np.uint8),
+            },
             truth,
             kind,
             f"p{n}",

@@ -21,7 +21,7 @@ class Copyist:
     cuts: dict[str, Cuts] = field(default_factory=lambda: dict.fromkeys((SCANS, SLICES), Cuts(0.5, 0.5, 0.5)))
 
     def probabilities(self, pictures, mirrored=False) -> np.ndarray:
-        grey = pictures[0].enhanced_ji
+        grey = pictures[0].of("enhanced")
         return np.stack([np.ones_like(grey), grey, np.zeros_like(grey)])[None]
 
 
@@ -31,7 +31,13 @@ def cases(begins: float, count: int, scan: bool, seen: bool = True, rows: int = 
     truth[:rows][RAMP[:rows] >= 255 * begins] = int(SOME_LESION)
     grey = RAMP if seen else np.zeros_like(RAMP)
     return [
-        Sample(grey, grey, truth, DRAWN if scan else "prints", f"{scan} {begins} {seen} {n}", str(k))
+        Sample(
+            {"enhanced": grey, "window": grey},
+            truth,
+            DRAWN if scan else "prints",
+            f"{scan} {begins} {seen} {n}",
+            str(k),
+        )
         for n in range(count)
         for k in range(2)
     ]

@@ -59,7 +59,7 @@ def test_the_edited_mask_reaches_the_measurement_as_it_was_drawn(page, case):
     ("content", "status"),
     [
         (lambda labels: body(labels[:-1]), 400),
-        (lambda labels: body(np.full_like(labels, 5)), 400),
+        (lambda labels: body(np.full_like(labels, 6)), 400),
         (lambda labels: b'{"reader": "R1"}\n' + labels.tobytes(), 400),
         (lambda labels: b"no json\n" + labels.tobytes(), 400),
         (lambda labels: body(labels) + bytes(10_000), 413),

@@ -100,7 +100,9 @@ def _replayed(
     if "volumes_ml" not in then:
         return Replayed(scan.scan_id, "differs", None, {}, f"was {_words(then)}, is {_words(now)}")
     voxels = _differing_voxels(folder / "mask.nii.gz", analysis.tissue)
-    difference = {name: now["volumes_ml"][name] - ml for name, ml in then["volumes_ml"].items()}
+    difference = {
+        name: now["volumes_ml"][name] - ml for name, ml in then["volumes_ml"].items() if name in now["volumes_ml"]
+    }
     difference = {name: ml for name, ml in difference.items() if ml}
     changed = _changed(then["provenance"], now["provenance"])
     if then["provenance"]["input_sha256"] != now["provenance"]["input_sha256"]:
@@ -131,4 +133,4 @@ def _differing_voxels(mask: Path, tissue: TissueMap) -> int | None:
         labels, _ = read_nifti(mask)
     except InputError:
         return None
-    return int((labels != tissue.labels_kji).sum()) if labels.shape == tissue.labels_kji.shape else None
+    return int((labels != tissue.mask_kji).sum()) if labels.shape == tissue.labels_kji.shape else None

@@ -141,7 +141,7 @@ def _read(
         if facts[name] is not None and facts[name] != now:
             message = f"the {which}'s result was not made from this scan and mask: {name} differs"
             raise InputError(message, "RESULT_MISMATCH", _HINT)
-    return (scan, TissueMap(labels, scan.grid)), facts
+    return (scan, TissueMap.of_mask(labels, scan.grid, looked=False)), facts
 
 
 def _facts(folder: Path, which: str) -> dict[str, Any]:

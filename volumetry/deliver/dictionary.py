@@ -21,7 +21,7 @@ left=L right=R zones= upper=U middle=M lower=B components_by_rule= network=N hu=
 series= provenance= timing_s=T interval_level=IVLEVEL component_rule=COMPRULE aerated=AER ground_glass=GGO
 lesion=LES ground_glass_ml=GGO solid_ml=SOLID lesion_below_ml=BELOW lesion_above_ml=ABOVE outside_lungs_ml=OUT
 lesion_outside_lungs_ml=LESOUT lesion_beside_lungs_ml=LESBES holes_filled_ml=HOLES lesion_specks_ml=LESSPK
-class_specks_ml=CLSSPK lesion_in_organs_ml=LESORG blood_pool_hu=BLOODHU series_uid=SERUID
+class_specks_ml=CLSSPK lesion_in_organs_ml=LESORG lesion_in_fluid_ml=LESFLU blood_pool_hu=BLOODHU series_uid=SERUID
 slice_count=NSLICES spacing_kji_mm=SPACING thickness_mm=SLCTHICK manufacturer=MANUF
 model_name=MODELNAM acquisition_date=ACQDATE patient_position=PATPOS
 transfer_syntax=SYNTAX tilt_deg=TILT software_version=SFTWRVER model_sha256=MODELSHA config_sha256=CONFSHA

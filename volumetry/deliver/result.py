@@ -100,7 +100,7 @@ def finding_document(finding: Finding) -> dict[str, Any]:
 
 def _numbers(m: Measurement) -> dict[str, Any]:
     return {
-        "volumes_ml": _volumes(m.volumes_ml),
+        "volumes_ml": _volumes(m.volumes_ml) | ({} if m.fluid_ml is None else {"fluid": m.fluid_ml}),
         "percent_of_lung": m.volumes_ml.percent_of_lung(),
         **_interval(m),
         "sides": {name: _volumes(v) for name, v in m.sides.items()},

@@ -24,6 +24,7 @@ from volumetry.domain.result import (
 from volumetry.domain.scan import BODY_HU, CtScan, SeriesInfo
 from volumetry.domain.tissue import (
     CAUSES,
+    FLUID,
     SHARES,
     VOLUMES,
     ChestContext,
@@ -41,6 +42,7 @@ __all__ = [
     "CAUSES",
     "CODES",
     "FISSURES",
+    "FLUID",
     "LOBES",
     "PARTS",
     "SHARES",

@@ -114,6 +114,8 @@ class Measurement:
         By key, the measures of `volumetry.measure.table` that have a function; None where one is not defined.
     interval
         Of the shares; None without a segmenter that states its uncertainty.
+    fluid_ml
+        Pleural fluid, in no lung; None where nobody looked for it.
     """
 
     volumes_ml: Volumes
@@ -124,6 +126,7 @@ class Measurement:
     hu_bins_ml: Mapping[str, float]
     values: Mapping[str, float | None]
     interval: Interval | None = None
+    fluid_ml: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

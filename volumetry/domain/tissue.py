@@ -23,6 +23,10 @@ class Tissue(IntEnum):
     """Lesion that the HU rule calls neither ground glass nor solid; never there under the network's rule."""
 
 
+FLUID = 5
+"""Pleural fluid in a delivered mask: no tissue of the lung, so none of `Tissue`, and never among its labels."""
+
+
 class Side(IntEnum):
     """The patient's own left and right, from LPS coordinates and never from the array index."""
 
@@ -46,7 +50,7 @@ CAUSES = (
 """Why tidying takes away, fills in or renames.
 
 A segmenter adds causes of its own: ``lesion_in_organs_ml`` is what the network of the whole chest puts into organs
-or the chest wall, and is absent where none looked or was heard.
+or the chest wall, ``lesion_in_fluid_ml`` what it takes for pleural fluid; absent where none looked or was heard.
 ``lesion_beside_lungs_ml`` is the part of the lesion outside the lungs that may be lung: what lies in the upper
 three quarters of their height. Below, in front of the recess, is abdomen.
 """
@@ -135,11 +139,13 @@ class TissueMap:
         The segmenter's uncertainty; None if it states none.
     context
         What a network of the whole chest says of the map; None if none looked.
+    fluid_kji
+        Pleural fluid, shape of `grid`, in what is outside; None if nobody looked for it.
 
     Raises
     ------
     ValueError
-        If an array is not uint8 of the shape of `grid`, or a label is not one of `Tissue`.
+        If an array is not uint8 of the shape of `grid`, a label is not one of `Tissue`, or fluid lies in the lung.
     """
 
     labels_kji: NDArray[np.uint8]
@@ -148,6 +154,7 @@ class TissueMap:
     dropped_ml: Mapping[str, float] = field(default_factory=dict)
     doubt: Doubt | None = None
     context: ChestContext | None = None
+    fluid_kji: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         for array in (self.labels_kji, self.side_kji):
@@ -155,6 +162,50 @@ class TissueMap:
                 raise ValueError(f"{array.dtype} {array.shape} is not uint8 {self.grid.shape_kji}")
         if self.labels_kji.size and self.labels_kji.max() > max(Tissue):
             raise ValueError(f"label {self.labels_kji.max()} is not a tissue")
+        fluid = self.fluid_kji
+        if fluid is not None and (fluid.shape != self.grid.shape_kji or fluid.dtype != np.bool_):
+            raise ValueError(f"{fluid.dtype} {fluid.shape} is not bool {self.grid.shape_kji}")
+        if fluid is not None and any(
+            labels[here].any() for labels, here in zip(self.labels_kji, fluid, strict=True) if here.any()
+        ):
+            raise ValueError("pleural fluid lies in the lung")
+
+    @classmethod
+    def of_mask(cls, mask_kji: NDArray[np.uint8], grid: Grid, looked: bool) -> "TissueMap":
+        """The map of a delivered mask.
+
+        Parameters
+        ----------
+        mask_kji
+            Values of `Tissue`, and `FLUID`.
+        grid
+            Where the voxels are.
+        looked
+            Whether a mask without fluid means that there is none, and not that nobody looked for it.
+
+        Returns
+        -------
+        TissueMap
+            Without sides.
+        """
+        fluid_kji = mask_kji == FLUID
+        if not fluid_kji.any():
+            return cls(mask_kji, grid, fluid_kji=fluid_kji if looked else None)
+        return cls(np.where(fluid_kji, np.uint8(Tissue.OUTSIDE), mask_kji), grid, fluid_kji=fluid_kji)
+
+    @property
+    def mask_kji(self) -> NDArray[np.uint8]:
+        """The map as it is delivered: `Tissue`, and `FLUID` where there is pleural fluid."""
+        if self.fluid_kji is None or not self.fluid_kji.any():
+            return self.labels_kji
+        mask_kji = self.labels_kji.copy()
+        mask_kji[self.fluid_kji] = FLUID
+        return mask_kji
+
+    @property
+    def fluid_ml(self) -> float | None:
+        """Volume of the fluid; None if nobody looked for it."""
+        return None if self.fluid_kji is None else float(np.count_nonzero(self.fluid_kji) * self.grid.voxel_ml)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,14 +56,14 @@ def mask_bytes(tissue: TissueMap) -> bytes:
     Parameters
     ----------
     tissue
-        Labels of `Tissue` on their grid.
+        Labels of `Tissue` on their grid, and where there is fluid.
 
     Returns
     -------
     bytes
-        As from `labels_bytes`.
+        As from `labels_bytes`; fluid is `volumetry.domain.FLUID`.
     """
-    return labels_bytes(tissue.labels_kji, tissue.grid)
+    return labels_bytes(tissue.mask_kji, tissue.grid)
 
 
 def labels_bytes(labels_kji: NDArray[np.uint8], grid: Grid) -> bytes:

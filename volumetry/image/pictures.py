@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from volumetry.domain import Tissue
+from volumetry.domain import FLUID, Tissue
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +19,7 @@ TISSUE_RGB = {
     Tissue.GROUND_GLASS: (245, 183, 0),
     Tissue.SOLID: (214, 31, 105),
     Tissue.UNCLASSED: (20, 184, 166),
+    FLUID: (124, 58, 237),
 }
 """One colour for a tissue in report, contact sheet, viewer and SEG. Those of the lesion are far apart in lightness
 too, so that they differ without colour vision and on paper."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from volumetry.domain import LobeMeasurement, Measurement, Side, Tissue, TissueMap
+from volumetry.domain import FLUID, LobeMeasurement, Measurement, Side, Tissue, TissueMap
 from volumetry.errors import SegmentationError
 
 
@@ -57,6 +57,8 @@ def _identities(m: Measurement, delivered: TissueMap) -> Iterator[tuple[str, flo
     for tissue in (Tissue.AERATED, Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED):
         counted = np.count_nonzero(delivered.labels_kji == tissue) * delivered.grid.voxel_ml
         yield f"{tissue.name.lower()} of the mask", counted, getattr(m.volumes_ml, tissue.name.lower())
+    fluid_ml = np.count_nonzero(delivered.mask_kji == FLUID) * delivered.grid.voxel_ml
+    yield "fluid of the mask", fluid_ml, m.fluid_ml or 0.0
     volumes = m.volumes_ml
     yield "aerated + ground glass + solid = lung", volumes.aerated + volumes.lesion, volumes.lung
     for what, parts in (("left + right", m.sides), ("upper + middle + lower", m.zones)):

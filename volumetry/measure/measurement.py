@@ -61,6 +61,7 @@ def measure(
         hu_bins_ml={name: float(n * voxel_ml) for name, n in zip(names, bins.tolist(), strict=True)},
         values={row.key: row.value(counted) for row in table.computed()},
         interval=with_interval(tissue, scan, delivered, total, settings, interval) if interval else None,
+        fluid_ml=delivered.fluid_ml,
     )
 
 

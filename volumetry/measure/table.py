@@ -72,6 +72,11 @@ MEASURES = (
     Measure("volumes_ml.ground_glass", "mL", "Ground glass", "GGOVOL", "Ground glass.", "Ground Glass Volume"),
     Measure("volumes_ml.solid", "mL", "Solid", "SOLIDVOL", "Solid, or consolidation.", "Solid Component Volume"),
     Measure(
+        *("volumes_ml.fluid", "mL", "Pleural fluid", "FLUIDVOL"),
+        "Pleural fluid, in no lung and no lesion; absent where nobody looked for it.",
+        "Pleural Fluid Volume",
+    ),
+    Measure(
         *("percent_of_lung.lesion", "%", "All disease", "LESPCT"),
         "Lesion as a share of both lungs.",
         "Lesion Share of Lung Volume",
@@ -116,9 +121,11 @@ def computed() -> tuple[Measure, ...]:
 
 
 def shown(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Label and text of every measure with a function that a result has, for the report and the terminal."""
-    present = [measure for measure in computed() if document.get(measure.key) is not None]
-    return [(measure.label, measure.shown(document[measure.key])) for measure in present]
+    """Label and text of fluid and of every measure with a function that a result has, for report and terminal."""
+    fluid_ml = document.get("volumes_ml", {}).get("fluid")
+    values = {**document, "volumes_ml.fluid": fluid_ml}
+    rows = (measure for measure in MEASURES if measure.of or measure.key == "volumes_ml.fluid")
+    return [(row.label, row.shown(values[row.key])) for row in rows if values.get(row.key) is not None]
 
 
 def hu_keys() -> tuple[str, ...]:

@@ -99,6 +99,5 @@ class Priors:
                 raise UsageError("a prior scan needs the folder of its result, with the mask")
             return None
         automatic = read_automatic(latest.folder)
-        tissue = TissueMap(automatic.labels_kji, automatic.grid)
         # Cropped to the lungs at once: the rest of the earlier scan is not held while the present one is measured.
-        return chest_of(None if scan is None else source_of(automatic, scan, self._config).scan, tissue)
+        return chest_of(None if scan is None else source_of(automatic, scan, self._config).scan, automatic.tissue)

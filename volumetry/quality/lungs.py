@@ -14,6 +14,7 @@ from volumetry.quality.blood_pool import contrast_findings
 from volumetry.quality.metal import metal_findings
 from volumetry.quality.missed_consolidation import dense_tissue_findings
 from volumetry.quality.places import images
+from volumetry.quality.pleural_fluid import fluid_findings
 from volumetry.quality.sides import side_findings
 from volumetry.quality.suspect_solid import suspect_findings
 from volumetry.quality.weight import points_if_lesion, points_if_no_lesion, weighed
@@ -67,6 +68,7 @@ def lung_findings(
         found += _truncated_field(tissue, scan, lung_ml, config)
         found += side_findings(tissue, scan, config)
         found += _dropped(tissue, volumes, config)
+        found += fluid_findings(tissue, scan, volumes, config)
         found += _organs(tissue, volumes, config)
         found += suspect_findings(tissue, scan, volumes, blood_hu, config)
         found += metal_findings(tissue, scan, config, blood_hu)

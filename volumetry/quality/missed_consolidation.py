@@ -2,9 +2,9 @@
 
 Between a lung and the ribs behind and beside it there is nothing but a few millimetres of pleura and muscle. Soft
 tissue that is thicker there is consolidation or collapse that the mask left out, pleural fluid or a pleural mass;
-which of them, a reader must say. Heart, great vessels and oesophagus lie in the band before the spine, which is
-left out; liver, spleen and stomach lie in front of the lung's back and have no lung below them. What has no lung
-in front of it or below it is not seen, so the volume is a lower bound.
+which of them, a reader must say. What the mask has as fluid is left out. Heart, great vessels and oesophagus lie
+in the band before the spine, which is left out; liver, spleen and stomach lie in front of the lung's back and have
+no lung below them. What has no lung in front of it or below it is not seen, so the volume is a lower bound.
 
 Everything is done on means over blocks of about 2.5 mm: they hide noise, and suffice for a thickness of 8 mm.
 """
@@ -145,6 +145,7 @@ class _Chest:
 
     hu: NDArray[np.float32]
     lung: Mask
+    fluid: Mask
     bone: Mask
     spacing_mm: tuple[float, float, float]
     voxel_ml: float
@@ -166,9 +167,12 @@ class _Chest:
         if not bone.any():
             return None
         inside = block_mean(lung[box], step, whole=True) > 0.5
+        fluid = np.zeros_like(inside)
+        if tissue.fluid_kji is not None:
+            fluid = block_mean(view.of(tissue.fluid_kji)[box], step, whole=True) > 0.5
         start = [part.start for part in box]
         block_ml = scan.grid.voxel_ml * float(np.prod(step))
-        return cls(coarse, inside, bone, block_spacing_mm(fine_mm, step), block_ml, start, step, view)
+        return cls(coarse, inside, fluid, bone, block_spacing_mm(fine_mm, step), block_ml, start, step, view)
 
     def slices(self, grid: Grid, box: tuple[slice, ...]) -> tuple[int, int]:
         """First and last slice of the scan in a box of blocks."""
@@ -195,7 +199,7 @@ class _Chest:
             gaps_mm = gaps_mm[np.isfinite(gaps_mm)]
             if gaps_mm.size and np.mean(gaps_mm < _THICK_MM) >= _LEAST_CONTACT:
                 found |= own & (behind | (beside[to_side] & lung_below))
-        return found & soft
+        return found & soft & ~self.fluid
 
     def _spine(self) -> int:
         """Column with most bone in the middle half of the chest."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from volumetry.codes import About, Outcome, codes_about
 from volumetry.config import Config, stored_config
 from volumetry.deliver import settle
-from volumetry.domain import Finding, Grid, SeriesInfo, Vector
+from volumetry.domain import Finding, Grid, SeriesInfo, TissueMap, Vector
 from volumetry.errors import ConfigError, InputError
 from volumetry.image.nifti import read_nifti
 from volumetry.storage.digests import file_sha256
@@ -33,17 +33,24 @@ class Automatic:
         Of the result.
     document, run
         result.json and run.json.
-    labels_kji
-        mask.nii.gz, still the one that was written.
-    grid
-        The scan's own: directions and origin of mask.nii.gz, spacing of result.json.
+    tissue
+        mask.nii.gz, still the one that was written; with fluid where it was looked for.
     """
 
     folder: Path
     document: Mapping[str, Any]
     run: Mapping[str, Any]
-    labels_kji: NDArray[np.uint8]
-    grid: Grid
+    tissue: TissueMap
+
+    @property
+    def labels_kji(self) -> NDArray[np.uint8]:
+        """Values of `Tissue`."""
+        return self.tissue.labels_kji
+
+    @property
+    def grid(self) -> Grid:
+        """The scan's own: directions and origin of mask.nii.gz, spacing of result.json."""
+        return self.tissue.grid
 
     @property
     def settings(self) -> Config:
@@ -101,7 +108,8 @@ def read_automatic(folder: Path) -> Automatic:
         )
     labels_kji, affine_ras = read_nifti(folder / "mask.nii.gz")
     grid = _grid(labels_kji.shape, affine_ras, document["series"]["spacing_kji_mm"])
-    return Automatic(folder, document, run, labels_kji.astype(np.uint8), grid)
+    tissue = TissueMap.of_mask(labels_kji.astype(np.uint8), grid, "fluid" in document["volumes_ml"])
+    return Automatic(folder, document, run, tissue)
 
 
 def _grid(shape_kji: tuple[int, ...], affine_ras: NDArray[np.float64], spacing_kji_mm: Any) -> Grid:  # noqa: ANN401  a JSON value

@@ -20,6 +20,7 @@ from volumetry.deliver.people import READER
 from volumetry.deliver.report import write_report
 from volumetry.deliver.result import as_json
 from volumetry.domain import (
+    FLUID,
     CtScan,
     Finding,
     Provenance,
@@ -87,7 +88,7 @@ def remeasure(  # noqa: PLR0913  the command's own options
         ``ct.nii.gz`` beside the result if there is one, and else does without: then everything that is made from
         Hounsfield units is absent, and the code ``HU_NOT_MEASURED`` says so.
     mask_file
-        NIfTI or DICOM SEG on the scan's own grid, labels 0 to 4.
+        NIfTI or DICOM SEG on the scan's own grid, labels 0 to 5.
     reader, reason
         Who corrected it, and why; both stand in the result.
     config
@@ -143,7 +144,7 @@ def _compared(automatic: Automatic, delivered: TissueMap, mask_file: Path) -> di
     return {
         "edited_file_sha256": file_sha256(mask_file),
         "corrected_from": automatic.document["provenance"]["mask_sha256"],
-        "changed_voxels": int(np.count_nonzero(automatic.labels_kji != delivered.labels_kji)),
+        "changed_voxels": int(np.count_nonzero(automatic.tissue.mask_kji != delivered.mask_kji)),
         "automatic": {k: automatic.document[k] for k in (*_AUTOMATIC, *hu_keys()) if k in automatic.document},
     }
 
@@ -159,12 +160,14 @@ def _measured(
     edited: NDArray[np.uint8], source: Source, settings: Config, automatic: Automatic
 ) -> tuple[ScanResult, TissueMap]:
     scan = source.scan
-    labels = _classed(edited, scan, settings)
+    split = TissueMap.of_mask(edited, scan.grid, looked=automatic.tissue.fluid_kji is not None)
+    labels, fluid = _classed(split.labels_kji, scan, settings), split.fluid_kji
     lost_ml = 0.0
     if scan.no_data_kji is not None:
         lost_ml = float(np.count_nonzero(labels[scan.no_data_kji]) * scan.grid.voxel_ml)
         labels[scan.no_data_kji] = Tissue.OUTSIDE
-    tissue = source.sided(TissueMap(labels, scan.grid), settings)
+        fluid = None if fluid is None else fluid & ~scan.no_data_kji
+    tissue = source.sided(TissueMap(labels, scan.grid, fluid_kji=fluid), settings)
     measurement = measure(tissue, scan, settings.measure)
     delivered = by_component_rule(tissue, scan, settings.measure)
     check_identities(measurement, delivered)
@@ -180,14 +183,14 @@ def _measured(
         config_sha256=settings.sha256,
         input_sha256=scan.input_sha256,
         pixels_sha256=scan.pixels_sha256,
-        mask_sha256=hashlib.sha256(delivered.labels_kji.tobytes()).hexdigest(),
+        mask_sha256=hashlib.sha256(delivered.mask_kji.tobytes()).hexdigest(),
         device="reader",
         precision="",
         packages=package_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         patient_digest=made.get("patient_digest"),
     )
-    findings = most_severe_first([*findings, *_removed_classes(automatic, labels)])
+    findings = most_severe_first([*findings, *_removed_classes(automatic, tissue)])
     flagged = any(finding.outcome is Outcome.FLAG for finding in findings)
     result = ScanResult(
         scan_id=automatic.document["scan_id"],
@@ -211,12 +214,14 @@ def _findings(source: Source, of_the_mask: list[Finding]) -> tuple[Finding, ...]
     return most_severe_first([*(f for f in source.findings if f.code not in judged), *of_the_mask])
 
 
-def _removed_classes(automatic: Automatic, labels: NDArray[np.uint8]) -> list[Finding]:
+def _removed_classes(automatic: Automatic, tissue: TissueMap) -> list[Finding]:
     """A class that the automatic mask has and the reader's has not: meant so, or lost by an editor."""
+    before, after = automatic.tissue.mask_kji, tissue.mask_kji
+    names = ((Tissue.GROUND_GLASS, "ground glass"), (Tissue.SOLID, "solid"), (FLUID, "pleural fluid"))
     missing = [
         f"{name} ({count} voxels of the automatic mask)"
-        for tissue, name in ((Tissue.GROUND_GLASS, "ground glass"), (Tissue.SOLID, "solid"))
-        if (count := int(np.count_nonzero(automatic.labels_kji == tissue))) and not (labels == tissue).any()
+        for label, name in names
+        if (count := int(np.count_nonzero(before == label))) and not (after == label).any()
     ]
     message = f"the edited mask has nothing of {' and '.join(missing)}: look whether the editor kept every label"
     return [Finding("CLASS_REMOVED", Outcome.NOTE, message, float(len(missing)))] if missing else []

@@ -19,7 +19,7 @@ from pydicom.filereader import read_dataset, read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from volumetry.deliver.dicom import concepts
-from volumetry.domain import Grid, Tissue
+from volumetry.domain import FLUID, Grid, Tissue
 from volumetry.remeasure.lattice import EditedMaskError, geometry, placement
 from volumetry.remeasure.segments import labels_of, tissue_named
 from volumetry.remeasure.text_volumes import checked, read_text_volume
@@ -34,6 +34,7 @@ _CODES = {
     (concepts.GROUND_GLASS.value, concepts.GROUND_GLASS.scheme_designator): Tissue.GROUND_GLASS,
     (concepts.SOLID.value, concepts.SOLID.scheme_designator): Tissue.SOLID,
     (concepts.LESION.value, concepts.LESION.scheme_designator): Tissue.UNCLASSED,
+    (concepts.FLUID.value, concepts.FLUID.scheme_designator): FLUID,
 }
 _MOST_HEADER_BYTES = 2**26
 _BEFORE_META = 128 + 4 + 12
@@ -44,7 +45,7 @@ _TEXT = (b"NRRD000", b"ObjectType", b"NDims", b"Comment")
 
 
 def read_edited_mask(path: Path, grid: Grid) -> NDArray[np.uint8]:
-    """Labels (0 to 4) of an edited mask on the scan's grid.
+    """Labels (0 to 5: `Tissue`, and `FLUID`) of an edited mask on the scan's grid.
 
     Parameters
     ----------
@@ -171,7 +172,7 @@ def _from_seg(path: Path, grid: Grid) -> NDArray[np.uint8]:
     return labels_of(members, grid.shape_kji)
 
 
-def _tissues_of(file: Dataset) -> Iterator[tuple[int, Tissue]]:
+def _tissues_of(file: Dataset) -> Iterator[tuple[int, int]]:
     """Segment number to tissue: by code, or by its label where a tool replaced our codes."""
     for segment in file.SegmentSequence:
         if int(segment.SegmentNumber) == 0:  # background of a label map
@@ -182,12 +183,13 @@ def _tissues_of(file: Dataset) -> Iterator[tuple[int, Tissue]]:
         if tissue is None:
             number = int(segment.SegmentNumber)
             raise EditedMaskError(
-                f"segment {number} is neither lung, ground glass, solid nor lesion, by code or by label"
+                f"segment {number} is neither lung, ground glass, solid, lesion nor pleural fluid, "
+                "by code or by label"
             )
         yield int(segment.SegmentNumber), tissue
 
 
-def _known(tissues: dict[int, Tissue], number: int) -> Tissue:
+def _known(tissues: dict[int, int], number: int) -> int:
     if number not in tissues:
         raise EditedMaskError(f"a frame belongs to segment {number}, which is not described")
     return tissues[number]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetry.domain import Tissue
+from volumetry.domain import FLUID, Tissue
 from volumetry.remeasure.lattice import EditedMaskError
 
-_MEANT: tuple[tuple[frozenset[str], Tissue], ...] = (
+_MEANT: tuple[tuple[frozenset[str], int], ...] = (
     (frozenset({"neither", "class"}), Tissue.UNCLASSED),
     (frozenset({"ground", "glass"}), Tissue.GROUND_GLASS),
     (frozenset({"groundglass"}), Tissue.GROUND_GLASS),
@@ -17,6 +17,8 @@ _MEANT: tuple[tuple[frozenset[str], Tissue], ...] = (
     (frozenset({"consolidation"}), Tissue.SOLID),
     (frozenset({"consolidations"}), Tissue.SOLID),
     (frozenset({"solid"}), Tissue.SOLID),
+    (frozenset({"pleural", "effusion"}), FLUID),
+    (frozenset({"pleural", "fluid"}), FLUID),
     (frozenset({"lung"}), Tissue.AERATED),
     (frozenset({"lungs"}), Tissue.AERATED),
 )
@@ -56,8 +58,8 @@ _BESIDE = frozenset(
 _GENERIC = re.compile(r"(?:[a-z]+[ _.-]*)?(\d+)")
 
 
-def tissue_named(name: str) -> Tissue | None:
-    """The tissue that a segment's name means.
+def tissue_named(name: str) -> int | None:
+    """The tissue, or `FLUID`, that a segment's name means.
 
     Parameters
     ----------
@@ -66,7 +68,7 @@ def tissue_named(name: str) -> Tissue | None:
 
     Returns
     -------
-    Tissue or None
+    int or None
         None if it is not sure.
 
     Examples
@@ -81,25 +83,25 @@ def tissue_named(name: str) -> Tissue | None:
     return fits.pop() if len(fits) == 1 else None
 
 
-def tissue_numbered(name: str, value: int) -> Tissue | None:
-    """The tissue of a label value whose name says nothing but its number, such as "Segment_2" for the value 2."""
+def tissue_numbered(name: str, value: int) -> int | None:
+    """The tissue, or `FLUID`, of a label value whose name is its number, as in "Segment_2" for the value 2."""
     said = _GENERIC.fullmatch(name.strip().casefold())
-    is_ours = said is not None and int(said[1]) == value and value in set(Tissue) - {Tissue.OUTSIDE}
-    return Tissue(value) if is_ours else None
+    is_ours = said is not None and int(said[1]) == value and value in {*Tissue, FLUID} - {Tissue.OUTSIDE}
+    return value if is_ours else None
 
 
-def labels_of(members: Mapping[Tissue, NDArray[np.bool_]], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """One label for each voxel: what is lung and also lesion is lesion.
+def labels_of(members: Mapping[int, NDArray[np.bool_]], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """One label for each voxel: what is lung and also lesion or fluid is that.
 
     Raises
     ------
     EditedMaskError
-        If voxels belong to two lesion classes.
+        If voxels belong to two of the lesion classes and fluid.
     """
     lesions = [member for tissue, member in members.items() if tissue != Tissue.AERATED]
     both = int(np.count_nonzero(np.sum(lesions, axis=0) > 1)) if lesions else 0
     if both:
-        raise EditedMaskError(f"{both} voxels belong to two lesion classes at once")
+        raise EditedMaskError(f"{both} voxels belong to two of the lesion classes and pleural fluid at once")
     labels = np.zeros(shape, np.uint8)
     for tissue in sorted(members):  # aerated first
         labels[members[tissue]] = tissue

@@ -103,7 +103,7 @@ def _from_nifti(automatic: Automatic, path: Path, settings: Config) -> Source:
     if hu_kji.shape != grid.shape_kji or not np.allclose(affine_ras, grid.affine_ras, atol=_OFF_MM):
         raise InputError("the CT lies on another grid than the result's mask")
     scan = _scan(automatic, hu_kji.astype(np.float32))
-    tissue = with_sides(TissueMap(automatic.labels_kji, grid), scan, settings.tidy)
+    tissue = with_sides(automatic.tissue, scan, settings.tidy)
     again = measure(tissue, scan, automatic.settings.measure)
     stored = automatic.document
     found = [*again.hu_bins_ml.values(), again.values["mean_lung_hu"] or math.nan]

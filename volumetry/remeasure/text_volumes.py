@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetry.domain import Grid, Tissue
+from volumetry.domain import FLUID, Grid, Tissue
 from volumetry.remeasure.lattice import EditedMaskError, placement
 from volumetry.remeasure.segments import labels_of, tissue_named, tissue_numbered
 from volumetry.scan.headers.files import FileRef, ReplacedError, file_ref
@@ -22,7 +22,7 @@ from volumetry.scan.inputs.volume_headers import layered_header
 
 _MOST_LAYERS = 16
 _LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_HOLDS = "labels are 0 outside, 1 aerated, 2 ground glass, 3 solid, 4 lesion of neither class"
+_HOLDS = "labels are 0 outside, 1 aerated, 2 ground glass, 3 solid, 4 lesion of neither class, 5 pleural fluid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Segment:
     layer: int
 
     @property
-    def tissue(self) -> Tissue | None:
+    def tissue(self) -> int | None:
         """By its name, or by its label value where the name is but a number; None if neither says it."""
         return tissue_named(self.name) or tissue_numbered(self.name, self.value)
 
@@ -94,7 +94,7 @@ def read_text_volume(path: Path, grid: Grid) -> NDArray[np.uint8]:
 
 def checked(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     """The values as labels; raises EditedMaskError if some are none."""
-    allowed = [int(tissue) for tissue in Tissue]
+    allowed = [*(int(tissue) for tissue in Tissue), FLUID]
     other = int(np.count_nonzero(~np.isin(values, allowed)))
     if other:
         raise EditedMaskError(f"the mask holds {other} values that are not labels; {_HOLDS}")
@@ -102,7 +102,7 @@ def checked(values: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def _by_segments(values: NDArray[np.generic], segments: list[Segment]) -> NDArray[np.uint8]:
-    members: dict[Tissue, NDArray[np.bool_]] = {}
+    members: dict[int, NDArray[np.bool_]] = {}
     for layer in range(values.shape[-1]):
         own = [segment for segment in segments if segment.layer == layer]
         described = {0, *(segment.value for segment in own)}
@@ -114,8 +114,8 @@ def _by_segments(values: NDArray[np.generic], segments: list[Segment]) -> NDArra
                 continue
             if segment.tissue is None:
                 raise EditedMaskError(
-                    f"segment {segment.number} (label value {segment.value}) is none of lung, ground glass, solid "
-                    "and lesion of neither class, by its name",
+                    f"segment {segment.number} (label value {segment.value}) is none of lung, ground glass, "
+                    "solid, lesion of neither class and pleural fluid, by its name",
                     hint="Name the segments in the editor: lung, ground glass, solid. Remove others.",
                 )
             inside = values[..., layer] == segment.value

@@ -5,21 +5,25 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from volumetry.config import Config, IntervalSettings, Segment, load_config
-from volumetry.domain import ChestContext, CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
+from volumetry.domain import ChestContext, CtScan, Doubt, SegmenterFacts, Tissue, TissueMap, Vector
 from volumetry.errors import ModelError
 from volumetry.image.orientation import axial_view
 from volumetry.segment.on_the_card import labelled_planes
-from volumetry.segment.organs import Chest, chest_of, leave_out
+from volumetry.segment.organs import Chest, chest_of, leave_out, lung_space
 from volumetry.segment.preprocess import (
+    CHEST_KINDS,
     InputRecipe,
     Pictures,
+    Volume,
     fitted_shape,
+    neighbour_step,
     network_batch,
     pictures_of,
     ready_made,
@@ -129,15 +133,22 @@ class NetworkSegmenter:
         shape = network_shape(hu.shape, view.spacing_mm(scan.grid), self.recipe)
         coarse = shrink(hu, shape)
         body = body_box(coarse, self.recipe.pad_multiple)
-        probabilities = self._volume(coarse, body, self.progress)
+        spacing = _spacing_mm(view.spacing_mm(scan.grid), hu.shape, shape)
+        space = lung_space(coarse, spacing, self.model.context)
+        seen = Volume(coarse, neighbour_step(spacing[0], self.recipe), space.pictures if space else {})
+        probabilities = self._volume(seen, body, self.progress)
         cuts = self.cuts[SCANS]
-        chest = self._chest(probabilities, coarse, scan)
-        elsewhere = chest.elsewhere_kji if chest and self._heard(chest.context) else np.zeros(shape, bool)
-        leave_out(probabilities, elsewhere, cuts)
+        chest = chest_of(probabilities, coarse, spacing, space, cuts) if space else None
+        if chest and not self._heard(chest.context) and set(CHEST_KINDS) & set(self.recipe.inputs):
+            # Who does not recognise the lung has misled the network of the slices too.
+            seen = replace(seen, chest={})
+            probabilities = self._volume(seen, body, self.progress)
+        heard = chest if chest and self._heard(chest.context) else None
+        leave_out(probabilities, heard, cuts)
         level = min(cuts.lung, cuts.lesion)
         box = box_reaching(probabilities[:2], level, (hu.shape[1], hu.shape[2]))
         with ThreadPoolExecutor(1) as beside:  # the way back to the scanner's grid leaves a core idle
-            doubt = beside.submit(self._doubt, coarse, body, probabilities, elsewhere)
+            doubt = beside.submit(self._doubt, seen, body, probabilities, heard)
             if box:
                 native = (hu.shape[0], hu.shape[1], hu.shape[2])
                 if self.device == "cuda":
@@ -148,10 +159,14 @@ class NetworkSegmenter:
                     axial[k][box] = plane
             if scan.no_data_kji is not None:
                 labels_kji[scan.no_data_kji] = Tissue.OUTSIDE
-        context = chest.context if chest else None
-        heard = context is not None and self._heard(context)
-        dropped_ml = {"lesion_in_organs_ml": context.lesion_in_organs_ml} if context and heard else {}
-        return TissueMap(labels_kji, scan.grid, dropped_ml=dropped_ml, doubt=doubt.result(), context=context)
+        return TissueMap(
+            labels_kji,
+            scan.grid,
+            dropped_ml=_left_out_ml(heard) if heard else {},
+            doubt=doubt.result(),
+            context=chest.context if chest else None,
+            fluid_kji=_fluid(heard, labels_kji, scan) if heard else None,
+        )
 
     def slices(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         """Tissue of ready-made 8-bit grey slices of any size, each at its own size.
@@ -175,41 +190,49 @@ class NetworkSegmenter:
         return labels
 
     def _volume(
-        self, hu_kji: NDArray[np.float32], body: PlaneBox, progress: Progress | None = None, mirrored: bool = False
+        self,
+        seen: Volume,
+        body: PlaneBox,
+        progress: Progress | None = None,
+        sample: Sequence[int] | None = None,
+        mirrored: bool = False,
+        offset_hu: float = 0.0,
     ) -> NDArray[np.float16]:
         """Probabilities on the network's grid, float16 (3, k, j, i): half the memory, steps of 0.0005 at most.
 
         The network looks at the box of the body; what lies outside it is neither lung nor lesion. Batches are
         computed beside each other, on one core each: that needs less CPU time than one batch on all cores, and the
         answer does not depend on their number.
+
+        Parameters
+        ----------
+        seen, body
+            The scan on the network's grid, and the box.
+        progress
+            Called with slices done and slices in all.
+        sample
+            Of these slices alone.
+        mirrored, offset_hu
+            Of the scan mirrored, and with this added to its HU.
         """
-        size = self.batch_slices
-        probabilities = np.zeros((len(OUTPUTS), *hu_kji.shape), np.float16)
+        size, offset = self.batch_slices, np.float32(offset_hu)
+        slices = range(len(seen)) if sample is None else sample
+        probabilities = np.zeros((len(OUTPUTS), len(slices), *seen.hu_kji.shape[1:]), np.float16)
         inside = probabilities[(slice(None), slice(None), *body)]
 
         def look(start: int) -> None:
-            seen = [pictures_of(plane, self.recipe).part(body) for plane in hu_kji[start : start + size]]
-            batch = self._batch([pictures.mirrored() for pictures in seen] if mirrored else seen)
+            planes = (seen.plane(k).changed(lambda hu_ji: hu_ji + offset) for k in slices[start : start + size])
+            pictures = [pictures_of(plane, self.recipe).part(body) for plane in planes]
+            batch = self._batch([picture.mirrored() for picture in pictures] if mirrored else pictures)
             found = self._computed(batch).half().numpy()[:, :, : inside.shape[2], : inside.shape[3]]
             inside[:, start : start + len(found)] = (found[..., ::-1] if mirrored else found).transpose(1, 0, 2, 3)
 
-        starts = range(0, len(hu_kji), size)
+        starts = range(0, len(slices), size)
         with _one_core_each() as threads:
             for start, _ in zip(starts, threads.map(look, starts), strict=True):
                 if progress:
-                    progress(min(start + size, len(hu_kji)), len(hu_kji))
+                    progress(min(start + size, len(slices)), len(slices))
         return probabilities
-
-    def _chest(
-        self, probabilities: NDArray[np.float16], hu_kji: NDArray[np.float32], scan: CtScan
-    ) -> Chest | None:
-        """What the network of the whole chest says, on the grid of the slices' network; None without one."""
-        if self.model.context is None:
-            return None
-        view = axial_view(scan.grid)
-        along = zip(view.spacing_mm(scan.grid), view.of(scan.hu_kji).shape, hu_kji.shape, strict=True)
-        k, j, i = (mm * voxels / here for mm, voxels, here in along)
-        return chest_of(probabilities, hu_kji, (k, j, i), self.model.context, self.cuts[SCANS])
 
     def _heard(self, context: ChestContext) -> bool:
         """Whether the network of the chest recognises the lung well enough to say what is disease."""
@@ -217,12 +240,12 @@ class NetworkSegmenter:
 
     def _doubt(
         self,
-        hu_kji: NDArray[np.float32],
+        seen: Volume,
         body: PlaneBox,
         probabilities: NDArray[np.float16],
-        elsewhere: NDArray[np.bool_],
+        heard: Chest | None,
     ) -> Doubt | None:
-        """How far the shares move; see `segment.uncertainty`. Organs stay left out."""
+        """How far the shares move; see `segment.uncertainty`. Organs and fluid stay left out."""
         calibration, moves = self.model.card.calibration, self.interval
         if calibration is None or moves is None or not moves.slices:
             return None
@@ -230,16 +253,16 @@ class NetworkSegmenter:
         with_lung = np.flatnonzero((probabilities[0] >= cuts.lung).any(axis=(1, 2)))
         count = min(moves.slices, len(with_lung))
         sample = with_lung[((np.arange(count) + 0.5) * len(with_lung) / max(count, 1)).astype(int)]
-        seen, offset = hu_kji[sample], np.float32(moves.hu_offset)
+        slices, offset = sample.tolist(), moves.hu_offset
         counts = threshold_counts(probabilities, cuts, moves.threshold_step)
         again = {
             BASE: probabilities[:, sample],
-            "mirrored": self._volume(seen, body, mirrored=True),
-            "hu low": self._volume(seen - offset, body),
-            "hu high": self._volume(seen + offset, body),
+            "mirrored": self._volume(seen, body, sample=slices, mirrored=True),
+            "hu low": self._volume(seen, body, sample=slices, offset_hu=-offset),
+            "hu high": self._volume(seen, body, sample=slices, offset_hu=offset),
         }
         for part in again.values():  # the base of them is a copy
-            leave_out(part, elsewhere[sample], cuts)
+            leave_out(part, heard, cuts, slices)
         points = spread_points(counts | {name: class_counts(p, cuts) for name, p in again.items()})
         if not points:
             return None
@@ -279,6 +302,35 @@ class NetworkSegmenter:
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self._network(batch)
             return torch.sigmoid(logits.float() / self._temperature).cpu()
+
+
+def _left_out_ml(chest: Chest) -> dict[str, float]:
+    """Lesion slice by slice that the network of the chest took away, in mL by cause."""
+    taken = {"lesion_in_organs_ml": chest.context.lesion_in_organs_ml}
+    return taken | ({"lesion_in_fluid_ml": chest.fluid_lesion_ml} if chest.fluid_lesion_ml else {})
+
+
+def _fluid(chest: Chest, labels_kji: NDArray[np.uint8], scan: CtScan) -> NDArray[np.bool_]:
+    """Pleural fluid on the scan's own grid, where nothing else was labelled."""
+    fluid_kji = np.zeros(labels_kji.shape, bool)
+    view = axial_view(scan.grid)
+    axial, labels = view.of(fluid_kji), view.of(labels_kji)
+    coarse = chest.fluid_kji[None].astype(np.float16)
+    native = (axial.shape[0], axial.shape[1], axial.shape[2])
+    box = box_reaching(coarse, 0.5, (native[1], native[2]))
+    if box:
+        for k, (plane,) in enumerate(native_planes(coarse, native, box)):
+            axial[k][box] = (plane >= 0.5) & (labels[k][box] == Tissue.OUTSIDE)
+    if scan.no_data_kji is not None:
+        fluid_kji &= ~scan.no_data_kji
+    return fluid_kji
+
+
+def _spacing_mm(spacing_kji_mm: Vector, shape_kji: Sequence[int], network_kji: Sequence[int]) -> Vector:
+    """Voxels of the network's grid, which covers an axial array from edge to edge."""
+    along = zip(spacing_kji_mm, shape_kji, network_kji, strict=True)
+    k, j, i = (mm * voxels / here for mm, voxels, here in along)
+    return k, j, i
 
 
 @contextmanager

@@ -61,15 +61,23 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     box = bounding_box(labels > 0, margin=1)
     if box is not None:
         # What surrounds gas decides whether it is lung, and gas may reach far out of the box.
-        dropped |= _lungs_alone(labels[box], no_lung(labels, scan, settings)[box], scan.part(box), settings)
+        fluid = None if tissue.fluid_kji is None else tissue.fluid_kji[box]
+        excluded = no_lung(labels, scan, settings)[box]
+        dropped |= _lungs_alone(labels[box], excluded, scan.part(box), settings, fluid)
         dropped |= _without_specks(labels[box], tissue.grid.voxel_ml, settings)
     # Not beside the specks, though it could be: the labels of both at once are 300 MB of a long scan's peak.
     side = _sides(labels > 0, scan, settings)
-    return replace(tissue, labels_kji=labels, side_kji=side, dropped_ml=dropped)
+    fluid_kji = None if tissue.fluid_kji is None else tissue.fluid_kji & (labels == Tissue.OUTSIDE)
+    return replace(tissue, labels_kji=labels, side_kji=side, dropped_ml=dropped, fluid_kji=fluid_kji)
 
 
-def _lungs_alone(labels: NDArray[np.uint8], excluded: Mask, scan: CtScan, settings: Tidy) -> dict[str, float]:
-    """Keep the lungs and fill their holes in place, given what cannot be lung; mL by cause."""
+def _lungs_alone(
+    labels: NDArray[np.uint8], excluded: Mask, scan: CtScan, settings: Tidy, fluid: Mask | None
+) -> dict[str, float]:
+    """Keep the lungs and fill their holes in place, given what cannot be lung; mL by cause.
+
+    Fluid in a fissure is no hole.
+    """
     voxel_ml = scan.grid.voxel_ml
     labelled = labels > 0
     lung = _lungs(labelled, excluded, scan, settings)
@@ -80,6 +88,8 @@ def _lungs_alone(labels: NDArray[np.uint8], excluded: Mask, scan: CtScan, settin
     holes = filled_holes(lung, settings.max_lung_hole_mm3 / 1000 / voxel_ml)
     if scan.no_data_kji is not None:
         holes &= ~scan.no_data_kji
+    if fluid is not None:
+        holes &= ~fluid
     labels[holes] = Tissue.AERATED
     return {
         "outside_lungs_ml": float(np.count_nonzero(left_out) * voxel_ml),

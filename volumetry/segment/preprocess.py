@@ -3,11 +3,15 @@
 Two pictures of a slice, as far as they can be had. The *enhanced* one: most labelled slices that exist are 8-bit
 and contrast-enhanced one by one (min-max, then CLAHE), which cannot be undone, so a slice in HU is taken there
 instead. It shows faint disease well, and hides how dense it is. The *window*: grey that is linear in HU, a lung
-window, as reports print it. A picture that cannot be had is left out, and training leaves each out now and then.
+window, as reports print it.
+
+Of a slice that lies in a scan, the network may also see what lies around it: the windows some millimetres *below*
+and *above*, and where the network of the whole chest sees lung (*space*) and the organs beside it (*organs*). A
+picture that cannot be had is left out, and training leaves each out now and then.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -16,7 +20,11 @@ from PIL import Image
 from skimage.exposure import equalize_adapthist
 
 GREY_LEVELS = 256
-PictureKind = Literal["enhanced", "window"]
+PictureKind = Literal["enhanced", "window", "below", "above", "space", "organs"]
+CHEST_KINDS: tuple[PictureKind, ...] = ("space", "organs")
+"""Probabilities that the network of the whole chest gives."""
+NEIGHBOUR_MM = 4.0
+"""How far below and above a slice its neighbours lie."""
 BRIGHT_RIM = 0.5
 """Medians of the labelled sets' rims: 0.34 at most in whole enhanced slices, 0.66 at least in crops."""
 
@@ -67,7 +75,7 @@ class InputRecipe:
     inputs: tuple[PictureKind, ...] = ("enhanced", "window")
 
     def __post_init__(self) -> None:
-        if not (self.spacing_mm > 0 and self.slab_mm > 0 and self.hu_low < self.hu_high and self.deviation > 0):
+        if min(self.spacing_mm, self.slab_mm, self.deviation) <= 0 or self.hu_low >= self.hu_high:
             raise ValueError("an input recipe needs positive spacing, slab and deviation, and a rising HU range")
         if min(self.clahe_tiles, self.slice_side_px, self.pad_multiple) < 1 or self.clahe_clip <= 0:
             raise ValueError("an input recipe needs at least one tile, one pixel and a positive clip limit")
@@ -77,34 +85,30 @@ class InputRecipe:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pictures:
-    """Input channels of one slice; None where one cannot be had.
+    """Input channels of one slice; those that cannot be had are not there.
 
     Parameters
     ----------
-    enhanced_ji
-        The CLAHE channel, 0 to 1, float32 (j, i).
-    window_ji
-        The lung window, 0 to 1, float32 (j, i).
+    by_kind
+        0 to 1, float32 (j, i).
 
     Raises
     ------
     ValueError
-        If both are None, or their shapes differ.
+        If there is no picture, or their shapes differ.
     """
 
-    enhanced_ji: NDArray[np.float32] | None
-    window_ji: NDArray[np.float32] | None
+    by_kind: Mapping[PictureKind, NDArray[np.float32]]
 
     def __post_init__(self) -> None:
-        shapes = {picture.shape for picture in (self.enhanced_ji, self.window_ji) if picture is not None}
-        if len(shapes) != 1:
+        if len({picture.shape for picture in self.by_kind.values()}) != 1:
             raise ValueError("a slice needs at least one picture, and one size")
 
     @property
     def shape_ji(self) -> tuple[int, int]:
         """Rows and columns."""
-        shapes = [picture.shape for picture in (self.enhanced_ji, self.window_ji) if picture is not None]
-        return shapes[0][0], shapes[0][1]
+        rows, columns = next(iter(self.by_kind.values())).shape
+        return rows, columns
 
     def of(self, kind: PictureKind) -> NDArray[np.float32] | None:
         """The picture of one kind.
@@ -112,17 +116,17 @@ class Pictures:
         Parameters
         ----------
         kind
-            ``enhanced`` or ``window``.
+            One of the network's inputs.
 
         Returns
         -------
         NDArray[np.float32] or None
             0 to 1, (j, i); None where it cannot be had.
         """
-        return self.enhanced_ji if kind == "enhanced" else self.window_ji
+        return self.by_kind.get(kind)
 
     def part(self, box_ji: tuple[slice, slice]) -> "Pictures":
-        """Some rows and columns of both; each was made of the whole slice.
+        """Some rows and columns of all; each was made of the whole slice.
 
         Parameters
         ----------
@@ -134,20 +138,101 @@ class Pictures:
         Pictures
             Of views.
         """
-        return Pictures(*(None if grey is None else grey[box_ji] for grey in (self.enhanced_ji, self.window_ji)))
+        return Pictures({kind: grey[box_ji] for kind, grey in self.by_kind.items()})
+
+    def without(self, *kinds: PictureKind) -> "Pictures":
+        """The same without some pictures.
+
+        Parameters
+        ----------
+        kinds
+            Those to leave out.
+
+        Returns
+        -------
+        Pictures
+            Of the others.
+        """
+        return Pictures({kind: grey for kind, grey in self.by_kind.items() if kind not in kinds})
 
     def mirrored(self) -> "Pictures":
         """The patient's left and right exchanged."""
-        return Pictures(*(None if grey is None else grey[:, ::-1] for grey in (self.enhanced_ji, self.window_ji)))
+        return Pictures({kind: grey[:, ::-1] for kind, grey in self.by_kind.items()})
 
 
-def pictures_of(hu_ji: NDArray[np.float32], recipe: InputRecipe) -> Pictures:
-    """Both pictures of a slice of HU on the network's grid; only those that the network takes are made.
+@dataclass(frozen=True, slots=True, eq=False)
+class Plane:
+    """A slice of HU on the network's grid with what is known of what lies around it.
 
     Parameters
     ----------
     hu_ji
-        HU, (j, i), on the network's grid.
+        HU, float32 (j, i).
+    beside
+        HU of the neighbours ``below`` and ``above``, as far as the scan reaches.
+    chest
+        What the network of the chest gives, 0 to 1, in the same pixels; by the kinds of `CHEST_KINDS`.
+    """
+
+    hu_ji: NDArray[np.float32]
+    beside: Mapping[PictureKind, NDArray[np.float32]] = field(default_factory=dict)
+    chest: Mapping[PictureKind, NDArray[np.float32]] = field(default_factory=dict)
+
+    def changed(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> "Plane":
+        """The same with other HU, first here, then in the neighbours."""
+        here = change(self.hu_ji)
+        return replace(self, hu_ji=here, beside={kind: change(hu_ji) for kind, hu_ji in self.beside.items()})
+
+    def part(self, box_ji: tuple[slice, slice]) -> "Plane":
+        """Some rows and columns."""
+        beside, chest = (
+            {kind: grey[box_ji] for kind, grey in layers.items()} for layers in (self.beside, self.chest)
+        )
+        return Plane(self.hu_ji[box_ji], beside, chest)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """A scan on the network's grid; its slices know their neighbours.
+
+    Parameters
+    ----------
+    hu_kji
+        HU, float32, with axes to the head, the back and the patient's left.
+    step
+        From a slice to the neighbours that the network sees, in slices; 0 if it sees none. See `neighbour_step`.
+    chest
+        What the network of the chest gives, 0 to 1, on the same grid; by the kinds of `CHEST_KINDS`.
+    """
+
+    hu_kji: NDArray[np.float32]
+    step: int = 0
+    chest: Mapping[PictureKind, NDArray[np.floating]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.hu_kji)
+
+    def plane(self, k: int) -> Plane:
+        """A slice with what lies around it."""
+        places: dict[PictureKind, int] = {"below": k - self.step, "above": k + self.step}
+        seen = self.step > 0
+        beside = {kind: self.hu_kji[at] for kind, at in places.items() if seen and 0 <= at < len(self.hu_kji)}
+        chest = {kind: np.asarray(grey[k], np.float32) for kind, grey in self.chest.items()}
+        return Plane(self.hu_kji[k], beside, chest)
+
+
+def neighbour_step(spacing_k_mm: float, recipe: InputRecipe) -> int:
+    """Slices from one to its neighbours: the nearest to `NEIGHBOUR_MM`, not itself; 0 if the network sees none."""
+    return max(1, round(NEIGHBOUR_MM / spacing_k_mm)) if "below" in recipe.inputs else 0
+
+
+def pictures_of(plane: Plane | NDArray[np.float32], recipe: InputRecipe) -> Pictures:
+    """All pictures of a slice on the network's grid; only those that the network takes are made.
+
+    Parameters
+    ----------
+    plane
+        On the network's grid; HU alone, (j, i), is a slice of which nothing around is known.
     recipe
         Which pictures, and how they are made.
 
@@ -156,10 +241,18 @@ def pictures_of(hu_ji: NDArray[np.float32], recipe: InputRecipe) -> Pictures:
     Pictures
         Of the same shape.
     """
-    return Pictures(
-        slice_picture(hu_ji, recipe) if "enhanced" in recipe.inputs else None,
-        windowed(hu_ji, recipe.window_low, recipe.window_high) if "window" in recipe.inputs else None,
-    )
+    if isinstance(plane, np.ndarray):
+        plane = Plane(plane)
+    linear = {"window": plane.hu_ji, **plane.beside}
+    made: dict[PictureKind, NDArray[np.float32]] = {}
+    for kind in recipe.inputs:
+        if kind == "enhanced":
+            made[kind] = slice_picture(plane.hu_ji, recipe)
+        elif kind in linear:
+            made[kind] = windowed(linear[kind], recipe.window_low, recipe.window_high)
+        elif kind in plane.chest:
+            made[kind] = plane.chest[kind]
+    return Pictures(made)
 
 
 def windowed(hu_ji: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
@@ -187,8 +280,8 @@ def ready_made(grey_ji: NDArray[np.float32], recipe: InputRecipe) -> Pictures:
     """
     rim = np.concatenate([grey_ji[0], grey_ji[-1], grey_ji[:, 0], grey_ji[:, -1]])
     if np.median(rim) >= BRIGHT_RIM and "window" in recipe.inputs:
-        return Pictures(enhance(grey_ji, recipe), grey_ji)
-    return Pictures(grey_ji, None)
+        return Pictures({"enhanced": enhance(grey_ji, recipe), "window": grey_ji})
+    return Pictures({"enhanced": grey_ji})
 
 
 def slice_picture(hu_ji: NDArray[np.float32], recipe: InputRecipe) -> NDArray[np.float32]:

@@ -85,7 +85,11 @@ def ablate(
         if without and not without & drawn:
             continue  # the last round does without it anyway
         variant = _changed(base, ONLY_ENHANCED) if name == NO_WINDOW else base
-        judged = [replace(s, window_ji=None) for s in bank.held_out if s.enhanced_ji is not None]
+        judged = [
+            replace(s, grey_ji={"enhanced": s.grey_ji["enhanced"]})
+            for s in bank.held_out
+            if "enhanced" in s.grey_ji
+        ]
         samples: Sequence[Sample] = judged if name == NO_WINDOW else bank.held_out
         table[name] = _run(config, variant, run / CHECKPOINT, left_of(bank, without), samples)
         report(name, table[name])

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 import torch
@@ -10,12 +9,13 @@ from numpy.typing import NDArray
 from skimage.filters import gaussian
 from torch.nn import functional
 
-from volumetry.segment.preprocess import InputRecipe, PictureKind, Pictures, network_batch
+from volumetry.segment.preprocess import CHEST_KINDS, InputRecipe, PictureKind, Pictures, network_batch
 from volumetry.training.config import Augment, Schedule
 from volumetry.training.dataset import Bank
 from volumetry.training.samples import Sample, Truth, targets
 
-KINDS: tuple[PictureKind, ...] = get_args(PictureKind)
+Grey = NDArray[np.float32]
+BESIDE: tuple[PictureKind, ...] = ("below", "above")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ def _moved(
     sample: Sample, augment: Augment, crop_px: int, rng: np.random.Generator
 ) -> tuple[Pictures, NDArray[np.uint8]]:
     """Rotated, scaled, shifted, flipped; what comes from beyond the picture is black and known not to be lung."""
-    kinds = [kind for kind in KINDS if sample.pictures.of(kind) is not None]
-    layers = np.stack([grey for kind in kinds if (grey := sample.pictures.of(kind)) is not None])
+    by_kind = sample.pictures.by_kind
+    layers = np.stack(list(by_kind.values()))
     if rng.random() < augment.crop_to_lung and (sample.truth_ji & Truth.LUNG).any():
         layers = layers * _lung_box(sample.truth_ji, rng)
     angle = np.deg2rad(rng.uniform(-augment.rotate_deg, augment.rotate_deg))
@@ -81,22 +81,19 @@ def _moved(
     pictures = functional.grid_sample(torch.from_numpy(layers[None]), where, mode="bilinear", align_corners=False)
     labels = torch.from_numpy(sample.truth_ji[None, None].astype(np.float32))
     truth = functional.grid_sample(labels, where, mode="nearest", align_corners=False)
-    by_kind = dict(zip(kinds, pictures[0].numpy(), strict=True))
-    return Pictures(by_kind.get("enhanced"), by_kind.get("window")), truth[0, 0].numpy().astype(np.uint8)
+    moved = Pictures(dict(zip(by_kind, pictures[0].numpy(), strict=True)))
+    return moved, truth[0, 0].numpy().astype(np.uint8)
 
 
 def _some(pictures: Pictures, augment: Augment, rng: np.random.Generator) -> Pictures:
-    """Now and then only one of the two, so that the network can do with either."""
-    chance = rng.random()
-    if (
-        pictures.enhanced_ji is None
-        or pictures.window_ji is None
-        or chance >= augment.only_enhanced + augment.only_window
-    ):
-        return pictures
-    if chance < augment.only_enhanced:
-        return Pictures(pictures.enhanced_ji, None)
-    return Pictures(None, pictures.window_ji)
+    """Now and then only one of the slice's two pictures, and without what lies around it."""
+    chance, there = rng.random(), pictures.by_kind
+    if {"enhanced", "window"} <= set(there) and chance < augment.only_enhanced + augment.only_window:
+        pictures = pictures.without("window" if chance < augment.only_enhanced else "enhanced")
+    for kinds, left_out in ((BESIDE, augment.no_neighbours), (CHEST_KINDS, augment.no_chest)):
+        if any(kind in there for kind in kinds) and rng.random() < left_out:
+            pictures = pictures.without(*kinds)
+    return pictures
 
 
 def _lung_box(truth: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -110,23 +107,27 @@ def _lung_box(truth: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
 
 
 def _shaded(original: Pictures, augment: Augment, rng: np.random.Generator) -> Pictures:
-    """Another scanner's noise and sharpness, another window."""
+    """Another scanner's noise and sharpness, another window; the neighbours' window is the slice's."""
     sigma = rng.uniform(0.4, 1.2) if rng.random() < augment.blur else 0.0
     noise = rng.uniform(0, augment.noise) if rng.random() < 0.5 else 0.0
     grain = rng.standard_normal(original.shape_ji)
 
-    def shaded(picture: NDArray[np.float32] | None, spread: float, lift: float) -> NDArray[np.float32] | None:
-        if picture is None:
-            return None
-        grey = gaussian(picture.astype(np.float64), sigma) if sigma else picture.astype(np.float64)
-        contrast = np.exp(rng.uniform(-spread, spread))
-        grey = (grey - 0.35) * contrast + 0.35 + rng.uniform(-lift, lift) + noise * grain
-        return np.asarray(np.clip(grey, 0, 1), np.float32)
+    def shade(spread: float, lift: float) -> tuple[float, float]:
+        return float(np.exp(rng.uniform(-spread, spread))), float(rng.uniform(-lift, lift))
 
-    enhanced = original.enhanced_ji
-    if enhanced is not None:
-        enhanced = np.clip(enhanced, 0, 1) ** np.float32(np.exp(rng.uniform(-augment.gamma, augment.gamma)))
-    return Pictures(
-        shaded(enhanced, augment.contrast, augment.brightness),
-        shaded(original.window_ji, augment.window_contrast, augment.window_brightness),
-    )
+    def shaded(picture: NDArray[np.float32], shade: tuple[float, float], grain: NDArray[np.float64]) -> Grey:
+        contrast, lift = shade
+        grey = gaussian(picture.astype(np.float64), sigma) if sigma else picture.astype(np.float64)
+        return np.asarray(np.clip((grey - 0.35) * contrast + 0.35 + lift + noise * grain, 0, 1), np.float32)
+
+    changed = dict(original.by_kind)
+    if (enhanced := original.of("enhanced")) is not None:
+        gamma = np.float32(np.exp(rng.uniform(-augment.gamma, augment.gamma)))
+        of_enhanced = shade(augment.contrast, augment.brightness)
+        changed["enhanced"] = shaded(np.clip(enhanced, 0, 1) ** gamma, of_enhanced, grain)
+    if linear := [kind for kind in ("window", *BESIDE) if kind in changed]:
+        of_window = shade(augment.window_contrast, augment.window_brightness)
+        for kind in linear:
+            own = grain if kind == "window" else rng.standard_normal(grain.shape)
+            changed[kind] = shaded(changed[kind], of_window, own)
+    return Pictures(changed)

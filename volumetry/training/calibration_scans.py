@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from volumetry.config import load_config
 from volumetry.scan import read_scan
-from volumetry.segment.preprocess import InputRecipe, pictures_of
+from volumetry.segment.preprocess import InputRecipe, Volume, pictures_of
 from volumetry.training.chest_slices import read_chest_slices
 from volumetry.training.config import TrainConfig
+from volumetry.training.continued import looks_of
 from volumetry.training.patterns import Lungs, with_patterns
 from volumetry.training.samples import AERATED, Sample, Truth
 from volumetry.training.shown import on_network_grid, sample_of
@@ -39,6 +40,7 @@ def drawn_scans(config: TrainConfig, root: Path, draws: int = DRAWS) -> Iterator
 
     Every group is one draw; no slice of them was learned from, though its neighbours were.
     """
+    looks = looks_of(config)
     for number, spec in enumerate(spec for spec in config.data.scans if not spec.infected_csv):
         scan = read_scan(root / spec.folder, load_config())
         hu_kji, spacing = on_network_grid(scan.hu_kji, scan.grid, config.input_recipe)
@@ -48,7 +50,7 @@ def drawn_scans(config: TrainConfig, root: Path, draws: int = DRAWS) -> Iterator
             rng = np.random.default_rng([config.schedule.seed, 4, number, draw])
             sick, truth = with_lesions(hu_kji, lungs, spacing, rng, PLANS[draw % len(PLANS)])
             group = f"{Path(spec.folder).name} {draw:03d}"
-            yield from _six(sick, truth, useful, group, config.input_recipe, rng)
+            yield from _six(looks.volume(sick, spacing), truth, useful, group, looks.recipe, rng)
 
 
 def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> Iterator[Sample]:
@@ -56,9 +58,11 @@ def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> I
 
     Diffuse disease and single lesions in turn. A chest that was learned from is seen here with other disease.
     """
-    recipe = config.input_recipe
+    looks = looks_of(config)
     for number, spec in enumerate(config.data.chests):
-        chest = read_chest_slices(spec, root, recipe)
+        chest = read_chest_slices(spec, root, looks.recipe)
+        if not chest.lungs.any():
+            continue  # of its lungs nothing is known
         lungs = Lungs.of(chest.lungs, chest.spacing_kji_mm)
         own = ((chest.own & Truth.LESION_UNKNOWN) > 0) | chest.tumour
         useful = np.flatnonzero(chest.lungs.any(axis=(1, 2)) & ~own.any(axis=(1, 2)))
@@ -70,11 +74,12 @@ def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> I
             else:
                 sick, truth = with_patterns(chest.hu_kji, chest.lungs, lungs, rng)
             truth = np.where(chest.own == int(AERATED), truth, chest.own).astype(np.uint8)
-            yield from _six(sick, truth, useful, f"{spec.name} {draw:03d}", recipe, rng)
+            seen = looks.volume(sick, chest.spacing_kji_mm)
+            yield from _six(seen, truth, useful, f"{spec.name} {draw:03d}", looks.recipe, rng)
 
 
 def _six(
-    sick: NDArray[np.float32],
+    seen: Volume,
     truth: NDArray[np.uint8],
     useful: NDArray[np.intp],
     group: str,
@@ -83,5 +88,5 @@ def _six(
 ) -> Iterator[Sample]:
     first = rng.uniform(0, 1)
     at = ((np.arange(SLICES) + first) * len(useful) / SLICES).astype(int)
-    for k in useful[at]:
-        yield sample_of(pictures_of(sick[k], recipe), truth[k], KIND, group, f"{k:04d}")
+    for k in useful[at].tolist():
+        yield sample_of(pictures_of(seen.plane(k), recipe), truth[k], KIND, group, f"{k:04d}")

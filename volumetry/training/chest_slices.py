@@ -2,7 +2,8 @@
 
 A patient is learned from or judged by as a whole. The disease that a patient has is either labelled, as a tumour,
 or lies in boxes that the configuration states, where nothing is known; elsewhere there is none. Where a mask does
-not say whether a voxel is lung, as in a mediastinum, it is known not to be diseased.
+not say whether a voxel is lung, as in a mediastinum, it is known not to be diseased. Of the lungs of a chest that
+the configuration calls diseased nothing more is known: it teaches what lies beside them.
 """
 
 from collections.abc import Iterator
@@ -12,20 +13,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
-from skimage.filters import gaussian
 
 from volumetry.config import load_config
 from volumetry.domain import Vector
 from volumetry.errors import InputError
 from volumetry.image.orientation import axial_view
-from volumetry.segment.preprocess import InputRecipe, pictures_of
+from volumetry.segment.preprocess import InputRecipe, Plane, pictures_of
 from volumetry.segment.resampling import network_shape
 from volumetry.training.config import ChestVolume
 from volumetry.training.filled import FILLED, filled_volumes
 from volumetry.training.patterns import Lungs, with_patterns
-from volumetry.training.samples import AERATED, SOLID, Sample, Truth
+from volumetry.training.samples import AERATED, SOLID, SOME_LUNG, Sample, Truth
 from volumetry.training.scan_list import read_listed, read_volume_on
-from volumetry.training.shown import dependent_haze, sample_of, varied
+from volumetry.training.shown import Looks, dependent_haze, grained, sample_of, varied
 from volumetry.training.threshold_lungs import body_and_airway
 
 CHEST, PATTERNS, TUMOUR = "chest", "patterns", "tumour"
@@ -89,49 +89,61 @@ def read_chest_slices(spec: ChestVolume, root: Path, recipe: InputRecipe) -> Che
     lungs, maybe, nothing_known, tumour = map(view.of, (mask == 1, mask == UNKNOWN_LUNG, own_disease, tumour))
     _, airway = body_and_airway(hu, spacing)
     own = np.where(lungs & ~airway, int(AERATED), 0)
-    own = np.where(maybe, int(Truth.LUNG_UNKNOWN), own)
+    own = np.where(maybe, int(NOTHING_KNOWN if spec.diseased else Truth.LUNG_UNKNOWN), own)
+    own = np.where(lungs & spec.diseased, int(SOME_LUNG), own)
     own = np.where(nothing_known, int(NOTHING_KNOWN), own)
     own = np.where(tumour, int(SOLID), own).astype(np.uint8)
     return ChestSlices(spec.name, hu, own == int(AERATED), own, tumour, spacing)
 
 
 def chest_samples(
-    spec: ChestVolume, chest: ChestSlices, recipe: InputRecipe, rng: np.random.Generator
+    spec: ChestVolume, chest: ChestSlices, looks: Looks, rng: np.random.Generator
 ) -> Iterator[Sample]:
     """Every slice of a chest as it is, and half of the slices with lung of each volume with disease drawn in."""
-    hu_kji, name = chest.hu_kji, chest.name
+    recipe, hu_kji, name = looks.recipe, chest.hu_kji, chest.name
+    seen = looks.volume(hu_kji, chest.spacing_kji_mm)
     with_lung = np.flatnonzero(chest.lungs.any(axis=(1, 2)))
-    for k, plane in enumerate(hu_kji):
-        hu = dependent_haze(plane, chest.lungs[k], rng) if rng.random() < 0.6 else plane
-        yield varied(hu, chest.own[k], recipe, rng, (CHEST, name, f"{k:04d}"))
+    for k in range(len(hu_kji)):
+        plane = seen.plane(k)
+        plane = dependent_haze(plane, chest.lungs[k], rng) if rng.random() < 0.6 else plane
+        yield varied(plane, chest.own[k], recipe, rng, (CHEST, name, f"{k:04d}"))
     for k in np.flatnonzero(chest.tumour.any(axis=(1, 2))).tolist():
         for style in range(3):
-            yield varied(_grained(hu_kji[k], rng), chest.own[k], recipe, rng, (TUMOUR, name, f"{k:04d} {style}"))
+            yield varied(
+                _grained(seen.plane(k), rng), chest.own[k], recipe, rng, (TUMOUR, name, f"{k:04d} {style}")
+            )
+    if not chest.lungs.any():
+        return  # nothing is drawn where disease may hide
     lungs = Lungs.of(chest.lungs, chest.spacing_kji_mm)
     for volume in range(spec.pattern_volumes):
-        sick, drawn = with_patterns(hu_kji, chest.lungs, lungs, rng)
+        sick_kji, drawn = with_patterns(hu_kji, chest.lungs, lungs, rng)
+        sick = looks.volume(sick_kji, chest.spacing_kji_mm)
         for k in with_lung[volume % 2 :: 2]:
             truth = chest.known(drawn[k], k)
-            yield varied(_grained(sick[k], rng), truth, recipe, rng, (PATTERNS, name, f"{k:04d} {volume}"))
+            yield varied(_grained(sick.plane(k), rng), truth, recipe, rng, (PATTERNS, name, f"{k:04d} {volume}"))
     volumes = filled_volumes(hu_kji, chest.lungs, chest.spacing_kji_mm, spec.filled_volumes, rng, True)
-    for n, (k, hu, drawn_ji) in enumerate(volumes):
-        if n % 2 == 0:
-            yield varied(hu, chest.known(drawn_ji, k), recipe, rng, (FILLED, name, f"{k:04d} {n}"))
+    n = 0
+    for sick_kji, drawn, slices in volumes:
+        sick = looks.volume(sick_kji, chest.spacing_kji_mm)
+        for k in slices:
+            if n % 2 == 0:
+                truth = chest.known(drawn[k], k)
+                yield varied(sick.plane(k), truth, recipe, rng, (FILLED, name, f"{k:04d} {n}"))
+            n += 1
 
 
-def judged_samples(chest: ChestSlices, recipe: InputRecipe, rng: np.random.Generator) -> Iterator[Sample]:
+def judged_samples(chest: ChestSlices, looks: Looks, rng: np.random.Generator) -> Iterator[Sample]:
     """Every third slice with lung of a chest that is kept for judging, as it is, and with disease drawn in."""
-    with_lung = np.flatnonzero(chest.lungs.any(axis=(1, 2)))[::3]
-    sick, drawn = with_patterns(chest.hu_kji, chest.lungs, Lungs.of(chest.lungs, chest.spacing_kji_mm), rng)
+    with_lung = np.flatnonzero(chest.lungs.any(axis=(1, 2)))[::3].tolist()
+    sick_kji, drawn = with_patterns(chest.hu_kji, chest.lungs, Lungs.of(chest.lungs, chest.spacing_kji_mm), rng)
+    seen, sick = (looks.volume(hu, chest.spacing_kji_mm) for hu in (chest.hu_kji, sick_kji))
     for k in with_lung:
-        yield sample_of(pictures_of(chest.hu_kji[k], recipe), chest.own[k], CHEST, chest.name, f"{k:04d}")
-        truth = chest.known(drawn[k], k)
-        yield sample_of(pictures_of(sick[k], recipe), truth, PATTERNS, chest.name, f"{k:04d}")
+        pictures = pictures_of(seen.plane(k), looks.recipe)
+        yield sample_of(pictures, chest.own[k], CHEST, chest.name, f"{k:04d}")
+        pictures = pictures_of(sick.plane(k), looks.recipe)
+        yield sample_of(pictures, chest.known(drawn[k], k), PATTERNS, chest.name, f"{k:04d}")
 
 
-def _grained(hu_ji: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _grained(plane: Plane, rng: np.random.Generator) -> Plane:
     """Half of the slices in a noisier scan."""
-    if rng.random() < 0.5:
-        return hu_ji
-    grain = gaussian(rng.standard_normal(hu_ji.shape), float(rng.uniform(0.4, 1.0)))
-    return np.asarray(hu_ji + rng.uniform(*GRAIN_HU) * grain / grain.std(), np.float32)
+    return plane if rng.random() < 0.5 else grained(plane, (0.4, 1.0), GRAIN_HU, rng)

@@ -1,7 +1,7 @@
 """What a training run does: TOML in, validated and frozen settings out."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,14 @@ from volumetry.storage.toml_file import Section, load_toml
 
 
 class Model(Section):
-    """What is made and what its card says of it."""
+    """What is made and what its card says of it.
+
+    Parameters
+    ----------
+    continues, continues_sha256
+        A model folder, and its card's digest. Its slices' network is where the weights start, with 0 for inputs
+        that it does not know; its network of the whole chest is the one whose answer the slices see.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9]*$")
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
@@ -25,6 +32,8 @@ class Model(Section):
     never_tested_on: str
     licence: str = "research only: the weights inherit the terms of the data below"
     remark: str = ""
+    continues: str = ""
+    continues_sha256: str = ""
 
 
 class Round(Section):
@@ -94,6 +103,8 @@ class Augment(Section):
     crop_to_lung: float = Field(ge=0, le=1)
     only_enhanced: float = Field(ge=0, le=1)
     only_window: float = Field(ge=0, le=1)
+    no_neighbours: float = Field(default=0.0, ge=0, le=1)
+    no_chest: float = Field(default=0.0, ge=0, le=1)
     window_contrast: float = Field(ge=0)
     window_brightness: float = Field(ge=0)
 
@@ -138,6 +149,8 @@ class ChestVolume(Section):
         Boxes in voxels (from and to along k, j, i) that hold the patient's own disease or a fault of the mask.
     pattern_volumes, filled_volumes
         How often diffuse disease is drawn into the chest, and any part of a lung filled.
+    diseased
+        Of what lies in the lungs nothing is known; what lies outside them is no lesion.
     held_out
         Never learned from.
     """
@@ -149,6 +162,7 @@ class ChestVolume(Section):
     own_disease: tuple[tuple[int, int, int, int, int, int], ...] = ()
     pattern_volumes: int = Field(default=0, ge=0)
     filled_volumes: int = Field(default=0, ge=0)
+    diseased: bool = False
     held_out: bool = False
     source: str
     terms: str
@@ -216,9 +230,15 @@ class TrainConfig(Section):
     @property
     def sha256(self) -> str:
         """Digest of what decides the weights; a checkpoint continues only under the settings it was made with."""
-        prose: dict[str, set[str]] = {"model": {"intended_use", "never_tested_on", "remark", "licence"}}
+        prose: dict[str, Any] = {"model": {"intended_use", "never_tested_on", "remark", "licence", "continues"}}
+        # Digests of configurations from before there was any of this.
         if not self.data.chests:
-            prose["data"] = {"chests"}  # digests of configurations from before there were any
+            prose["data"] = {"chests"}
+        elif not any(chest.diseased for chest in self.data.chests):
+            prose["data"] = {"chests": {"__all__": {"diseased"}}}
+        if not self.model.continues:
+            prose["model"].add("continues_sha256")
+        prose["augment"] = {name for name in ("no_neighbours", "no_chest") if not getattr(self.augment, name)}
         return canonical_sha256(self.model_dump(mode="json", exclude=prose))
 
     @property

@@ -1,7 +1,7 @@
 """Everything a model learns from, and the held-out part it is judged by, as pictures in memory."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +15,16 @@ from volumetry.config import load_config
 from volumetry.domain import Grid, Vector
 from volumetry.errors import InputError
 from volumetry.scan import read_scan
-from volumetry.segment.preprocess import InputRecipe, fitted_shape, pictures_of, ready_made, resize
+from volumetry.segment.preprocess import InputRecipe, Plane, fitted_shape, pictures_of, ready_made, resize
 from volumetry.training.chest_slices import chest_samples, judged_samples, read_chest_slices
 from volumetry.training.config import Data, Masked, Scan, Slices, TrainConfig
+from volumetry.training.continued import looks_of
 from volumetry.training.dense import DENSE, dense_volumes, painted
 from volumetry.training.drawn_thorax import drawn_thorax
-from volumetry.training.filled import FILLED, filled_volumes
+from volumetry.training.filled import FILLED, Drawn, filled_volumes
 from volumetry.training.labelled_slices import case_of, open_slices
 from volumetry.training.samples import AERATED, SOME_LUNG, Sample
-from volumetry.training.shown import dependent_haze, on_network_grid, sample_of, varied
+from volumetry.training.shown import Looks, dependent_haze, on_network_grid, sample_of, varied
 from volumetry.training.synthesis import Lesions, with_lesions
 from volumetry.training.threshold_lungs import threshold_lungs
 
@@ -85,8 +86,11 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
     ------
     InputError
         If a dataset is missing or not what the configuration says.
+    ModelError
+        If the model that the run continues is not there.
     """
-    recipe, data = config.input_recipe, config.data
+    looks = looks_of(config)
+    recipe, data = looks.recipe, config.data
     training: list[Sample] = []
     held_out: list[Sample] = []
     shares: dict[str, float] = {}
@@ -100,17 +104,17 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
         training += [dense for sample in training if (dense := _painted(sample, apart))]
     rng = np.random.default_rng([config.schedule.seed, 1])
     for scan in data.scans:
-        for sample, judged in _scan(scan, root, recipe, data, (rng, apart, further)):
+        for sample, judged in _scan(scan, root, looks, data, (rng, apart, further)):
             (held_out if judged else training).append(sample)
     for masked in data.masked:
-        training += _masked(masked, root, recipe, data, (apart, further))
+        training += _masked(masked, root, looks, data, (apart, further))
     for number, chest in enumerate(data.chests):
         own = np.random.default_rng([config.schedule.seed, 6, number])
         slices = read_chest_slices(chest, root, recipe)
         if chest.held_out:
-            held_out += judged_samples(slices, recipe, own)
+            held_out += judged_samples(slices, looks, own)
         else:
-            training += chest_samples(chest, slices, recipe, own)
+            training += chest_samples(chest, slices, looks, own)
     training += _phantoms(data.phantom_slices, recipe, rng)
     shares |= {SCAN: data.scan_share, SYNTHETIC: data.synthetic_share}
     shares |= {"masked": data.masked_share, "phantom": data.phantom_share}
@@ -148,12 +152,12 @@ def nearest(labels_ji: NDArray[np.uint8], shape_ji: tuple[int, int]) -> NDArray[
 def _scan(
     spec: Scan,
     root: Path,
-    recipe: InputRecipe,
+    looks: Looks,
     data: Data,
     rngs: tuple[np.random.Generator, np.random.Generator, np.random.Generator],
 ) -> Iterator[tuple[Sample, bool]]:
     """Slices without disease: as they are, and with lesions put into them; every other block is held out."""
-    rng, apart, further = rngs
+    recipe, (rng, apart, further) = looks.recipe, rngs
     scan = read_scan(root / spec.folder, load_config())
     hu_kji, spacing = on_network_grid(scan.hu_kji, scan.grid, recipe)
     lungs = threshold_lungs(hu_kji, spacing)
@@ -165,43 +169,61 @@ def _scan(
     group = Path(spec.folder).name
     clean = [k for k in range(len(hu_kji)) if not infected[k]]
     judged = data.held_out(len(hu_kji))
+    seen = looks.volume(hu_kji, spacing)
     for k in clean:
         truth = np.where(lungs[k], int(AERATED), 0).astype(np.uint8)
         if judged[k]:
-            yield sample_of(pictures_of(hu_kji[k], recipe), truth, SCAN, group, f"{k:04d}"), True
+            yield sample_of(pictures_of(seen.plane(k), recipe), truth, SCAN, group, f"{k:04d}"), True
             continue
         for style in range(3):
-            hu = hu_kji[k] if style == 0 else dependent_haze(hu_kji[k], lungs[k], rng)
-            yield varied(hu, truth, recipe, rng, (SCAN, group, f"{k:04d} {style}")), False
+            plane = seen.plane(k) if style == 0 else dependent_haze(seen.plane(k), lungs[k], rng)
+            yield varied(plane, truth, recipe, rng, (SCAN, group, f"{k:04d} {style}")), False
     lungs[infected] = False
     for volume in range(data.synthetic_volumes + 1):
-        sick, drawn = with_lesions(hu_kji, lungs, spacing, rng, Lesions(count=(4, 16)))
+        sick_kji, drawn = with_lesions(hu_kji, lungs, spacing, rng, Lesions(count=(4, 16)))
+        sick = looks.volume(sick_kji, spacing)
         for k in clean:
             name = (SYNTHETIC, group, f"{k:04d} {volume}")
             # The first volume is for judging, the others for learning; their slices never meet.
             if judged[k] and volume == 0 and lungs[k].any():
-                yield sample_of(pictures_of(sick[k], recipe), drawn[k], *name), True
+                yield sample_of(pictures_of(sick.plane(k), recipe), drawn[k], *name), True
             elif not judged[k] and volume > 0 and lungs[k].any():
-                yield varied(sick[k], drawn[k], recipe, rng, name), False
+                yield varied(sick.plane(k), drawn[k], recipe, rng, name), False
     beside = binary_dilation(judged | infected)
-    for n, k, hu, truth, kind, own in _in_any_part(hu_kji, lungs, spacing, data, (apart, further), True):
+    parts = _in_any_part(hu_kji, lungs, spacing, looks, _plan(data, apart, further), True)
+    for n, k, plane, truth, kind, own in parts:
         if not (judged if kind == DENSE else beside)[k]:
-            yield varied(hu, truth, recipe, own, (kind, group, f"{k:04d} {n}")), False
+            yield varied(plane, truth, recipe, own, (kind, group, f"{k:04d} {n}")), False
+
+
+_Plan = tuple[tuple[str, Callable[..., Iterator[Drawn]], int, np.random.Generator], ...]
+"""Pile, what draws it, how many volumes of it, and its randomness."""
+
+
+def _plan(data: Data, apart: np.random.Generator, further: np.random.Generator) -> _Plan:
+    """The piles of later rounds."""
+    return (
+        (DENSE, dense_volumes, data.dense_volumes, apart),
+        (FILLED, filled_volumes, data.filled_volumes, further),
+    )
 
 
 def _in_any_part(
     hu_kji: NDArray[np.float32],
     lungs: NDArray[np.bool_],
     spacing: Vector,
-    data: Data,
-    rngs: tuple[np.random.Generator, np.random.Generator],
+    looks: Looks,
+    plan: _Plan,
     healthy: bool,
-) -> Iterator[tuple[int, int, NDArray[np.float32], NDArray[np.uint8], str, np.random.Generator]]:
-    """Piles of later rounds: a running number, the slice's number, its HU and truth, its pile and randomness."""
-    piles = ((DENSE, dense_volumes, data.dense_volumes), (FILLED, filled_volumes, data.filled_volumes))
-    for (kind, make, count), rng in zip(piles, rngs, strict=True):
-        for n, (k, hu, truth) in enumerate(make(hu_kji, lungs, spacing, count, rng, healthy)):
-            yield n, k, hu, truth, kind, rng
+) -> Iterator[tuple[int, int, Plane, NDArray[np.uint8], str, np.random.Generator]]:
+    """Slices of a plan: a running number, the slice's number, its HU and truth, its pile and randomness."""
+    for kind, make, count, rng in plan:
+        n = 0
+        for sick, truth, slices in make(hu_kji, lungs, spacing, count, rng, healthy):
+            seen = looks.volume(sick, spacing)
+            for k in slices:
+                yield n, k, seen.plane(k), truth[k], kind, rng
+                n += 1
 
 
 def _painted(sample: Sample, rng: np.random.Generator) -> Sample | None:
@@ -212,7 +234,7 @@ def _painted(sample: Sample, rng: np.random.Generator) -> Sample | None:
 def _masked(
     spec: Masked,
     root: Path,
-    recipe: InputRecipe,
+    looks: Looks,
     data: Data,
     rngs: tuple[np.random.Generator, np.random.Generator],
 ) -> Iterator[Sample]:
@@ -227,16 +249,18 @@ def _masked(
         image.GetOrigin(),
         tuple(np.array(image.GetDirection()).reshape(3, 3).T[::-1]),
     )
+    recipe = looks.recipe
     hu = np.clip(sitk.GetArrayFromImage(image).astype(np.float32), *HU_RANGE)
     hu_kji, spacing = on_network_grid(hu, grid, recipe)
     given, _ = on_network_grid((sitk.GetArrayFromImage(mask) > MASK_LEVEL).astype(np.float32), grid, recipe)
     lungs = given >= 0.5
     group = Path(spec.image).name.split("-")[0]
-    for k, plane in enumerate(hu_kji):
+    seen = looks.volume(hu_kji, spacing)
+    for k in range(len(hu_kji)):
         truth = np.where(lungs[k], int(SOME_LUNG), 0).astype(np.uint8)
-        yield sample_of(pictures_of(plane, recipe), truth, "masked", group, f"{k:04d}")
-    for n, k, sick, truth, kind, own in _in_any_part(hu_kji, lungs, spacing, data, rngs, False):
-        yield varied(sick, truth, recipe, own, (kind, group, f"{k:04d} {n}"))
+        yield sample_of(pictures_of(seen.plane(k), recipe), truth, "masked", group, f"{k:04d}")
+    for n, k, plane, truth, kind, own in _in_any_part(hu_kji, lungs, spacing, looks, _plan(data, *rngs), False):
+        yield varied(plane, truth, recipe, own, (kind, group, f"{k:04d} {n}"))
 
 
 def _phantoms(count: int, recipe: InputRecipe, rng: np.random.Generator) -> Iterator[Sample]:

@@ -14,6 +14,7 @@ from scipy.ndimage import binary_dilation
 
 from volumetry.domain import Vector
 from volumetry.segment.preprocess import Pictures
+from volumetry.training.filled import Drawn
 from volumetry.training.samples import AERATED, SOLID, SOME_LUNG, Truth
 from volumetry.training.synthesis import Lesions, dense_patch, rim_filled_to, with_lesions
 
@@ -35,8 +36,8 @@ def dense_volumes(
     count: int,
     rng: np.random.Generator,
     healthy: bool,
-) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.uint8]]]:
-    """Volumes with dense lesions at their walls, each slice that has one: its number, its HU, its truth.
+) -> Iterator[Drawn]:
+    """`count` volumes with dense lesions at their walls: HU, truth, and the slices that have one.
 
     Parameters
     ----------
@@ -47,8 +48,7 @@ def dense_volumes(
         sick, truth = with_lesions(hu_kji, lung_kji, spacing_kji_mm, rng, AT_ANY_WALL)
         if not healthy:
             truth[truth == int(AERATED)] = int(SOME_LUNG)
-        for k in np.flatnonzero((truth & Truth.SOLID).any(axis=(1, 2))):
-            yield int(k), sick[k], truth[k]
+        yield sick, truth, np.flatnonzero((truth & Truth.SOLID).any(axis=(1, 2))).tolist()
 
 
 def painted(
@@ -65,12 +65,10 @@ def painted(
         return None
     texture = rng.uniform(0.01, 0.08) * rng.standard_normal(lung.shape)
 
-    def filled(grey: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-        if grey is None:
-            return None
+    def filled(grey: NDArray[np.float32]) -> NDArray[np.float32]:
         level = (np.median(grey[wall]) + texture).astype(np.float32)
         closed = rim_filled_to(grey[None], lesion[None], lung[None], UNKNOWN_SPACING_MM, level[None])[0]
         return np.asarray(np.clip(closed * (1 - share) + level * share, 0, 1), np.float32)
 
     truth = np.where(lesion, int(SOLID), truth_ji).astype(np.uint8)
-    return Pictures(filled(pictures.enhanced_ji), filled(pictures.window_ji)), truth
+    return Pictures({kind: filled(grey) for kind, grey in pictures.by_kind.items()}), truth

@@ -13,6 +13,8 @@ from volumetry.domain import Vector
 from volumetry.training.samples import AERATED, GROUND_GLASS, SOME_LESION, SOME_LUNG, Truth
 from volumetry.training.synthesis import Lesions, rim_filled_as_beside, with_lesions
 
+Drawn = tuple[NDArray[np.float32], NDArray[np.uint8], list[int]]
+"""A volume with disease drawn in: HU, truth, and the slices to learn from."""
 FILLED = "filled"
 """The pile's name."""
 AT_ANY_PLACE = Lesions(
@@ -37,13 +39,13 @@ def filled_volumes(
     count: int,
     rng: np.random.Generator,
     healthy: bool,
-) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.uint8]]]:
-    """Every slice with lung of `count` volumes: its number, its HU, its truth.
+) -> Iterator[Drawn]:
+    """`count` volumes: HU, truth, and the slices with lung.
 
     Parameters
     ----------
     healthy
-        Whether the rest of the lung is known to be free of disease; if not, only slices with a lesion are given.
+        Whether the rest of the lung is known to be free of disease; if not, the slices with a lesion are given.
 
     Notes
     -----
@@ -59,8 +61,7 @@ def filled_volumes(
             truth[hidden] = int(SOME_LESION)
             truth[truth == int(AERATED)] = int(SOME_LUNG)
         shown = truth & (Truth.LUNG if healthy else Truth.LESION)
-        for k in np.flatnonzero(shown.any(axis=(1, 2))):
-            yield int(k), sick[k], truth[k]
+        yield sick, truth, np.flatnonzero(shown.any(axis=(1, 2))).tolist()
 
 
 def _cut_anew(

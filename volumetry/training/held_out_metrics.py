@@ -116,10 +116,10 @@ def component_rules(segmenter: NetworkSegmenter, samples: Sequence[Sample], sett
     counts = {rule: np.zeros((2, 3), np.int64) for rule in ("network", "hu")}
     recipe = segmenter.recipe
     for sample in samples:
-        if sample.kind not in ("synthetic", PATTERNS) or sample.window_ji is None:
+        if sample.kind not in ("synthetic", PATTERNS) or "window" not in sample.grey_ji:
             continue
         labels = labelled(segmenter.probabilities([sample.pictures])[0], segmenter.cuts[SCANS])
-        grey = sample.window_ji / np.float32(255)
+        grey = sample.grey_ji["window"] / np.float32(255)
         hu = (grey * (recipe.window_high - recipe.window_low) + recipe.window_low).astype(np.float32)
         lesion, cut = labels > Tissue.AERATED, hu_bin(hu, settings.hu_cuts)
         solid = (sample.truth_ji & Truth.SOLID) > 0

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from volumetry.config import load_config
 from volumetry.domain import SHARES
 from volumetry.segment.card import CARD
 from volumetry.segment.network import NetworkSegmenter
-from volumetry.segment.preprocess import network_batch, pictures_of
+from volumetry.segment.preprocess import PictureKind, Plane, network_batch, pictures_of
 from volumetry.segment.weights import load_model
 from volumetry.training.calibration import (
     LEVEL,
@@ -31,11 +32,12 @@ from volumetry.training.calibration_scans import drawn_chests, drawn_scans
 from volumetry.training.card import as_toml, stored
 from volumetry.training.chest_slices import PATTERNS
 from volumetry.training.config import Scan, Slices, TrainConfig
+from volumetry.training.continued import context_of
 from volumetry.training.dataset import Bank
 from volumetry.training.drawn_thorax import drawn_thorax
 from volumetry.training.filled import FILLED
 from volumetry.training.held_out_metrics import component_rules, development_report
-from volumetry.training.samples import OUTPUTS, Sample
+from volumetry.training.samples import OUTPUTS, Sample, Truth
 
 PROBE_SEED = 7
 COVERS = (
@@ -92,6 +94,7 @@ def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.M
         "probe_input": stored(folder / "probe_input.safetensors", {"input": probe_input}),
         "probe_output": stored(folder / "probe_output.safetensors", {"probabilities": probe_output}),
         "training_cases": {kind: groups for kind, groups in bank.training_cases.items() if kind != "phantom"},
+        **context_of(config, folder),
     }
     story = _story(config, weights)
     drawn = [*drawn_scans(config, root), *drawn_chests(config, root)]
@@ -161,8 +164,12 @@ def _calibration(
 
 def _probe(network: nn.Module, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """A drawn thorax, so that no patient travels with the model."""
-    hu, _ = drawn_thorax(np.random.default_rng(PROBE_SEED))
-    pictures = pictures_of(hu[:256, :256], config.input_recipe)
+    hu, truth = drawn_thorax(np.random.default_rng(PROBE_SEED))
+    lung = (truth & Truth.LUNG > 0).astype(np.float32)
+    beside: dict[PictureKind, NDArray[np.float32]] = {"below": np.roll(hu, 3, 0), "above": np.roll(hu, -3, 0)}
+    chest: dict[PictureKind, NDArray[np.float32]] = {"space": lung, "organs": 1 - lung}
+    plane = Plane(hu, beside, chest).part((slice(256), slice(256)))
+    pictures = pictures_of(plane, config.input_recipe)
     probe = torch.from_numpy(network_batch([pictures], config.input_recipe))
     with torch.inference_mode():
         return probe, torch.sigmoid(network(probe).float())

@@ -1,12 +1,13 @@
 """The nouns of training: a picture, what is known of each pixel, and where it came from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntFlag
 
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetry.segment.preprocess import Pictures
+from volumetry.segment.preprocess import PictureKind, Pictures
 
 OUTPUTS = ("lung", "lesion", "solid")
 """The network's outputs. Each is a probability of its own; solid lies inside lesion, lesion inside lung."""
@@ -39,8 +40,8 @@ class Sample:
 
     Parameters
     ----------
-    enhanced_ji, window_ji
-        uint8 grey levels, as the network knows them; None where that picture cannot be had.
+    grey_ji
+        uint8 grey levels, as the network knows them, of the pictures that can be had.
     truth_ji
         uint8 bits of `Truth`.
     kind
@@ -51,27 +52,21 @@ class Sample:
         Slice within the group.
     """
 
-    enhanced_ji: NDArray[np.uint8] | None
-    window_ji: NDArray[np.uint8] | None
+    grey_ji: Mapping[PictureKind, NDArray[np.uint8]]
     truth_ji: NDArray[np.uint8]
     kind: str
     group: str
     name: str
 
     def __post_init__(self) -> None:
-        pictures = [picture for picture in (self.enhanced_ji, self.window_ji) if picture is not None]
-        shapes = {picture.shape for picture in pictures}
+        shapes = {picture.shape for picture in self.grey_ji.values()}
         if shapes != {self.truth_ji.shape} or self.truth_ji.ndim != 2:
             raise ValueError(f"pictures {shapes} and truth {self.truth_ji.shape} must be one slice")
 
     @property
     def pictures(self) -> Pictures:
         """As the network takes them."""
-        return Pictures(_grey(self.enhanced_ji), _grey(self.window_ji))
-
-
-def _grey(eight_bit: NDArray[np.uint8] | None) -> NDArray[np.float32] | None:
-    return None if eight_bit is None else eight_bit.astype(np.float32) / np.float32(255)
+        return Pictures({kind: grey.astype(np.float32) / np.float32(255) for kind, grey in self.grey_ji.items()})
 
 
 def targets(truth: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -25,6 +25,7 @@ from volumetry.training.checkpoint import (
     trim,
 )
 from volumetry.training.config import Schedule, TrainConfig, load_recipe
+from volumetry.training.continued import take_over
 from volumetry.training.curves import draw_curves
 from volumetry.training.dataset import Bank, build_bank
 from volumetry.training.held_out_metrics import pooled_dice
@@ -84,6 +85,7 @@ def train(
             hint=f"The data make {', '.join(sorted(bank.piles))}; see data.dense_volumes and data.filled_volumes.",
         )
     state = new_state(config, device)
+    take_over(state, config)
     if resume and (run / CHECKPOINT).is_file():
         load_checkpoint(run / CHECKPOINT, state, config.sha256)
     trim(run / CURVES, state.step)

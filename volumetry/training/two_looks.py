@@ -17,8 +17,7 @@ from volumetry.segment.thorax_weights import read_context_card
 from volumetry.segment.weights import load_model
 from volumetry.storage.atomic import write_whole
 from volumetry.training.card import as_toml
-
-PARTS = ("weights", "probe_input", "probe_output")
+from volumetry.training.continued import PARTS, copy_context
 
 
 def join(slices: Path, chest: Path, out: Path, version: str, lung_probability: float = 0.5) -> Path:
@@ -57,11 +56,8 @@ def join(slices: Path, chest: Path, out: Path, version: str, lung_probability: f
         stored: StoredFile = getattr(fine, part)
         write_whole(folder / stored.file, verified_bytes(slices, stored))
     context = tomllib.loads((chest / CARD).read_text("utf-8")) | {"lung_probability": lung_probability}
-    for part in PARTS:
-        stored = getattr(coarse, part)
-        name = f"{coarse.name}_{stored.file}"
-        write_whole(folder / name, verified_bytes(chest, stored))
-        context[part] = {"file": name, "sha256": stored.sha256}
+    files = {part: getattr(coarse, part) for part in PARTS}
+    context |= copy_context(chest, files, folder, f"{coarse.name}_")
     story: dict[str, Any] = card.pop("story", {})
     write_whole(folder / CARD, as_toml({**card, "context": context, "story": story}).encode())
     NetworkSegmenter(load_model(folder), load_config().segment)

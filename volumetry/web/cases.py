@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from volumetry.config import Config
 from volumetry.deliver import as_document, settle
-from volumetry.domain import Tissue
+from volumetry.domain import FLUID, Tissue
 from volumetry.errors import InputError, UsageError
 from volumetry.image.components import bodies_of, bounding_box
 from volumetry.image.nifti import Affine, nifti_bytes, read_nifti, thinning_steps
@@ -29,6 +29,7 @@ NAMES = {
     Tissue.GROUND_GLASS: "Ground glass",
     Tissue.SOLID: "Solid",
     Tissue.UNCLASSED: "Lesion, neither class",
+    FLUID: "Pleural fluid",
 }
 
 _MOST_LESIONS = 50
@@ -45,7 +46,7 @@ class ViewCase:
     document
         result.json.
     labels_kji
-        Values of `Tissue`.
+        Values of `Tissue`, and `FLUID`.
     affine_ras
         4 x 4, (i, j, k, 1) to RAS mm.
     hu_kji
@@ -167,7 +168,7 @@ def load_case(result: Path, config: Config, scan: Path | None = None) -> ViewCas
     """
     document = _document(result)
     labels_kji, affine = read_nifti(result / "mask.nii.gz", _RESULT_HINT)
-    if not np.isin(labels_kji, list(Tissue)).all():
+    if not np.isin(labels_kji, [*Tissue, FLUID]).all():
         raise InputError("mask.nii.gz holds labels that are no tissue")
     labels = labels_kji.astype(np.uint8)
     hu: NDArray[np.int16] | None = None
@@ -198,7 +199,7 @@ def case_of(analysis: Analysis, report: bytes | None = None) -> ViewCase:
     document, tissue = as_document(analysis.result), analysis.tissue
     scan = analysis.scan
     hu = _whole_hu(scan.hu_kji)
-    return ViewCase(document, tissue.labels_kji, tissue.grid.affine_ras, hu, report, scan.image_numbers)
+    return ViewCase(document, tissue.mask_kji, tissue.grid.affine_ras, hu, report, scan.image_numbers)
 
 
 def largest_lesions(labels_kji: NDArray[np.uint8], affine_ras: Affine) -> list[dict[str, Any]]:
@@ -221,7 +222,7 @@ def largest_lesions(labels_kji: NDArray[np.uint8], affine_ras: Affine) -> list[d
 
 def lung_box_ras_mm(labels_kji: NDArray[np.uint8], affine_ras: Affine) -> list[list[float]] | None:
     """Lowest and highest corner of the lungs' bounding box; None without lungs."""
-    box = bounding_box(labels_kji > 0)
+    box = bounding_box((labels_kji > 0) & (labels_kji != FLUID))
     if box is None:
         return None
     ends = [(along.start, along.stop - 1) for along in box]

@@ -12,7 +12,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from volumetry.domain import Tissue
+from volumetry.domain import FLUID
 from volumetry.errors import VolumetryError
 from volumetry.image.nifti import nifti_bytes
 from volumetry.storage.atomic import write_whole
@@ -77,7 +77,7 @@ async def _body(request: Request, most: int) -> bytes:
 def _parts(body: bytes, case: ViewCase) -> tuple[str, str, "np.ndarray[Any, np.dtype[np.uint8]]"]:
     line, _, content = body.partition(b"\n")
     labels = np.frombuffer(content, np.uint8)
-    if labels.size != case.labels_kji.size or (labels.size and labels.max() > max(Tissue)):
+    if labels.size != case.labels_kji.size or (labels.size and labels.max() > FLUID):
         raise HTTPException(400, "the labels are not those of this scan")
     try:
         words = json.loads(line)

@@ -36,11 +36,11 @@ def compare_seg(path: Path, tissue: TissueMap, segments: Sequence[Structure]) ->
         found = _placed(file, tissue.grid)
         wanted = np.zeros_like(tissue.labels_kji)
         for number, segment in enumerate(segments, 1):
-            wanted[np.isin(tissue.labels_kji, segment.tissues)] = number
+            wanted[np.isin(tissue.mask_kji, segment.tissues)] = number
         _require_same(found, wanted, "the label map")
         return
     for number, segment in enumerate(segments, 1):
-        wanted = np.isin(tissue.labels_kji, segment.tissues).astype(np.uint8)
+        wanted = np.isin(tissue.mask_kji, segment.tissues).astype(np.uint8)
         _require_same(_placed(file, tissue.grid, number), wanted, f"segment {number}")
 
 
@@ -76,7 +76,7 @@ def compare_sr(
         wanted_limits = [uncertainty_of(name, segment, document) for name, _, _ in numbers_of(segment, document)]
         if limits != [None if one is None else one[:2] for one in wanted_limits]:
             raise OutputError(f"{path.name}: the intervals of group {number} are not those of the result")
-        counted = np.count_nonzero(np.isin(tissue.labels_kji, segment.tissues)) * tissue.grid.voxel_ml
+        counted = np.count_nonzero(np.isin(tissue.mask_kji, segment.tissues)) * tissue.grid.voxel_ml
         if abs(own_ml(segment, document) - counted) > tissue.grid.voxel_ml / 2:
             raise OutputError(f"{path.name}: the volume of group {number} is not that of the mask")
     _require_regions(path, content, document)

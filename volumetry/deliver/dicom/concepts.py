@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from highdicom.sr import CodedConcept
 from pydicom.sr.coding import Code
 
+from volumetry.domain import FLUID as FLUID_LABEL
 from volumetry.domain import Tissue
 from volumetry.image.pictures import TISSUE_RGB
 
@@ -15,6 +16,7 @@ LUNG = Code("39607008", "SCT", "Lung")
 GROUND_GLASS = Code("112120", "DCM", "Ground glass opacity")
 SOLID = Code("95436008", "SCT", "Lung consolidation")  # in no DICOM context group; nearest SNOMED CT finding
 LESION = Code("52988006", "SCT", "Lesion")
+FLUID = Code("60046008", "SCT", "Pleural effusion")
 VOLUME = Code("118565006", "SCT", "Volume")
 VOXEL_SUM = Code("YEKZ", "IBSI", "Volume from Voxel Summation")
 ML = Code("ml", "UCUM", "ml")
@@ -69,7 +71,10 @@ _SOLID = Structure("Solid", MORPHOLOGY, SOLID, TISSUE_RGB[Tissue.SOLID], (3,))
 _UNCLASSED = Structure("Lesion of neither class", MORPHOLOGY, LESION, TISSUE_RGB[Tissue.UNCLASSED], (4,))
 
 
-def structures(overlapping: bool, unclassed: bool) -> tuple[Structure, ...]:
+_FLUID = Structure("Pleural effusion", MORPHOLOGY, FLUID, TISSUE_RGB[FLUID_LABEL], (FLUID_LABEL,), in_lung=False)
+
+
+def structures(overlapping: bool, unclassed: bool, fluid: bool = False) -> tuple[Structure, ...]:
     """The segments, numbered from 1.
 
     Parameters
@@ -79,12 +84,14 @@ def structures(overlapping: bool, unclassed: bool) -> tuple[Structure, ...]:
         Aerated lung.
     unclassed
         Whether the mask holds lesion of neither class (the HU rule).
+    fluid
+        Whether it holds pleural fluid.
     """
     if overlapping:
         lung = Structure("Lung", ANATOMY, LUNG, TISSUE_RGB[Tissue.AERATED], (1, 2, 3, 4), in_lung=False)
     else:
         lung = Structure("Aerated lung", ANATOMY, LUNG, TISSUE_RGB[Tissue.AERATED], (1,), in_lung=False)
-    return (lung, _GROUND_GLASS, _SOLID, *((_UNCLASSED,) if unclassed else ()))
+    return (lung, _GROUND_GLASS, _SOLID, *((_UNCLASSED,) if unclassed else ()), *((_FLUID,) if fluid else ()))
 
 
 def coded(code: Code) -> CodedConcept:

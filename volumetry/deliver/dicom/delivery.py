@@ -78,9 +78,8 @@ def write_seg_and_sr(
     _require_grid(source, tissue)
     kind = options.segmentation_type or config.export.segmentation
     options = replace(options, segmentation_type=kind)
-    segments = structures(
-        overlapping=kind != "labelmap", unclassed=bool((tissue.labels_kji == Tissue.UNCLASSED).any())
-    )
+    unclassed = bool((tissue.labels_kji == Tissue.UNCLASSED).any())
+    segments = structures(overlapping=kind != "labelmap", unclassed=unclassed, fluid=bool(tissue.fluid_ml))
     uids = [tracking_uid(source.headers[0], segment.label) for segment in segments]
     with _one_stop(_INVALID, _MEND):
         seg = segmentation(as_single_slices(source), tissue, segments, uids, document, options)

@@ -104,6 +104,8 @@ def own_ml(segment: Structure, document: Mapping[str, Any]) -> float:
     ml = document["volumes_ml"]
     if segment.kind in _VOLUMES:
         own = ml[_VOLUMES[segment.kind]]
+    elif segment.kind == concepts.FLUID:
+        own = ml["fluid"]
     elif segment.kind == concepts.LESION:
         own = ml["lesion"] - ml["ground_glass"] - ml["solid"]
     else:

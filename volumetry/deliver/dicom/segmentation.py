@@ -100,8 +100,8 @@ def algorithm_name(document: Mapping[str, Any]) -> str:
 def _planes(tissue: TissueMap, segments: Sequence[Structure], binary: bool) -> NDArray[np.uint8]:
     """BINARY: slices x rows x columns x segments of 0 and 1; LABELMAP: segment numbers."""
     if binary:
-        return np.stack([np.isin(tissue.labels_kji, s.tissues).astype(np.uint8) for s in segments], axis=-1)
+        return np.stack([np.isin(tissue.mask_kji, s.tissues).astype(np.uint8) for s in segments], axis=-1)
     number = np.zeros(256, np.uint8)
     for n, segment in enumerate(segments, 1):
         number[list(segment.tissues)] = n
-    return number[tissue.labels_kji]
+    return number[tissue.mask_kji]

@@ -246,6 +246,7 @@ def density(document: Document) -> list[tuple[str, str]]:
     dropped = document.get("dropped_ml") or {}
     names = {
         "lesion_in_organs_ml": "Left out: in organs, not disease",
+        "lesion_in_fluid_ml": "Left out: in pleural fluid, not disease",
         "outside_lungs_ml": "Left out: outside lungs",
         "lesion_outside_lungs_ml": "Left out: disease outside lungs",
         "holes_filled_ml": "Holes filled",

@@ -4,6 +4,7 @@
 
 const OUTSIDE = 0;
 const AERATED = 1;
+const FLUID = 5;  // in no lung
 const MOST_UNDO = 50;
 
 class Edits {
@@ -61,7 +62,7 @@ class Edits {
         if (voxel[u] < 0 || voxel[v] < 0 || voxel[u] >= size[u] || voxel[v] >= size[v]) continue;
         const place = this.volume.at(...voxel);
         const was = this.labels[place];
-        if (erase) { if (was === label) this.put(place, label === AERATED ? OUTSIDE : AERATED); }
+        if (erase) { if (was === label) this.put(place, label === AERATED || label === FLUID ? OUTSIDE : AERATED); }
         else if (!within || was !== OUTSIDE) this.put(place, label);
       }
     if (axis === 2) this.painted = [...this.painted.filter((slice) => slice !== centre[2]), centre[2]].slice(-2);
@@ -142,7 +143,7 @@ class Edits {
     this.begin();
     for (let b = 1; b < ny - 1; b++)
       for (let a = 1; a < nx - 1; a++) {
-        const counts = [0, 0, 0, 0, 0];
+        const counts = [0, 0, 0, 0, 0, 0];
         for (let db = -1; db <= 1; db++) for (let da = -1; da <= 1; da++) counts[before[a + da + nx * (b + db)]]++;
         const has = before[a + nx * b] === label;
         if (!has && counts[label] > 4) this.put(this.volume.at(a, b, slice), label);

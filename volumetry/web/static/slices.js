@@ -8,7 +8,9 @@ const PLANES = [
   { id: "coronal", axis: 1, across: 0, down: 2, letters: ["R", "L", "H", "F"], upright: true },
   { id: "sagittal", axis: 0, across: 1, down: 2, letters: ["A", "P", "H", "F"], upright: true },
 ];
-const STRENGTH = [0, 0.6, 1, 1, 1];  // of the mask's opacity, by label: the lung's own grey must stay readable
+const STRENGTH = [0, 0.6, 1, 1, 1, 1];  // of the mask's opacity, by label: the lung's own grey must stay readable
+const UNCLASSED = 4;  // the HU rule alone sets it
+const isLung = (label) => label > 0 && label !== FLUID;
 const LUNG_RGB = [70, 78, 88];
 const DEEP_MM = 30;  // of lesion along the line of sight, at which the picture from the front has its full colour
 const byId = (id) => document.getElementById(id);
@@ -84,7 +86,7 @@ const rgbOf = (label) => facts.labels.find((one) => one.value === label)?.rgb ??
 // Colour of every grey under every label, as the canvas stores it.
 function colourTable() {
   const table = new Uint32Array(5 * 256);
-  for (let label = 0; label < 5; label++) {
+  for (let label = 0; label < STRENGTH.length; label++) {
     const part = state.shown ? STRENGTH[label] * state.opacity : 0;
     const rgb = rgbOf(label);
     for (let grey = 0; grey < 256; grey++) {
@@ -128,11 +130,11 @@ function painted({ size, maps, hu, labels }, plane, slice) {
   return picture;
 }
 
-// The whole mask from the front: lung as a shade, each lesion by its depth.
+// The whole mask from the front: lung as a shade, each lesion and fluid by its depth.
 function frontPicture() {
   const { size, maps, labels, step } = volume;
   const [nx, ny, nz] = size;
-  const depth = [null, ...Array.from({ length: 4 }, () => new Uint16Array(nx * nz))];
+  const depth = [null, ...Array.from({ length: STRENGTH.length - 1 }, () => new Uint16Array(nx * nz))];
   for (let c = 0; c < nz; c++)
     for (let b = 0; b < ny; b++) {
       const base = maps[2][c] + maps[1][b];
@@ -144,7 +146,7 @@ function frontPicture() {
   const image = new ImageData(nx, nz);
   for (let n = 0; n < nx * nz; n++) {
     let rgb = depth[1][n] || depth[2][n] || depth[3][n] || depth[4][n] ? LUNG_RGB : [0, 0, 0];
-    for (let label = 2; label < 5; label++) {
+    for (let label = 2; label < STRENGTH.length; label++) {
       if (!depth[label][n]) continue;
       const share = 0.25 + 0.75 * Math.min(1, (depth[label][n] * step[1]) / DEEP_MM);
       rgb = rgb.map((was, channel) => was + (rgbOf(label)[channel] - was) * share);
@@ -206,7 +208,7 @@ function drawPlane(plane) {
 function lungEnds({ size, maps, labels }) {
   const within = [];
   for (let c = 0; c < size[2]; c++) {
-    const found = maps[1].some((b) => maps[0].some((a) => labels[maps[2][c] + b + a] > 0));
+    const found = maps[1].some((b) => maps[0].some((a) => isLung(labels[maps[2][c] + b + a])));
     if (found) within.push(c);
   }
   return [within[0] ?? 0, within.at(-1) ?? size[2] - 1];
@@ -425,7 +427,7 @@ function addControls() {
   byId("next").addEventListener("click", () => showLesion(state.lesion + 1));
   byId("help-button").addEventListener("click", () => byId("help").showModal());
   byId("tools").hidden = !facts.can_correct;
-  for (const label of facts.labels.filter((one) => one.value < 4)) {
+  for (const label of facts.labels.filter((one) => one.value !== UNCLASSED)) {
     const one = button("label-choice", "label", label.value, label.name, "Label that the tools set");
     const swatch = document.createElement("span");
     swatch.className = "swatch";
