@@ -149,7 +149,7 @@ def test_every_scan_is_a_procedure_and_every_test_is_done_or_says_why_not(batch,
     ]
     assert procedures[0]["PRSTDTC"] == "2026-01-31"
     results = _table(tmp_path / "re.csv")
-    assert len(results) == 3 * 8
+    assert len(results) == 3 * 9
     rows = {row["scan_id"]: row for row in _table(batch / "results.csv")}
     lung = {row["REREFID"]: row for row in results if row["RETESTCD"] == "LUNGVOL"}
     assert float(lung["a"]["RESTRESN"]) == float(rows["a"]["volumes_ml.lung"])

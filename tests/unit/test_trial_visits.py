@@ -111,7 +111,7 @@ def test_a_broken_file_is_told_from_a_wrong_one(tmp_path, content, says):
 
 
 def test_a_missing_file_is_a_usage_error(tmp_path):
-    with pytest.raises(UsageError, match=r"no file visits\.csv"):
+    with pytest.raises(UsageError, match=r"the file visits\.csv does not exist"):
         read_visits(tmp_path / "visits.csv", set(), CONFIG)
 
 
