@@ -16,6 +16,7 @@ from volumetry.deliver.dicom import DicomOptions, compare, delivery, write_seg_a
 from volumetry.deliver.dicom.concepts import structures
 from volumetry.deliver.dicom.source import export_source
 from volumetry.deliver.report import Annex
+from volumetry.deliver.report import summary as summary_module
 from volumetry.deliver.report.summary import Summary, summary_of
 from volumetry.domain import TissueMap
 from volumetry.errors import OutputError
@@ -426,6 +427,21 @@ def test_the_summary_page_is_the_same_every_time_and_names_nobody(case):
     assert np.array_equal(first.rgb, second.rgb)
     assert b"SYN-001" not in first.pdf
     assert b"CreationDate" not in first.pdf
+
+
+def test_the_summary_page_names_every_finding_for_a_reader(case, monkeypatch):
+    """Four in full, of the others the codes: a page that leaves findings out looks better than the scan."""
+    said: list[str] = []
+    draw = summary_module._paragraph
+    monkeypatch.setattr(
+        summary_module, "_paragraph", lambda figure, text, *at: said.append(text) or draw(figure, text, *at)
+    )
+    codes = [f"CODE_{letter}" for letter in "ABCDEFG"]
+    flags = [{"code": code, "severity": "review", "message": "m", "hint": "h", "value": 1} for code in codes]
+    summary_of({**case.document, "flags": flags}, case.analysis.tissue, case.analysis.scan)
+    page = " ".join(said)
+    assert all(code in page for code in codes)
+    assert "3 more to look at" in page
 
 
 def test_nothing_is_written_that_was_not_asked_for(case, config, tmp_path):

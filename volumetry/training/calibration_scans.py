@@ -56,8 +56,11 @@ def drawn_scans(config: TrainConfig, root: Path, draws: int = DRAWS) -> Iterator
 def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> Iterator[Sample]:
     """The same for whole chests, learned from or held out, in slices without disease of the patient's own.
 
-    Diffuse disease and single lesions in turn. A chest that was learned from is seen here with other disease.
+    Diffuse disease and single lesions in turn; where a network learns from readers' outlines, single lesions
+    alone: drawn haze is fainter than what readers outline, and a threshold fitted to it would be too low for them.
+    A chest that was learned from is seen here with other disease.
     """
+    diffuse = not config.data.slices
     looks = looks_of(config)
     for number, spec in enumerate(config.data.chests):
         chest = read_chest_slices(spec, root, looks.recipe)
@@ -68,11 +71,11 @@ def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> I
         useful = np.flatnonzero(chest.lungs.any(axis=(1, 2)) & ~own.any(axis=(1, 2)))
         for draw in range(draws):
             rng = np.random.default_rng([config.schedule.seed, 7, number, draw])
-            if draw % 2:
-                plan = PLANS[(draw // 2) % len(PLANS)]
-                sick, truth = with_lesions(chest.hu_kji, chest.lungs, chest.spacing_kji_mm, rng, plan)
-            else:
+            if diffuse and draw % 2 == 0:
                 sick, truth = with_patterns(chest.hu_kji, chest.lungs, lungs, rng)
+            else:
+                plan = PLANS[(draw // (1 + diffuse)) % len(PLANS)]
+                sick, truth = with_lesions(chest.hu_kji, chest.lungs, chest.spacing_kji_mm, rng, plan)
             truth = np.where(chest.own == int(AERATED), truth, chest.own).astype(np.uint8)
             seen = looks.volume(sick, chest.spacing_kji_mm)
             yield from _six(seen, truth, useful, f"{spec.name} {draw:03d}", looks.recipe, rng)

@@ -39,6 +39,7 @@ _BORDERS = (
 _SOFT = "#4a5563"
 _LINES = ("#17202c", "#f5b700", "#d61f69")
 _MOST_ROWS = 6
+_MOST_FLAGS = 4
 _CHANGE_HEADS = (
     "Earlier",
     "Days",
@@ -164,8 +165,12 @@ def _head(figure: Figure, document: Mapping[str, Any]) -> float:
     spans = [f"{f.name.lower()} {f.interval}" for f in text.figures(document) if f.interval]
     if spans:
         at = _paragraph(figure, f"Intervals: {', '.join(spans)}. {text.interval(document)}", at - 0.003, 7.5, 132)
-    for flag in [flag for flag in document["flags"] if flag["severity"] == "review"][:4]:
+    to_look_at = [flag for flag in document["flags"] if flag["severity"] == "review"]
+    for flag in to_look_at[:_MOST_FLAGS]:
         at = _paragraph(figure, f"Look: {flag['message']}. {flag['hint']} [{flag['code']}]", at - 0.003, 7.5, 132)
+    if further := [flag["code"] for flag in to_look_at[_MOST_FLAGS:]]:
+        line = f"{len(further)} more to look at, in the full report: {', '.join(further)}"
+        at = _paragraph(figure, line, at - 0.003, 7.5, 132)
     return at
 
 
