@@ -9,7 +9,7 @@ from stub_model import AllDiseased, dark_is_lung, stub
 from torch import nn
 
 from volumetry.config import load_config
-from volumetry.domain import CtScan, Grid, SeriesInfo, Tissue
+from volumetry.domain import CtScan, Grid, SeriesInfo, Tissue, TissueMap
 from volumetry.segment import network as network_module
 from volumetry.segment import organs
 from volumetry.segment.network import NetworkSegmenter
@@ -23,6 +23,7 @@ from volumetry.segment.thorax import (
     two_windows,
 )
 from volumetry.segment.thresholds import Cuts
+from volumetry.segment.weights import Model
 
 STEP_MM = (5.0, 5.0, 5.0)
 
@@ -162,11 +163,11 @@ def test_agreement_is_the_share_of_aerated_lung_that_the_chest_shows_too() -> No
     assert seen.context.lesion_in_organs_ml == 0.0
 
 
-@pytest.mark.parametrize(("wanted", "heard"), [(0.9, True), (0.99, False)])
-def test_the_segmenter_hears_the_chest_where_it_knows_the_lung(
-    monkeypatch: pytest.MonkeyPatch, wanted: float, heard: bool
-) -> None:
-    """The middle of a block is air. Only if it is heard, the chest's network takes away what it states, in mL."""
+BLOCK = Grid((20, 60, 80), (5.0, 2.8, 2.8))
+
+
+def segmented_block(monkeypatch: pytest.MonkeyPatch, model: Model, wanted: float) -> TissueMap:
+    """A block whose middle is air; the chest's network agrees with 0.95 of the lung, heard from `wanted` on."""
     for name in ("verify_probe", "verify_context_probe"):
         monkeypatch.setattr(network_module, name, lambda model, device: 0.0)
     monkeypatch.setattr(organs, "AERATED_HU", (-2000.0, -600.0))
@@ -175,16 +176,22 @@ def test_the_segmenter_hears_the_chest_where_it_knows_the_lung(
         "chest_of",
         lambda *given: replace(chest_of(*given), context=replace(chest_of(*given).context, agreement=0.95)),
     )
-    grid = Grid((20, 60, 80), (5.0, 2.8, 2.8))
-    hu = np.zeros(grid.shape_kji, np.float32)
+    hu = np.zeros(BLOCK.shape_kji, np.float32)
     hu[:, :, 20:60] = -1000
     settings = load_config(
         overrides={"segment": {"device": "cpu", "precision": "fp32", "context_agreement": wanted}}
     )
+    scan = CtScan(hu, BLOCK, SeriesInfo("1.2", BLOCK.shape_kji[0], BLOCK.spacing_kji_mm))
+    return NetworkSegmenter(model, settings.segment)(scan)
+
+
+@pytest.mark.parametrize(("wanted", "heard"), [(0.9, True), (0.99, False)])
+def test_the_segmenter_hears_the_chest_where_it_knows_the_lung(
+    monkeypatch: pytest.MonkeyPatch, wanted: float, heard: bool
+) -> None:
+    """The middle of a block is air. Only if it is heard, the chest's network takes away what it states, in mL."""
     model = replace(stub(AllDiseased()), context=dark_is_lung())
-    found = NetworkSegmenter(model, settings.segment)(
-        CtScan(hu, grid, SeriesInfo("1.2", grid.shape_kji[0], grid.spacing_kji_mm))
-    )
+    found, grid = segmented_block(monkeypatch, model, wanted), BLOCK
     taken_ml = np.count_nonzero(found.labels_kji == Tissue.OUTSIDE) * grid.voxel_ml
     assert found.context.lesion_in_organs_ml > 0
     assert found.dropped_ml == ({"lesion_in_organs_ml": found.context.lesion_in_organs_ml} if heard else {})
@@ -207,24 +214,8 @@ def test_a_network_of_the_chest_that_is_not_heard_misleads_no_slice(
     monkeypatch: pytest.MonkeyPatch, wanted: float, heard: bool
 ) -> None:
     """The middle of a block is air. Without an answer of the chest network that counts, all is looked at anew."""
-    for name in ("verify_probe", "verify_context_probe"):
-        monkeypatch.setattr(network_module, name, lambda model, device: 0.0)
-    monkeypatch.setattr(organs, "AERATED_HU", (-2000.0, -600.0))
-    monkeypatch.setattr(
-        network_module,
-        "chest_of",
-        lambda *given: replace(chest_of(*given), context=replace(chest_of(*given).context, agreement=0.95)),
-    )
-    grid = Grid((20, 60, 80), (5.0, 2.8, 2.8))
-    hu = np.zeros(grid.shape_kji, np.float32)
-    hu[:, :, 20:60] = -1000
-    settings = load_config(
-        overrides={"segment": {"device": "cpu", "precision": "fp32", "context_agreement": wanted}}
-    )
     model = replace(stub(SpaceIsDisease(), inputs=("window", "space")), context=dark_is_lung())
-    found = NetworkSegmenter(model, settings.segment)(
-        CtScan(hu, grid, SeriesInfo("1.2", grid.shape_kji[0], grid.spacing_kji_mm))
-    )
+    found, grid = segmented_block(monkeypatch, model, wanted), BLOCK
     diseased_ml = np.count_nonzero(found.labels_kji > Tissue.AERATED) * grid.voxel_ml
     whole_ml = 20 * 60 * 80 * grid.voxel_ml
     assert diseased_ml == pytest.approx(whole_ml / 2 if heard else whole_ml, rel=0.06)
