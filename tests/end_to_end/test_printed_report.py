@@ -8,6 +8,7 @@ from small_results import measured_phantom
 from web_browser import chromium, need
 
 from volumetry.deliver.report import Annex, report_page
+from volumetry.deliver.report.annex import NOTHING
 
 FLAG = {
     "code": "SUSPECT_SOLID",
@@ -24,7 +25,7 @@ def printed(tmp_path_factory, config):
     case = measured_phantom(folder / "in", config)
     with chromium() as browser:
 
-        def sheets(review, notes, annex=Annex()):  # noqa: B008  frozen
+        def sheets(review, notes, annex=NOTHING):
             document = copy.deepcopy(case.document)
             document["series"]["acquisition_date"] = "20260131"
             flags = [FLAG | {"severity": "review"}] * review + [FLAG | {"severity": "look"}] * notes

@@ -232,3 +232,11 @@ def test_a_lung_of_no_voxel_has_no_mean_and_not_a_number_of_zero(config):
     found = measured(config, np.zeros(CUBE.shape_kji, np.uint8))
     assert found.measurement.volumes_ml == Volumes(0, 0, 0)
     assert as_document(found)["mean_lung_hu"] is None
+
+
+def test_no_fluid_found_is_not_a_measured_zero() -> None:
+    """The limit of detection is said where nothing lies above it; where nobody looked, nothing is said."""
+    said = dict(table.shown({"volumes_ml": {"fluid": 0.0}}))["Pleural fluid"]
+    assert said.startswith("none found")
+    assert dict(table.shown({"volumes_ml": {"fluid": 123.4}}))["Pleural fluid"] == "123.4 mL"
+    assert not table.shown({"volumes_ml": {}})

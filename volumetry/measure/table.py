@@ -38,6 +38,8 @@ class Measure:
         Whether it is absent where a correction is measured without the CT.
     nullable
         Whether `of` gives None where the measure is not defined.
+    none_found
+        What the report writes for 0, where 0 means that nothing above a limit of detection was found.
     """
 
     key: str
@@ -50,6 +52,7 @@ class Measure:
     form: str = ""
     needs_hu: bool = False
     nullable: bool = False
+    none_found: str = ""
 
     def value(self, counted: Counted) -> float | None:
         """The measure of one scan as a plain number: numpy's own is written otherwise in a table."""
@@ -58,6 +61,8 @@ class Measure:
 
     def shown(self, value: float) -> str:
         """The value as the report writes it."""
+        if value == 0 and self.none_found:
+            return self.none_found
         return (self.form or f"{{:.1f}} {self.unit}").format(value)
 
 
@@ -73,8 +78,9 @@ MEASURES = (
     Measure("volumes_ml.solid", "mL", "Solid", "SOLIDVOL", "Solid, or consolidation.", "Solid Component Volume"),
     Measure(
         *("volumes_ml.fluid", "mL", "Pleural fluid", "FLUIDVOL"),
-        "Pleural fluid, in no lung and no lesion; absent where nobody looked for it.",
+        "Pleural fluid, in no lung and no lesion; absent where nobody looked. Under 100 mL or so may be missed.",
         "Pleural Fluid Volume",
+        none_found="none found (less than about 100 mL may be missed)",
     ),
     Measure(
         *("percent_of_lung.lesion", "%", "All disease", "LESPCT"),

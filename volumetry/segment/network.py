@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from volumetry.config import Config, IntervalSettings, Segment, load_config
-from volumetry.domain import ChestContext, CtScan, Doubt, SegmenterFacts, Tissue, TissueMap, Vector
+from volumetry.domain import ChestContext, CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
 from volumetry.image.orientation import axial_view
 from volumetry.segment.on_the_card import labelled_planes
@@ -36,6 +36,7 @@ from volumetry.segment.resampling import (
     native_planes,
     network_shape,
     shrink,
+    voxels_mm,
 )
 from volumetry.segment.thorax_weights import verify_context_probe
 from volumetry.segment.thresholds import SCANS, SLICES, cuts_of, labelled
@@ -133,7 +134,7 @@ class NetworkSegmenter:
         shape = network_shape(hu.shape, view.spacing_mm(scan.grid), self.recipe)
         coarse = shrink(hu, shape)
         body = body_box(coarse, self.recipe.pad_multiple)
-        spacing = _spacing_mm(view.spacing_mm(scan.grid), hu.shape, shape)
+        spacing = voxels_mm(hu.shape, view.spacing_mm(scan.grid), shape)
         space = lung_space(coarse, spacing, self.model.context)
         seen = Volume(coarse, neighbour_step(spacing[0], self.recipe), space.pictures if space else {})
         probabilities = self._volume(seen, body, self.progress)
@@ -324,13 +325,6 @@ def _fluid(chest: Chest, labels_kji: NDArray[np.uint8], scan: CtScan) -> NDArray
     if scan.no_data_kji is not None:
         fluid_kji &= ~scan.no_data_kji
     return fluid_kji
-
-
-def _spacing_mm(spacing_kji_mm: Vector, shape_kji: Sequence[int], network_kji: Sequence[int]) -> Vector:
-    """Voxels of the network's grid, which covers an axial array from edge to edge."""
-    along = zip(spacing_kji_mm, shape_kji, network_kji, strict=True)
-    k, j, i = (mm * voxels / here for mm, voxels, here in along)
-    return k, j, i
 
 
 @contextmanager

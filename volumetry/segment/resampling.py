@@ -25,6 +25,13 @@ def network_shape(shape_kji: tuple[int, ...], spacing_kji_mm: Vector, recipe: In
     )
 
 
+def voxels_mm(shape_kji: tuple[int, ...], spacing_kji_mm: Vector, network_kji: tuple[int, int, int]) -> Vector:
+    """Voxels of a grid that covers an axial array from edge to edge."""
+    along = zip(spacing_kji_mm, shape_kji, network_kji, strict=True)
+    k, j, i = (mm * voxels / here for mm, voxels, here in along)
+    return k, j, i
+
+
 def shrink(volume_kji: NDArray[np.float32], shape_kji: tuple[int, int, int]) -> NDArray[np.float32]:
     """An axial volume on the network's grid; linear, averaged over what a larger voxel covers."""
     slices, rows, columns = shape_kji

@@ -19,7 +19,7 @@ from volumetry.segment.preprocess import (
     neighbour_step,
     pictures_of,
 )
-from volumetry.segment.resampling import network_shape, shrink
+from volumetry.segment.resampling import network_shape, shrink, voxels_mm
 from volumetry.segment.thorax_weights import ContextModel
 from volumetry.training.samples import Sample, Truth
 
@@ -59,8 +59,7 @@ def on_network_grid(
     axial = view.of(hu_kji)
     spacing = view.spacing_mm(grid)
     shape = network_shape(axial.shape, spacing, recipe)
-    size = [step * old / new for step, old, new in zip(spacing, axial.shape, shape, strict=True)]
-    return shrink(axial, shape), (size[0], size[1], size[2])
+    return shrink(axial, shape), voxels_mm(axial.shape, spacing, shape)
 
 
 def sample_of(pictures: Pictures, truth: NDArray[np.uint8], kind: str, group: str, name: str) -> Sample:

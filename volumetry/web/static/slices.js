@@ -85,7 +85,7 @@ const rgbOf = (label) => facts.labels.find((one) => one.value === label)?.rgb ??
 
 // Colour of every grey under every label, as the canvas stores it.
 function colourTable() {
-  const table = new Uint32Array(5 * 256);
+  const table = new Uint32Array(STRENGTH.length * 256);
   for (let label = 0; label < STRENGTH.length; label++) {
     const part = state.shown ? STRENGTH[label] * state.opacity : 0;
     const rgb = rgbOf(label);
