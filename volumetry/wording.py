@@ -1,14 +1,25 @@
-"""What a flag says to its reader: what to look at, where, and how far the number may be off.
+"""What a flag says to its reader: what to look at, where, and how far the number may be off. What solid is called.
 
 Every flag that can ask for a reader says these three. A place is given as a PACS shows it, by InstanceNumber
 (0020,0013) and by the coordinate of ImagePositionPatient (0020,0032); what concerns the whole series is said of
 every slice. A bound is computed where a formula gives one; else the text says that the effect is not quantified.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+MINUS = "\u2212"
 EVERY_SLICE = "every slice"
 EFFECT = "Effect on the number"
+
+
+def solid_name(document: Mapping[str, Any]) -> str:
+    """What a page calls the solid component: by the HU rule it is a range of HU, whatever fills the lung there.
+
+    >>> solid_name({"component_rule": "network"}), solid_name({"component_rule": "hu"})
+    ('consolidation', 'solid component')
+    """
+    return "consolidation" if document["component_rule"] == "network" else "solid component"
 
 
 def for_reader(what: str, look: str, where: str, effect: str) -> str:

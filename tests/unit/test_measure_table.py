@@ -236,7 +236,7 @@ def test_a_lung_of_no_voxel_has_no_mean_and_not_a_number_of_zero(config):
 
 def test_no_fluid_found_is_not_a_measured_zero() -> None:
     """The limit of detection is said where nothing lies above it; where nobody looked, nothing is said."""
-    said = dict(table.shown({"volumes_ml": {"fluid": 0.0}}))["Pleural fluid"]
-    assert said.startswith("none found")
-    assert dict(table.shown({"volumes_ml": {"fluid": 123.4}}))["Pleural fluid"] == "123.4 mL"
-    assert not table.shown({"volumes_ml": {}})
+    said = table.fluid_shown({"volumes_ml": {"fluid": 0.0}})
+    assert said.startswith("Pleural fluid: none found")
+    assert table.fluid_shown({"volumes_ml": {"fluid": 123.4}}) == "Pleural fluid: 123.4 mL"
+    assert not table.fluid_shown({"volumes_ml": {}})

@@ -118,7 +118,7 @@ def test_the_change_is_the_difference_of_the_two_masks(both):
 
 def test_slices_beside_each_other_lie_at_the_same_share_of_the_lungs(both):
     page = (both / "now" / "report.html").read_text("utf-8")
-    placed = re.findall(r"third: image (\d+), z [^ ]+ mm earlier, image (\d+), z [^ ]+ mm now", page)
+    placed = re.findall(r"third: image (\d+), z\s\S+\smm earlier, image (\d+), z\s\S+\smm now", page)
     assert len(placed) == 3
     shares = []
     for which, name in enumerate(("before", "now")):

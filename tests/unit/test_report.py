@@ -4,6 +4,7 @@ import copy
 import html
 import re
 from base64 import b64decode, b64encode
+from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
 from io import BytesIO
@@ -17,9 +18,10 @@ from volumetry.codes import CATALOGUE
 from volumetry.deliver import as_document
 from volumetry.deliver.report import content_security_policy, report_page, text, write_report
 from volumetry.deliver.report.histogram import lung_histogram
-from volumetry.deliver.report.images import chest_of, projections
+from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, pair, projections
 from volumetry.deliver.report.key_slices import key_slices, thirds
-from volumetry.domain import CtScan, Finding, ScanFailure, SeriesInfo, Status, Tissue, TissueMap
+from volumetry.domain import FLUID, CtScan, Finding, ScanFailure, SeriesInfo, Side, Status, Tissue, TissueMap
+from volumetry.image.orientation import axial_view
 from volumetry.measure.components import bin_names
 from volumetry.phantom import (
     AXIAL,
@@ -192,6 +194,49 @@ def test_what_neither_class_holds_is_named_and_the_parts_add_up(case):
     assert "40.0 mL and 25.0 mL; 35.0 mL of the disease would be in neither." in text.rule(document)
 
 
+@pytest.mark.parametrize(("rule", "other"), [("network", "solid component"), ("hu", "consolidation")])
+def test_the_solid_component_has_one_name_on_a_page_and_the_other_is_explained_once(case, config, rule, other):
+    document = lobed(case.document) | {"component_rule": rule}
+    name = "consolidation" if rule == "network" else "solid component"
+    said = text_of(report_page(document, config, case.analysis.tissue, case.analysis.scan).decode())
+    assert re.search(rf"% of lung [\d.,]+ mL {name} [\d.<]+ %", said, re.I)
+    assert said.lower().count(name) > 8
+    assert said.lower().count(other) == (0 if rule == "network" else 1)
+    assert len(re.findall(r"\bsolid\b(?! component)", said, re.I)) == (1 if rule == "network" else 0)
+    summary = text.rule(document)
+    assert ("call solid" in summary) == (rule == "network")
+
+
+def test_shares_that_do_not_add_up_as_they_are_rounded_say_so(case):
+    document = copy.deepcopy(dict(case.document))
+    ml, percent = document["volumes_ml"], document["percent_of_lung"]
+    ml |= {"lung": 1000.0, "lesion": 18.4, "ground_glass": 15.5, "solid": 2.9}
+    percent |= {"lesion": 1.84, "ground_glass": 1.55, "solid": 0.29}
+    assert text.rounding(document) == "The shares are rounded and do not add up exactly."  # 1.6 and 0.3, not 1.8
+    percent |= {"lesion": 1.8, "ground_glass": 1.5, "solid": 0.3}
+    ml |= {"lesion": 18.0, "ground_glass": 15.0, "solid": 3.0}
+    assert text.rounding(document) == ""
+
+
+def test_an_interval_that_reaches_nothing_is_said_to(case):
+    document = copy.deepcopy(dict(case.document))
+    document["interval_percent"] = {"lesion": [0.0, 0.7]}
+    assert text.sentence(document).endswith("The interval includes no disease.")
+    document["interval_percent"] = {"lesion": [0.1, 0.7]}
+    assert "includes no disease" not in text.sentence(document)
+
+
+def test_fluid_is_named_first_where_there_is_some_and_last_where_there_is_none(case, config):
+    document = copy.deepcopy(dict(case.document))
+    assert "luid" not in text_of(report_page(document, config).decode())  # nobody looked
+    document["volumes_ml"]["fluid"] = 0.0
+    said = text_of(report_page(document, config).decode())
+    assert said.count("Pleural fluid: none found (less than about 100 mL may be missed).") == 1
+    document["volumes_ml"]["fluid"] = 123.4
+    assert "Pleural fluid: 123 mL, neither lung nor disease." in text.sentence(document)
+    assert text.fluid(document) == ""
+
+
 def test_the_sentence_says_which_lung(case):
     document = copy.deepcopy(case.document)
     document["sides"]["left"]["lesion"] = 0.2 * document["sides"]["left"]["lung"]
@@ -259,10 +304,10 @@ def test_pictures_are_cropped_to_the_lungs(case):
     chest = chest_of(case.analysis.scan, case.analysis.tissue)
     labels = case.analysis.tissue.labels_kji
     slices = np.flatnonzero(labels.any(axis=(1, 2)))
-    assert chest.labels_zyx.shape[0] == slices[-1] - slices[0] + 1
-    assert len(chest.places_zyx[0]) == chest.labels_zyx.shape[0]
-    assert np.count_nonzero(chest.labels_zyx) == np.count_nonzero(labels)
-    assert chest.labels_zyx.shape[1] < labels.shape[1]
+    assert chest.mask_zyx.shape[0] == slices[-1] - slices[0] + 1
+    assert len(chest.places_zyx[0]) == chest.mask_zyx.shape[0]
+    assert np.count_nonzero(chest.mask_zyx) == np.count_nonzero(labels)
+    assert chest.mask_zyx.shape[1] < labels.shape[1]
 
 
 def test_a_place_is_the_image_number_and_the_table_position_of_a_pacs(case):
@@ -271,7 +316,7 @@ def test_a_place_is_the_image_number_and_the_table_position_of_a_pacs(case):
     z_mm = scan.grid.origin_lps_mm[2] + last * scan.grid.step_lps_mm[2][0]
     named = CtScan(scan.hu_kji, scan.grid, scan.series, image_numbers=tuple(range(7, 7 + len(scan.hu_kji))))
     upper = chest_of(named, tissue).places_zyx[0][-1 if scan.grid.step_lps_mm[2][0] > 0 else 0]
-    assert upper == f"image {7 + last}, z {z_mm:.1f} mm".replace(" -", " \u2212")
+    assert upper == f"image {7 + last}, z\u00a0{z_mm:.1f}\u00a0mm".replace("-", "\u2212")
 
 
 def test_a_slab_that_its_neighbours_do_not_show_is_no_key_slice():
@@ -289,7 +334,7 @@ def test_a_slab_that_its_neighbours_do_not_show_is_no_key_slice():
     captions = [plain.caption for plain, _ in key_slices(chest)]
     slab = chest.places_zyx[0][middle + 6 - low]
     assert not any(slab in caption for caption in captions)
-    consolidation = next(caption for caption in captions if caption.startswith("Most of the solid component"))
+    consolidation = next(caption for caption in captions if caption.startswith("Most consolidation"))
     shown = [chest.places_zyx[0][k - low] for k in range(middle - 6, middle + 1)]
     assert any(place in consolidation for place in shown)
 
@@ -326,6 +371,75 @@ def test_planes_through_the_largest_lesion_and_a_window_for_consolidation(case):
     assert np.mean(lung == 0) < 0.05
 
 
+def test_fat_that_was_called_solid_is_not_the_key_slice_of_consolidation():
+    """Of two solid bodies the larger is fat, -100 HU, and the smaller is as dense as consolidation, 40 HU."""
+    spec = PhantomSpec((130, 60, 60), (2.0, 5.0, 5.0), (), AXIAL, vessels=False, seed=3)
+    labels, hu = truth_map(spec).labels_kji.copy(), make_phantom(spec).hu_kji.copy()
+    low, high = np.flatnonzero(labels.any(axis=(1, 2)))[[0, -1]]
+    places = {}
+    for share, reach, level_hu in ((1 / 3, 4, -100.0), (2 / 3, 2, 40.0)):
+        k = int(low + share * (high - low))
+        j, i = np.argwhere(labels[k])[len(np.argwhere(labels[k])) // 2]
+        box = (slice(k - 3, k + 4), slice(j - reach, j + reach + 1), slice(i - reach, i + reach + 1))
+        labels[box] = Tissue.SOLID
+        hu[box] = level_hu
+        places[level_hu] = range(k - 3, k + 4)
+    scan = CtScan(hu, spec.grid, SeriesInfo("1.2.3", 130, spec.spacing_kji_mm))
+    chest = chest_of(scan, TissueMap(labels, spec.grid))
+    (caption,) = (plain.caption for plain, _ in key_slices(chest) if plain.caption.startswith("Most consol"))
+    shown = {level_hu: [chest.places_zyx[0][k - low] for k in ks] for level_hu, ks in places.items()}
+    assert any(caption.endswith(place) for place in shown[40.0])
+    assert not any(caption.endswith(place) for place in shown[-100.0])
+
+
+FLUID_RGB = (124, 58, 237)
+
+
+def effusion(case):
+    """Fluid behind and below the right lung, and the same map without."""
+    tissue, grid = case.analysis.tissue, case.analysis.tissue.grid
+    view = axial_view(grid)
+    fluid = np.zeros(grid.shape_kji, bool)
+    right = np.argwhere(view.of(tissue.side_kji) == Side.RIGHT)
+    x, back = right.min(axis=0)[2], right.max(axis=0)[1]
+    z = int(np.flatnonzero(view.of(tissue.labels_kji).any(axis=(1, 2)))[0])
+    view.of(fluid)[z - 3 : z + 6, back - 4 : back + 6, x + 4 : x + 16] = True
+    return replace(tissue, fluid_kji=fluid & (tissue.labels_kji == 0)), tissue
+
+
+def share_of_violet(picture):
+    """Of the pixels, those whose colour leans to the fluid's."""
+    shown = pixels(picture)
+    return np.mean((shown[..., 2] - shown[..., 1] > 60) & (shown[..., 0] > shown[..., 1]))
+
+
+def test_fluid_is_drawn_where_the_mask_has_it_and_chooses_no_key_slice(case):
+    with_fluid, without = effusion(case)
+    wet, dry = (chest_of(case.analysis.scan, tissue) for tissue in (with_fluid, without))
+    assert wet.mask_zyx.shape[0] == dry.mask_zyx.shape[0] + 3  # three slices below the lungs
+    assert [one.caption for one, _ in key_slices(wet)] == [one.caption for one, _ in key_slices(dry)]
+    front, right, left = projections(wet)
+    assert share_of_violet(front) > 0.002
+    assert share_of_violet(right) > 0.002
+    assert [share_of_violet(left), *map(share_of_violet, projections(dry))] == [0, 0, 0, 0]
+    row, column = np.argwhere(np.abs(pixels(front) - FLUID_RGB).sum(axis=2) < 30).mean(axis=0)
+    assert row > 0.75 * front.height  # low in the picture
+    assert column < front.width / 2  # on the patient's right
+    z = int(np.flatnonzero((wet.mask_zyx == FLUID).any(axis=(1, 2)))[5])
+    plain, masked = pair(wet, (0, z), "", LUNG_WINDOW)
+    assert share_of_violet(masked) > 0.002
+    assert pixels(plain).ndim == 2
+
+
+def test_the_legend_has_fluid_only_where_there_is_some(case, config):
+    with_fluid, without = effusion(case)
+    for tissue, expected in ((with_fluid, 1), (without, 0)):
+        document = copy.deepcopy(case.document)
+        document["volumes_ml"]["fluid"] = tissue.fluid_ml or 0.0
+        page = report_page(document, config, tissue, case.analysis.scan).decode()
+        assert page.count('<i class="fluid_fill"></i>pleural fluid') == expected
+
+
 def test_the_histogram_holds_the_whole_lung_and_knows_the_bins(case, config):
     cuts = config.measure.hu_cuts
     drawn = lung_histogram(case.analysis.scan, case.analysis.tissue, cuts)
@@ -357,7 +471,9 @@ def lobed(document, method="fissures", reason=None):
 def test_lobes_stand_in_a_table_with_their_span_and_the_score(case, config):
     document = lobed(case.document)
     said = text_of(report_page(document, config).decode("utf-8"))
-    assert "Right upper 500 15.0 5.0 100 20.0 12.5 to 26.0" in said
+    assert "Right upper 500 15.0 5.0 100 20.0 12.5 to 26.0 2" in said  # 5 to 25 % of a lobe score 2
+    assert "CT severity score 2 of 25 between 2 and 3" in said  # in the head line, and with its source below
+    assert "Pan et al., Radiology 2020;295:715" in said
     assert "CT severity score 2 of 25 (between 2 and 3). The lobes follow the fissures that the CT shows." in said
 
 

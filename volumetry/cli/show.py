@@ -14,7 +14,9 @@ from rich.text import Text
 
 from volumetry.cli.show_change import change
 from volumetry.deliver.result import finding_document
+from volumetry.measure.table import fluid_shown
 from volumetry.measure.table import shown as measures_shown
+from volumetry.wording import solid_name
 
 if TYPE_CHECKING:
     from volumetry.batch import Rows, ScanFolder
@@ -184,13 +186,7 @@ def result(document: Document) -> None:
     table = Table("", "both lungs mL", "% of lung", *(["interval"] if spans else []), "right mL", "left mL")
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
-    for key, name in (
-        ("lung", "lung"),
-        ("aerated", "aerated"),
-        ("ground_glass", "ground glass"),
-        ("solid", "solid"),
-        ("lesion", "lesion (ground glass + solid)"),
-    ):
+    for key, name in _names(document).items():
         low, high = spans.get(key, (None, None))
         span = "" if low is None else f"{low:.2f} to {high:.2f}"
         table.add_row(
@@ -204,7 +200,8 @@ def result(document: Document) -> None:
     console.print(table)
     change(document, console)
     flags(document["flags"])
-    line = "; ".join(f"{name}: {text}" for name, text in measures_shown(document))
+    measures = (f"{name}: {text}" for name, text in measures_shown(document))
+    line = "; ".join(filter(None, (fluid_shown(document), *measures)))
     console.print(
         line.replace("\u00d7", "x"), style="dim"
     )  # a terminal in the C locale has no multiplication sign
@@ -221,9 +218,11 @@ def correction(document: Document) -> None:
     table = Table("", "corrected mL", "%", "automatic mL", "%", title="corrected and automatic, of the same lungs")
     for column in table.columns[1:]:
         column.justify = "right"
-    for key in ("lung", "ground_glass", "solid", "lesion"):
+    for key, name in _names(document).items():
+        if key == "aerated":
+            continue
         table.add_row(
-            key.replace("_", " "),
+            name,
             *(
                 text
                 for found in (document, document["automatic"])
@@ -231,6 +230,17 @@ def correction(document: Document) -> None:
             ),
         )
     _out().print(table)
+
+
+def _names(document: Document) -> dict[str, str]:
+    """What the rows are called: as on the report, with the key of the result files where it is another word."""
+    return {
+        "lung": "lung",
+        "aerated": "aerated",
+        "ground_glass": "ground glass",
+        "solid": f"{solid_name(document)} (solid)".replace("component (solid)", "component"),
+        "lesion": "all disease (lesion)",
+    }
 
 
 def _share(document: Document, key: str) -> str:

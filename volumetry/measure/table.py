@@ -127,11 +127,19 @@ def computed() -> tuple[Measure, ...]:
 
 
 def shown(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Label and text of fluid and of every measure with a function that a result has, for report and terminal."""
+    """Label and text of every measure with a function that a result has, for report and terminal."""
+    return [
+        (measure.label, measure.shown(document[measure.key]))
+        for measure in computed()
+        if document.get(measure.key) is not None
+    ]
+
+
+def fluid_shown(document: Mapping[str, Any]) -> str:
+    """Label and text of the pleural fluid; empty where nobody looked for it."""
     fluid_ml = document.get("volumes_ml", {}).get("fluid")
-    values = {**document, "volumes_ml.fluid": fluid_ml}
-    rows = (measure for measure in MEASURES if measure.of or measure.key == "volumes_ml.fluid")
-    return [(row.label, row.shown(values[row.key])) for row in rows if values.get(row.key) is not None]
+    (fluid,) = (measure for measure in MEASURES if measure.key == "volumes_ml.fluid")
+    return "" if fluid_ml is None else f"{fluid.label}: {fluid.shown(fluid_ml)}"
 
 
 def hu_keys() -> tuple[str, ...]:

@@ -22,7 +22,6 @@ from volumetry.deliver.report.images import (
     picture_size,
 )
 from volumetry.deliver.report.key_slices import most_supported
-from volumetry.domain import Tissue
 
 _THIRDS = ("Upper", "Middle", "Lower")
 _LUNG_GREY = 70
@@ -50,10 +49,11 @@ def beside(then: Chest, now: Chest) -> list[Beside]:
     list[Beside]
         At most three.
     """
-    height = now.labels_zyx.shape[0]
+    (lowest, above), (old_lowest, old_above) = now.lung_planes, then.lung_planes
+    height = above - lowest
     # The middle of each present slice, as a share of the lungs, in the earlier lungs.
-    there = ((np.arange(height) + 0.5) / height * then.labels_zyx.shape[0]).astype(int)
-    disease_mm2 = _disease_mm2(now) + _disease_mm2(then)[there]
+    there = old_lowest + ((np.arange(height) + 0.5) / height * (old_above - old_lowest)).astype(int)
+    disease_mm2 = _disease_mm2(now)[lowest:above] + _disease_mm2(then)[there]
     edges = np.linspace(0, height, 4).round().astype(int)
     found = []
     for name, low, high in zip(_THIRDS, edges[-2::-1], edges[:0:-1], strict=True):
@@ -61,16 +61,16 @@ def beside(then: Chest, now: Chest) -> list[Beside]:
             continue
         within = disease_mm2[low:high]
         z = int(low + (most_supported(within, now.spacing_zyx_mm[0]) if within.any() else within.size // 2))
-        old = int(there[z])
-        caption = f"{name} third: {then.places_zyx[0][old]} earlier, {now.places_zyx[0][z]} now"
-        found.append(Beside(_shown(then, old, "Earlier"), _shown(now, z, "Now"), caption))
+        old, new = int(there[z]), lowest + z
+        caption = f"{name} third: {then.places_zyx[0][old]} earlier, {now.places_zyx[0][new]} now"
+        found.append(Beside(_shown(then, old, "Earlier"), _shown(now, new, "Now"), caption))
     return found
 
 
 def _disease_mm2(chest: Chest) -> NDArray[np.int64]:
     """Area of disease in each axial slice, to the mm2."""
     _, y_mm, x_mm = chest.spacing_zyx_mm
-    counts = np.count_nonzero(chest.labels_zyx > Tissue.AERATED, axis=(1, 2))
+    counts = np.count_nonzero(chest.lesion_zyx, axis=(1, 2))
     area_mm2: NDArray[np.int64] = (counts * y_mm * x_mm).round().astype(np.int64)
     return area_mm2
 
@@ -79,10 +79,10 @@ def _shown(chest: Chest, z: int, caption: str) -> Picture:
     """An axial slice with its mask, or the mask alone where there is no scan."""
     if chest.hu_zyx is not None:
         return pair(chest, (0, z), caption, LUNG_WINDOW)[1]
-    labels = chest.labels_zyx[z]
-    grey = np.where(labels > 0, np.uint8(_LUNG_GREY), np.uint8(0))
-    size = picture_size(labels.shape, *chest.spacing_zyx_mm[1:])
-    drawn = Image.fromarray(filled(grey, labels).round().astype(np.uint8))
+    mask = chest.mask_zyx[z]
+    grey = np.where(mask > 0, np.uint8(_LUNG_GREY), np.uint8(0))
+    size = picture_size(mask.shape, *chest.spacing_zyx_mm[1:])
+    drawn = Image.fromarray(filled(grey, mask).round().astype(np.uint8))
     return framed(
         np.asarray(drawn.resize(size, Image.Resampling.NEAREST)), f"{caption}, mask without the CT", AXIAL
     )

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from volumetry.deliver.report.text import MINUS, NONE, millilitres, share
+from volumetry.deliver.report.text import NONE, millilitres, share
+from volumetry.wording import MINUS
 
 Document = Mapping[str, Any]
 
@@ -27,7 +28,7 @@ _REASONS = {
     "READER_IN_ONE": "a reader corrected the mask of only one of the scans",
     "MODEL_CHANGED": "another model measured the earlier scan: measure it again",
     "SETTINGS_CHANGED": "other settings were in force at the earlier scan",
-    "RULE_CHANGED": "ground glass and solid were divided by another rule, so only all disease is compared",
+    "RULE_CHANGED": "ground glass and consolidation were divided by another rule, so only all disease is compared",
     "PRIOR_FLAGGED": "the earlier result has flags that ask for a reader",
 }
 _UNKNOWN = {
@@ -40,7 +41,7 @@ _UNKNOWN = {
     "COVERAGE": "coverage",
     "LUNG_DENSITY": "density of the aerated lung",
 }
-_MEASURES = (("lesion", "All disease"), ("ground_glass", "Ground glass"), ("solid", "Solid"))
+_MEASURES = ("lesion", "ground_glass", "solid")
 
 
 def visits(document: Document) -> list[Document]:
@@ -68,7 +69,7 @@ def rows(document: Document) -> Iterator[tuple[str, list[str]]]:
     """Rows of the table: a visit, its shares and lung volume, the change since then, and the grade."""
     for visit in visits(document):
         cells = [f"{visit['days_before']}", millilitres(visit["volumes_ml"]["lung"])]
-        for key, _ in _MEASURES:
+        for key in _MEASURES:
             cells.append(share(visit["percent_of_lung"][key]))
             cells.append(_or_none(visit["change_points"].get(key), 1))
             cells.append(_or_none(visit["change_ml"].get(key), 0))

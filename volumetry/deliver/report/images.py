@@ -3,6 +3,7 @@
 Everything is cropped to the lungs: the neck end of a chest CT can show a face. `key_slices` chooses what is shown.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from volumetry.domain import CtScan, Grid, Side, Tissue, TissueMap
+from volumetry.domain import FLUID, CtScan, Grid, Side, Tissue, TissueMap
 from volumetry.image.components import bounding_box
 from volumetry.image.orientation import AxialView, axial_view
 from volumetry.image.pictures import TISSUE_RGB, data_uri, png_bytes
-from volumetry.wording import images_text
+from volumetry.wording import MINUS, images_text
 
-_LESION_RGB = {tissue: TISSUE_RGB[tissue] for tissue in (Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED)}
+_FILLED_RGB = {label: TISSUE_RGB[label] for label in (FLUID, Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED)}
+"""What is coloured in, in the order of drawing: where the whole mask is seen through, disease hides fluid."""
 
 _LUNG_LINE = (96, 190, 255)
 _FILL = 0.42
@@ -60,7 +62,7 @@ class Window:
         >>> Window("bone", -450, 1050).text
         'W 1500 L 300'
         """
-        level = f"{(self.low_hu + self.high_hu) / 2:g}".replace("-", "\u2212")
+        level = f"{(self.low_hu + self.high_hu) / 2:g}".replace("-", MINUS)
         return f"W {self.high_hu - self.low_hu:g} L {level}"
 
 
@@ -87,33 +89,48 @@ class Chest:
 
     Parameters
     ----------
+    mask_zyx
+        Values of `Tissue`, and `FLUID`, as delivered.
     places_zyx
         Where each plane along each axis lies, as a PACS shows it.
     """
 
     hu_zyx: NDArray[np.float32] | None
-    labels_zyx: NDArray[np.uint8]
+    mask_zyx: NDArray[np.uint8]
     side_zyx: NDArray[np.uint8] | None
     spacing_zyx_mm: tuple[float, float, float]
     places_zyx: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 
+    @property
+    def lesion_zyx(self) -> NDArray[np.bool_]:
+        """Disease of the lung, which fluid is not."""
+        return (self.mask_zyx > Tissue.AERATED) & (self.mask_zyx != FLUID)
+
+    @property
+    def lung_planes(self) -> tuple[int, int]:
+        """The first axial plane with lung and the one after the last: fluid can lie below the lungs."""
+        within = np.flatnonzero(_in_lung(self.mask_zyx).any(axis=(1, 2)))
+        return int(within[0]), int(within[-1]) + 1
+
 
 def chest_of(scan: CtScan | None, tissue: TissueMap) -> Chest | None:
-    """The part of the scan and of its mask that holds lung; None without lung."""
+    """The part of the scan and of its mask that holds lung or pleural fluid; None without lung."""
+    if not tissue.labels_kji.any():
+        return None
     view = axial_view(tissue.grid)
     z_mm, y_mm, x_mm = (
         abs(float(tissue.grid.step_lps_mm[lps, axis])) for axis, lps in zip(view.axes, (2, 1, 0), strict=True)
     )
-    labels = view.of(tissue.labels_kji)
+    mask = view.of(tissue.mask_kji)
     # None too much in height, where the neck is.
-    box = bounding_box(labels > 0, margin=(0, round(_MARGIN_MM / y_mm), round(_MARGIN_MM / x_mm)))
+    box = bounding_box(mask > 0, margin=(0, round(_MARGIN_MM / y_mm), round(_MARGIN_MM / x_mm)))
     if box is None:
         return None
     side = None if tissue.side_kji is None else view.of(tissue.side_kji)[box]
     hu = None if scan is None else view.of(scan.hu_kji)[box]
     numbers = scan.image_numbers if scan else ()
     up, back, left = (_places(tissue.grid, view, axis, numbers)[box[axis]] for axis in range(3))
-    return Chest(hu, labels[box], side, (z_mm, y_mm, x_mm), (up, back, left))
+    return Chest(hu, mask[box], side, (z_mm, y_mm, x_mm), (up, back, left))
 
 
 def _places(grid: Grid, view: AxialView, along: int, numbers: Sequence[int | None]) -> tuple[str, ...]:
@@ -126,20 +143,43 @@ def _places(grid: Grid, view: AxialView, along: int, numbers: Sequence[int | Non
         texts = [images_text((names[n],) * 2, (at_mm[n],) * 2, lps, (n, n, count)) for n in range(count)]
     else:
         texts = [f"{'xyz'[lps]} {mm:.1f} mm" for mm in at_mm]
-    return tuple(text.replace(" -", " \u2212") for text in (texts[::-1] if view.flipped[along] else texts))
+    ordered = texts[::-1] if view.flipped[along] else texts
+    # The position is not torn by the end of a line.
+    return tuple(re.sub(r"([xyz]) (\S+) mm", _unbroken, text) for text in ordered)
+
+
+def _unbroken(position: re.Match[str]) -> str:
+    axis, mm = position.groups()
+    return f"{axis}\u00a0{mm.replace('-', MINUS)}\u00a0mm"
 
 
 def projections(chest: Chest) -> list[Picture]:
     """The mask from the front and each lung from its side: colour grows with the depth of tissue in sight."""
     _, y_mm, x_mm = chest.spacing_zyx_mm
-    labels = chest.labels_zyx
-    pictures = [_projection(labels, 1, y_mm, chest, "From the front", CORONAL)]
+    mask = chest.mask_zyx
+    pictures = [_projection(mask, 1, y_mm, chest, "From the front", CORONAL)]
     if chest.side_zyx is None:
-        return [*pictures, _projection(labels, 2, x_mm, chest, "From the side", SAGITTAL)]
-    for side, name in ((Side.RIGHT, "Right lung"), (Side.LEFT, "Left lung")):
-        own = np.where(chest.side_zyx == side, labels, np.uint8(0))
+        return [*pictures, _projection(mask, 2, x_mm, chest, "From the side", SAGITTAL)]
+    middle = _between_the_lungs(chest.side_zyx)
+    for side, name, half in (
+        (Side.RIGHT, "Right lung", slice(None, middle)),
+        (Side.LEFT, "Left lung", slice(middle, None)),
+    ):
+        own = np.where(chest.side_zyx == side, mask, np.uint8(0))
+        beside = own[..., half]  # fluid belongs to no lung, and is shown with the nearer one
+        beside[mask[..., half] == FLUID] = FLUID
         pictures.append(_projection(own, 2, x_mm, chest, f"{name}, from the side", SAGITTAL))
     return pictures
+
+
+def _between_the_lungs(side_zyx: NDArray[np.uint8]) -> int:
+    """The sagittal plane half-way between the middles of the lungs; the edge where there is only one lung."""
+    columns = np.arange(side_zyx.shape[2])
+    middles = []
+    for side, edge in ((Side.RIGHT, 0), (Side.LEFT, 2 * len(columns))):
+        voxels = np.count_nonzero(side_zyx == side, axis=(0, 1))
+        middles.append(float(voxels @ columns / voxels.sum()) if voxels.any() else float(edge))
+    return round(sum(middles) / 2)
 
 
 def pair(chest: Chest, plane: tuple[int, int], caption: str, window: Window) -> tuple[Picture, Picture]:
@@ -162,10 +202,10 @@ def pair(chest: Chest, plane: tuple[int, int], caption: str, window: Window) -> 
     # Rows run to the back in an axial picture, and to the feet in the others.
     order = slice(None) if axis == 0 else slice(None, None, -1)
     grey = in_window(np.moveaxis(chest.hu_zyx, axis, 0)[at][order], window)
-    labels = np.moveaxis(chest.labels_zyx, axis, 0)[at][order]
+    mask = np.moveaxis(chest.mask_zyx, axis, 0)[at][order]
     size = picture_size(grey.shape, chest.spacing_zyx_mm[down], chest.spacing_zyx_mm[across])
     plain = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
-    fitted = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+    fitted = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
     borders = (AXIAL, CORONAL, SAGITTAL)[axis]
     return (
         framed(_with_bar(plain), caption, borders),
@@ -193,22 +233,26 @@ def in_window(hu: NDArray[np.float32], window: Window) -> Colours:
     return grey
 
 
-def filled(grey: Colours, labels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Grey as RGB, and over it a translucent colour for each kind of lesion."""
+def filled(grey: Colours, mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Grey as RGB, and over it a translucent colour for each kind of lesion and for fluid."""
     rgb = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
-    for tissue, colour in _LESION_RGB.items():
-        inside = labels == tissue
+    for label, colour in _FILLED_RGB.items():
+        inside = mask == label
         rgb[inside] = (1 - _FILL) * rgb[inside] + _FILL * np.asarray(colour, np.float32)
     return rgb
 
 
-def _overlaid(grey: Colours, labels: NDArray[np.uint8]) -> Colours:
-    """Lesion filled and outlined, the lungs outlined."""
-    rgb = filled(grey, labels)
-    for tissue, colour in _LESION_RGB.items():
-        rgb[_border(labels == tissue)] = colour
-    rgb[_border(labels > 0) & (labels == Tissue.AERATED)] = _LUNG_LINE
+def _overlaid(grey: Colours, mask: NDArray[np.uint8]) -> Colours:
+    """Lesion and fluid filled and outlined, the lungs outlined."""
+    rgb = filled(grey, mask)
+    for label, colour in _FILLED_RGB.items():
+        rgb[_border(mask == label)] = colour
+    rgb[_border(_in_lung(mask)) & (mask == Tissue.AERATED)] = _LUNG_LINE
     return rgb.round().astype(np.uint8)
+
+
+def _in_lung(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return (mask > Tissue.OUTSIDE) & (mask != FLUID)
 
 
 def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -218,14 +262,14 @@ def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _projection(
-    labels: NDArray[np.uint8], axis: int, step_mm: float, chest: Chest, caption: str, borders: Borders
+    mask: NDArray[np.uint8], axis: int, step_mm: float, chest: Chest, caption: str, borders: Borders
 ) -> Picture:
     across_mm = chest.spacing_zyx_mm[2 if axis == 1 else 1]
-    lung = np.count_nonzero(labels, axis=axis) * step_mm
+    lung = np.count_nonzero(_in_lung(mask), axis=axis) * step_mm
     grey = 34 + 118 * np.clip(lung / _DEEP_MM["lung"], 0, 1)
     rgb = np.where(lung[..., None] > 0, np.stack([grey * 0.82, grey * 0.95, grey * 1.08], -1), 0.0)
-    for tissue, colour in _LESION_RGB.items():
-        depth_mm = np.count_nonzero(labels == tissue, axis=axis) * step_mm
+    for label, colour in _FILLED_RGB.items():
+        depth_mm = np.count_nonzero(mask == label, axis=axis) * step_mm
         share = np.where(depth_mm > 0, 0.25 + 0.75 * np.clip(depth_mm / _DEEP_MM["lesion"], 0, 1), 0)[..., None]
         rgb = (1 - share) * rgb + share * np.asarray(colour, float)
     upright = np.clip(rgb, 0, 255).astype(np.uint8)[::-1]

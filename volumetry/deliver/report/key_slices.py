@@ -4,6 +4,9 @@ A lesion is judged in the plane that shows most of it, so a plane must not win b
 one or two slices, as motion or a structure outside the lungs makes it. Its lesion counts as far as the planes
 within 5 mm on both sides show as much. Slices of two thirds do not stand closer than 30 mm: at the border of the
 thirds, both would show the same.
+
+The slice of the solid component is shown to tell consolidation from what else is dense, so it is chosen among
+voxels as dense as soft tissue: fat that was called solid does not choose it.
 """
 
 from collections.abc import Iterator
@@ -33,20 +36,27 @@ _NEIGHBOURS_MM = 5.0
 _APART_MM = 30.0
 """Between the slices of two thirds; a third of a third's height where that is less."""
 _CONTACT_SHEET_PX = 192
+_FAT_BELOW_HU = -30.0
+"""Fat has -140 to -30 HU (PMC4043057); consolidation has more, but for its blurred edges."""
 
 Pair = tuple[Picture, Picture]
 
 
-def key_slices(chest: Chest) -> list[Pair]:
+def key_slices(chest: Chest, solid: str = "consolidation") -> list[Pair]:
     """Planes without and with the mask; none without the scan.
 
     An axial slice of each third of the lungs' height, from above; a coronal and a sagittal plane through the
     largest lesion; and the axial slice with most of the solid component in the mediastinal window.
+
+    Parameters
+    ----------
+    solid
+        What the solid component is called, from `volumetry.wording.solid_name`.
     """
     if chest.hu_zyx is None:
         return []
-    lesion = chest.labels_zyx > Tissue.AERATED
-    return [*_thirds(chest, lesion), *_through_the_largest(chest, lesion), *_solid(chest)]
+    lesion = chest.lesion_zyx
+    return [*_thirds(chest, lesion), *_through_the_largest(chest, lesion), *_solid(chest, solid)]
 
 
 def most_supported(areas: NDArray[np.integer], step_mm: float, allowed: NDArray[np.bool_] | None = None) -> int:
@@ -81,9 +91,13 @@ def most_supported(areas: NDArray[np.integer], step_mm: float, allowed: NDArray[
 
 
 def _thirds(chest: Chest, lesion: Mask) -> Iterator[Pair]:
+    low, high = chest.lung_planes
+    z_mm, y_mm, x_mm = chest.spacing_zyx_mm
     areas = np.count_nonzero(lesion, axis=(1, 2))
-    for name, (z, what) in thirds(areas, chest.spacing_zyx_mm[0]).items():
-        yield pair(chest, (0, z), f"{name} third, {what}: {chest.places_zyx[0][z]}", LUNG_WINDOW)
+    for name, (above_low, what) in thirds(areas[low:high], z_mm).items():
+        z = low + above_low
+        area = f" ({areas[z] * y_mm * x_mm / 100:.1f} cm²)" if areas[z] else ""
+        yield pair(chest, (0, z), f"{name} third, {what}{area}: {chest.places_zyx[0][z]}", LUNG_WINDOW)
 
 
 def thirds(areas: NDArray[np.integer], step_mm: float) -> dict[str, tuple[int, str]]:
@@ -148,13 +162,16 @@ def _through_the_largest(chest: Chest, lesion: Mask) -> Iterator[Pair]:
         )
 
 
-def _solid(chest: Chest) -> Iterator[Pair]:
-    areas = np.count_nonzero(chest.labels_zyx == Tissue.SOLID, axis=(1, 2))
-    if areas.any():
-        z = most_supported(areas, chest.spacing_zyx_mm[0])
-        window = f"{MEDIASTINAL_WINDOW.name} window, {MEDIASTINAL_WINDOW.text}"
-        caption = f"Most of the solid component, {window}: {chest.places_zyx[0][z]}"
-        yield pair(chest, (0, z), caption, MEDIASTINAL_WINDOW)
+def _solid(chest: Chest, name: str) -> Iterator[Pair]:
+    solid = chest.mask_zyx == Tissue.SOLID
+    areas = np.count_nonzero(solid, axis=(1, 2))
+    if chest.hu_zyx is None or not areas.any():
+        return
+    dense = np.count_nonzero(solid & (chest.hu_zyx >= _FAT_BELOW_HU), axis=(1, 2))
+    z = most_supported(dense if dense.any() else areas, chest.spacing_zyx_mm[0])
+    window = f"{MEDIASTINAL_WINDOW.name} window, {MEDIASTINAL_WINDOW.text}"
+    caption = f"Most {name}, {window}: {chest.places_zyx[0][z]}"
+    yield pair(chest, (0, z), caption, MEDIASTINAL_WINDOW)
 
 
 def key_slice_png(scan: CtScan, tissue: TissueMap) -> bytes:
@@ -168,10 +185,10 @@ def key_slice_png(scan: CtScan, tissue: TissueMap) -> bytes:
     chest = chest_of(scan, tissue)
     if chest is None or chest.hu_zyx is None:
         raise ValueError("a map without lung has no key slice")
-    lesion = np.count_nonzero(chest.labels_zyx > Tissue.AERATED, axis=(1, 2))
-    shown = lesion if lesion.any() else np.count_nonzero(chest.labels_zyx, axis=(1, 2))
+    lesion = np.count_nonzero(chest.lesion_zyx, axis=(1, 2))
+    shown = lesion if lesion.any() else np.count_nonzero(chest.mask_zyx, axis=(1, 2))
     z = most_supported(shown, chest.spacing_zyx_mm[0])
-    rgb = filled(in_window(chest.hu_zyx[z], LUNG_WINDOW), chest.labels_zyx[z]).round().astype(np.uint8)
+    rgb = filled(in_window(chest.hu_zyx[z], LUNG_WINDOW), chest.mask_zyx[z]).round().astype(np.uint8)
     _, y_mm, x_mm = chest.spacing_zyx_mm
     longest_mm = max(rgb.shape[0] * y_mm, rgb.shape[1] * x_mm)
     size = picture_size(rgb.shape, y_mm, x_mm, longest_mm / _CONTACT_SHEET_PX)

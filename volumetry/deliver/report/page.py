@@ -21,6 +21,7 @@ from volumetry.deliver.report.policy import one_file_policy
 from volumetry.deliver.report.trend import trend_of
 from volumetry.domain import CtScan, TissueMap
 from volumetry.storage.atomic import prepare_folder, write_whole
+from volumetry.wording import MINUS, solid_name
 
 NAME = "report.html"
 
@@ -87,7 +88,7 @@ def report_page(
     chest = chest_of(scan, tissue) if tissue is not None and measured else None
     with ThreadPoolExecutor(1) as beside:  # drawn at the same time as the slices
         masks = beside.submit(projections, chest) if chest else None
-        slices = key_slices(chest) if chest else []
+        slices = key_slices(chest, solid_name(document)) if chest else []
         histogram = lung_histogram(scan, tissue, cuts) if chest and scan and tissue else None
     flags = document["flags"]
     foot = page_style(page_line(document, annex.patient))
@@ -104,6 +105,8 @@ def report_page(
         "review": [flag for flag in flags if flag["severity"] in ("review", "refuse")],
         "notes": [flag for flag in flags if flag["severity"] == "look"],
         "measured": measured,
+        "solid": solid_name(document) if measured else "",
+        "has_fluid": bool(measured and document["volumes_ml"].get("fluid")),
         "slices": slices,
         "window": LUNG_WINDOW.text,
         "projections": masks.result() if masks else [],
@@ -141,7 +144,13 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["minus"] = _minus
     return environment.from_string(_resource("report.html.jinja"))
+
+
+def _minus(message: str) -> str:
+    """Numbers below zero with the sign that they have elsewhere on the page."""
+    return re.sub(r"(?<![\w-])-(?=\d)", MINUS, message)
 
 
 def _resource(name: str) -> str:

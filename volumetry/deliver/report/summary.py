@@ -15,17 +15,19 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from PIL import Image
 
 from volumetry.deliver.report import change, text
 from volumetry.deliver.report.annex import NOTHING, Annex, page_line
-from volumetry.deliver.report.images import LUNG_WINDOW, Picture, chest_of, projections
+from volumetry.deliver.report.images import LUNG_WINDOW, Chest, Picture, chest_of, projections
 from volumetry.deliver.report.key_slices import key_slices
 from volumetry.deliver.report.pattern import pattern
 from volumetry.deliver.report.trend import trend_of
-from volumetry.domain import CtScan, Tissue, TissueMap
+from volumetry.domain import FLUID, CtScan, Tissue, TissueMap
 from volumetry.image.pictures import TISSUE_RGB
+from volumetry.wording import solid_name
 
 _A4_INCHES = (8.27, 11.69)
 _DPI = 130
@@ -34,20 +36,21 @@ _BORDERS = (
     (0.02, 0.5, "left", "center"),
     (0.98, 0.5, "right", "center"),
     (0.5, 0.97, "center", "top"),
-    (0.5, 0.06, "center", "bottom"),
+    (0.5, 0.07, "center", "bottom"),
 )
 _SOFT = "#4a5563"
 _LINES = ("#17202c", "#f5b700", "#d61f69")
 _MOST_ROWS = 6
 _MOST_FLAGS = 4
-_CHANGE_HEADS = (
-    "Earlier",
-    "Days",
-    "Lung mL",
-    *("All %", "points", "mL", "GGO %", "points", "mL", "Solid %", "points", "mL"),
-    "Grade",
-)
-_HEADS = ("", "Lung mL", "Aerated mL", "Ground glass mL", "%", "Solid mL", "%", "All disease mL", "%")
+_ABOVE_FOOT = 0.108
+"""Where the last table of the first page ends, as a share of its height, like all that follows."""
+_TABLE_ROW = 0.0142
+_LEGEND = 0.02
+_CAPTION = 0.023
+"""Two lines."""
+_TALLEST, _LEAST = 0.145, 0.072
+"""A row of pictures. Where one would be lower than the least, the last row is left out."""
+_SIGNS_OF_A_CAPTION = 56
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,14 +70,10 @@ def summary_of(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan, ann
     first = Figure(figsize=_A4_INCHES, dpi=_DPI)
     canvas = FigureCanvasAgg(first)
     lowest = _head(first, document)
+    above_table = _table(first, document)
     chest = chest_of(scan, tissue)
     if chest is not None:
-        pairs = key_slices(chest)[:_IN_A_ROW]
-        _row(first, [plain for plain, _ in pairs], lowest - 0.15)
-        _row(first, [masked for _, masked in pairs], lowest - 0.315, captions=True)
-        _row(first, projections(chest), lowest - 0.50, captions=True)
-        _legend(first, lowest - 0.525)
-    _table(first, document, lowest - 0.69)
+        _pictures(first, chest, document, (above_table + 0.012, lowest))
     _foot(first, document)
     line = page_line(document, annex.patient)
     _page_foot(first, line, 1, count)
@@ -105,7 +104,7 @@ def _change_page(document: Mapping[str, Any], annex: Annex, line: str) -> Figure
     height = 0.022 * (len(rows) + 1)
     at -= 0.215 + height
     widths = [0.12, 0.07, 0.09, *(0.09, 0.07, 0.06) * 3, 0.06]
-    _listed(figure, rows, _CHANGE_HEADS, widths, (0.06, at, 0.88, height))
+    _listed(figure, rows, _change_heads(document), widths, (0.06, at, 0.88, height))
     for reason in change.reasons(document)[-_MOST_ROWS:]:
         at = _paragraph(figure, reason, at - 0.006, 7.5, 132)
     for shown in annex.pictures:
@@ -123,6 +122,12 @@ def _change_page(document: Mapping[str, Any], annex: Annex, line: str) -> Figure
         )
     _page_foot(figure, line, 2, 2)
     return figure
+
+
+def _change_heads(document: Mapping[str, Any]) -> tuple[str, ...]:
+    solid = "Consol." if solid_name(document) == "consolidation" else "Solid"
+    shares = (head for name in ("All", "GGO", solid) for head in (f"{name} %", "points", "mL"))
+    return ("Earlier", "Days", "Lung mL", *shares, "Grade")
 
 
 def _plot(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
@@ -164,7 +169,10 @@ def _head(figure: Figure, document: Mapping[str, Any]) -> float:
     at = _paragraph(figure, f"{text.sentence(document)} {pattern(document)}".strip(), 0.915, 11, 84)
     spans = [f"{f.name.lower()} {f.interval}" for f in text.figures(document) if f.interval]
     if spans:
-        at = _paragraph(figure, f"Intervals: {', '.join(spans)}. {text.interval(document)}", at - 0.003, 7.5, 132)
+        line = f"Intervals: {', '.join(spans)}. {text.interval(document)} {text.rounding(document)}"
+        at = _paragraph(figure, line, at - 0.003, 7.5, 132)
+    for line in filter(None, (text.lobes_note(document), text.fluid(document))):
+        at = _paragraph(figure, line, at - 0.003, 7.5, 132)
     to_look_at = [flag for flag in document["flags"] if flag["severity"] == "review"]
     for flag in to_look_at[:_MOST_FLAGS]:
         at = _paragraph(figure, f"Look: {flag['message']}. {flag['hint']} [{flag['code']}]", at - 0.003, 7.5, 132)
@@ -180,11 +188,39 @@ def _paragraph(figure: Figure, text: str, top: float, size: float, width: int) -
     return top - len(lines) * size * 1.42 / 72 / _A4_INCHES[1]
 
 
-def _row(figure: Figure, pictures: list[Picture], bottom: float, captions: bool = False) -> None:
-    for n, picture in enumerate(pictures):
-        axes = _drawn(figure, picture, (0.06 + 0.297 * n, bottom, 0.286, 0.145 if captions is False else 0.155))
-        if captions:
-            axes.set_title(picture.caption.removesuffix(", with the mask"), size=5.6, color=_SOFT, y=-0.11)
+def _pictures(figure: Figure, chest: Chest, document: Mapping[str, Any], space: tuple[float, float]) -> None:
+    """Rows of pictures and their legend between two heights of the page, as large as they fit."""
+    pairs = key_slices(chest, solid_name(document))
+    thirds, further = pairs[:_IN_A_ROW], [masked for _, masked in pairs[_IN_A_ROW:]]
+    rows = [
+        ([plain for plain, _ in thirds], False),
+        ([masked for _, masked in thirds], True),
+        (further, True),
+        (projections(chest), True),
+    ]
+    rows = [row for row in rows if row[0]]
+    low, high = space
+    height = _row_height(rows, high - low - _LEGEND)
+    while height < _LEAST and len(rows) > 2:
+        rows.pop()
+        height = _row_height(rows, high - low - _LEGEND)
+    at = high
+    for pictures, captions in rows:
+        at -= height + 0.003
+        for n, picture in enumerate(pictures):
+            _drawn(figure, picture, (0.06 + 0.297 * n, at, 0.286, height))
+            if captions:
+                caption = textwrap.fill(picture.caption.removesuffix(", with the mask"), _SIGNS_OF_A_CAPTION)
+                left = 0.203 + 0.297 * n
+                figure.text(left, at - 0.003, caption, size=5.6, color=_SOFT, ha="center", va="top")
+        at -= _CAPTION if captions else 0
+    _legend(figure, document, low + _LEGEND / 2)
+
+
+def _row_height(rows: list[tuple[list[Picture], bool]], room: float) -> float:
+    """Of each row, so that all of them and their captions fill the room."""
+    captions = sum(_CAPTION for _, captions in rows if captions) + 0.003 * len(rows)
+    return min(_TALLEST, (room - captions) / len(rows))
 
 
 def _drawn(figure: Figure, picture: Picture, box: tuple[float, float, float, float]) -> Axes:
@@ -194,25 +230,34 @@ def _drawn(figure: Figure, picture: Picture, box: tuple[float, float, float, flo
     axes.set_facecolor("black")
     axes.set_axis_off()
     for letter, (x, y, ha, va) in zip(picture.borders, _BORDERS, strict=True):
-        axes.text(x, y, letter, color="white", size=7, ha=ha, va=va, transform=axes.transAxes)
+        drawn = axes.text(x, y, letter, color="white", size=7, ha=ha, va=va, transform=axes.transAxes)
+        drawn.set_path_effects([withStroke(linewidth=1.6, foreground="black")])
     return axes
 
 
-def _legend(figure: Figure, bottom: float) -> None:
+def _legend(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
     at = 0.06
-    for tissue, name in ((Tissue.GROUND_GLASS, "ground glass"), (Tissue.SOLID, "solid")):
-        colour = "#" + "".join(f"{level:02x}" for level in TISSUE_RGB[tissue])
+    names: dict[int, str] = {Tissue.GROUND_GLASS: "ground glass", Tissue.SOLID: solid_name(document)}
+    if document["volumes_ml"].get("fluid"):
+        names[FLUID] = "pleural fluid"
+    for label, name in names.items():
+        colour = "#" + "".join(f"{level:02x}" for level in TISSUE_RGB[label])
         figure.text(at, bottom, "\u25a0", size=9, color=colour, va="center")
         figure.text(at + 0.016, bottom, name, size=7, color=_SOFT, va="center")
-        at += 0.105
-    note = f"Letters: the patient's own. Lung window {LUNG_WINDOW.text}; bar 5 cm. Cropped to the lungs."
+        at += 0.115
+    note = f"Letters of the patient. Lung window {LUNG_WINDOW.text} unless stated; bar 5 cm; cropped to the lungs."
     figure.text(at, bottom, note, size=7, color=_SOFT, va="center")
 
 
-def _table(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
-    rows = [[name, *cells] for name, cells in text.regions(document)]
-    widths = [0.14, 0.1, 0.12, 0.16, 0.07, 0.11, 0.07, 0.15, 0.08]
-    _listed(figure, rows, _HEADS, widths, (0.06, bottom, 0.88, 0.14))
+def _table(figure: Figure, document: Mapping[str, Any]) -> float:
+    """Sides, thirds and lobes, above the foot of the page; returns where the table begins."""
+    rows = [[name, *cells] for name, cells in (*text.regions(document), *text.lobe_volumes(document))]
+    names = [text.name_of(document, key) for key in ("ground_glass", "solid", "lesion")]
+    heads = ("", "Lung mL", "Aerated mL", *(head for name in names for head in (f"{name} mL", "%")))
+    widths = [0.15, 0.1, 0.12, 0.15, 0.07, 0.16, 0.07, 0.14, 0.07]
+    height = _TABLE_ROW * (len(rows) + 1)
+    _listed(figure, rows, heads, widths, (0.06, _ABOVE_FOOT, 0.88, height))
+    return _ABOVE_FOOT + height
 
 
 def _listed(
@@ -224,7 +269,7 @@ def _listed(
 ) -> None:
     axes = figure.add_axes(box)
     axes.set_axis_off()
-    table = axes.table(rows, colLabels=list(heads), colWidths=widths, loc="upper center", edges="horizontal")
+    table = axes.table(rows, colLabels=list(heads), colWidths=widths, bbox=(0, 0, 1, 1), edges="horizontal")
     table.auto_set_font_size(False)
     table.set_fontsize(7.5)
     for (row, column), cell in table.get_celld().items():

@@ -7,10 +7,12 @@ from typing import Any
 from volumetry.deliver.report.pattern import is_enough
 from volumetry.measure import table
 from volumetry.measure.components import REGISTERED_CUTS, HuCuts, bin_names, cuts_named, stored_bins
+from volumetry.measure.lobes import lobe_score
+from volumetry.wording import MINUS, solid_name
 
 Document = Mapping[str, Any]
 
-MINUS, TIMES, NONE = "\u2212", "\u00d7", "\u2013"
+TIMES, NONE = "\u00d7", "\u2013"
 
 _VERDICTS = {
     "measured": (
@@ -25,9 +27,17 @@ _VERDICTS = {
     "failed": ("Not measured: failure", "The program failed, not the scan, so there is no number."),
 }
 _RULES = {
-    "network": "Ground glass and solid are separated by the network's classes; solid is consolidation.",
-    "hu": "Ground glass and solid are separated by {} HU bins within the segmented lesion.",
+    "network": "Ground glass and consolidation are separated by the network's classes.",
+    "hu": "Ground glass and the solid component are separated by {} HU bins within the segmented lesion.",
 }
+_NAMES = {
+    "network": "Consolidation is what the result files and trial tables call solid.",
+    "hu": "Solid component is a range of HU, whatever fills the lung there; most of it is consolidation.",
+}
+_SCORES = (
+    "Score of a lobe: 0 no disease, 1 below 5 %, 2 to 25 %, 3 below 50 %, 4 to 75 %, 5 above "
+    "(Pan et al., Radiology 2020;295:715), here from the mask."
+)
 _REGIONS = (
     ("sides", "right", "Right lung"),
     ("sides", "left", "Left lung"),
@@ -42,7 +52,7 @@ _LOBES = (
     ("left_upper", "Left upper"),
     ("left_lower", "Left lower"),
 )
-_SHARES = (("lesion", "All disease"), ("ground_glass", "Ground glass"), ("solid", "Solid"))
+_SHARES = ("lesion", "ground_glass", "solid")
 _TRACE_ML = 0.05
 _PARTS = {
     "threshold": "The network's thresholds moved",
@@ -85,20 +95,51 @@ def sentence(document: Document) -> str:
         return f"This scan gives no number: {document['message']}"
     ml, percent = document["volumes_ml"], document["percent_of_lung"]
     if ml["lesion"] <= 0:
-        return f"No ground glass and no {_solid(document)} was segmented in {millilitres(ml['lung'])} mL of lung."
-    parts = f"{share(percent['ground_glass'])} % ground glass and {share(percent['solid'])} % {_solid(document)}"
+        none = f"No ground glass and no {solid_name(document)} was segmented"
+        return f"{none} in {millilitres(ml['lung'])} mL of lung.{_fluid_found(document)}"
+    parts = (
+        f"{share(percent['ground_glass'])} % ground glass and {share(percent['solid'])} % {solid_name(document)}"
+    )
     rest_ml = ml["lesion"] - ml["ground_glass"] - ml["solid"]
     if ml["lung"] > 0 and rest_ml > _TRACE_ML:
         parts = parts.replace(" and ", ", ") + f" and {share(100 * rest_ml / ml['lung'])} % of neither class"
     return (
         f"{share(percent['lesion'])} % of the lung ({millilitres(ml['lesion'])} of {millilitres(ml['lung'])} mL) "
-        f"was segmented as disease: {parts}{_where(document)}."
+        f"was segmented as disease: {parts}{_where(document)}.{_fluid_found(document)}{_perhaps_none(document)}"
     )
 
 
-def _solid(document: Document) -> str:
-    """What the solid component is called: by the HU rule it is a range of HU, whatever fills the lung there."""
-    return "consolidation" if document["component_rule"] == "network" else "solid component"
+def name_of(document: Document, key: str) -> str:
+    """What a volume or share is called where it heads a column or a row."""
+    names = {"lung": "Lung", "lesion": "All disease", "ground_glass": "Ground glass"}
+    return names.get(key) or _capital(solid_name(document))
+
+
+def _fluid_found(document: Document) -> str:
+    fluid_ml = document["volumes_ml"].get("fluid")
+    return f" Pleural fluid: {millilitres(fluid_ml)} mL, neither lung nor disease." if fluid_ml else ""
+
+
+def _perhaps_none(document: Document) -> str:
+    limits = (document.get("interval_percent") or {}).get("lesion")
+    return " The interval includes no disease." if limits and limits[0] <= 0 else ""
+
+
+def fluid(document: Document) -> str:
+    """That no pleural fluid was found, and how much may be missed; empty where the sentence names some."""
+    said = table.fluid_shown(document)
+    return f"{said}." if said and not document["volumes_ml"]["fluid"] else ""
+
+
+def rounding(document: Document) -> str:
+    """Says that the shares of the head line do not add up where, rounded, they do not."""
+    if "volumes_ml" not in document:
+        return ""
+    ml, percent = document["volumes_ml"], document["percent_of_lung"]
+    rest = 100 * (ml["lesion"] - ml["ground_glass"] - ml["solid"]) / ml["lung"] if ml["lung"] > 0 else 0.0
+    parts = [percent["ground_glass"], percent["solid"], rest]
+    adds_up = round(sum(round(part, 1) for part in parts), 1) == round(percent["lesion"], 1)
+    return "" if adds_up else "The shares are rounded and do not add up exactly."
 
 
 def figures(document: Document) -> list[Figure]:
@@ -106,17 +147,22 @@ def figures(document: Document) -> list[Figure]:
     ml, percent = document["volumes_ml"], document["percent_of_lung"]
     shown = [
         Figure(
-            name,
+            name_of(document, key),
             share(percent[key]),
             "% of lung",
             f"{millilitres(ml[key])} mL",
             " ".join(_interval(document, key)),
         )
-        for key, name in _SHARES
+        for key in _SHARES
     ]
     mean = document.get("mean_lung_hu")
     below = f"mean {mean:.0f} HU".replace("-", MINUS) if mean is not None else ""
-    return [*shown, Figure("Both lungs", millilitres(ml["lung"]), "mL", below)]
+    shown.append(Figure("Both lungs", millilitres(ml["lung"]), "mL", below))
+    score = document.get("severity_score")
+    if score is not None:
+        low, high = document["severity_score_range"]
+        shown.append(Figure("CT severity score", f"{score}", "of 25", f"between {low} and {high}"))
+    return shown
 
 
 def interval(document: Document) -> str:
@@ -139,11 +185,11 @@ def interval_parts(document: Document) -> list[tuple[str, list[str]]]:
     limits, parts = document.get("interval_percent") or {}, document.get("interval_parts") or {}
     if not limits or not parts:
         return []
-    spans = [" ".join(_interval(document, key)) or NONE for key, _ in _SHARES]
+    spans = [" ".join(_interval(document, key)) or NONE for key in _SHARES]
     rows = [("Interval", spans)]
     for part, points in parts.items():
         name = _PARTS.get(part, part.replace("_", " ").capitalize())
-        rows.append((name, [f"{points[key]:.2f}" if key in points else NONE for key, _ in _SHARES]))
+        rows.append((name, [f"{points[key]:.2f}" if key in points else NONE for key in _SHARES]))
     return rows
 
 
@@ -153,6 +199,14 @@ def regions(document: Document) -> Iterator[tuple[str, list[str]]]:
     for group, key, name in _REGIONS:
         if key in document.get(group, {}):
             yield name, _cells(document[group][key])
+
+
+def lobe_volumes(document: Document) -> Iterator[tuple[str, list[str]]]:
+    """Rows of the lobes with the columns of `regions`."""
+    found = document.get("lobes") or {}
+    for key, name in _LOBES:
+        if key in found:
+            yield f"{name} lobe", _cells(found[key])
 
 
 def lobes(document: Document) -> list[Lobe]:
@@ -166,6 +220,7 @@ def lobes(document: Document) -> list[Lobe]:
             percent = lobe["percent_of_lobe"]
             cells = [millilitres(lobe["lung"]), share(percent["ground_glass"]), share(percent["solid"])]
             cells += [millilitres(lobe["lesion"]), share(percent["lesion"]), f"{share(low)} to {share(high)}"]
+            cells.append(f"{lobe_score(percent['lesion'])}")
             rows.append(Lobe(name, cells, round(min(percent["lesion"], 100) / 100, 3)))
     return rows
 
@@ -180,8 +235,8 @@ def lobes_note(document: Document) -> str:
     low, high = document["severity_score_range"]
     score = f"CT severity score {document['severity_score']} of 25 (between {low} and {high})."
     if found["method"] == "fissures":
-        return f"{score} The lobes follow the fissures that the CT shows."
-    return f"{score} The lobes are approximate: {found['reason']}."
+        return f"{score} The lobes follow the fissures that the CT shows. {_SCORES}"
+    return f"{score} The lobes are approximate: {found['reason']}. {_SCORES}"
 
 
 def hu_bins(document: Document, cuts_hu: HuCuts) -> Iterator[tuple[str, str, str]]:
@@ -201,7 +256,8 @@ def rule(document: Document) -> str:
     other = "hu" if chosen == "network" else "network"
     separated = _RULES[chosen].format(whose_bins(document))
     if document.get("corrected_by") and chosen == "network":
-        separated = "Ground glass and solid are separated as the reader drew them."
+        separated = "Ground glass and consolidation are separated as the reader drew them."
+    separated = f"{separated} {_NAMES[chosen]}"
     split = document["components_by_rule"].get(other)
     if split is None:
         return separated
@@ -279,15 +335,7 @@ def correction(document: Document) -> list[tuple[str, str, str]]:
     automatic = document.get("automatic")
     if not automatic or "volumes_ml" not in automatic:
         return []
-    return [
-        (name, _both(document, key), _both(automatic, key))
-        for key, name in (
-            ("lung", "Lung"),
-            ("lesion", "All disease"),
-            ("ground_glass", "Ground glass"),
-            ("solid", "Solid"),
-        )
-    ]
+    return [(name_of(document, key), _both(document, key), _both(automatic, key)) for key in ("lung", *_SHARES)]
 
 
 def millilitres(ml: float) -> str:
@@ -332,6 +380,10 @@ def _cells(volumes: Mapping[str, float]) -> list[str]:
         percent = share(100 * volumes[key] / volumes["lung"]) if volumes["lung"] > 0 else NONE
         cells += [millilitres(volumes[key]), percent]
     return cells
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _text(value: object, unit: str = "") -> str:

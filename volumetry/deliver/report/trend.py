@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from volumetry.deliver.report.text import name_of
+
 WIDTH, HEIGHT = 640, 170
-MEASURES = (("lesion", "All disease"), ("ground_glass", "Ground glass"), ("solid", "Solid"))
+MEASURES = ("lesion", "ground_glass", "solid")
 _STEPS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 _MOST_TICKS = 5
 _DATES_APART = 62
@@ -68,8 +70,12 @@ def trend_of(document: Mapping[str, Any]) -> Trend | None:
     top, step = _scale(max(_highest(visit) for visit in visits))
     xs = [round(WIDTH * (1 - visit["days_before"] / longest), 2) for visit in visits]
     lines = tuple(
-        Line(key, name, tuple(_point(visit, key, x, top) for visit, x in zip(visits, xs, strict=True)))
-        for key, name in MEASURES
+        Line(
+            key,
+            name_of(document, key),
+            tuple(_point(visit, key, x, top) for visit, x in zip(visits, xs, strict=True)),
+        )
+        for key in MEASURES
     )
     today = datetime.strptime(earlier[0]["acquisition_date"], "%Y%m%d") + timedelta(longest)  # noqa: DTZ007  a day
     dates = [
