@@ -410,7 +410,7 @@ def effusion(case):
 def share_of_violet(picture):
     """Of the pixels, those whose colour leans to the fluid's."""
     shown = pixels(picture)
-    return np.mean((shown[..., 2] - shown[..., 1] > 60) & (shown[..., 0] > shown[..., 1]))
+    return np.mean((shown[..., 2] - shown[..., 1] > 60) & (shown[..., 2] - shown[..., 0] > 30))
 
 
 def test_fluid_is_drawn_where_the_mask_has_it_and_chooses_no_key_slice(case):
