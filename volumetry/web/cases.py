@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from volumetry.config import Config
 from volumetry.deliver import as_document, settle
+from volumetry.deliver.report import text
 from volumetry.domain import FLUID, Tissue
 from volumetry.errors import InputError, UsageError
 from volumetry.image.components import bodies_of, bounding_box
@@ -23,14 +24,6 @@ from volumetry.image.nifti import Affine, nifti_bytes, read_nifti, thinning_step
 from volumetry.image.pictures import TISSUE_RGB
 from volumetry.pipeline import Analysis
 from volumetry.scan import read_scan
-
-NAMES = {
-    Tissue.AERATED: "Aerated lung",
-    Tissue.GROUND_GLASS: "Ground glass",
-    Tissue.SOLID: "Solid",
-    Tissue.UNCLASSED: "Lesion, neither class",
-    FLUID: "Pleural fluid",
-}
 
 _MOST_LESIONS = 50
 _NO_CT_HU = -1024
@@ -116,11 +109,19 @@ class ViewCase:
             What json can write.
         """
         present = np.unique(self.labels_kji)
+        names = {
+            Tissue.AERATED: "Aerated lung",
+            Tissue.GROUND_GLASS: text.name_of(self.document, "ground_glass"),
+            Tissue.SOLID: text.name_of(self.document, "solid"),
+            Tissue.UNCLASSED: "Disease of neither class",
+            FLUID: "Pleural fluid",
+        }
         return {
             "scan_id": self.document["scan_id"],
             "status": self.document["status"],
             "acquisition_date": (self.document.get("series") or {}).get("acquisition_date"),
             "message": self.document["message"],
+            "sentence": text.sentence(self.document),
             "percent_of_lung": self.document["percent_of_lung"],
             "volumes_ml": self.document["volumes_ml"],
             "has_ct": self.hu_kji is not None,
@@ -134,8 +135,8 @@ class ViewCase:
             "thinning_kji": list(self.thinning_kji),
             "thinning": max(self.thinning_kji),
             "labels": [
-                {"value": int(t), "name": NAMES[t], "rgb": TISSUE_RGB[t], "present": bool((present == t).any())}
-                for t in NAMES
+                {"value": int(t), "name": name, "rgb": TISSUE_RGB[t], "present": bool((present == t).any())}
+                for t, name in names.items()
             ],
             "lesions": largest_lesions(self.labels_kji, self.affine_ras),
             "lung_box_ras_mm": lung_box_ras_mm(self.labels_kji, self.affine_ras),

@@ -12,6 +12,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from volumetry.deliver.report import text
 from volumetry.domain import FLUID
 from volumetry.errors import VolumetryError
 from volumetry.image.nifti import nifti_bytes
@@ -58,7 +59,8 @@ def correction_routes(find: Callable[[str], ViewCase | None], find_correct: Find
                 said = {"message": stop.message, "hint": stop.hint, "code": stop.code}
                 return JSONResponse(said, 507 if stop.exit_code == 7 else 409)
         keys = ("volumes_ml", "percent_of_lung", "changed_voxels", "status")
-        return JSONResponse({"correction": name, **{key: document[key] for key in keys}}, 201)
+        said = {"correction": name, "sentence": text.sentence(document)}
+        return JSONResponse({**said, **{key: document[key] for key in keys}}, 201)
 
     return router
 

@@ -19,6 +19,7 @@ from typing import Any
 from volumetry.case import Add, measure_case, nothing_more
 from volumetry.config import Config
 from volumetry.deliver import as_document
+from volumetry.deliver.report import text
 from volumetry.domain import Segmenter
 from volumetry.errors import InputError, UsageError, VolumetryError
 from volumetry.pipeline import STAGES, failure_of, failure_of_bug
@@ -76,6 +77,7 @@ class Job:
             "stage": self.stage,
             "stop": self.stop,
             **{key: document.get(key) for key in ("status", "message", "percent_of_lung", "volumes_ml")},
+            "sentence": text.sentence(document) if "volumes_ml" in document else None,
             "flags": [
                 {key: flag[key] for key in ("code", "severity", "message", "hint")}
                 for flag in document.get("flags", [])

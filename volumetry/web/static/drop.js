@@ -123,10 +123,8 @@ function showStop(facts, card) {
 
 function showResult(job, facts, card) {
   titled(facts, card);
-  const percent = (name) => `${facts.percent_of_lung[name].toFixed(2)} %`;
   const figures = card.querySelector(".figures");
-  figures.textContent = `Lesion ${percent("lesion")} of the lungs: ground glass ${percent("ground_glass")}, solid ` +
-    `${percent("solid")}. Lungs ${facts.volumes_ml.lung.toFixed(0)} mL.`;
+  figures.textContent = facts.sentence;
   figures.hidden = false;
   const doubts = facts.flags.filter((flag) => flag.severity === "review");
   if (doubts.length) line(card, "A reader must look:", true);

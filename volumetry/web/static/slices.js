@@ -468,21 +468,15 @@ async function send() {
     if (!answer.ok) throw new Error([said.message ?? said.detail, said.hint].filter(Boolean).join(". "));
     state.saved = edits.done.length;
     byId("saving").close();
-    note(`Correction ${said.correction} is saved: ${sentence(said)} The automatic result is unchanged.`);
+    note(`Correction ${said.correction} is saved: ${said.sentence} The automatic result is unchanged.`);
   } catch (wrong) {
     byId("unsaved").textContent = `Not saved: ${wrong.message}`;
   }
   byId("send").disabled = false;
 }
 
-function sentence(said) {
-  const percent = (name) => `${said.percent_of_lung[name].toFixed(2)} %`;
-  return `Lesion ${percent("lesion")} of the lungs: ground glass ${percent("ground_glass")}, ` +
-    `solid ${percent("solid")}. Lungs ${said.volumes_ml.lung.toFixed(0)} mL.`;
-}
-
 function sayVerdict() {
-  byId("verdict").textContent = `${facts.scan_id}: ${sentence(facts)}`;
+  byId("verdict").textContent = `${facts.scan_id}: ${facts.sentence}`;
   for (const flag of facts.flags.filter((one) => one.severity === "review")) note(`A reader must look: ${flag.message} (${flag.code})`);
   if (!facts.has_ct) note("There is no CT with this result: the mask is shown alone. With the command view, add --scan FOLDER.");
   byId("report").hidden = !facts.has_report;

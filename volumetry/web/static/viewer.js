@@ -254,9 +254,7 @@ async function stop() {
 }
 
 function sayVerdict(facts, id) {
-  const percent = (name) => `${facts.percent_of_lung[name].toFixed(2)} %`;
-  byId("verdict").textContent = `Lesion ${percent("lesion")} of the lungs: ground glass ${percent("ground_glass")}, ` +
-    `solid ${percent("solid")}. Lungs ${facts.volumes_ml.lung.toFixed(0)} mL.`;
+  byId("verdict").textContent = facts.sentence;
   for (const flag of facts.flags.filter((one) => one.severity === "review")) note(`A reader must look: ${flag.message} (${flag.code})`);
   if (!facts.has_ct) note("No CT was given with this result: the mask is shown alone. Add --scan FOLDER to see the images.");
   byId("slices").href = `/slices/${id}`;
