@@ -9,6 +9,7 @@ import threading
 import zipfile
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -17,6 +18,8 @@ from PIL import Image
 from web_browser import Watched, absent, chromium
 
 from volumetry.deliver.report import write_report
+from volumetry.domain import FLUID
+from volumetry.image.pictures import TISSUE_RGB
 from volumetry.phantom import SeriesSpec, make_phantom, write_series
 from volumetry.remeasure import remeasure
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
@@ -103,6 +106,7 @@ def test_the_viewer_shows_the_lesions_and_reads_out_what_lies_under_the_cross(
     server = run(viewer_app({"now": case}, "/viewer/now"))
     watched = Watched(browser)
     page = watched.page
+    page.set_viewport_size({"width": 760, "height": 640})
     page.goto(server.link)
     page.wait_for_selector("body[data-state]", timeout=PATIENCE_MS)
     assert page.get_attribute("body", "data-state") == "ready", page.inner_text("#notes")
@@ -130,7 +134,7 @@ def test_the_viewer_shows_the_lesions_and_reads_out_what_lies_under_the_cross(
     assert said.endswith("Ground glass")
 
     page.keyboard.press("n")
-    assert page.inner_text(".at").endswith("Solid")
+    assert page.inner_text(".at").endswith("Consolidation")
     assert page.inner_text(".at").startswith("L ")
     assert re.search(r"slice \d+ of 40, image \d+", page.inner_text(".at"))
     page.keyboard.press("a")
@@ -205,17 +209,23 @@ def test_a_dropped_folder_gives_its_numbers_and_opens_in_the_viewer(drop_page, f
     said = dropped(watched, "#folder", folders / "now" / "scan")
     picture(watched.page, shots / "drop-good.png")
     case = load_case(folders / "now" / "result", jobs.config)
-    assert f"{case.document['percent_of_lung']['lesion']:.2f} %" in said
+    percent = case.document["percent_of_lung"]
+    assert f"{percent['lesion']:.1f} % of the lung" in said
+    assert f"{percent['solid']:.1f} % consolidation" in said
     assert "THICK_SLICES" in said
     with watched.context.expect_page() as opened:
         watched.page.click("text=Open the report")
     opened.value.wait_for_selector("h1")
+    # Card and report say the same sentence, and so do the viewers.
+    sentence = watched.page.inner_text(".job .figures")
+    assert opened.value.inner_text(".sentence").startswith(sentence)
     opened.value.screenshot(path=shots / "report-page.png")
     assert opened.value.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
     with watched.context.expect_page() as opened:
         watched.page.click("text=Open the viewer")
     opened.value.wait_for_selector("body[data-state=ready]", timeout=PATIENCE_MS)
     assert opened.value.inner_text(".at").endswith("Ground glass")
+    assert opened.value.inner_text("#verdict") == sentence
     assert list(jobs.root.rglob("upload-*")) == []
     assert watched.complaints == []
     assert watched.asked_only(server.address)
@@ -262,7 +272,7 @@ def test_markup_in_every_text_of_a_good_scan_is_text_on_every_page(drop_page, fo
         slice_.ConvolutionKernel = "<img src=x>"
         slice_.save_as(path)
     said = dropped(watched, "#folder", tmp_path / "in")
-    assert "of the lungs" in said
+    assert "of the lung (" in said
     shown = [watched.page]
     for link, ready in (("Open the report", "h1"), ("Open the viewer", "body[data-state=ready]")):
         with watched.context.expect_page() as opened:
@@ -381,7 +391,7 @@ def test_slices_show_what_the_scan_holds_without_a_graphics_card(slices_page, sh
     assert page.get_attribute("[data-window='1']", "aria-pressed") == "true"
     assert "W 400 L 40" in page.inner_text("[data-window='1']")
     page.keyboard.press("n")
-    assert page.inner_text("body > .at").endswith("Solid")
+    assert page.inner_text("body > .at").endswith("Consolidation")
     assert watched.complaints == []
     assert watched.asked_only(server.address)
 
@@ -443,6 +453,72 @@ def test_a_mask_corrected_on_the_page_is_measured_beside_the_automatic_one(slice
     assert (corrected["corrected_by"], corrected["reason"]) == ("R1", "consolidation added")
     assert ((result / "result.json").read_bytes(), (result / "mask.nii.gz").read_bytes()) == before
     assert watched.complaints == []
+
+
+def test_fluid_painted_on_the_page_is_saved_measured_and_drawn_in_its_own_colour(slices_page, shots):
+    watched, result, case, _ = slices_page
+    page = watched.page
+    i, j, k = 30, 92, 20  # behind the right lung
+    radius_mm, step_mm = 6, 2.0
+    assert not case.labels_kji[k - 1 : k + 2, j - 4 : j + 5, i - 4 : i + 5].any()
+    page.evaluate("([i, j, k]) => { volumetry.goTo([i, j, k]); }", [i, j, k])
+    grey = page.evaluate(READ_PIXEL, [i, j])
+    page.keyboard.press("b")
+    page.click("[data-label='5']")
+    page.uncheck("#within")
+    for _ in range(abs(radius_mm - int(page.input_value("#radius")))):
+        page.keyboard.press("]")
+    spot = page.evaluate("volumetry.screenOf('axial')")
+    page.mouse.move(*spot)
+    page.mouse.down()
+    page.mouse.up()
+    page.mouse.move(5, 5)
+    disc = sum(
+        (step_mm * du) ** 2 + (step_mm * dv) ** 2 <= radius_mm**2 for du in range(-3, 4) for dv in range(-3, 4)
+    )
+    assert page.evaluate("volumetry.edits.changed") == disc
+    picture(page, shots / "slices-fluid.png")
+    # 40 % of the label's own colour over the grey that was there.
+    drawn = page.evaluate(READ_PIXEL, [i, j])
+    assert grey[0] == grey[1] == grey[2]
+    assert drawn == pytest.approx([round(0.6 * grey[0] + 0.4 * one) for one in TISSUE_RGB[FLUID]], abs=1)
+    assert page.inner_text("body > .at").endswith("Pleural fluid")
+    page.click("#save")
+    page.fill("#reader", "R2")
+    page.fill("#reason", "small effusion added")
+    page.click("#send")
+    page.wait_for_selector("#notes >> text=Correction 1 is saved", timeout=PATIENCE_MS)
+    folder = result / "corrections" / "1"
+    mask = np.asarray(nib.load(folder / "mask.nii.gz").dataobj)
+    assert np.count_nonzero(mask == FLUID) == disc
+    assert mask[i, j, k] == FLUID
+    corrected = json.loads((folder / "result.json").read_text("utf-8"))
+    assert corrected["volumes_ml"]["fluid"] == pytest.approx(disc * 5.0 * step_mm**2 / 1000)
+    for key in ("lung", "lesion"):
+        assert corrected["volumes_ml"][key] == pytest.approx(case.document["volumes_ml"][key])
+    assert (corrected["corrected_by"], corrected["reason"]) == ("R2", "small effusion added")
+    assert watched.complaints == []
+
+
+READ_PIXEL = """([i, j]) => {
+  // The picture of the axial plane at its own resolution, before it is scaled and marked.
+  const { volume, planes } = volumetry;
+  const own = [i, j];
+  const at = [0, 1].map((d) => volume.ownIndex(d, own[volume.order[d]]));
+  return [...planes[0].picture.getContext("2d").getImageData(...at, 1, 1).data].slice(0, 3);
+}"""
+
+
+def test_one_plane_can_be_as_large_as_the_window(slices_page):
+    page = slices_page[0].page
+    widths = page.evaluate("[...document.querySelectorAll('#grid canvas')].map((one) => one.clientWidth)")
+    page.hover("#coronal")
+    page.keyboard.press("x")
+    large = page.evaluate("[...document.querySelectorAll('#grid canvas')].map((one) => one.clientWidth)")
+    assert [one > 0 for one in large] == [False, True, False, False]
+    assert large[1] > 1.9 * widths[1]
+    page.dblclick("#coronal")
+    assert page.evaluate("[...document.querySelectorAll('#grid canvas')].map((one) => one.clientWidth)") == widths
 
 
 def test_the_earlier_scan_stands_beside_at_the_same_share_of_the_lungs(browser, folders, run, config, shots):

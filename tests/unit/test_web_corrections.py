@@ -31,7 +31,7 @@ def page(case):
             raise OutputError("cannot write the correction: No space left on device")
         if not reader:
             raise UsageError("the reader must be said")
-        return {"volumes_ml": {}, "percent_of_lung": {}, "changed_voxels": 1, "status": "review"}, "1"
+        return {**case.document, "changed_voxels": 1, "status": "review"}, "1"
 
     client = Client(viewer_app({"now": case, "other": case}, "/slices/now", {"now": correct})).enter()
     yield client, got
@@ -48,6 +48,7 @@ def test_the_edited_mask_reaches_the_measurement_as_it_was_drawn(page, case):
     labels[20, 50:60, 30:35] = 3
     answer = client.post("/cases/now/correction", content=body(labels))
     assert (answer.status_code, answer.json()["correction"]) == (201, "1")
+    assert f"{case.document['percent_of_lung']['solid']:.1f} % consolidation" in answer.json()["sentence"]
     ((sent, affine, reader, reason),) = got
     assert np.array_equal(sent, labels)
     assert affine == pytest.approx(case.affine_ras, abs=1e-4)

@@ -15,7 +15,7 @@ const LUNG_RGB = [70, 78, 88];
 const DEEP_MM = 30;  // of lesion along the line of sight, at which the picture from the front has its full colour
 const byId = (id) => document.getElementById(id);
 const [, , caseId, priorId] = location.pathname.split("/");
-const state = { window: 0, opacity: 0.4, shown: true, tool: "look", label: 2, radius: 6, lesion: -1, plane: PLANES[0], saved: 0 };
+const state = { window: 0, opacity: 0.4, shown: true, tool: "look", label: 2, radius: 6, lesion: -1, plane: PLANES[0], pointer: null, saved: 0 };
 let facts = null;
 let volume = null;
 let earlier = null;  // facts, volume and lungs of the prior, if there is one
@@ -201,7 +201,27 @@ function drawPlane(plane) {
   }
   brush.stroke();
   plane.where = where;
+  drawRing(plane, brush);
   plane.ms = performance.now() - started;
+}
+
+// What the brush or the eraser would reach, around the pointer.
+function drawRing(plane, brush) {
+  if (state.pointer?.plane !== plane || !["brush", "erase"].includes(state.tool)) return;
+  const { scale, ratio } = plane.where;
+  brush.beginPath();
+  brush.arc(state.pointer.x * ratio, state.pointer.y * ratio, state.radius * scale, 0, 2 * Math.PI);
+  brush.strokeStyle = "#fff";
+  brush.stroke();
+}
+
+// One plane as large as the window, or all of them again.
+function enlarge(plane) {
+  const alone = byId("grid").classList.toggle("alone");
+  for (const figure of document.querySelectorAll("#grid .plane"))
+    figure.classList.toggle("large", alone && figure.firstElementChild.id === plane.id);
+  draw();
+  drawFront();
 }
 
 // First and last axial slice with lung, from the feet.
@@ -320,7 +340,9 @@ function addPointer(plane) {
     drawPlane(plane);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (!last) return;
+    const box = canvas.getBoundingClientRect();
+    state.pointer = { plane, x: event.clientX - box.left, y: event.clientY - box.top };
+    if (!last) { if (state.tool !== "look") drawPlane(plane); return; }
     const voxel = voxelAt(plane, event);
     if (state.tool === "look") { cross = voxel; draw(); return; }
     paintLine(plane, last, voxel);
@@ -334,6 +356,8 @@ function addPointer(plane) {
   canvas.addEventListener("pointerup", up);
   canvas.addEventListener("pointercancel", up);
   canvas.addEventListener("pointerenter", () => { state.plane = plane; });
+  canvas.addEventListener("pointerleave", () => { state.pointer = null; drawPlane(plane); });
+  canvas.addEventListener("dblclick", () => { if (state.tool === "look") enlarge(plane); });
   canvas.addEventListener("wheel", (event) => { event.preventDefault(); scroll(plane, event.deltaY < 0 ? 1 : -1); }, { passive: false });
 }
 
@@ -386,6 +410,7 @@ function edit(act) {
 
 const KEYS = {
   1: () => setWindow(0), 2: () => setWindow(1), 3: () => setWindow(2),
+  x: () => enlarge(state.plane),
   m: () => { state.shown = !state.shown; draw(); },
   l: () => showLesion(0), n: () => showLesion(state.lesion + 1),
   v: () => pick("tool", "tool", "look"),
@@ -458,6 +483,7 @@ function askWhy() {
 
 async function send() {
   byId("send").disabled = true;
+  byId("send").textContent = "Measuring\u2026";
   try {
     const { csrf } = await getJson("/session.json");
     const words = JSON.stringify({ reader: byId("reader").value, reason: byId("reason").value });
@@ -472,6 +498,7 @@ async function send() {
   } catch (wrong) {
     byId("unsaved").textContent = `Not saved: ${wrong.message}`;
   }
+  byId("send").textContent = "Save";
   byId("send").disabled = false;
 }
 
