@@ -1,6 +1,7 @@
-"""The report as Chromium prints it: how many sheets, and what stands on each of them."""
+"""The report as Chromium prints it, and its PDF: how many sheets, what each says, and that nothing overlaps."""
 
 import copy
+import re
 import subprocess
 
 import pytest
@@ -9,43 +10,92 @@ from web_browser import chromium, need
 
 from volumetry.deliver.report import Annex, report_page
 from volumetry.deliver.report.annex import NOTHING
+from volumetry.deliver.report.beside import beside
+from volumetry.deliver.report.images import chest_of
+from volumetry.deliver.report.summary import summary_of
 
 FLAG = {
     "code": "SUSPECT_SOLID",
     "message": "12 mL of solid opacity continue as an organ: left lower zone, images 137 to 141, z -347.9 mm",
     "hint": "Look whether this is lung disease; if it is not, the share of lesion is 0.8 points lower.",
 }
+LONG_FLAG = FLAG | {"message": "; and ".join([FLAG["message"]] * 4)}
+"""Five lines, as the longest of a real scan."""
 
 
 @pytest.fixture(scope="module")
-def printed(tmp_path_factory, config):
-    """The text of every sheet, for a number of flags that need a reader and of notes."""
+def case(tmp_path_factory, config):
+    return measured_phantom(tmp_path_factory.mktemp("printed") / "in", config)
+
+
+def full(case, flags=(), *, earlier=0, patient=""):
+    """A result with all that a page can show: lobes with reasons, intervals with their parts, earlier visits."""
+    document = copy.deepcopy(case.document) | {"flags": list(flags)}
+    document["series"]["acquisition_date"] = "20260131"
+    shares = document["percent_of_lung"]
+    document["interval_percent"] = {key: [0.0, round(2 * value + 1, 2)] for key, value in shares.items()}
+    document["interval_level"] = 0.95
+    parts = ("threshold", "augmentation", "hu_offset", "boundary", "reference")
+    document["interval_parts"] = {part: dict.fromkeys(shares, 0.25) for part in parts}
+    lobe = document["sides"]["left"] | {"percent_of_lobe": shares, "lesion_percent_span": [0.1, 24.9]}
+    names = ("right_upper", "right_middle", "right_lower", "left_upper", "left_lower")
+    reason = "; ".join(
+        f"the CT does not show the {name} fissure (20 % fewer vessels than beside it; 30 % are wanted)"
+        for name in ("left oblique", "right oblique", "right horizontal")
+    )
+    document["lobes"] = {"method": "approximate", "reason": reason, **dict.fromkeys(names, lobe)}
+    document |= {"severity_score": 5, "severity_score_range": [5, 10]}
+    if not earlier:
+        return document, Annex(patient=patient)
+    document["prior"] = {"visits": [visit(document, n) for n in range(earlier, 0, -1)]}
+    chest = chest_of(case.analysis.scan, case.analysis.tissue)
+    return document, Annex(pictures=beside(chest, chest), patient=patient)
+
+
+def visit(document, n):
+    return {
+        **{key: document[key] for key in ("volumes_ml", "percent_of_lung", "interval_percent")},
+        **{"scan_id": f"S0-{n}", "acquisition_date": f"2025{13 - n:02}01", "days_before": 30 * n, "grade": "B"},
+        "reasons": ["LUNG_VOLUME: 0.82", "KERNEL_CHANGED: B31f, B70f", "SCANNER_CHANGED: one, another"],
+        **{"unknown": ["CONTRAST", "KVP"], "lung_volume_ratio": 0.82, "predicted_shift_percent": 18.0},
+        "change_points": dict.fromkeys(document["percent_of_lung"], -1.5),
+        "change_ml": dict.fromkeys(document["percent_of_lung"], -40.0),
+    }
+
+
+def said_on(pdf, *options):
+    command = ["pdftotext", *options, pdf, "-"]
+    said = subprocess.run(command, capture_output=True, check=True)  # noqa: S603  our own page
+    return said.stdout.decode("utf-8")
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory, config, case):
+    """The text of every sheet of a page."""
     need("pdftotext")
     folder = tmp_path_factory.mktemp("printed")
-    case = measured_phantom(folder / "in", config)
     with chromium() as browser:
 
-        def sheets(review, notes, annex=NOTHING):
-            document = copy.deepcopy(case.document)
-            document["series"]["acquisition_date"] = "20260131"
-            flags = [FLAG | {"severity": "review"}] * review + [FLAG | {"severity": "look"}] * notes
-            document["flags"] = flags
+        def sheets(document, annex=NOTHING):
             page = browser.new_page()
             html = report_page(document, config, case.analysis.tissue, case.analysis.scan, annex)
             (folder / "report.html").write_bytes(html)
             page.goto((folder / "report.html").as_uri())
             page.pdf(path=folder / "report.pdf", prefer_css_page_size=True, print_background=True)
             page.close()
-            command = ["pdftotext", "-layout", folder / "report.pdf", "-"]
-            said = subprocess.run(command, capture_output=True, check=True)  # noqa: S603  our own page
-            return said.stdout.decode("utf-8").rstrip("\f\n").split("\f")
+            return said_on(folder / "report.pdf", "-layout").rstrip("\f\n").split("\f")
 
         yield sheets
 
 
+def flags_of(review, notes):
+    return [FLAG | {"severity": "review"}] * review + [FLAG | {"severity": "look"}] * notes
+
+
 @pytest.mark.parametrize(("review", "notes"), [(0, 0), (0, 5), (3, 5), (6, 6)])
-def test_the_report_is_printed_on_two_sheets_that_name_scan_and_date(printed, review, notes):
-    sheets = printed(review, notes, Annex(patient="patient N. N., ID 7"))
+@pytest.mark.parametrize("earlier", [0, 2])
+def test_the_report_is_printed_on_two_sheets_that_name_scan_and_date(printed, case, review, notes, earlier):
+    sheets = printed(*full(case, flags_of(review, notes), earlier=earlier, patient="patient N. N., ID 7"))
     assert len(sheets) == 2
     for number, sheet in enumerate(sheets, 1):
         assert f"page {number} of 2" in sheet
@@ -53,7 +103,56 @@ def test_the_report_is_printed_on_two_sheets_that_name_scan_and_date(printed, re
         assert "patient N. N., ID 7" in sheet
 
 
-def test_a_dozen_flags_take_a_third_sheet_at_most_and_all_of_them_are_printed(printed):
-    sheets = printed(12, 6)
+@pytest.mark.parametrize("earlier", [0, 2])
+def test_a_dozen_flags_take_a_third_sheet_at_most_and_all_of_them_are_printed(printed, case, earlier):
+    sheets = printed(*full(case, flags_of(12, 6), earlier=earlier))
     assert len(sheets) <= 3
     assert sum(sheet.count(FLAG["code"]) for sheet in sheets) == 18
+    assert ("Change since earlier scans" in "".join(sheets)) is bool(earlier)
+    for number, sheet in enumerate(sheets, 1):
+        assert f"page {number} of {len(sheets)}" in sheet
+
+
+@pytest.mark.parametrize("count", [0, 2, 12])
+@pytest.mark.parametrize("earlier", [0, 2])
+def test_on_the_pdf_no_word_stands_on_another_and_none_beyond_the_edge(case, tmp_path, count, earlier):
+    need("pdftotext")
+    document, annex = full(case, [LONG_FLAG | {"severity": "review"}] * count, earlier=earlier)
+    (tmp_path / "report.pdf").write_bytes(
+        summary_of(document, case.analysis.tissue, case.analysis.scan, annex).pdf
+    )
+    pages = said_on(tmp_path / "report.pdf", "-bbox").split("<page ")[1:]
+    assert len(pages) == (2 if earlier else 1)
+    for page in pages:
+        width, height = map(float, re.match(r'width="([\d.]+)" height="([\d.]+)"', page).groups())
+        found = re.findall(r'xMin="([\d.-]+)" yMin="([\d.-]+)" xMax="([\d.-]+)" yMax="([\d.-]+)">([^<]+)<', page)
+        boxes = [(*map(float, box), word) for *box, word in found]
+        assert len(boxes) > 100
+        for n, (left, top, right, bottom, word) in enumerate(boxes):
+            assert 0 <= left <= right <= width, word
+            assert 0 <= top <= bottom <= height, word
+            for other in boxes[n + 1 :]:
+                across = min(right, other[2]) - max(left, other[0])
+                down = min(bottom, other[3]) - max(top, other[1])
+                # Boxes of lines below each other touch; words on each other share most of their height.
+                assert not (across > 0.5 and down > 0.5 * min(bottom - top, other[3] - other[1])), (word, other)
+
+
+def test_the_pdf_says_what_is_signed(case, tmp_path):
+    need("pdftotext")
+    document, annex = full(case, earlier=0)
+    summary = summary_of(document, case.analysis.tissue, case.analysis.scan, annex)
+    (tmp_path / "report.pdf").write_bytes(summary.pdf)
+    said = " ".join(said_on(tmp_path / "report.pdf").split())
+    for words in (
+        "CT severity score 5 of 25 (between 5 and 10)",
+        "Right upper lobe",
+        "Left lower lobe",
+        "Coronal, through the largest lesion",
+        "Sagittal, through the largest lesion",
+        "Most consolidation, mediastinal window",
+        "From the front",
+        "Scan S1, acquired 2026-01-31",
+        "page 1 of 1",
+    ):
+        assert words in said, words

@@ -104,7 +104,8 @@ class Chest:
     @property
     def lesion_zyx(self) -> NDArray[np.bool_]:
         """Disease of the lung, which fluid is not."""
-        return (self.mask_zyx > Tissue.AERATED) & (self.mask_zyx != FLUID)
+        lesion: NDArray[np.bool_] = (self.mask_zyx > Tissue.AERATED) & (self.mask_zyx != FLUID)
+        return lesion
 
     @property
     def lung_planes(self) -> tuple[int, int]:
@@ -252,7 +253,8 @@ def _overlaid(grey: Colours, mask: NDArray[np.uint8]) -> Colours:
 
 
 def _in_lung(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return (mask > Tissue.OUTSIDE) & (mask != FLUID)
+    within: NDArray[np.bool_] = (mask > Tissue.OUTSIDE) & (mask != FLUID)
+    return within
 
 
 def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -269,7 +270,7 @@ def _listed(
 ) -> None:
     axes = figure.add_axes(box)
     axes.set_axis_off()
-    table = axes.table(rows, colLabels=list(heads), colWidths=widths, bbox=(0, 0, 1, 1), edges="horizontal")
+    table = axes.table(rows, colLabels=list(heads), colWidths=widths, bbox=Bbox.unit(), edges="horizontal")
     table.auto_set_font_size(False)
     table.set_fontsize(7.5)
     for (row, column), cell in table.get_celld().items():
