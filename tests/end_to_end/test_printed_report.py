@@ -113,8 +113,7 @@ def test_a_dozen_flags_take_a_third_sheet_at_most_and_all_of_them_are_printed(pr
         assert f"page {number} of {len(sheets)}" in sheet
 
 
-@pytest.mark.parametrize("count", [0, 2, 12])
-@pytest.mark.parametrize("earlier", [0, 2])
+@pytest.mark.parametrize(("count", "earlier"), [(0, 0), (2, 0), (12, 0), (12, 2), (0, 6)])
 def test_on_the_pdf_no_word_stands_on_another_and_none_beyond_the_edge(case, tmp_path, count, earlier):
     need("pdftotext")
     document, annex = full(case, [LONG_FLAG | {"severity": "review"}] * count, earlier=earlier)

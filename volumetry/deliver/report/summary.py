@@ -45,6 +45,7 @@ _MOST_ROWS = 6
 _MOST_FLAGS = 4
 _ABOVE_FOOT = 0.108
 """Where the last table of the first page ends, as a share of its height, like all that follows."""
+_ABOVE_PAGE_LINE = 0.036
 _TABLE_ROW = 0.0142
 _LEGEND = 0.02
 _CAPTION = 0.023
@@ -108,10 +109,11 @@ def _change_page(document: Mapping[str, Any], annex: Annex, line: str) -> Figure
     _listed(figure, rows, _change_heads(document), widths, (0.06, at, 0.88, height))
     for reason in change.reasons(document)[-_MOST_ROWS:]:
         at = _paragraph(figure, reason, at - 0.006, 7.5, 132)
+    height = min(0.16, (at - _ABOVE_PAGE_LINE) / max(1, len(annex.pictures)))
     for shown in annex.pictures:
-        at -= 0.16
+        at -= height
         for n, picture in enumerate((shown.then, shown.now)):
-            _drawn(figure, picture, (0.06 + 0.45 * n, at, 0.43, 0.145))
+            _drawn(figure, picture, (0.06 + 0.45 * n, at, 0.43, height - 0.015))
         figure.text(
             0.06,
             at - 0.006,
