@@ -18,7 +18,7 @@ def small_image():
 class Running:
     """A node in a thread."""
 
-    def __init__(self, node, out, on_study, send_back=None):
+    def __init__(self, node, out, on_study, send_back=None, **more):
         self.said, self.port = [], 0
         self._stop, ready = threading.Event(), threading.Event()
 
@@ -27,7 +27,7 @@ class Running:
             ready.set()
 
         self.told = threading.Condition()
-        more = {"say": self._say, "stop": self._stop, "on_ready": on_ready}
+        more |= {"say": self._say, "stop": self._stop, "on_ready": on_ready}
         self._thread = threading.Thread(
             target=receive, args=(node, out, on_study, send_back), kwargs=more, daemon=True
         )

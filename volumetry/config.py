@@ -33,6 +33,7 @@ _DECIDES_NO_NUMBER: Any = {
     "change_map": True,
     "export": True,
     "report": True,
+    "receive": True,
     "segment": {"device", "batch_slices"},
 }
 """Where a scan is measured, what that may cost, and what is made of the numbers afterwards."""
@@ -243,6 +244,12 @@ class ReportSettings(Section):
     print_patient: bool
 
 
+class ReceiveSettings(Section):
+    """Where the node of `receive` keeps images that name a patient."""
+
+    transit: str
+
+
 class ChangeMapSettings(Section):
     """How two visits are laid over each other, and when that failed."""
 
@@ -284,6 +291,7 @@ class Config(Section):
     charter: Charter
     export: ExportSettings
     report: ReportSettings
+    receive: ReceiveSettings
     change_map: ChangeMapSettings
 
     @field_validator("outcomes")
@@ -317,7 +325,7 @@ class Config(Section):
     def sha256(self) -> str:
         """Digest of the resolved settings that decide a number, whatever files they came from.
 
-        Device, batch size, limits, DICOM export, report and change map are left out: a change of these makes no
+        Device, batch size, limits, export, report, node and change map are left out: a change of these makes no
         result out of date.
         """
         return canonical_sha256(self.model_dump(mode="json", exclude=_DECIDES_NO_NUMBER))

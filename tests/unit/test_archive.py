@@ -2,9 +2,13 @@
 
 import gc
 import json
+import os
 import socket
+import subprocess
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pydicom
@@ -13,13 +17,17 @@ from archive_node import PATIENCE_S, Running, small_image
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
+from web_browser import absent
 
 from volumetry.archive.dicomweb import Access, _pull_series, pull, push, require_safe
 from volumetry.archive.inbox import Inbox
 from volumetry.archive.outbox import Outbox
 from volumetry.archive.receive import Node, Peer, receive, store
+from volumetry.cli import main
 from volumetry.errors import ConfigError, InputError, OutputError, ScanFailedError, UsageError
 from volumetry.phantom import SeriesSpec, write_series
+from volumetry.storage import in_memory
+from volumetry.storage.in_memory import can_be_swapped, filesystem_of, require_in_memory
 
 
 class Clock:
@@ -335,6 +343,109 @@ def start(tmp_path):
     for one in running:
         one.stop()
     assert not list((tmp_path / "out").rglob("*.dcm")), "a received file was left"
+
+
+@pytest.fixture
+def memory():
+    """A folder of this test in memory."""
+    place = Path("/dev/shm")  # noqa: S108  what is tested lies there
+    kind = subprocess.run(["stat", "-f", "-c", "%T", place], capture_output=True, text=True)  # noqa: S603, S607
+    if kind.stdout.strip() != "tmpfs":
+        absent("this machine has no tmpfs for shared memory")
+    with tempfile.TemporaryDirectory(dir=place, prefix="volumetry-test-") as folder:
+        yield Path(folder)
+
+
+def test_images_in_transit_lie_in_memory_and_are_gone_afterwards(files, memory, tmp_path):
+    (memory / "another-program").mkdir()
+    (memory / "another-program" / "file").write_text("theirs")
+    for left in (memory / "volumetry-incoming" / "killed", tmp_path / "out" / "incoming" / "killed"):
+        left.mkdir(parents=True)
+        (left / "a.dcm").write_bytes(b"Doe^Jane")
+    seen = []
+    node = Running(
+        *(Node(port=0, quiet_s=0.3), tmp_path / "out", lambda folder: seen.append(folder) or []), transit=memory
+    )
+    store(node.peer(), files)
+    node.wait_for("measured;")
+    (folder,) = seen
+    assert folder.is_relative_to(memory)
+    assert filesystem_of(folder) == "tmpfs"
+    assert len(list(folder.glob("*.dcm"))) == len(files)  # kept for what may come late
+    assert not list(tmp_path.glob("out/**/*.dcm"))
+    assert any("2 killed processes" in line for line in node.said)
+    node.stop()
+    assert [path for path in memory.rglob("*") if path.is_file()] == [memory / "another-program" / "file"]
+
+
+def test_a_node_does_not_start_if_its_images_would_lie_on_a_disk(tmp_path, monkeypatch):
+    device = tmp_path.stat().st_dev
+    mounts = tmp_path / "mountinfo"
+    monkeypatch.setattr(in_memory, "_MOUNTS", mounts)
+    for kind, says in (
+        ("ext4", "lies on ext4"),
+        ("fuse.encfs", "lies on fuse.encfs"),
+        ("", "an unknown filesystem"),
+    ):
+        line = f"36 35 {os.major(device)}:{os.minor(device)} / /mnt rw,noatime master:1 - {kind} /dev/sda1 rw\n"
+        mounts.write_text("21 1 0:0 / / rw - rootfs rootfs rw\n" + (line if kind else ""))
+        listening = []
+        with pytest.raises(ConfigError, match=says):
+            receive(
+                Node(port=0),
+                tmp_path / "out",
+                lambda _: [],
+                transit=tmp_path / "a" / "b",
+                on_ready=listening.append,
+            )
+        assert not listening
+        assert not (tmp_path / "a").exists()
+    with pytest.raises(ConfigError, match="whole path"):
+        require_in_memory(Path("shm"))
+
+
+@pytest.mark.parametrize(
+    ("swaps", "kind", "expected"), [(1, "tmpfs", True), (0, "tmpfs", False), (1, "ramfs", False)]
+)
+def test_memory_that_can_be_swapped_is_known(tmp_path, monkeypatch, swaps, kind, expected):
+    (tmp_path / "swaps").write_text("Filename Type Size Used Priority\n" + "/dev/sda2 partition 1 0 -2\n" * swaps)
+    device = tmp_path.stat().st_dev
+    (tmp_path / "mounts").write_text(f"36 35 {os.major(device)}:{os.minor(device)} / /m rw - {kind} none rw\n")
+    monkeypatch.setattr(in_memory, "_SWAPS", tmp_path / "swaps")
+    monkeypatch.setattr(in_memory, "_MOUNTS", tmp_path / "mounts")
+    assert can_be_swapped(tmp_path) is expected
+
+
+def test_filesystems_are_those_that_the_system_names():
+    for place in ("/proc", "/sys"):
+        said = subprocess.run(["stat", "-f", "-c", "%T", place], capture_output=True, text=True, check=True)  # noqa: S603, S607
+        assert filesystem_of(Path(place)) == said.stdout.strip()
+
+
+def test_the_setting_reaches_the_node(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("volumetry.cli.common.segmenter_of", lambda _settings: None)
+    (tmp_path / "s.toml").write_text('[receive]\ntransit = "/proc/volumetry"\n')
+    with pytest.raises(SystemExit) as end:
+        main(["receive", "--out", str(tmp_path / "out"), "--port", "0", "--config", str(tmp_path / "s.toml")])
+    assert end.value.code == 4
+    assert "lies on proc, not in memory" in capsys.readouterr().err
+
+
+def test_no_torn_image_stays_where_the_folder_is_full(inbox, monkeypatch):
+    box, _ = inbox
+    box.add(1, "1.2", "1.2.1", b"first")
+
+    def full(path, content):
+        with path.open("wb") as stream:
+            stream.write(content[:2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        box.add(1, "1.2", "1.2.2", b"second")
+    (study,) = box._studies.values()
+    assert [path.read_bytes() for path in study.folder.iterdir()] == [b"first"]
+    assert study.instances == 1
 
 
 @pytest.fixture

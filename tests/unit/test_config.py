@@ -69,7 +69,7 @@ def test_every_setting_stands_in_the_default_file_with_a_reason():
 def test_settings_that_an_older_version_kept_are_read_with_todays_defaults() -> None:
     today = load_config(Path("nct04288102"))
     kept = today.model_dump(mode="json")
-    del kept["export"], kept["limits"]["max_unpacked_gb"], kept["quality"]["move_points"]
+    del kept["export"], kept["receive"], kept["limits"]["max_unpacked_gb"], kept["quality"]["move_points"]
     assert stored_config(kept) == today
 
 
@@ -85,7 +85,7 @@ def test_only_what_decides_a_number_is_in_the_digest() -> None:
     sections = [name for name in Config.model_fields if name not in ("profile", "outcomes")]
     keys = [(section, key) for section in sections for key in type(getattr(config, section)).model_fields]
     left_out = {at for at in keys if _changed(config, *at).sha256 == config.sha256}
-    wanted = {at for at in keys if at[0] in ("limits", "change_map", "export", "report")}
+    wanted = {at for at in keys if at[0] in ("limits", "change_map", "export", "report", "receive")}
     assert left_out == wanted | {("segment", "device"), ("segment", "batch_slices")}
     assert left_out == {at for at in keys if not decides_a_number(*at)}
 

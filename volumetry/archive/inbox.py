@@ -68,7 +68,7 @@ class Inbox:
         self._studies: dict[str, Arrival] = {}
         self._kept: dict[str, Arrival] = {}
         self._lock = threading.Lock()
-        self.swept = _sweep(incoming)
+        self.swept = sweep(incoming)
         """Folders of processes that were killed, removed now."""
         unlocked = self._folder.with_name(f".{self._folder.name}")  # not yet to be swept by another node
         unlocked.mkdir(parents=True, mode=0o700)
@@ -89,9 +89,13 @@ class Inbox:
             path = study.folder / f"{_digest(instance_uid.encode())}-{_digest(content)}.dcm"
             if not path.exists():
                 partial = path.with_suffix(".part")
-                partial.write_bytes(content)
-                partial.chmod(0o600)
-                partial.rename(path)
+                try:
+                    partial.write_bytes(content)
+                    partial.chmod(0o600)
+                    partial.rename(path)
+                except OSError:  # a full disk, or full memory: no torn file stays among those to be measured
+                    partial.unlink(missing_ok=True)
+                    raise
                 study.instances += 1
             study.senders.add(sender)
             study.broken_off = False
@@ -179,8 +183,8 @@ def _locked(folder: Path) -> int:
     return descriptor
 
 
-def _sweep(incoming: Path) -> int:
-    """Remove what killed processes left; how many folders."""
+def sweep(incoming: Path) -> int:
+    """Remove what killed processes left of studies on their way in; how many folders."""
     swept = 0
     for folder in incoming.glob("[!.]*"):
         try:

@@ -11,11 +11,12 @@ import pydicom
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 from volumetry.archive.extra import require_extra
-from volumetry.archive.inbox import Arrival, Inbox
+from volumetry.archive.inbox import Arrival, Inbox, sweep
 from volumetry.archive.outbox import Outbox
 from volumetry.archive.tls import Tls
 from volumetry.errors import OutputError, UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
+from volumetry.storage.in_memory import can_be_swapped, require_in_memory
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event
@@ -26,6 +27,7 @@ _CT = (CTImageStorage, EnhancedCTImageStorage)  # the second so that it is refus
 _POLL_S = 0.2
 _CONNECT_S = 10.0
 _AE_TITLE_LENGTH = 16
+_IN_TRANSIT = "volumetry-incoming"
 
 OnStudy = Callable[[Path], Sequence[Path]]
 """Called with a study's folder; gives the files to send back."""
@@ -103,6 +105,7 @@ def receive(  # noqa: PLR0913  the command's own options
     on_study: OnStudy,
     send_back: SendBack | None = None,
     *,
+    transit: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
     stop: threading.Event | None = None,
     on_ready: Callable[[int], None] = lambda _: None,
@@ -120,6 +123,8 @@ def receive(  # noqa: PLR0913  the command's own options
         Measures a study's folder and gives the files to send back. A known stop costs its study alone.
     send_back
         Where they go; without it they stay where `on_study` wrote them.
+    transit
+        A folder in memory, in which studies lie on their way in instead of in ``out/incoming``.
     say
         Gets one line per event, without identity.
     stop
@@ -134,17 +139,27 @@ def receive(  # noqa: PLR0913  the command's own options
     UsageError
         If the port cannot be used.
     ConfigError
-        If a certificate or key cannot be.
+        If a certificate or key cannot be, or `transit` does not lie in memory.
     """
+    if transit is not None:
+        require_in_memory(transit)
+        transit = (
+            transit / _IN_TRANSIT
+        )  # of our own: what killed nodes left in it is removed, and nothing beside it
+        prepare_folder(transit)
+        if can_be_swapped(transit):
+            say("the folder for images in transit lies in memory that this machine may swap to disk")
     prepare_folder(out)
     stop = stop or threading.Event()
-    inbox = Inbox(out / "incoming", node.quiet_s, node.max_instances, node.late_s)
+    incoming = out / "incoming"
+    left = sweep(incoming) if transit is not None else 0  # of a node that had another setting
+    inbox = Inbox(transit or incoming, node.quiet_s, node.max_instances, node.late_s)
     outbox = None if send_back is None else Outbox(out / "outbox", send_back)
     try:
         with _listening(node, inbox) as port:
             say(f"listening on {node.host}:{port} as {node.ae_title}{' with TLS' if node.tls else ''}")
-            if inbox.swept:
-                say(f"removed what {inbox.swept} killed processes had received: send these studies again")
+            if left + inbox.swept:
+                say(f"removed what {left + inbox.swept} killed processes had received: send these studies again")
             on_ready(port)
             while not stop.wait(_POLL_S):
                 for study in inbox.whole():

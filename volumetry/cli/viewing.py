@@ -286,6 +286,7 @@ def receive(
         out,
         measured,
         None if peer is None else sent,
+        transit=Path(settings.receive.transit) if settings.receive.transit else None,
         say=say,
     )
 
