@@ -1,7 +1,10 @@
 """With a real archive: push, pull, and a study that is received, measured and sent back."""
 
 import gc
+import shutil
 import threading
+import time
+from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
 
@@ -9,14 +12,23 @@ import numpy as np
 import pydicom
 import pytest
 import web_scenes
+from archive_node import Running
 from archive_orthanc import free_port, orthanc
 from certificates import certificate
-from pydicom.uid import JPEGLSLossless, generate_uid
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    DeflatedExplicitVRLittleEndian,
+    JPEGLSLossless,
+    SegmentationStorage,
+    generate_uid,
+)
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 
+from volumetry.archive import outbox
 from volumetry.archive.dicomweb import pull, push
 from volumetry.archive.receive import Node, Peer, receive, store
 from volumetry.deliver import as_document
-from volumetry.deliver.dicom import write_seg_and_sr
+from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr
 from volumetry.errors import InputError, OutputError, UsageError
 from volumetry.phantom import SeriesSpec, make_phantom, write_series
 from volumetry.pipeline import analyse_scan
@@ -156,6 +168,98 @@ def test_a_study_sent_to_the_node_comes_back_measured(archive, scan, node_port, 
     send = partial(store, Peer("127.0.0.1", archive.dimse, archive.ae_title))
     send_back = send if way == "c-store" else partial(push, archive.dicom_web)
     there_and_back(archive, Node(port=node_port, quiet_s=1.0), send_back, config, scan, tmp_path / "result")
+
+
+def test_a_study_in_three_associations_survives_an_archive_that_is_down_and_a_restart(
+    scan, config, tmp_path, monkeypatch
+):
+    """Nobody listens at the archive's address; then it takes the SEG and refuses the SR; then it is back."""
+    monkeypatch.setattr(outbox, "FIRST_S", 0.4)
+    port, result = free_port(), tmp_path / "result"
+    seen = []
+
+    def on_study(folder):
+        analysis = analyse_scan(folder, ThresholdSegmenter(), config, "received")
+        seen.append(len(list(folder.glob("*.dcm"))))
+        document = as_document(analysis.result)
+        return list(write_seg_and_sr(document, analysis.tissue, folder, result, config).values())
+
+    def started():
+        send_back = partial(store, Peer("127.0.0.1", port, "ORTHANC"))
+        return Running(Node(port=0, quiet_s=2.0, late_s=0.0), tmp_path / "out", on_study, send_back)
+
+    node = started()
+    for part in (scan[0::3], scan[1::3], scan[2::3]):
+        assert store(node.peer(), part) == len(part)
+        time.sleep(0.5)  # each association has ended before the next begins
+    node.wait_for("measured;")
+    node.wait_for("not sent: the DICOM node cannot be reached")
+    node.stop()
+    assert seen == [len(scan)]
+
+    node = started()  # what waits is known after a restart
+    with half_an_archive(port) as asked:
+        node.wait_for("not sent: the DICOM node refused file 2 of 2")
+    assert asked[:2] == [SegmentationStorage, Comprehensive3DSRStorage]
+
+    folder = tmp_path / "orthanc"
+    folder.mkdir()
+    with orthanc(folder, free_port(), DicomPort=port) as archive:
+        node.wait_for("2 files sent back")
+        time.sleep(3 * outbox.FIRST_S)
+        assert len([line for line in node.said if "sent back" in line]) == 1
+        assert archive.ask("/statistics")["CountInstances"] == 2
+        for name in ("seg.dcm", "sr.dcm"):
+            sent = pydicom.dcmread(result / name)
+            query = {"Level": "Instance", "Query": {"SOPInstanceUID": sent.SOPInstanceUID}}
+            (found,) = archive.ask("/tools/find", query)
+            assert pydicom.dcmread(BytesIO(archive.fetch(f"/instances/{found}/file"))) == sent
+    node.stop()
+    assert seen == [len(scan)]  # measured once
+    assert not list((tmp_path / "out" / "outbox").glob("*.json"))
+    assert not list((tmp_path / "out").rglob("*.dcm"))
+
+
+@contextmanager
+def half_an_archive(port):
+    """A node that stores segmentations and has no room for reports; what it was asked to store."""
+    asked = []
+
+    def stored(event):
+        asked.append(event.request.AffectedSOPClassUID)
+        return 0x0000 if asked[-1] == SegmentationStorage else 0xA700
+
+    ae = AE(ae_title="ORTHANC")
+    for sop_class in (SegmentationStorage, Comprehensive3DSRStorage):
+        ae.add_supported_context(sop_class, ALL_TRANSFER_SYNTAXES)
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, stored)])
+    try:
+        yield asked
+    finally:
+        server.shutdown()
+
+
+def test_a_deflated_segmentation_is_stored_and_read_back_as_it_was_written(scan, config, tmp_path):
+    analysis = analyse_scan(scan[0].parent, ThresholdSegmenter(), config, "deflated")
+    options, document = DicomOptions("binary_deflated"), as_document(analysis.result)
+    written = write_seg_and_sr(document, analysis.tissue, scan[0].parent, tmp_path / "result", config, options)
+    path = written["seg.dcm"]
+    sent = pydicom.dcmread(path)
+    assert sent.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    (tmp_path / "orthanc").mkdir()
+    with orthanc(tmp_path / "orthanc", free_port()) as archive:
+        send = partial(store, Peer("127.0.0.1", archive.dimse, archive.ae_title))
+        for way in (send, partial(push, archive.dicom_web)):
+            way([path])
+            (instance,) = archive.ask("/instances")
+            assert pull(archive.dicom_web, *uids(path), tmp_path / "back") == 1
+            as_stored = BytesIO(archive.fetch(f"/instances/{instance}/file"))
+            for back in map(pydicom.dcmread, (as_stored, tmp_path / "back" / "00001.dcm")):
+                assert back.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+                assert back == sent
+                assert np.array_equal(back.pixel_array, sent.pixel_array)
+            archive.delete(f"/instances/{instance}")
+            shutil.rmtree(tmp_path / "back")
 
 
 def test_over_tls_too(scan, config, tmp_path):
