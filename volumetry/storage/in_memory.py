@@ -40,7 +40,18 @@ def require_in_memory(folder: Path) -> None:
 
 
 def filesystem_of(place: Path) -> str:
-    """The kind of filesystem that holds a file or folder, such as ``ext4``; empty where the kernel names none."""
+    """The kind of filesystem that holds a file or folder.
+
+    Parameters
+    ----------
+    place
+        It must be there.
+
+    Returns
+    -------
+    str
+        Such as ``ext4``; empty where the kernel names none.
+    """
     device = place.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     for line in _MOUNTS.read_text("utf-8", "replace").splitlines():
@@ -51,7 +62,18 @@ def filesystem_of(place: Path) -> str:
 
 
 def can_be_swapped(folder: Path) -> bool:
-    """Whether the kernel may write this folder's memory to a swap device."""
+    """Whether the kernel may write this folder's memory to a swap device.
+
+    Parameters
+    ----------
+    folder
+        On a filesystem in memory.
+
+    Returns
+    -------
+    bool
+        True where there is swap: tmpfs uses it, ramfs does not.
+    """
     try:
         swaps = _SWAPS.read_text("utf-8", "replace").splitlines()[1:]
     except OSError:
