@@ -18,9 +18,10 @@ from volumetry.deliver.dicom.source import export_source
 from volumetry.deliver.report import Annex
 from volumetry.deliver.report import summary as summary_module
 from volumetry.deliver.report.summary import Summary, summary_of
-from volumetry.domain import TissueMap
+from volumetry.domain import Tissue, TissueMap
 from volumetry.errors import OutputError
 from volumetry.phantom import SeriesSpec
+from volumetry.remeasure.edited import read_edited_mask
 
 
 @pytest.fixture(scope="module")
@@ -259,6 +260,19 @@ def test_lesion_of_neither_class_has_its_own_segment(tmp_path):
         files = write_seg_and_sr(case.document, case.analysis.tissue, case.folder, out, config, DicomOptions(kind))
         labels = [s.SegmentLabel for s in pydicom.dcmread(files["seg.dcm"]).SegmentSequence]
         assert "Lesion of neither class" in labels
+        assert "Solid" in labels
+
+
+def test_the_segment_is_called_as_on_the_report_and_tracked_as_before(case, config, tmp_path):
+    for rule, name in (("network", "Consolidation"), ("hu", "Solid")):
+        document = {**case.document, "component_rule": rule}
+        files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path / rule, config)
+        (segment,) = (s for s in pydicom.dcmread(files["seg.dcm"]).SegmentSequence if s.SegmentNumber == 3)
+        assert (segment.SegmentLabel, segment.TrackingID) == (name, "Solid")
+        assert np.array_equal(
+            read_edited_mask(files["seg.dcm"], case.analysis.tissue.grid) == Tissue.SOLID,
+            case.analysis.tissue.labels_kji == Tissue.SOLID,
+        )
 
 
 def test_another_series_in_the_folder_is_no_source(case, config, tmp_path):
