@@ -234,6 +234,18 @@ def test_a_lung_of_no_voxel_has_no_mean_and_not_a_number_of_zero(config):
     assert as_document(found)["mean_lung_hu"] is None
 
 
+def test_the_terminal_names_the_rows_as_the_report_does_and_cuts_none(config, capsys) -> None:
+    document = as_document(measured(config))
+    spans = {key: [10.25, 100.0] for key in ("lesion", "ground_glass", "solid")}
+    for rule, name in (("network", "consolidation"), ("hu", "solid component")):
+        show.result({**document, "component_rule": rule, "interval_percent": spans, "interval_level": 0.95})
+        said = capsys.readouterr().out
+        assert all(len(line) <= 80 for line in said.splitlines())
+        assert "\u2026" not in said
+        assert re.search(rf"{name} +\S? +[\d.]+", said)
+        assert f"{name} and all disease are solid and lesion in the files" in " ".join(said.split())
+
+
 def test_no_fluid_found_is_not_a_measured_zero() -> None:
     """The limit of detection is said where nothing lies above it; where nobody looked, nothing is said."""
     said = table.fluid_shown({"volumes_ml": {"fluid": 0.0}})

@@ -183,7 +183,7 @@ def result(document: Document) -> None:
     console = _out()
     console.print(Text(f"{document['scan_id']}: {document['status']}", style=_STATUS_STYLE[document["status"]]))
     spans = document.get("interval_percent") or {}
-    table = Table("", "both lungs mL", "% of lung", *(["interval"] if spans else []), "right mL", "left mL")
+    table = Table("", "both mL", "% of lung", *(["interval"] if spans else []), "right mL", "left mL")
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
     for key, name in _names(document).items():
@@ -208,7 +208,9 @@ def result(document: Document) -> None:
     level = document.get("interval_level")
     stated = "" if level is None else f"intervals: {100 * level:.0f} %; "
     console.print(
-        f"{stated}component rule: {document['component_rule']}; {document['timing_s']['total']:.1f} s", style="dim"
+        f"{stated}component rule: {document['component_rule']}; {document['timing_s']['total']:.1f} s; "
+        f"{solid_name(document)} and all disease are solid and lesion in the files",
+        style="dim",
     )
 
 
@@ -233,13 +235,13 @@ def correction(document: Document) -> None:
 
 
 def _names(document: Document) -> dict[str, str]:
-    """What the rows are called: as on the report, with the key of the result files where it is another word."""
+    """What the rows are called: as on the report."""
     return {
         "lung": "lung",
         "aerated": "aerated",
         "ground_glass": "ground glass",
-        "solid": f"{solid_name(document)} (solid)".replace("component (solid)", "component"),
-        "lesion": "all disease (lesion)",
+        "solid": solid_name(document),
+        "lesion": "all disease",
     }
 
 
