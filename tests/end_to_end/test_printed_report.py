@@ -32,6 +32,7 @@ def full(case, flags=(), *, earlier=0, patient=""):
     """A result with all that a page can show: lobes with reasons, intervals with their parts, earlier visits."""
     document = copy.deepcopy(case.document) | {"flags": list(flags)}
     document["series"]["acquisition_date"] = "20260131"
+    document["volumes_ml"]["fluid"] = 58.1
     shares = document["percent_of_lung"]
     document["interval_percent"] = {key: [0.0, round(2 * value + 1, 2)] for key, value in shares.items()}
     document["interval_level"] = 0.95
@@ -128,7 +129,7 @@ def test_on_the_pdf_no_word_stands_on_another_and_none_beyond_the_edge(case, tmp
         boxes = [(*map(float, box), word) for *box, word in found]
         assert len(boxes) > 100
         for n, (left, top, right, bottom, word) in enumerate(boxes):
-            assert 0 <= left <= right <= width, word
+            assert 0.05 * width <= left <= right <= 0.95 * width, word
             assert 0 <= top <= bottom <= height, word
             for other in boxes[n + 1 :]:
                 across = min(right, other[2]) - max(left, other[0])

@@ -247,9 +247,9 @@ def _legend(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
         colour = "#" + "".join(f"{level:02x}" for level in TISSUE_RGB[label])
         figure.text(at, bottom, "\u25a0", size=9, color=colour, va="center")
         figure.text(at + 0.016, bottom, name, size=7, color=_SOFT, va="center")
-        at += 0.115
+        at += 0.026 + 0.0062 * len(name)
     note = f"Letters of the patient. Lung window {LUNG_WINDOW.text} unless stated; bar 5 cm; cropped to the lungs."
-    figure.text(at, bottom, note, size=7, color=_SOFT, va="center")
+    figure.text(at, bottom, note, size=6.5, color=_SOFT, va="center")
 
 
 def _table(figure: Figure, document: Mapping[str, Any]) -> float:
