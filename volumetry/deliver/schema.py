@@ -1,8 +1,7 @@
 """The JSON Schema of result.json: ``result.base.json``, completed by the table of measures and the HU bins.
 
 Programs in other languages take the whole schema from the documentation, which publishes it as
-``result.schema.json``. A measure of the base file without a description has only its place there; the table describes
-it.
+``result.schema.json``. A measure of the base file without a description has only its place there.
 """
 
 import json
