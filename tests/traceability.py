@@ -4,8 +4,8 @@
 
 Codes are found by reading the tests: a test stands behind a code if it names it, itself or in a table of its
 module that it uses, or if it runs over the damages of the phantoms, each of which names what it must earn. An
-example in the docstring of a check is a test of the codes that it shows. Lines of the contract and of the fault list
-name their tests in ``contract.toml``. Naming is not proving: the table says where to look.
+example in the docstring of a check is a test of the codes that it shows. Lines of the contract and of the fault
+list name their tests in ``contract.toml``. Naming is not proving: the table says where to look.
 ``architecture/test_traceability.py`` fails if a line has no test, or names one that does not exist.
 """
 
@@ -71,7 +71,7 @@ def codes_by_test() -> dict[str, frozenset[str]]:
 
 
 def codes_by_example() -> dict[str, frozenset[str]]:
-    """Every function with an example in its docstring as ``folder/file.py::name``, with the codes that it shows."""
+    """Every function with an example in its docstring as ``folder/file.py::name``, with the codes it shows."""
     found = {}
     for path in sorted(PRODUCT.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
