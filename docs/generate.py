@@ -231,6 +231,14 @@ def results() -> str:
     return result_dictionary_markdown().rstrip()
 
 
+def schema() -> str:
+    """Where the schema that `on_files` publishes is to be found."""
+    return (
+        f"Every result satisfies the JSON Schema [{SCHEMA}]({SCHEMA}). In Python it is "
+        "`volumetry.deliver.result_schema()`."
+    )
+
+
 def batch_columns() -> str:
     """The columns of a batch's results.csv that say whose a scan is."""
     from volumetry.deliver.batch_columns import COLUMNS
@@ -370,7 +378,7 @@ def _cell(text: str) -> str:
 
 PARTS = {
     part.__name__: part
-    for part in (codes, settings, trial_settings, results, batch_columns, people, commands, api, notebook)
+    for part in (codes, settings, trial_settings, results, schema, batch_columns, people, commands, api, notebook)
 }
 
 if __name__ == "__main__":
