@@ -2,7 +2,8 @@
 
 A hook of mkdocs (``hooks:`` in mkdocs.yml): the line ``<!-- generated: NAME -->`` of a page is replaced by what
 the function NAME below returns, so that the tables are never out of date and none is committed. ``python
-docs/generate.py FOLDER`` writes the pages with their generated parts as files, to be read without mkdocs.
+docs/generate.py FOLDER`` writes the pages with their generated parts, and the schema, as files, to be read without
+mkdocs.
 """
 
 import importlib
@@ -19,7 +20,10 @@ import typer
 from pydantic import BaseModel
 from typer.main import get_command
 
+from volumetry.deliver.schema import schema_bytes
+
 ROOT = Path(__file__).resolve().parents[1]
+SCHEMA = "result.schema.json"
 NOTEBOOK = ROOT / "docs" / "notebooks" / "first-steps.ipynb"
 
 _UNITS = (
@@ -54,6 +58,14 @@ _UNITS_BY_NAME = {
     "volume_c": "fraction",
 }
 _LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Publish the schema of result.json beside the pages; mkdocs calls this once for each build."""
+    from mkdocs.structure.files import File
+
+    files.append(File.generated(config, SCHEMA, content=schema_bytes()))
+    return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -219,6 +231,14 @@ def results() -> str:
     return result_dictionary_markdown().rstrip()
 
 
+def schema() -> str:
+    """Where the schema that `on_files` publishes is to be found."""
+    return (
+        f"Every result satisfies the JSON Schema [{SCHEMA}]({SCHEMA}). In Python it is "
+        "`volumetry.deliver.result_schema()`."
+    )
+
+
 def batch_columns() -> str:
     """The columns of a batch's results.csv that say whose a scan is."""
     from volumetry.deliver.batch_columns import COLUMNS
@@ -358,7 +378,7 @@ def _cell(text: str) -> str:
 
 PARTS = {
     part.__name__: part
-    for part in (codes, settings, trial_settings, results, batch_columns, people, commands, api, notebook)
+    for part in (codes, settings, trial_settings, results, schema, batch_columns, people, commands, api, notebook)
 }
 
 if __name__ == "__main__":
@@ -366,3 +386,4 @@ if __name__ == "__main__":
     folder.mkdir(parents=True, exist_ok=True)
     for page in sorted((ROOT / "docs").glob("*.md")):
         (folder / page.name).write_text(on_page_markdown(page.read_text("utf-8")), "utf-8")
+    (folder / SCHEMA).write_bytes(schema_bytes())

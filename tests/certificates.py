@@ -17,7 +17,8 @@ def certificate(folder, name, authority=None, subject="IP:127.0.0.1"):
     key, pem = folder / f"{name}.key", folder / f"{name}.pem"
     made = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
     signed = () if authority is None else ("-CA", authority.certificate, "-CAkey", authority.key)
-    more = ("-addext", f"subjectAltName={subject}") if authority else ()
-    constraint = () if authority is None else ("-addext", "basicConstraints=critical,CA:FALSE")
-    openssl(*made, "-keyout", key, "-out", pem, "-subj", f"/CN={name}", *signed, *more, *constraint)
+    authorised = ("keyUsage=critical,keyCertSign,cRLSign",)  # asked for from Python 3.13 on (RFC 5280)
+    named = (f"subjectAltName={subject}", "basicConstraints=critical,CA:FALSE")
+    more = [word for extension in (named if authority else authorised) for word in ("-addext", extension)]
+    openssl(*made, "-keyout", key, "-out", pem, "-subj", f"/CN={name}", *signed, *more)
     return Tls(pem, key, authority and authority.certificate)

@@ -3,13 +3,15 @@
     python tests/traceability.py [--out requirements.md]
 
 Codes are found by reading the tests: a test stands behind a code if it names it, itself or in a table of its
-module that it uses, or if it runs over the damages of the phantoms, each of which names what it must earn. Lines
-of the contract and of the fault list name their tests in ``contract.toml``. Naming is not proving: the table says
-where to look. ``architecture/test_traceability.py`` fails if a line has no test, or names one that does not exist.
+module that it uses, or if it runs over the damages of the phantoms, each of which names what it must earn. An
+example in the docstring of a check is a test of the codes that it shows. Lines of the contract and of the fault
+list name their tests in ``contract.toml``. Naming is not proving: the table says where to look.
+``architecture/test_traceability.py`` fails if a line has no test, or names one that does not exist.
 """
 
 import argparse
 import ast
+import doctest
 import re
 import sys
 import tomllib
@@ -22,6 +24,7 @@ from damage import DAMAGES, LEGAL
 from volumetry.codes import CATALOGUE, Outcome
 
 TESTS = Path(__file__).resolve().parent
+PRODUCT = TESTS.parent / "volumetry"
 _BY_DAMAGE = {
     "test_damage_is_refused": {d.expect for d in DAMAGES.values() if d.outcome is Outcome.REFUSE},
     "test_damage_is_flagged": {d.expect for d in DAMAGES.values() if d.outcome is Outcome.FLAG},
@@ -67,9 +70,21 @@ def codes_by_test() -> dict[str, frozenset[str]]:
     return found
 
 
+def codes_by_example() -> dict[str, frozenset[str]]:
+    """Every function with an example in its docstring as ``folder/file.py::name``, with the codes it shows."""
+    found = {}
+    for path in sorted(PRODUCT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef) and ">>>" in (text := ast.get_docstring(node) or ""):
+                wanted = "\n".join(example.want for example in doctest.DocTestParser().get_examples(text))
+                name = f"{path.relative_to(PRODUCT.parent).as_posix()}::{node.name}"
+                found[name] = frozenset(_codes(ast.Constant(wanted)))
+    return found
+
+
 def all_by_code() -> dict[str, list[str]]:
     """Every code of the catalogue with the tests that name it."""
-    functions = codes_by_test()
+    functions = codes_by_test() | codes_by_example()
     return {code: [test for test, codes in functions.items() if code in codes] for code in CATALOGUE}
 
 

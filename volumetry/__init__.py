@@ -12,6 +12,8 @@ Names are imported when they are first used, so that ``import volumetry`` loads 
 """
 
 import logging
+import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -120,7 +122,16 @@ __all__ = [
 ]
 
 
+_DEPRECATED: dict[str, tuple[str, str]] = {}
+"""By former public name: the name to use instead, and the version that removes the former one."""
+
+
 def __getattr__(name: str) -> object:
+    if name in _DEPRECATED:
+        instead, removed_in = _DEPRECATED[name]
+        message = f"volumetry.{name} is deprecated and will be removed in {removed_in}: use volumetry.{instead}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return getattr(sys.modules[__name__], instead)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

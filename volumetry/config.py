@@ -364,7 +364,7 @@ def load_config(*files: str | Path, overrides: Mapping[str, Any] | None = None) 
     Raises
     ------
     ConfigError
-        If a file is missing or not TOML, or a key is unknown, missing or out of range.
+        If a file is missing or not TOML, or a key is unknown, removed, missing or out of range.
 
     Examples
     --------
@@ -376,6 +376,11 @@ def load_config(*files: str | Path, overrides: Mapping[str, Any] | None = None) 
     for path in (Path("default"), *paths):
         merged = merged_settings(merged, read_toml(path))
     merged = merged_settings(merged, overrides or {})
+    for section, removed in _DROPPED.items():
+        stated = merged.get(section)
+        for key in removed.intersection(stated if isinstance(stated, Mapping) else ()):
+            message = f"{section}.{key} is a setting of an earlier version and has no effect any more"
+            raise ConfigError(message, hint="Delete the line, or run the version that the settings were made for.")
     return validated(merged, Config, called=", ".join(path.name for path in paths) or "default.toml")
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from docs_generator import generate
@@ -15,6 +16,7 @@ from typer.main import get_command
 from volumetry.cli import app
 from volumetry.codes import CATALOGUE
 from volumetry.config import Config
+from volumetry.deliver import result_schema
 from volumetry.deliver.row import columns
 from volumetry.trial.config import TrialConfig
 
@@ -84,6 +86,17 @@ def test_comments_are_found_behind_above_and_below():
 
 def test_every_column_of_the_results_is_in_the_dictionary():
     assert set(columns()) <= set(re.findall(r"`([\w.-]+)`", generate.results()))
+
+
+def test_the_site_publishes_the_schema_of_the_results():
+    """As mkdocs calls the hook: a file beside the pages, with all that every result is checked against."""
+    config = SimpleNamespace(
+        site_dir="site", use_directory_urls=True, plugins=SimpleNamespace(_current_plugin=None)
+    )
+    (published,) = generate.on_files([], config)
+    assert published.src_uri == generate.SCHEMA
+    assert json.loads(published.content_bytes) == result_schema()
+    assert f"]({generate.SCHEMA})" in generate.schema()
 
 
 def test_every_command_is_there_with_every_option():

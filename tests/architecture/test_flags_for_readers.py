@@ -1,14 +1,17 @@
 """Every flag that can ask for a reader says what to look at, where, and how far the number may be off.
 
-The messages are made by the program from damaged phantoms and drawn scenes; each code that is a flag under either
-profile must be among them.
+The messages are made by the program from damaged phantoms, drawn scenes and the examples in the docstrings of the
+checks; each code that is a flag under either profile must be among them.
 """
 
+import doctest
+import importlib
 import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from damage import DAMAGES
 from pydicom.dataset import Dataset
 from scan_series import chest_hu, findings_of, series, write
 from scenes import AXIAL, chest, scan_of
+from traceability import codes_by_example
 
 from volumetry.codes import CATALOGUE, Outcome
 from volumetry.config import Config, load_config
@@ -57,7 +61,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Finding]]:
     config = load_config()
     found: dict[str, list[Finding]] = defaultdict(list)
     folder = tmp_path_factory.mktemp("flags")
-    for finding in (*_of_damages(folder, config), *_of_headers(folder, config), *_of_lungs(config)):
+    scenes = (_of_damages(folder, config), _of_headers(folder, config), _of_lungs(config), _of_examples())
+    for finding in chain.from_iterable(scenes):
         found[finding.code].append(finding)
     return found
 
@@ -111,6 +116,16 @@ def _findings(folder: Path, config: Config) -> Sequence[Finding]:
 
 def _asking(findings: Sequence[Finding]) -> Iterator[Finding]:
     return (f for f in findings if f.code in READER)
+
+
+def _of_examples() -> Iterator[Finding]:
+    """Findings that an example in a docstring leaves in a variable; pytest judges the examples themselves."""
+    for name in (name for name, codes in codes_by_example().items() if codes & set(READER)):
+        path, _, function = name.partition("::")
+        module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+        (example,) = doctest.DocTestFinder(recurse=False).find(getattr(module, function), globs=vars(module))
+        doctest.DocTestRunner().run(example, clear_globs=False)
+        yield from _asking([value for value in example.globs.values() if isinstance(value, Finding)])
 
 
 def _of_headers(folder: Path, config: Config) -> Iterator[Finding]:
@@ -169,7 +184,6 @@ def _of_lungs(config: Config) -> Iterator[Finding]:
     metal = hu.copy()
     metal[18:22, 30:34, 31:33] = 3071
     yield from _judged(metal, labels, config)
-    yield from contrast_findings(SeriesInfo("1.2.3", 40, (5.0, 5.0, 5.0)), 200.0, config)
     yield from _of_charter()
     yield from _of_doubtful_bodies(hu, labels, config)
 

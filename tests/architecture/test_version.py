@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,18 @@ def test_changes_that_are_not_released_yet_do_not_count(copy):
 
 def test_the_whole_check_asks():
     assert "python .ci/check_version.py" in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_every_stated_python_is_tested_and_the_citation_has_the_same_keywords():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    stated = {text.removeprefix("Programming Language :: Python :: ") for text in project["classifiers"]}
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    tested = {*re.findall(r"python:(3\.\d+)-", workflow), *re.findall(r'"(3\.\d+)"', workflow)}
+    assert {version for version in stated if re.fullmatch(r"3\.\d+", version)} == tested
+    assert f">={min(tested, key=_numbers)}" == project["requires-python"]
+    citation = (ROOT / "CITATION.cff").read_text("utf-8").split("keywords:\n")[1]
+    assert re.findall(r"^  - (.+)$", citation, re.MULTILINE) == project["keywords"]
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]

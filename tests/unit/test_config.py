@@ -90,6 +90,15 @@ def test_only_what_decides_a_number_is_in_the_digest() -> None:
     assert left_out == {at for at in keys if not decides_a_number(*at)}
 
 
+def test_a_setting_that_was_removed_is_named_as_such_where_a_file_states_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[interval]\nevery_slices = 4\n")
+    with pytest.raises(ConfigError, match=r"interval\.every_slices is a setting of an earlier version") as stop:
+        load_config(tmp_path / "mine.toml")
+    assert "Delete the line" in stop.value.hint
+    with pytest.raises(ConfigError, match=r"interval\.every_slice\b.*not permitted"):
+        load_config(overrides={"interval": {"every_slice": 4}})
+
+
 def test_settings_of_the_first_version_are_read_without_what_was_dropped_since() -> None:
     kept = load_config().model_dump(mode="json")
     kept["deliver"] = {"include_patient_id": False}

@@ -15,6 +15,7 @@ from volumetry.domain import Finding, ScanRefusedError
 from volumetry.errors import UsageError
 from volumetry.export import export_cdisc, export_parquet, table_schema
 from volumetry.export.cdisc import COLUMNS
+from volumetry.measure.table import MEASURES
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.storage.unfinished import unfinished_file
 from volumetry.trial.config import load_trial_config
@@ -149,7 +150,9 @@ def test_every_scan_is_a_procedure_and_every_test_is_done_or_says_why_not(batch,
     ]
     assert procedures[0]["PRSTDTC"] == "2026-01-31"
     results = _table(tmp_path / "re.csv")
-    assert len(results) == 3 * 9
+    exported = {row.code for row in MEASURES if row.sdtm}
+    assert {"LUNGVOL", "LESVOL", "LUNGHU"} <= exported
+    assert sorted(row["RETESTCD"] for row in results) == sorted(3 * list(exported))
     rows = {row["scan_id"]: row for row in _table(batch / "results.csv")}
     lung = {row["REREFID"]: row for row in results if row["RETESTCD"] == "LUNGVOL"}
     assert float(lung["a"]["RESTRESN"]) == float(rows["a"]["volumes_ml.lung"])

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.uid import JPEG2000, CTImageStorage, JPEGBaseline8Bit, JPEGLSNearLossless
+from tools.data_sample import write_data_sample
 
 from volumetry.domain import Grid
 from volumetry.phantom import PhantomSpec, SeriesSpec, make_phantom, write_phantoms, write_series
-from volumetry.phantom.sample import phantom_set, write_data_sample
+from volumetry.phantom.sample import phantom_set
 from volumetry.phantom.series import outside_circle, stored_values, uid
 
 _SAMPLE = Path(__file__).parents[2] / "data-sample"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.version import Version
 from small_results import LESIONS, TruthSegmenter
 
 import volumetry as v
@@ -25,6 +26,28 @@ def test_every_public_name_is_there_and_the_list_is_sorted():
         assert getattr(v, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'analyze'"):
         v.analyze  # noqa: B018
+
+
+def test_a_former_name_warns_and_gives_its_replacement(monkeypatch):
+    monkeypatch.setitem(v._DEPRECATED, "analyze", ("analyse", "9.0.0"))
+    with pytest.warns(DeprecationWarning, match=r"volumetry\.analyze .* 9\.0\.0: use volumetry\.analyse") as seen:
+        assert v.analyze is v.analyse
+    assert seen[0].filename == __file__
+    assert "analyze" not in dir(v)
+
+
+def _overdue():
+    return [
+        name for name, (_, removed_in) in v._DEPRECATED.items() if Version(v.__version__) >= Version(removed_in)
+    ]
+
+
+def test_a_former_name_is_gone_in_the_version_that_removes_it(monkeypatch):
+    assert _overdue() == []
+    assert {instead for instead, _ in v._DEPRECATED.values()} <= set(v.__all__)
+    assert not set(v._DEPRECATED) & set(v.__all__)
+    monkeypatch.setitem(v._DEPRECATED, "analyze", ("analyse", v.__version__))
+    assert _overdue() == ["analyze"]
 
 
 def test_type_checkers_see_the_same_names():

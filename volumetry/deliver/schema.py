@@ -1,8 +1,7 @@
-"""The JSON Schema of result.json: ``result.schema.json`` with the measures of the table and the HU bins put in.
+"""The JSON Schema of result.json: ``result.base.json``, completed by the table of measures and the HU bins.
 
-The file is published for programs in other languages. After a new row of the table it is written anew by::
-
-    python -c "from volumetry.deliver import schema; schema.FILE.write_bytes(schema.schema_bytes())"
+Programs in other languages take the whole schema from the documentation, which publishes it as
+``result.schema.json``. A measure of the base file without a description has only its place there.
 """
 
 import json
@@ -13,7 +12,7 @@ from volumetry.measure import table
 from volumetry.measure.components import REGISTERED_CUTS, HuCuts, bin_names
 
 SCHEMA = 1
-FILE = Path(__file__).with_name("result.schema.json")
+FILE = Path(__file__).with_name("result.base.json")
 _BEHIND_MEASURES = "blood_pool_hu"
 
 
@@ -45,7 +44,7 @@ def result_schema(hu_cuts: HuCuts = REGISTERED_CUTS) -> dict[str, Any]:
 
 
 def schema_bytes() -> bytes:
-    """The published file: the schema with the registered cuts."""
+    """The file that the documentation publishes: the schema with the registered cuts."""
     return (json.dumps(result_schema(), indent=1, ensure_ascii=False) + "\n").encode("utf-8")
 
 

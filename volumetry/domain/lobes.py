@@ -116,16 +116,6 @@ class LobeMap:
         """``fissures`` where all three were followed in the CT, else ``approximate``."""
         return "approximate" if self.reasons else "fissures"
 
-    def lobes_kji(self) -> NDArray[np.uint8]:
-        """Every voxel's lobe.
-
-        Returns
-        -------
-        NDArray[np.uint8]
-            Values of `Lobe`.
-        """
-        return lobe_table()[self.codes_kji]
-
 
 @dataclass(frozen=True, slots=True)
 class NoLobes:

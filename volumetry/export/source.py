@@ -17,8 +17,7 @@ Row = Mapping[str, str]
 def table_schema(hu_cuts: HuCuts = REGISTERED_CUTS) -> dict[str, str]:
     """Type of each column of results.csv, in order: ``number``, ``integer``, ``boolean`` or ``text``.
 
-    The table is the published schema of result.json, flattened with dots; ``volumetry/deliver/result.schema.json``
-    describes each key.
+    The table is the schema of result.json (`volumetry.deliver.result_schema`), flattened with dots.
 
     Parameters
     ----------

@@ -59,6 +59,18 @@ def lesion_mass_g(counted: Counted) -> float:
     -------
     float
         The sum of (HU + 1000) / 1000 times voxel volume in mL over the lesion.
+
+    Examples
+    --------
+    One mL of lung and one mL of ground glass at -500 HU, half air and half water, which weighs 0.5 g:
+
+    >>> import numpy as np
+    >>> from volumetry.domain import Grid, SeriesInfo, Tissue
+    >>> grid = Grid((1, 1, 2), (10.0, 10.0, 10.0))
+    >>> tissue = TissueMap(np.array([[[Tissue.AERATED, Tissue.GROUND_GLASS]]], np.uint8), grid)
+    >>> scan = CtScan(np.array([[[-850, -500]]], np.float32), grid, SeriesInfo("1.2.3", 1, grid.spacing_kji_mm))
+    >>> lesion_mass_g(Counted(tissue, scan, Volumes(1.0, 1.0, 0.0), 2, -1350.0, -500.0))
+    0.5
     """
     return counted.volumes_ml.lesion + lesion_weight_hu_ml(counted) / 1000
 

@@ -79,36 +79,6 @@ def write_one(folder: Path, spec: PhantomSpec, how: SeriesSpec) -> dict[str, Any
     return {**phantom.truth, **voxel, "voxel_ml": phantom.grid.voxel_ml}
 
 
-def write_data_sample(out: Path) -> dict[str, Any]:
-    """Write the sample that is kept with the project: one small adult with mixed disease, about 4 MB.
-
-    The files in ``data-sample`` were made, from the checkout's root, with::
-
-        from pathlib import Path
-        from volumetry.phantom.sample import write_data_sample
-        write_data_sample(Path("data-sample"))
-
-    The same wheels on the same kind of processor give the same bytes.
-    """
-    spec = PhantomSpec(
-        (100, 256, 256),
-        (2.5, 1.0, 1.0),
-        lesions=(
-            Lesion("ground_glass", (-60.4, 12.2, 3.3), (15.0, 18.0, 22.0)),
-            Lesion("solid", (-59.2, 14.1, 5.8), (8.5, 8.0, 9.0)),
-            Lesion("ground_glass", (63.8, 26.7, -20.6), (11.0, 12.5, 14.0)),
-        ),
-        scale_lps=(0.8, 0.9, 0.93),
-        noise_hu=6.0,
-        texture_hu=12.0,
-        seed=20260101,
-    )
-    how = SeriesSpec(transfer_syntax=JPEGLSLossless, seed=spec.seed)
-    truth = {"phantom-001": write_one(out / "phantom-001", spec, how)}
-    write_json(out / "truth.json", truth)
-    return truth
-
-
 def _enough(spacing_kji_mm: Vector) -> tuple[int, int, int]:
     """Voxels along k, j, i that hold the whole chest."""
     k, j, i = (math.ceil(mm / step) + 1 for mm, step in zip((275.0, 290.0, 330.0), spacing_kji_mm, strict=True))

@@ -99,6 +99,16 @@ def contrast_findings(series: SeriesInfo, blood_hu: float | None, config: Config
 
     A charter that wants scans without contrast is met by a header that names none, unless the blood says
     otherwise; one that wants contrast is met by blood that holds some.
+
+    Examples
+    --------
+    >>> from volumetry.config import load_config
+    >>> series = SeriesInfo("1.2.3", 40, (5.0, 5.0, 5.0))
+    >>> (finding,) = contrast_findings(series, 200.0, load_config())
+    >>> finding.code, finding.value
+    ('CONTRAST_NOT_STATED', 200.0)
+    >>> list(contrast_findings(series, 45.0, load_config()))
+    []
     """
     if series.contrast:
         return

@@ -1,8 +1,8 @@
 """A repeated-measures model beside the table: all follow-ups at once, with each subject's own level.
 
 change = visit + visit x arm + baseline + subject (random intercept), by restricted maximum likelihood. A random
-intercept means equal correlation between any two visits; an unstructured model is not offered. Needs statsmodels,
-the extra ``mixed``.
+intercept means equal correlation between any two visits; ``mmrm`` of models.csv leaves it unstructured. Needs
+statsmodels, the extra ``mixed``.
 """
 
 import warnings

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from volumetry import __version__
 from volumetry.assurance.bridge.adopted import NAME as ADOPTED
@@ -14,9 +13,9 @@ from volumetry.assurance.bridge.adopted import adopted_bytes
 from volumetry.assurance.bridge.conclusions import Conclusion, conclusions
 from volumetry.assurance.bridge.pairs import QUANTITIES, Pair, Shift, changes_of, pairs_of, shifts_of
 from volumetry.assurance.validation.agreement import Agreement, bland_altman
+from volumetry.assurance.validation.figures import draw_agreement, drawing, finished
 from volumetry.deliver.tables import NAME as DICTIONARY
 from volumetry.deliver.tables import dictionary_bytes, headers_of
-from volumetry.image.pictures import data_uri, figure_png
 from volumetry.storage.atomic import prepare_folder, write_json, write_whole
 from volumetry.storage.csv_tables import Cell, csv_bytes
 from volumetry.storage.digests import file_sha256
@@ -262,21 +261,9 @@ def _page(
 
 def _picture(shifts: Sequence[Shift], unit: str) -> str:
     """Difference against the mean of both, with bias and limits of agreement and their intervals."""
-    figure = Figure(figsize=(4.2, 3.0), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([(s.old + s.new) / 2 for s in shifts], [s.difference for s in shifts], "o", color="#35618f", ms=4)
-    found = _agreement(shifts)
-    if found is not None:
-        for level, low, high, style in (
-            (found.bias, found.bias_low, found.bias_high, "-"),
-            (found.lower, found.lower_low, found.lower_high, "--"),
-            (found.upper, found.upper_low, found.upper_high, "--"),
-        ):
-            axes.axhline(level, color="#c0263c", linestyle=style, linewidth=0.9)
-            axes.axhspan(low, high, color="#c0263c", alpha=0.10, linewidth=0)
+    figure, axes = drawing(4.2)
+    draw_agreement(axes, [(s.old + s.new) / 2 for s in shifts], [s.difference for s in shifts])
     axes.axhline(0, color="#777777", linewidth=0.8)
-    axes.set_title(NAMES[shifts[0].quantity] if shifts else "nothing to compare", fontsize=9)
-    axes.set_xlabel(f"mean of both, {'% of lung' if unit == 'points' else 'mL'}", fontsize=8)
-    axes.set_ylabel(f"new minus old, {unit}", fontsize=8)
-    axes.tick_params(labelsize=7)
-    return data_uri(figure_png(figure, dpi=130))
+    across = f"mean of both, {'% of lung' if unit == 'points' else 'mL'}"
+    title = NAMES[shifts[0].quantity] if shifts else "nothing to compare"
+    return finished(figure, axes, (across, f"new minus old, {unit}", title))

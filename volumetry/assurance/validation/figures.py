@@ -15,30 +15,36 @@ _NAMES = {"lung": "lung", "ground_glass": "ground glass", "solid": "solid", "les
 
 def error_by_size(validation: Validation, quantity: str) -> str:
     """Error in percent against true volume, one colour per thickness, one point per noise."""
-    figure, axes = _drawing(4.6)
+    figure, axes = drawing(4.6)
     _by_thickness(axes, validation, quantity, lambda case: case.error_percent)
     axes.axhline(0, color="#777777", linewidth=0.8)
     axes.set_xscale("log")
     title = f"{_NAMES[quantity]}: error by size and slice step"
-    return _finished(figure, axes, ("true volume, mL", "error, %", title))
+    return finished(figure, axes, ("true volume, mL", "error, %", title))
 
 
 def found_by_truth(validation: Validation, quantity: str) -> str:
     """Measured against true volume, and the line of identity."""
-    figure, axes = _drawing(3.4)
+    figure, axes = drawing(3.4)
     cases = validation.of(quantity, "linearity")
     ends = [0.0, 1.05 * max(max(case.truth_ml, case.found_ml) for case in cases)]
     axes.plot(ends, ends, color="#777777", linewidth=0.8)
     _by_thickness(axes, validation, quantity, lambda case: case.found_ml)
-    return _finished(figure, axes, ("true volume, mL", "measured volume, mL", f"{_NAMES[quantity]}: linearity"))
+    return finished(figure, axes, ("true volume, mL", "measured volume, mL", f"{_NAMES[quantity]}: linearity"))
 
 
 def bland_altman_picture(a: Sequence[float], b: Sequence[float], title: str) -> str:
     """Difference against mean in mL, with bias, limits of agreement and their intervals."""
-    figure, axes = _drawing(4.0)
+    figure, axes = drawing(4.0)
     means = [(x + y) / 2 for x, y in zip(a, b, strict=True)]
-    axes.plot(means, [x - y for x, y in zip(a, b, strict=True)], "o", color=_COLOURS[0], markersize=4)
-    found = bland_altman(a, b)
+    draw_agreement(axes, means, [x - y for x, y in zip(a, b, strict=True)])
+    return finished(figure, axes, ("mean of the two, mL", "difference, mL", title))
+
+
+def draw_agreement(axes: Axes, means: Sequence[float], differences: Sequence[float]) -> None:
+    """Difference against mean; from three pairs on, bias and limits of agreement with their intervals."""
+    axes.plot(means, differences, "o", color=_COLOURS[0], markersize=4)
+    found = bland_altman(differences, [0.0] * len(differences))
     if found is not None:
         for level, low, high, style in (
             (found.bias, found.bias_low, found.bias_high, "-"),
@@ -47,10 +53,10 @@ def bland_altman_picture(a: Sequence[float], b: Sequence[float], title: str) -> 
         ):
             axes.axhline(level, color=_COLOURS[1], linestyle=style, linewidth=0.9)
             axes.axhspan(low, high, color=_COLOURS[1], alpha=0.10, linewidth=0)
-    return _finished(figure, axes, ("mean of the two, mL", "difference, mL", title))
 
 
-def _drawing(width: float) -> tuple[Figure, Axes]:
+def drawing(width: float) -> tuple[Figure, Axes]:
+    """A figure of this width in inches, and the only axes in it."""
     figure = Figure(figsize=(width, 3.0), layout="constrained")
     return figure, figure.add_subplot()
 
@@ -64,7 +70,7 @@ def _by_thickness(axes: Axes, validation: Validation, quantity: str, height: Cal
     axes.legend(fontsize=7, frameon=False)
 
 
-def _finished(figure: Figure, axes: Axes, names: tuple[str, str, str]) -> str:
+def finished(figure: Figure, axes: Axes, names: tuple[str, str, str]) -> str:
     """The figure as a data URI, with its x, y and title named."""
     across, up, title = names
     axes.set_xlabel(across, fontsize=8)

@@ -15,7 +15,7 @@ from volumetry.scan.checks.needed import one_per_slice
 from volumetry.scan.checks.positions import along_normal_mm, angle_deg, is_orthonormal, orientation_of_most
 from volumetry.scan.checks.sweeps import repeated_sweeps
 from volumetry.scan.findings import found, named, plural
-from volumetry.scan.headers.slice_header import SliceHeader
+from volumetry.scan.headers.slice_header import SliceHeader, by_series
 
 Key = Callable[[SliceHeader], Hashable]
 
@@ -59,13 +59,8 @@ def stacks_of(headers: Sequence[SliceHeader], dropped: Sequence[SliceHeader], co
     tuple[Stack, ...]
         Each of one acquisition: one series, matrix, orientation and sweep.
     """
-    by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
-    for header in headers:
-        by_series[header.series_key].append(header)
-    beside: dict[Hashable, list[SliceHeader]] = defaultdict(list)
-    for header in dropped:
-        beside[header.series_key].append(header)
-    stacks = [s for uid, mine in by_series.items() for s in _stacks_of_series(mine, beside[uid], config)]
+    beside = by_series(dropped)
+    stacks = [s for uid, mine in by_series(headers).items() for s in _stacks_of_series(mine, beside[uid], config)]
     return tuple(sorted(stacks, key=lambda s: (-len(s.slices), min(h.instance for h in s.slices))))
 
 
@@ -96,11 +91,8 @@ def drop_pictures(headers: Sequence[SliceHeader], config: Config) -> tuple[list[
     kept, findings
         In the given order; one finding if any was dropped.
     """
-    by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
-    for header in headers:
-        by_series[header.series_key].append(header)
     pictures: set[Hashable] = set()
-    for mine in by_series.values():
+    for mine in by_series(headers).values():
         nowhere = [h for h in mine if _is_picture(h)]
         if len(nowhere) < len(mine) - len(nowhere):
             pictures |= {h.key for h in nowhere}
@@ -140,8 +132,7 @@ def drop_localizers(headers: Sequence[SliceHeader], config: Config) -> tuple[lis
     by_type = [h for h in headers if h.is_localizer and h.key not in stacked]
     rest = [h for h in headers if not h.is_localizer or h.key in stacked]
     across: list[SliceHeader] = []
-    for series in {h.series_key for h in rest}:
-        mine = [h for h in rest if h.series_key == series]
+    for mine in by_series(rest).values():
         most = orientation_of_most(mine)
         odd = [h for h in mine if most is not None and _lies_across(h, most)]
         if len(odd) < min(config.geometry.min_slices, len(mine) - len(odd)):
@@ -156,12 +147,8 @@ def drop_localizers(headers: Sequence[SliceHeader], config: Config) -> tuple[lis
 
 def _stacks_called_localizer(headers: Sequence[SliceHeader], config: Config) -> set[Hashable]:
     """Keys of images called scouts that are enough, parallel, and each at a place of its own."""
-    by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
-    for header in headers:
-        if header.is_localizer:
-            by_series[header.series_key].append(header)
     keys: set[Hashable] = set()
-    for mine in by_series.values():
+    for mine in by_series(h for h in headers if h.is_localizer).values():
         most = orientation_of_most(mine)
         parallel = [h for h in mine if most is not None and not _lies_across(h, most)]
         places = {round(place, 2) for place in along_normal_mm(parallel, most)} if most is not None else set()

@@ -10,7 +10,7 @@ from volumetry.config import Config
 from volumetry.domain import Finding
 from volumetry.scan.checks.needed import one_per_slice, tells_nothing
 from volumetry.scan.findings import found, named, plural
-from volumetry.scan.headers.slice_header import IDENTITY, SliceHeader
+from volumetry.scan.headers.slice_header import IDENTITY, SliceHeader, by_series
 from volumetry.scan.pixels.decode import DecoderDiedError, decode
 
 
@@ -106,10 +106,7 @@ def _told_by_content(headers: Sequence[SliceHeader]) -> set[Hashable]:
     A single UID that two different files claim is a conflict, and one UID for all images says that they are one
     image; neither is put right here.
     """
-    by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
-    for header in headers:
-        by_series[header.series_key].append(header)
-    return {series for series, mine in by_series.items() if _uids_are_worthless(mine)}
+    return {series for series, mine in by_series(headers).items() if _uids_are_worthless(mine)}
 
 
 def _uids_are_worthless(mine: Sequence[SliceHeader]) -> bool:
@@ -130,10 +127,7 @@ def _place(header: SliceHeader) -> Hashable:
 
 def _missing_uids(headers: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
     """An element that some slices of a series have and others lost: such a header cannot be trusted."""
-    by_series: dict[Hashable, list[SliceHeader]] = defaultdict(list)
-    for header in headers:
-        by_series[header.series_key].append(header)
-    for mine in by_series.values():
+    for mine in by_series(headers).values():
         for keyword, there in (
             ("SOPInstanceUID", [bool(h.sop_uid) for h in mine]),
             ("SOPClassUID", [h.class_in_dataset for h in mine]),

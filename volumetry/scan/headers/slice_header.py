@@ -1,7 +1,8 @@
 """The noun of this room: what the header of one CT image says."""
 
 import hashlib
-from collections.abc import Hashable
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from volumetry.scan.findings import CodedError
@@ -136,6 +137,14 @@ class SliceHeader:
     def instance(self) -> tuple[str, int]:
         """What names this slice in DICOM; worth nothing where `sop_uid` is empty or not its own."""
         return self.sop_uid, self.frame
+
+
+def by_series(headers: Iterable[SliceHeader]) -> dict[Hashable, list[SliceHeader]]:
+    """The headers of each series in their order, by `SliceHeader.series_key`; empty for one that has none."""
+    found: dict[Hashable, list[SliceHeader]] = defaultdict(list)
+    for header in headers:
+        found[header.series_key].append(header)
+    return found
 
 
 class BadHeaderError(CodedError):
