@@ -149,6 +149,8 @@ class Tidy(Section):
     min_lesion_island_mm3: float = Field(ge=0)
     min_component_island_mm3: float = Field(ge=0)
     max_lung_hole_mm3: float = Field(ge=0)
+    shallow_lesion_mm: float = Field(ge=0)
+    max_shallow_lesion_ml: float = Field(ge=0)
     min_lung_body_ml: float = Field(gt=0)
     min_second_lung_share: float = Share
     gas_hu: float

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scenes import AXIAL, ball, chest, scan_of
+from scipy import ndimage
 
 from volumetry.domain import Grid, Side, Tissue, TissueMap
 from volumetry.image.coarse import strides
@@ -111,6 +112,30 @@ def test_specks_go_and_lesions_stay(config):
     assert not (tidied.labels_kji == Tissue.SOLID).any()
     assert tidied.dropped_ml["lesion_specks_ml"] == pytest.approx(fine.voxel_ml)
     assert tidied.dropped_ml["class_specks_ml"] == pytest.approx(fine.voxel_ml)
+
+
+@pytest.mark.parametrize(
+    ("depth_mm", "radius_mm", "stays"),
+    [(5.5, 15.0, False), (13.0, 15.0, True), (5.5, 100.0, True)],
+    ids=["shallow", "deep", "shallow but large"],
+)
+def test_a_small_lesion_that_reaches_nowhere_deep_is_an_edge(config, depth_mm, radius_mm, stays):
+    fine = Grid((60, 120, 120), (2.5, 2.5, 2.5), origin_lps_mm=(-150.0, -150.0, 0.0))
+    hu, truth = chest(fine)
+    labels = tidy(truth, scan_of(hu, fine), config.tidy).labels_kji.copy()
+    depth = ndimage.distance_transform_edt(labels > 0, sampling=fine.spacing_kji_mm)
+    edge = np.argwhere(labels[30, 60])[0, 0]
+    lesion = (depth > 0) & (depth < depth_mm) & ball(fine, (30, 60, edge), radius_mm)
+    labels[lesion] = Tissue.GROUND_GLASS
+    lesion_ml = _ml(lesion, fine)
+    assert lesion_ml > 0
+    assert (lesion_ml > config.tidy.max_shallow_lesion_ml) == (radius_mm > 50)
+    tidied = tidy(TissueMap(labels, fine), scan_of(hu, fine), config.tidy)
+    assert _ml(tidied.labels_kji == Tissue.GROUND_GLASS, fine) == pytest.approx(lesion_ml * stays)
+    assert tidied.dropped_ml["lesion_shallow_ml"] == pytest.approx(lesion_ml * (not stays))
+    assert np.array_equal(tidied.labels_kji > 0, labels > 0)  # it stays lung
+    keep = config.tidy.model_copy(update={"shallow_lesion_mm": 0.0})
+    assert np.array_equal(tidy(TissueMap(labels, fine), scan_of(hu, fine), keep).labels_kji, labels)
 
 
 def test_no_data_voxels_are_in_no_volume(config):

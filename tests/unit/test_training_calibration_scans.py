@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from volumetry.storage.shipped import shipped
 from volumetry.training.calibration import for_calibration
 from volumetry.training.calibration_scans import SLICES, drawn_scans
-from volumetry.training.config import Scan, load_recipe
+from volumetry.training.config import ChestVolume, Scan, load_recipe
 from volumetry.training.samples import Sample, Truth
 
 ROOT = shipped("data-sample")
@@ -59,3 +60,21 @@ def test_no_case_calibrates_and_judges(config):
     fit_on, judge_on = for_calibration(labelled + others, draws, config)
     assert [s.group for s in fit_on] == ["case06", "case18", "normal-001 000", "normal-001 002"]
     assert [s.group for s in judge_on] == ["case12", "case16", "normal-001 001", "normal-001 003"]
+
+
+def test_where_a_held_out_chest_calibrates_no_learned_one_does(config):
+    def chest(name: str, **also: bool) -> ChestVolume:
+        return ChestVolume(image=f"{name}.nii.gz", lungs="lungs.nii.gz", source="drawn", terms="none", **also)
+
+    chests = (chest("a"), chest("b", held_out=True), chest("c", held_out=True, calibrates=True))
+    flat = np.zeros((4, 4), np.uint8)
+    draws = [Sample({"enhanced": flat}, flat, "drawn", f"{name} {n:03d}", "0") for name in "abc" for n in range(2)]
+    settings = config.model_copy(update={"data": config.data.model_copy(update={"chests": chests})})
+    fit_on, judge_on = for_calibration([], draws, settings)
+    assert [s.group for s in fit_on] == ["c 000", "c 001"]
+    assert [s.group for s in judge_on] == ["a 000", "a 001", "b 000", "b 001"]
+
+
+def test_a_chest_that_is_learned_from_calibrates_nothing():
+    with pytest.raises(ValidationError, match="must be held out"):
+        ChestVolume(image="a.nii.gz", lungs="b.nii.gz", source="drawn", terms="none", calibrates=True)

@@ -23,6 +23,7 @@ from volumetry.training.dataset import Bank, _scan, infected_by_slice, nearest
 from volumetry.training.dense import DENSE, dense_volumes, painted
 from volumetry.training.drawn_thorax import drawn_thorax
 from volumetry.training.filled import FILLED, Drawn, _cut_anew, filled_volumes
+from volumetry.training.phantom_volumes import phantom_volumes
 from volumetry.training.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION, SOME_LUNG, Sample, Truth
 from volumetry.training.shown import Looks, on_network_grid
 from volumetry.training.synthesis import Lesions, rim_filled_as_beside, with_lesions
@@ -475,6 +476,46 @@ def test_now_and_then_only_one_picture_is_shown() -> None:
     absent = (picture == 0).flatten(2).all(dim=2)
     assert (absent.sum(dim=1) == 1).all()
     assert absent.any(dim=0).all()
+
+
+def test_the_chest_network_is_wrong_in_a_part_of_a_slice_now_and_then() -> None:
+    """What it says is changed in one place, to lung or to no lung, and the truth is not."""
+    lung = healthy()[1][12]
+    grey = {"window": np.where(lung, 60, 250), "space": np.where(lung, 255, 0), "organs": np.where(lung, 0, 255)}
+    truth = np.where(lung, int(AERATED), 0).astype(np.uint8)
+    one = Sample({kind: picture.astype(np.uint8) for kind, picture in grey.items()}, truth, "a", "p", "0")
+    base = drawing(5)
+    plan = base.schedule.model_copy(update={"batch": 16})
+    recipe = replace(base.recipe, inputs=("window", "space", "organs"))
+    still = {"rotate_deg": 0, "scale_low": 1.0, "scale_high": 1.0, "flip": 0, "crop_to_lung": 0, "no_chest": 0}
+    found = []
+    for share in (0.0, 1.0):
+        augment = base.augment.model_copy(update=still | {"wrong_chest": share})
+        drawn = Drawing(Bank((one,), (), {"a": 1.0}), augment, recipe, plan)
+        picture, value, _ = drawn.step(0)
+        space = picture[:, 1] * RECIPE.input.deviation + RECIPE.input.mean
+        found.append(((space - value[:, 0]).abs() > 0.9, value))
+    (right, _), (wrong, still_true) = found
+    assert not right.any(), "where it is not made wrong, it is the truth"
+    share_wrong = wrong.float().mean(dim=(1, 2))
+    assert (share_wrong > 0).sum() > 8
+    assert share_wrong.max() < 0.9
+    as_lung, as_none = wrong & (still_true[:, 0] == 0), wrong & (still_true[:, 0] == 1)
+    assert as_lung.any()
+    assert as_none.any()
+
+
+def test_phantoms_are_whole_chests_with_exact_truth() -> None:
+    looks = Looks(replace(RECIPE.input_recipe, inputs=("window", "below", "above")))
+    found = list(phantom_volumes(2, looks, 3))
+    assert {sample.group for sample in found} == {"volume 000", "volume 001"}
+    for one in found:
+        assert "window" in one.grey_ji
+        lesion, lung = (one.truth_ji & bit > 0 for bit in (Truth.LESION, Truth.LUNG))
+        assert not (lesion & ~lung).any()
+    assert any({"below", "above"} <= set(one.grey_ji) for one in found)
+    sick = {sample.group for sample in found if (sample.truth_ji & Truth.LESION).any()}
+    assert sick == {"volume 001"}, "one in four has no lesion"
 
 
 def test_labels_are_resized_without_a_shift() -> None:

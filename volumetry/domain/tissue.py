@@ -45,6 +45,7 @@ CAUSES = (
     "lesion_beside_lungs_ml",
     "holes_filled_ml",
     "lesion_specks_ml",
+    "lesion_shallow_ml",
     "class_specks_ml",
 )
 """Why tidying takes away, fills in or renames.

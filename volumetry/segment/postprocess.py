@@ -1,13 +1,15 @@
-"""Clean-up of a tissue map: what is lung, which lung, and no specks. Nothing is dropped without being counted.
+"""Clean-up of a tissue map: what is lung, which lung, no specks and no edges. What is dropped is counted.
 
 Sizes are in mm3, so that they mean the same at every spacing. Tidying a tidy map changes nothing.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 from skimage.segmentation import watershed
 
 from volumetry.config import Tidy
@@ -64,7 +66,7 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
         fluid = None if tissue.fluid_kji is None else tissue.fluid_kji[box]
         excluded = no_lung(labels, scan, settings)[box]
         dropped |= _lungs_alone(labels[box], excluded, scan.part(box), settings, fluid)
-        dropped |= _without_specks(labels[box], tissue.grid.voxel_ml, settings)
+        dropped |= _without_specks(labels[box], tissue.grid, settings)
     # Not beside the specks, though it could be: the labels of both at once are 300 MB of a long scan's peak.
     side = _sides(labels > 0, scan, settings)
     fluid_kji = None if tissue.fluid_kji is None else tissue.fluid_kji & (labels == Tissue.OUTSIDE)
@@ -109,12 +111,15 @@ def _beside_lungs(mask: Mask, lung: Mask, grid: Grid) -> int:
     return int(np.count_nonzero(view.of(mask)[lowest : heights[-1] + 1]))
 
 
-def _without_specks(labels: NDArray[np.uint8], voxel_ml: float, settings: Tidy) -> dict[str, float]:
-    """Drop lesions that are specks and rename specks of one class, in place; mL by cause."""
+def _without_specks(labels: NDArray[np.uint8], grid: Grid, settings: Tidy) -> dict[str, float]:
+    """Drop lesions that are specks or shallow and rename specks of one class, in place; mL by cause."""
+    voxel_ml = grid.voxel_ml
     lesions = bodies_of(labels > Tissue.AERATED)
-    dropped = _drop_specks(labels, lesions, settings.min_lesion_island_mm3 / 1000 / voxel_ml)
+    specks = _drop_specks(labels, lesions, settings.min_lesion_island_mm3 / 1000 / voxel_ml)
+    shallow = _drop_shallow(labels, lesions, grid, settings)
     renamed = _merge_class_specks(labels, lesions, settings.min_component_island_mm3 / 1000 / voxel_ml)
-    return {"lesion_specks_ml": float(voxel_ml * dropped), "class_specks_ml": float(voxel_ml * renamed)}
+    voxels = {"lesion_specks_ml": specks, "lesion_shallow_ml": shallow, "class_specks_ml": renamed}
+    return {cause: float(voxel_ml * count) for cause, count in voxels.items()}
 
 
 def with_sides(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
@@ -208,6 +213,32 @@ def _drop_specks(labels: NDArray[np.uint8], lesions: Bodies, min_voxels: float) 
     view = labels[lesions.box]
     view[small] = Tissue.AERATED
     return int(np.count_nonzero(small))
+
+
+def _drop_shallow(labels: NDArray[np.uint8], lesions: Bodies, grid: Grid, settings: Tidy) -> int:
+    """Small lesions that reach nowhere deep into a lung become aerated lung; returns the voxels changed.
+
+    At a dome, beside muscle and along the mediastinum a voxel is part lung, part tissue, and the outline of a lung
+    may pass a little beside it: this is called lesion in healthy people too.
+    """
+    spacing = grid.spacing_kji_mm
+    margin = [math.ceil(settings.shallow_lesion_mm / step) for step in spacing]
+    start = [along.start for along in lesions.box]
+    first = lesions.at_least(settings.max_shallow_lesion_ml / grid.voxel_ml) + 1
+    last = lesions.at_least(settings.min_lesion_island_mm3 / 1000 / grid.voxel_ml)
+    boxes = find_objects(lesions.labels_kji) if last else []
+    changed = 0
+    for label in range(first, last + 1):
+        own: Box = boxes[label - 1]
+        body = lesions.labels_kji[own] == label
+        at = [slice(a.start + s, a.stop + s) for a, s in zip(own, start, strict=True)]
+        around = [slice(max(a.start - m, 0), a.stop + m) for a, m in zip(at, margin, strict=True)]
+        inner = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(at, around, strict=True))
+        depth_mm = distance_to_outside_mm(labels[tuple(around)] > Tissue.OUTSIDE, spacing)[inner]
+        if depth_mm[body].max() < settings.shallow_lesion_mm:
+            labels[tuple(at)][body] = Tissue.AERATED
+            changed += int(lesions.sizes[label - 1])
+    return changed
 
 
 def _merge_class_specks(labels: NDArray[np.uint8], lesions: Bodies, min_voxels: float) -> int:

@@ -16,6 +16,8 @@ from volumetry.training.samples import Sample, Truth, targets
 
 Grey = NDArray[np.float32]
 BESIDE: tuple[PictureKind, ...] = ("below", "above")
+MISREAD_PX, MISREAD_EDGE_PX = (8.0, 45.0), 3.0
+"""Half axes of the part that the network of the whole chest misreads, and how blurred its edge is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,29 @@ def _some(pictures: Pictures, augment: Augment, rng: np.random.Generator) -> Pic
     for kinds, left_out in ((BESIDE, augment.no_neighbours), (CHEST_KINDS, augment.no_chest)):
         if any(kind in there for kind in kinds) and rng.random() < left_out:
             pictures = pictures.without(*kinds)
+    if augment.wrong_chest and "space" in pictures.by_kind and rng.random() < augment.wrong_chest:
+        pictures = _misread(pictures, rng)
     return pictures
+
+
+def _misread(pictures: Pictures, rng: np.random.Generator) -> Pictures:
+    """In a part of the slice the network of the whole chest is wrong: it takes all of it for lung, or for none.
+
+    It is right where it was trained. On chests unlike those, what a slice shows must count for more.
+    """
+    rows, columns = pictures.shape_ji
+    centre = rng.uniform(0, (rows, columns))
+    radius = rng.uniform(*MISREAD_PX, 2)
+    j, i = np.ogrid[:rows, :columns]
+    inside = ((j - centre[0]) / radius[0]) ** 2 + ((i - centre[1]) / radius[1]) ** 2 < 1
+    part = gaussian(inside.astype(np.float32), MISREAD_EDGE_PX)
+    changed = dict(pictures.by_kind)
+    lung, organs = (1.0, 0.0) if rng.random() < 0.5 else (0.0, float(rng.integers(2)))
+    answer: dict[PictureKind, float] = {"space": lung, "organs": organs}
+    for kind, value in answer.items():
+        if (there := pictures.of(kind)) is not None:
+            changed[kind] = np.asarray(there + part * (value - there), np.float32)
+    return Pictures(changed)
 
 
 def _lung_box(truth: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -64,12 +64,13 @@ def for_calibration(
     """Held-out samples to calibrate on, and those to judge the calibration by.
 
     Of the labelled slices, the cases that the configuration names; of the drawn scans, every other one; of draws
-    into whole chests, all those into chests that were learned from. Slices of the scans and chests themselves, and
-    the one draw into each that training watches, are in neither.
+    into whole chests, all those into chests that calibrate, or if none does, that were learned from. Slices
+    of the scans and chests themselves, and the one draw into each that training watches, are in neither.
     """
     useful = [sample for sample in samples if sample.kind not in ("scan", "synthetic", CHEST, PATTERNS)]
     chosen = {case for spec in config.data.slices for case in spec.calibration_cases}
-    learned = {spec.name: not spec.held_out for spec in config.data.chests}
+    unseen = any(spec.calibrates for spec in config.data.chests)
+    learned = {spec.name: spec.calibrates if unseen else not spec.held_out for spec in config.data.chests}
     groups = {sample.group for sample in drawn}
     chosen |= set(sorted(group for group in groups if group.split()[0] not in learned)[::2])
     chosen |= {group for group in groups if learned.get(group.split()[0])}

@@ -58,18 +58,22 @@ def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> I
 
     Diffuse disease and single lesions in turn; where a network learns from readers' outlines, single lesions
     alone: drawn haze is fainter than what readers outline, and a threshold fitted to it would be too low for them.
-    A chest that was learned from is seen here with other disease.
+    A chest that was learned from is seen here with other disease; where a chest calibrates, none of these is drawn
+    into, and the others are drawn into twice as often.
     """
     diffuse = not config.data.slices
+    unseen = any(spec.calibrates for spec in config.data.chests)
     looks = looks_of(config)
     for number, spec in enumerate(config.data.chests):
+        if unseen and not spec.held_out:
+            continue
         chest = read_chest_slices(spec, root, looks.recipe)
         if not chest.lungs.any():
             continue  # of its lungs nothing is known
         lungs = Lungs.of(chest.lungs, chest.spacing_kji_mm)
         own = ((chest.own & Truth.LESION_UNKNOWN) > 0) | chest.tumour
         useful = np.flatnonzero(chest.lungs.any(axis=(1, 2)) & ~own.any(axis=(1, 2)))
-        for draw in range(draws):
+        for draw in range(draws * (1 + unseen)):
             rng = np.random.default_rng([config.schedule.seed, 7, number, draw])
             if diffuse and draw % 2 == 0:
                 sick, truth = with_patterns(chest.hu_kji, chest.lungs, lungs, rng)

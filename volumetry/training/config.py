@@ -105,6 +105,7 @@ class Augment(Section):
     only_window: float = Field(ge=0, le=1)
     no_neighbours: float = Field(default=0.0, ge=0, le=1)
     no_chest: float = Field(default=0.0, ge=0, le=1)
+    wrong_chest: float = Field(default=0.0, ge=0, le=1)
     window_contrast: float = Field(ge=0)
     window_brightness: float = Field(ge=0)
 
@@ -153,6 +154,8 @@ class ChestVolume(Section):
         Of what lies in the lungs nothing is known; what lies outside them is no lesion.
     held_out
         Never learned from.
+    calibrates
+        Probabilities and intervals are calibrated on disease drawn into it, which no figure is then judged by.
     """
 
     image: str
@@ -164,8 +167,15 @@ class ChestVolume(Section):
     filled_volumes: int = Field(default=0, ge=0)
     diseased: bool = False
     held_out: bool = False
+    calibrates: bool = False
     source: str
     terms: str
+
+    @model_validator(mode="after")
+    def _unseen(self) -> "ChestVolume":
+        if self.calibrates and not self.held_out:
+            raise ValueError("a chest that calibrates must be held out")
+        return self
 
     @property
     def name(self) -> str:
@@ -189,6 +199,7 @@ class Data(Section):
     masked_share: float = Field(ge=0)
     phantom_share: float = Field(ge=0)
     phantom_slices: int = Field(ge=0)
+    phantom_volumes: int = Field(default=0, ge=0)
     synthetic_volumes: int = Field(ge=0)
     dense_volumes: int = Field(default=0, ge=0)
     filled_volumes: int = Field(default=0, ge=0)
@@ -232,13 +243,16 @@ class TrainConfig(Section):
         """Digest of what decides the weights; a checkpoint continues only under the settings it was made with."""
         prose: dict[str, Any] = {"model": {"intended_use", "never_tested_on", "remark", "licence", "continues"}}
         # Digests of configurations from before there was any of this.
-        if not self.data.chests:
-            prose["data"] = {"chests"}
-        elif not any(chest.diseased for chest in self.data.chests):
-            prose["data"] = {"chests": {"__all__": {"diseased"}}}
+        data: dict[str, Any] = {} if self.data.phantom_volumes else {"phantom_volumes": True}
+        later = {
+            name for name in ("diseased", "calibrates") if not any(getattr(c, name) for c in self.data.chests)
+        }
+        data["chests"] = {"__all__": later} if self.data.chests else True
+        prose["data"] = data
         if not self.model.continues:
             prose["model"].add("continues_sha256")
-        prose["augment"] = {name for name in ("no_neighbours", "no_chest") if not getattr(self.augment, name)}
+        later = {"no_neighbours", "no_chest", "wrong_chest"}
+        prose["augment"] = {name for name in later if not getattr(self.augment, name)}
         return canonical_sha256(self.model_dump(mode="json", exclude=prose))
 
     @property

@@ -23,6 +23,7 @@ from volumetry.training.dense import DENSE, dense_volumes, painted
 from volumetry.training.drawn_thorax import drawn_thorax
 from volumetry.training.filled import FILLED, Drawn, filled_volumes
 from volumetry.training.labelled_slices import case_of, open_slices
+from volumetry.training.phantom_volumes import phantom_volumes
 from volumetry.training.samples import AERATED, SOME_LUNG, Sample
 from volumetry.training.shown import Looks, dependent_haze, on_network_grid, sample_of, varied
 from volumetry.training.synthesis import Lesions, with_lesions
@@ -116,6 +117,7 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
         else:
             training += chest_samples(chest, slices, looks, own)
     training += _phantoms(data.phantom_slices, recipe, rng)
+    training += phantom_volumes(data.phantom_volumes, looks, config.schedule.seed)
     shares |= {SCAN: data.scan_share, SYNTHETIC: data.synthetic_share}
     shares |= {"masked": data.masked_share, "phantom": data.phantom_share}
     present = {sample.kind for sample in training} - {DENSE, FILLED}  # their shares belong to rounds

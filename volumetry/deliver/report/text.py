@@ -307,6 +307,7 @@ def density(document: Document) -> list[tuple[str, str]]:
         "lesion_outside_lungs_ml": "Left out: disease outside lungs",
         "holes_filled_ml": "Holes filled",
         "lesion_specks_ml": "Left out: specks",
+        "lesion_shallow_ml": "Left out: at the edge of the lung",
         "class_specks_ml": "Specks reclassed",
     }
     rows += [(names[key], f"{millilitres(dropped[key])} mL") for key in names if key in dropped]
