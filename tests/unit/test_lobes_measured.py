@@ -91,6 +91,11 @@ def test_the_cut_points_are_those_of_pan(percent, score):
     assert lobe_score(percent) == score
 
 
+@pytest.mark.parametrize(("lesion_ml", "score"), [(0.99, 0), (1.0, 1)])
+def test_less_than_a_millilitre_is_no_involvement_of_a_lobe(lesion_ml, score):
+    assert lobe_score(0.3, lesion_ml) == score
+
+
 def test_approximate_lobes_keep_their_reasons():
     found = measure_lobes(*drawn(("slices are 5.0 mm apart", "the left lung is cut")))
     assert found.method == "approximate"

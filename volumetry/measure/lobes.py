@@ -1,5 +1,6 @@
 """Volumes and shares by lobe, how far they move with the fissures, and the CT severity score."""
 
+import math
 from collections.abc import Mapping
 from itertools import product
 
@@ -21,6 +22,9 @@ from volumetry.domain import (
 
 NEAR_CUT_POINTS = 1.0
 """Percentage points by which a share may lie on the other side of a cut of the score."""
+LEAST_LESION_ML = 1.0
+"""Lesion of a lobe, a sphere of 12 mm, below which the score takes it for none: a program counts single voxels that
+no reader sees. Our convention."""
 _SHIFTS = (-1, 0, 1)
 
 
@@ -56,7 +60,6 @@ def measure_lobes(delivered: TissueMap, lobes: LobeMap | NoLobes) -> LobeMeasure
         return LobeMeasurement("none", f"the {empty.replace('_', ' ')} lobe has no lung")
     moved = [_volumes(counts, lobe_table(*shifts), voxel_ml) for shifts in product(_SHIFTS, _SHIFTS)]
     spans = {lobe.key: _span([volumes[lobe.key] for volumes in moved]) for lobe in LOBES}
-    shares = {name: volumes.percent_of_lung()["lesion"] for name, volumes in here.items()}
     low, high = (
         sum(lobe_score(max(0.0, spans[name][end] + way * NEAR_CUT_POINTS)) for name in spans)
         for end, way in ((0, -1), (1, 1))
@@ -66,18 +69,20 @@ def measure_lobes(delivered: TissueMap, lobes: LobeMap | NoLobes) -> LobeMeasure
         "; ".join(lobes.reasons) or None,
         here,
         spans,
-        sum(lobe_score(share) for share in shares.values()),
+        sum(lobe_score(lobe.percent_of_lung()["lesion"], lobe.lesion) for lobe in here.values()),
         (low, high),
     )
 
 
-def lobe_score(percent: float) -> int:
+def lobe_score(percent: float, lesion_ml: float = math.inf) -> int:
     """Score of one lobe, 0 to 5, by the share of it that is lesion.
 
     Parameters
     ----------
     percent
         Lesion as a share of the lobe, in %.
+    lesion_ml
+        The same in mL: less than `LEAST_LESION_ML` is none.
 
     Returns
     -------
@@ -94,8 +99,10 @@ def lobe_score(percent: float) -> int:
     --------
     >>> [lobe_score(x) for x in (0, 0.1, 5, 25, 25.5, 49.9, 50, 75, 75.1)]
     [0, 1, 2, 2, 3, 3, 4, 4, 5]
+    >>> lobe_score(0.1, lesion_ml=0.9)
+    0
     """
-    if percent <= 0:
+    if percent <= 0 or lesion_ml < LEAST_LESION_ML:
         return 0
     return 1 + (percent >= 5) + (percent > 25) + (percent >= 50) + (percent > 75)
 

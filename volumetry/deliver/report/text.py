@@ -220,7 +220,7 @@ def lobes(document: Document) -> list[Lobe]:
             percent = lobe["percent_of_lobe"]
             cells = [millilitres(lobe["lung"]), share(percent["ground_glass"]), share(percent["solid"])]
             cells += [millilitres(lobe["lesion"]), share(percent["lesion"]), f"{share(low)} to {share(high)}"]
-            cells.append(f"{lobe_score(percent['lesion'])}")
+            cells.append(f"{lobe_score(percent['lesion'], lobe['lesion'])}")
             rows.append(Lobe(name, cells, round(min(percent["lesion"], 100) / 100, 3)))
     return rows
 
