@@ -150,8 +150,8 @@ def _blurred(values: Samples, reach: float, axis: int) -> Samples:
 
 def _line_mean(values: Samples, weight: Samples, way: tuple[int, int], rise: float) -> Samples:
     steps = [(n * way[0], n * way[1], round(n * rise * float(np.hypot(*way)))) for n in range(-_REACH, _REACH + 1)]
-    mean: Samples = _sum_of_moved(values, steps) / np.maximum(_sum_of_moved(weight, steps), 2)
-    return mean
+    mean = _sum_of_moved(values, steps) / np.maximum(_sum_of_moved(weight, steps), 2)
+    return mean.astype(np.float32, copy=False)
 
 
 def _sum_of_moved(values: Samples, steps: Sequence[tuple[int, int, int]]) -> Samples:
