@@ -157,7 +157,6 @@ def drawn(table: Path, target: Path) -> None:
             of_slices.plot(*zip(*points, strict=True), style, label=name)
     of_slices.set(xlabel="slices of 512 x 512", ylabel="CPU seconds", yscale="log", xlim=(0, None))
     of_slices.set_title("One scan")
-    of_slices.legend(fontsize=8)
     for workers in sorted({row["workers"] for row in rows if row["what"] == BATCH}):
         of = [row for row in rows if row["what"] == BATCH and row["workers"] == workers]
         points = sorted((int(row["scans"]), float(row["seconds"]) / int(row["scans"])) for row in of)
@@ -166,7 +165,9 @@ def drawn(table: Path, target: Path) -> None:
     of_scans.set(xlabel="scans of 60 slices", ylabel="seconds per scan, start included")
     of_scans.set(ylim=(0, None), xlim=(0, None))
     of_scans.set_title("A batch")
-    of_scans.legend(fontsize=8)
+    for axes in (of_slices, of_scans):
+        if axes.lines:
+            axes.legend(fontsize=8)
     figure.savefig(target, format="svg", metadata={"Date": None})
 
 
