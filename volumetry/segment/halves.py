@@ -63,6 +63,6 @@ def reaching(probabilities: NDArray[np.floating], level: float) -> NDArray[np.bo
     if probabilities.dtype != np.float16:
         return np.asarray(probabilities >= level)
     bits, least = probabilities.view(np.uint16), np.float16(max(level, 0.0)).view(np.uint16)
-    # Negative numbers and NaN are above infinity.
-    found: NDArray[np.bool_] = bits - least <= _INFINITE - least
+    found: NDArray[np.bool_] = bits >= least
+    found &= bits <= _INFINITE  # negative numbers and NaN lie above
     return found
