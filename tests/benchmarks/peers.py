@@ -80,14 +80,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
     whole = _check(asked.scan, asked.threads)
-    *ours, shape, spacing = _timed(OURS, asked.threads, asked.scan)
+    *ours, shape, spacing = timed(OURS, asked.threads, asked.scan)
     _say(f"{asked.scan.name}: {shape[0]} slices, {asked.threads} threads")
     _say("what | seconds | CPU seconds | peak GB")
     _row("volumetry check, all of it", whole)
     _row("of it: segmentation", ours)
-    slice_s, cpu_s, gb = _timed(TIMED.format(network=LUNGMASK), asked.threads)
+    slice_s, cpu_s, gb = timed(TIMED.format(network=LUNGMASK), asked.threads)
     _row("lungmask, network", [slice_s / 4 * shape[0], cpu_s / 4 * shape[0], gb])
-    each = _timed(TIMED.format(network=TOTAL), asked.threads)
+    each = timed(TIMED.format(network=TOTAL), asked.threads)
     for name, voxel_mm, networks in (("fast", 3.0, 1), ("total", 1.5, NETWORKS_OF_TOTAL)):
         count = networks * windows(shape, spacing, voxel_mm)
         _row(f"TotalSegmentator {name}, windows: {count}", [each[0] * count, each[1] * count, each[2]])
@@ -105,7 +105,7 @@ def _check(scan: Path, threads: int) -> list[float]:
     return [wall, cpu, found["peak_memory_mb"] / 1024]
 
 
-def _timed(program: str, threads: int, *words: object) -> list[float]:
+def timed(program: str, threads: int, *words: object) -> list[float]:
     command = [sys.executable, "-c", program, str(threads), *map(str, words)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=_environment(threads))  # noqa: S603  our own program
     found: list[float] = json.loads(done.stdout.splitlines()[-1])

@@ -42,7 +42,7 @@ peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({"warm": rows[-1], "peak_mb": peak, "slices": shape[0]}))
 """
 FLOOR = """
-import json, sys, time
+import json, resource, sys, time
 from pathlib import Path
 import numpy as np, SimpleITK as sitk, torch
 torch.set_num_threads(int(sys.argv[2]))
@@ -51,20 +51,22 @@ from volumetry.domain import Grid
 from volumetry.segment.resampling import network_shape
 from volumetry.segment.network import load_segmenter
 segmenter = load_segmenter(load_config(overrides={"segment": {"device": "cpu"}}))
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(sys.argv[1])
 image = sitk.ReadImage(names)
-read = time.perf_counter() - start
+read, read_cpu = time.perf_counter() - start, time.process_time() - cpu
 shape = network_shape(image.GetSize()[::-1], image.GetSpacing()[::-1], segmenter.recipe)
 step = segmenter.recipe.pad_multiple
 rows, columns = (-(-side // step) * step for side in shape[1:])
-batch = torch.zeros((8, len(segmenter.recipe.inputs), rows, columns)).to(memory_format=torch.channels_last)
+batch = torch.zeros((4, len(segmenter.recipe.inputs), rows, columns)).to(memory_format=torch.channels_last)
 network = segmenter.model.network
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 with torch.inference_mode():
-    for _ in range(max(1, shape[0] // 8)):
+    for _ in range(-(-shape[0] // 4)):
         network(batch)
-found = {"floor_read": read, "floor_network": time.perf_counter() - start}
+found = {"floor_read": read, "floor_network": time.perf_counter() - start,
+         "floor_cpu": read_cpu + time.process_time() - cpu,
+         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 if sys.argv[3] == "peer":
     from lungmask.resunet import UNet
     peer = UNet(n_classes=3, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False).eval()
@@ -101,7 +103,7 @@ def main() -> None:
     _say(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     _say(f"start-up: {_startup()}")
     with tempfile.TemporaryDirectory() as folder:
-        scans = [*given.scan, *(_phantom(Path(folder), count) for count in given.slices)]
+        scans = [*given.scan, *(phantom(Path(folder), count) for count in given.slices)]
         _say("scan | precision | threads | cold wall | read | segment | measure | deliver | warm total | peak MB")
         cold: dict[str, list[tuple[int, float]]] = {}
         for scan in scans:
@@ -110,7 +112,7 @@ def main() -> None:
                     row, slices, wall_s = _row(scan, precision, threads)
                     _say(row)
                     cold.setdefault(f"{precision}, {threads} threads", []).append((slices, wall_s))
-            _say(f"{scan.name} {_run(FLOOR, scan, 2, 'peer' if given.peer else 'none')}")
+            _say(f"{scan.name} {run(FLOOR, scan, 2, 'peer' if given.peer else 'none')}")
     if given.figure:
         _drawn(cold, given.figure)
 
@@ -128,7 +130,7 @@ def _drawn(cold: dict[str, list[tuple[int, float]]], target: Path) -> None:
 
 def _row(scan: Path, precision: str, threads: int) -> tuple[str, int, float]:
     cold = _cold(scan, precision, threads)
-    warm = _run(CHILD, scan, precision, threads)
+    warm = run(CHILD, scan, precision, threads)
     stages = " | ".join(
         f"{cold['timing_s'].get(name, 0):.1f}" for name in ("read", "segment", "measure", "deliver")
     )
@@ -152,7 +154,7 @@ def _cold(scan: Path, precision: str, threads: int) -> dict[str, Any]:
     return {"wall": wall, "timing_s": found["timing_s"], "peak_mb": found["peak_memory_mb"]}
 
 
-def _run(program: str, scan: Path, *arguments: object) -> dict[str, Any]:
+def run(program: str, scan: Path, *arguments: object) -> dict[str, Any]:
     words = [sys.executable, "-c", program, str(scan), *map(str, arguments)]
     done = subprocess.run(words, check=True, capture_output=True, text=True, env=_environment(2))  # noqa: S603  our own program
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -173,7 +175,7 @@ def _startup() -> str:
     return ", ".join(times)
 
 
-def _phantom(folder: Path, slices: int) -> Path:
+def phantom(folder: Path, slices: int) -> Path:
     """A 512 x 512 chest of so many slices over 330 mm.
 
     Made in a process of its own: a child's peak memory begins with its parent's.

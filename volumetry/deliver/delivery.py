@@ -56,7 +56,7 @@ def fill(result: ScanResult, tissue: TissueMap, config: Config, making: Path) ->
         If a file cannot be written.
     """
     started = perf_counter()
-    files = {"mask.nii.gz": write_whole(making / "mask.nii.gz", mask_bytes(tissue))}
+    files = {"mask.nii.gz": write_whole(making / "mask.nii.gz", mask_bytes(tissue), named_later=True)}
     deliver_s = perf_counter() - started
     timing = {**result.timing_s, "deliver": deliver_s}
     timing["total"] = sum(s for name, s in timing.items() if name != "total")
@@ -90,8 +90,9 @@ def fill_failure(failure: ScanFailure, config: Config, making: Path) -> dict[str
 
 
 def _finish(document: dict[str, Any], files: dict[str, str], config: Config, folder: Path) -> dict[str, Any]:
-    files["result.json"] = write_whole(folder / "result.json", as_json(document))
-    files["results.csv"] = write_whole(folder / "results.csv", table_bytes([document], config.measure.hu_cuts))
+    table = table_bytes([document], config.measure.hu_cuts)
+    files["result.json"] = write_whole(folder / "result.json", as_json(document), named_later=True)
+    files["results.csv"] = write_whole(folder / "results.csv", table, named_later=True)
     record = {
         "scan_id": document["scan_id"],
         "status": document["status"],

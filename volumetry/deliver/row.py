@@ -1,9 +1,11 @@
 """results.csv: one row per scan, the document's keys flattened with dots; what was not measured is empty."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from volumetry.deliver.schema import result_schema
+from volumetry.measure import table
 from volumetry.measure.components import REGISTERED_CUTS, HuCuts, cuts_named
 from volumetry.storage.csv_tables import csv_line, guarded
 
@@ -26,6 +28,14 @@ def columns(hu_cuts: HuCuts = REGISTERED_CUTS) -> tuple[str, ...]:
 
 def leaves(hu_cuts: HuCuts = REGISTERED_CUTS) -> dict[str, tuple[tuple[str, ...], Mapping[str, Any]]]:
     """By column, its path in result.json and its part of the schema."""
+    return dict(_leaves(hu_cuts, table.computed()))
+
+
+@lru_cache(maxsize=8)
+def _leaves(
+    hu_cuts: HuCuts, _measures: tuple[table.Measure, ...]
+) -> dict[str, tuple[tuple[str, ...], Mapping[str, Any]]]:
+    # Kept, because every row of a batch asks; the measures of the table are part of the schema.
     return {".".join(path): (path, schema) for path, schema in _walk(result_schema(hu_cuts), ())}
 
 

@@ -37,11 +37,11 @@ def distribution_of(delivered: TissueMap) -> Distribution | None:
     step = strides((z, y, x))
     coarse, (_, y_mm, x_mm) = sampled(labels_zyx, step), block_spacing_mm((z, y, x), step)
     counts = np.zeros((len(PARTS), 2), np.int64)  # of lung and of disease
-    for labels in coarse:
-        lung = labels > 0
-        if np.count_nonzero(lung) < _LEAST_VOXELS:
+    for section in coarse:
+        if np.count_nonzero(section) < _LEAST_VOXELS:
             continue
-        disease = labels > Tissue.AERATED
+        labels = section[_box(section > 0)]
+        lung, disease = labels > 0, labels > Tissue.AERATED
         for n, part in enumerate(_parts(lung, (y_mm, x_mm))):
             counts[n] += np.count_nonzero(part), np.count_nonzero(part & disease)
     whole = counts[:2, 1].sum()
@@ -51,6 +51,12 @@ def distribution_of(delivered: TissueMap) -> Distribution | None:
         percent_of_lesion={name: 100 * float(counts[n, 1] / whole) for n, name in enumerate(PARTS)},
         percent_of_part={name: 100 * float(counts[n, 1] / counts[n, 0]) for n, name in enumerate(PARTS)},
     )
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns of a mask that is not empty; the convex outline around it reaches no further."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _parts(lung: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> tuple[NDArray[np.bool_], ...]:

@@ -23,8 +23,8 @@ from volumetry.domain import (
 NEAR_CUT_POINTS = 1.0
 """Percentage points by which a share may lie on the other side of a cut of the score."""
 LEAST_LESION_ML = 1.0
-"""Lesion of a lobe, a sphere of 12 mm, below which the score takes it for none: a program counts single voxels that
-no reader sees. Our convention."""
+"""Lesion of a lobe, a sphere of 12 mm, below which the score takes it for none. Our convention: a program counts
+single voxels that no reader sees."""
 _SHIFTS = (-1, 0, 1)
 
 

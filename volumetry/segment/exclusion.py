@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from volumetry.config import Tidy
-from volumetry.domain import CtScan, Tissue
+from volumetry.domain import CtScan, Tissue, Vector
 from volumetry.image.coarse import any_in_block, block_mean, block_spacing_mm, repeated, strides
 from volumetry.image.components import Mask, bodies_of
 from volumetry.image.morphology import box_within, opened_mm, within_mm
@@ -44,16 +44,19 @@ class Coarse:
         if box is None:
             raise AssertionError("a body has voxels")
         body, hu = every[box], self.hu[box]
-        distance_mm, nearest = ndimage.distance_transform_edt(
-            body == 0, sampling=self.spacing_kji_mm, return_indices=True
+        nearest = ndimage.distance_transform_edt(
+            body == 0, sampling=self.spacing_kji_mm, return_distances=False, return_indices=True
         )
-        owner = body[tuple(nearest)]
-        with_edge = np.where(distance_mm <= settings.edge_mm, owner, 0)
-        around = np.where(distance_mm <= settings.edge_mm + settings.wall_mm, owner, 0)
-        around[with_edge > 0] = 0
-        aerated = (hu >= settings.gas_hu) & (hu < _AERATED_BELOW_HU)
-        shell = np.bincount(around.ravel(), minlength=count + 1)
-        lung_like = np.bincount(around.ravel(), aerated.ravel(), count + 1)
+        with_edge = np.zeros_like(body)
+        shell, lung_like = np.zeros(count + 1), np.zeros(count + 1)
+        for k, plane_hu in enumerate(hu):  # distances of the whole volume would be the most that a scan holds
+            owner, distance_mm = body[tuple(nearest[:, k])], _distance_mm(nearest[:, k], k, self.spacing_kji_mm)
+            with_edge[k] = np.where(distance_mm <= settings.edge_mm, owner, 0)
+            around = np.where(distance_mm <= settings.edge_mm + settings.wall_mm, owner, 0)
+            around[with_edge[k] > 0] = 0
+            aerated = (plane_hu >= settings.gas_hu) & (plane_hu < _AERATED_BELOW_HU)
+            shell += np.bincount(around.ravel(), minlength=count + 1)
+            lung_like += np.bincount(around.ravel(), aerated.ravel(), count + 1)
         no_lung = lung_like < settings.in_lung_share * np.maximum(shell, 1)
         no_lung[0] = False
         surrounded = np.zeros_like(mask)
@@ -71,6 +74,15 @@ class Coarse:
         if box is not None:
             found[box] = mask[box] & within_mm(target[box], reach_mm, self.spacing_kji_mm)
         return found
+
+
+def _distance_mm(nearest_nji: NDArray[np.int32], k: int, spacing_kji_mm: Vector) -> NDArray[np.float64]:
+    """Distance of each voxel of slice `k` from the one that `nearest_nji` names by its three indices."""
+    rows, columns = nearest_nji.shape[1:]
+    here = (k, np.arange(rows)[:, None], np.arange(columns)[None, :])
+    squares = [((there - at) * mm) ** 2 for there, at, mm in zip(nearest_nji, here, spacing_kji_mm, strict=True)]
+    found: NDArray[np.float64] = np.sqrt(squares[0] + squares[1] + squares[2])
+    return found
 
 
 def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> Mask:

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from volumetry.domain import ChestContext, Vector
 from volumetry.segment.fluid import pleural_fluid
+from volumetry.segment.halves import reaching, to_half
 from volumetry.segment.preprocess import PictureKind
 from volumetry.segment.resampling import native_planes, shrink
 from volumetry.segment.thorax import Region, coarse_shape, region_probabilities
@@ -87,7 +88,7 @@ def lung_space(
         fluid_kji=np.empty(hu_kji.shape, bool),
     )
     for k, (of_lung, of_organs, of_grown, of_fluid) in enumerate(native_planes(coarse_layers, hu_kji.shape)):
-        space.probability_kji[k], space.organs_kji[k] = of_lung, of_organs
+        space.probability_kji[k], space.organs_kji[k] = of_lung, to_half(of_organs)
         space.nearby_kji[k], space.fluid_kji[k] = of_grown > 0.5, of_fluid >= FLUID_PROBABILITY
     return space
 
@@ -145,9 +146,9 @@ def chest_of(
     """
     lung, lesion, solid = probabilities
     low, high = AERATED_HU
-    aerated = (lung >= cuts.lung) & (lesion < cuts.lesion) & (low < hu_kji) & (hu_kji < high)
+    called = reaching(lesion, cuts.lesion)
+    aerated = reaching(lung, cuts.lung) & ~called & (low < hu_kji) & (hu_kji < high)
     voxel_ml = math.prod(spacing_kji_mm) / 1000
-    called = lesion >= cuts.lesion
     fluid = pleural_fluid(space.fluid_kji, space.nearby_kji, hu_kji, voxel_ml)
     fluid_lesion_ml = int(np.count_nonzero(called & fluid)) * voxel_ml
     called &= ~fluid
@@ -155,7 +156,7 @@ def chest_of(
     for around in ndimage.find_objects(called.view(np.uint8)):  # one box, or none
         box = tuple(slice(max(along.start - 1, 0), along.stop + 1) for along in around)  # of means over 3 voxels
         whole = bodies_outside(called[box], space.probability_kji[box], voxel_ml)
-        fat = bodies_of_fat(called[box] & (solid[box] >= cuts.solid), hu_kji[box], voxel_ml)
+        fat = bodies_of_fat(called[box] & reaching(solid[box], cuts.solid), hu_kji[box], voxel_ml)
         elsewhere[box] |= whole | fat
         no_doubt[box] = small_bodies(whole, voxel_ml) | fat
     recognised = int(np.count_nonzero(aerated & ~elsewhere)) / max(int(np.count_nonzero(aerated)), 1)
@@ -263,5 +264,5 @@ def leave_out(
     lung, lesion, _ = probabilities
     these = slice(None) if slices is None else list(slices)
     elsewhere, fluid = chest.elsewhere_kji[these], chest.fluid_kji[these]
-    lung[fluid | elsewhere & (lesion >= cuts.lesion)] = 0
+    lung[fluid | elsewhere & reaching(lesion, cuts.lesion)] = 0
     lesion[fluid | elsewhere] = 0

@@ -64,8 +64,8 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     if box is not None:
         # What surrounds gas decides whether it is lung, and gas may reach far out of the box.
         fluid = None if tissue.fluid_kji is None else tissue.fluid_kji[box]
-        excluded = no_lung(labels, scan, settings)[box]
-        dropped |= _lungs_alone(labels[box], excluded, scan.part(box), settings, fluid)
+        # What is excluded is not kept for longer: a mask of the whole scan is part of the most that it holds.
+        dropped |= _lungs_alone(labels[box], no_lung(labels, scan, settings)[box], scan.part(box), settings, fluid)
         dropped |= _without_specks(labels[box], tissue.grid, settings)
     # Not beside the specks, though it could be: the labels of both at once are 300 MB of a long scan's peak.
     side = _sides(labels > 0, scan, settings)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from volumetry.domain import BODY_HU, Vector
+from volumetry.segment.halves import reaching, to_single
 from volumetry.segment.preprocess import InputRecipe, resize
 
 
@@ -79,7 +80,7 @@ def box_reaching(channels_ckji: NDArray[np.floating], level: float, shape_ji: tu
     Between the network's voxels the channels are linear, so they reach it only next to a voxel that does. None if
     no voxel does.
     """
-    reached = (channels_ckji >= level).any(axis=(0, 1))
+    reached = reaching(channels_ckji, level).any(axis=(0, 1))
     if not reached.any():
         return None
     found = []
@@ -110,9 +111,9 @@ def native_planes(
         position = min(max((k + 0.5) * coarse / shape_kji[0] - 0.5, 0.0), coarse - 1.0)
         below = min(int(position), max(coarse - 2, 0))
         weight = np.float32(position - below)
-        plane = channels_ckji[:, below].astype(np.float32)
+        plane = to_single(channels_ckji[:, below])
         if weight > 0:
-            plane = (1 - weight) * plane + weight * channels_ckji[:, below + 1].astype(np.float32)
+            plane = (1 - weight) * plane + weight * to_single(channels_ckji[:, below + 1])
         yield np.stack([_grown(channel, size, source) for channel in plane])
 
 

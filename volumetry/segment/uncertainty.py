@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volumetry.domain import SHARES
+from volumetry.segment.halves import reaching, to_single
 from volumetry.segment.thresholds import Cuts
 
 Counts = NDArray[np.int64]
@@ -33,8 +34,8 @@ def class_counts(
 def threshold_counts(probabilities: NDArray[np.floating], cuts: Cuts, step: float) -> dict[str, Counts]:
     """Counts at the thresholds in use, and with the lesion's and the solid's shifted by `step` either way."""
     low = cuts.lesion - step
-    some = (probabilities[0] >= cuts.lung) | (probabilities[1] >= low)
-    probabilities = probabilities[:, some].astype(np.float32)  # no class is anywhere else
+    some = reaching(probabilities[0], cuts.lung) | reaching(probabilities[1], low)
+    probabilities = to_single(probabilities[:, some])  # no class is anywhere else
     return {
         BASE: class_counts(probabilities, cuts),
         "lesion low": class_counts(probabilities, cuts, lesion_shift=-step),

@@ -12,7 +12,7 @@ from volumetry.errors import OutputError
 from volumetry.storage.unfinished import sweep, unfinished_file
 
 
-def write_whole(path: Path, content: bytes) -> str:
+def write_whole(path: Path, content: bytes, *, named_later: bool = False) -> str:
     """Write a file under its final name only when all of it is on the disk.
 
     Readable by this user alone: results may point at a patient.
@@ -23,6 +23,9 @@ def write_whole(path: Path, content: bytes) -> str:
         Final name.
     content
         Everything that will be in it.
+    named_later
+        The folder has not got its name yet, and another file will be written into it: that one puts the names of
+        both on the disk, which costs as much as a small file itself.
 
     Returns
     -------
@@ -34,19 +37,21 @@ def write_whole(path: Path, content: bytes) -> str:
     OutputError
         Naming the file and the system's reason; nothing half-written stays behind.
     """
-    with whole_file(path) as stream:
+    with whole_file(path, named_later=named_later) as stream:
         stream.write(content)
     return hashlib.sha256(content).hexdigest()
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, named_later: bool = False) -> Iterator[BinaryIO]:
     """A stream to a file of any length, which has its final name once the stream is left without an error.
 
     Parameters
     ----------
     path
         Final name.
+    named_later
+        As for `write_whole`.
 
     Yields
     ------
@@ -67,7 +72,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             os.replace(temporary, path)
     except OSError as wrong:
         raise OutputError(f"cannot write {path.name}: {wrong.strerror}") from wrong
-    sync_folder(path.parent)
+    if not named_later:
+        sync_folder(path.parent)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> str:

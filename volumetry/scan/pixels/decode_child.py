@@ -12,6 +12,7 @@ import mmap
 import os
 import resource
 import signal
+import struct
 import sys
 import tempfile
 import zlib
@@ -57,8 +58,8 @@ def _in_parallel(request: dict[str, Any]) -> int:
 
 
 def _import_decoders(names: set[str]) -> None:
-    """Import before forking, so that it is paid once."""
-    if names - {"numpy", "volume"}:
+    """Import before forking, so that it is paid once; pydicom, half a second of it, only where it decodes."""
+    if names - {"numpy", "volume", "SimpleITK"}:
         import pydicom.pixels  # noqa: F401
     if "SimpleITK" in names:
         import SimpleITK  # noqa: F401
@@ -234,13 +235,9 @@ def _by_simpleitk(data: bytes, slice_: dict[str, Any]) -> Any:  # noqa: ANN401  
 
     import SimpleITK as sitk
 
-    dataset = _minimal(data, slice_)
-    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-    dataset.SOPInstanceUID = f"2.25.{secrets.randbits(100)}"
-    dataset.Modality = "OT"
-    dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0
     name = secrets.token_hex(8)
-    dataset.save_as(name, enforce_file_format=True)
+    with open(name, "xb") as file:
+        file.write(_minimal_file(data, slice_))
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
@@ -251,6 +248,50 @@ def _by_simpleitk(data: bytes, slice_: dict[str, Any]) -> Any:  # noqa: ANN401  
         os.unlink(name)
     array = sitk.GetArrayFromImage(image)
     return array[0] if array.ndim == 3 and array.shape[0] == 1 else array
+
+
+def _minimal_file(data: bytes, slice_: dict[str, Any]) -> bytes:
+    """A DICOM file with nothing in it but the codestream and its shape (PS3.5 section 7.1 and annex A.4)."""
+    secondary_capture, name = "1.2.840.10008.5.1.4.1.1.7", "2.25.1"
+    meta = b"".join(
+        (
+            _element(0x00020002, "UI", secondary_capture),
+            _element(0x00020003, "UI", name),
+            _element(0x00020010, "UI", slice_["syntax"]),
+        )
+    )
+    image = b"".join(
+        (
+            _element(0x00080016, "UI", secondary_capture),
+            _element(0x00080018, "UI", name),
+            _element(0x00080060, "CS", "OT"),
+            _element(0x00280002, "US", 1),
+            _element(0x00280004, "CS", "MONOCHROME2"),
+            _element(0x00280010, "US", slice_["rows"]),
+            _element(0x00280011, "US", slice_["columns"]),
+            _element(0x00280100, "US", slice_["bits_allocated"]),
+            _element(0x00280101, "US", slice_["bits_stored"]),
+            _element(0x00280102, "US", slice_["bits_stored"] - 1),
+            _element(0x00280103, "US", int(slice_["signed"])),
+            _element(0x00281052, "DS", "0"),
+            _element(0x00281053, "DS", "1"),
+        )
+    )
+    length_of_meta = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(meta))
+    of_undefined_length = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)
+    fragments = _item(0xE000, bytes(4)) + _item(0xE000, data) + _item(0xE0DD, b"")
+    return bytes(128) + b"DICM" + length_of_meta + meta + image + of_undefined_length + fragments
+
+
+def _element(tag: int, kind: str, value: str | int) -> bytes:
+    content = struct.pack("<H", value) if isinstance(value, int) else value.encode("ascii")
+    content += (b"\0" if kind == "UI" else b" ") * (len(content) % 2)
+    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, kind.encode("ascii"), len(content)) + content
+
+
+def _item(number: int, content: bytes) -> bytes:
+    content += bytes(len(content) % 2)
+    return struct.pack("<HHI", 0xFFFE, number, len(content)) + content
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ The lung beside a fissure holds only the ends of vessels, so that the band is se
 fissure itself is not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,16 +129,17 @@ def plates(hu: Samples, lung: NDArray[np.bool_], across_mm: float) -> Samples:
     steps = range(*(round(mm / across_mm) + n for n, mm in enumerate(_SIDES_MM)))
     beside, seen = [], lung.copy()
     for way in (1, -1):
-        number = np.sum([_moved(inside, (0, 0, way * n)) for n in steps], axis=0)
-        beside.append(np.sum([_moved(bounded, (0, 0, way * n)) for n in steps], axis=0) / np.maximum(number, 1))
+        there = [(0, 0, way * n) for n in steps]
+        number = _sum_of_moved(inside, there)
+        beside.append(_sum_of_moved(bounded, there) / np.maximum(number, 1))
         seen &= number >= 0.6 * len(steps)
     weight = seen.astype(np.float32)
     brighter = (bounded - np.maximum(*beside)).astype(np.float32)
     ridge = np.clip(brighter, -_BRIGHTEST_HU / 3, _BRIGHTEST_HU) * weight
     least: Samples = np.full_like(ridge, np.inf)
     for way_on_sheet in _WAYS:
-        steep = (_line_mean(ridge, weight, way_on_sheet, slope * STEP_MM / across_mm) for slope in _SLOPES)
-        np.minimum(least, np.maximum.reduce(list(steep)), out=least)
+        steep = [_line_mean(ridge, weight, way_on_sheet, slope * STEP_MM / across_mm) for slope in _SLOPES]
+        np.minimum(least, np.maximum.reduce(steep), out=least)
     return (np.maximum(least, 0) * weight).astype(np.float32)
 
 
@@ -147,19 +149,17 @@ def _blurred(values: Samples, reach: float, axis: int) -> Samples:
 
 
 def _line_mean(values: Samples, weight: Samples, way: tuple[int, int], rise: float) -> Samples:
-    total, weights = np.zeros_like(values), np.zeros_like(values)
-    for n in range(-_REACH, _REACH + 1):
-        step = (n * way[0], n * way[1], round(n * rise * float(np.hypot(*way))))
-        total += _moved(values, step)
-        weights += _moved(weight, step)
-    return (total / np.maximum(weights, 2)).astype(np.float32)
+    steps = [(n * way[0], n * way[1], round(n * rise * float(np.hypot(*way)))) for n in range(-_REACH, _REACH + 1)]
+    mean = _sum_of_moved(values, steps) / np.maximum(_sum_of_moved(weight, steps), 2)
+    return mean.astype(np.float32, copy=False)
 
 
-def _moved(values: Samples, step: tuple[int, int, int]) -> Samples:
-    """The value at so many steps from each sample; 0 beyond the end."""
-    out = np.zeros_like(values)
-    pairs = list(zip(step, values.shape, strict=True))
-    to = tuple(slice(max(0, -s), max(0, size - max(0, s))) for s, size in pairs)
-    of = tuple(slice(max(0, s), max(0, size - max(0, -s))) for s, size in pairs)
-    out[to] = values[of]
-    return out
+def _sum_of_moved(values: Samples, steps: Sequence[tuple[int, int, int]]) -> Samples:
+    """The sum of the values at so many steps from each sample, added in their order; 0 beyond the end."""
+    total = np.zeros_like(values)
+    for step in steps:
+        pairs = list(zip(step, values.shape, strict=True))
+        to = tuple(slice(max(0, -s), max(0, size - max(0, s))) for s, size in pairs)
+        of = tuple(slice(max(0, s), max(0, size - max(0, -s))) for s, size in pairs)
+        total[to] += values[of]
+    return total
