@@ -6,11 +6,11 @@ docs/generate.py FOLDER`` writes the pages with their generated parts, and the s
 mkdocs.
 """
 
+import argparse
 import importlib
 import inspect
 import json
 import re
-import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -382,7 +382,9 @@ PARTS = {
 }
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+    options = argparse.ArgumentParser(description="Write the pages as the site has them, and the schema.")
+    options.add_argument("folder", type=Path)
+    folder = options.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     for page in sorted((ROOT / "docs").glob("*.md")):
         (folder / page.name).write_text(on_page_markdown(page.read_text("utf-8")), "utf-8")
