@@ -143,9 +143,8 @@ def receive(  # noqa: PLR0913  the command's own options
     """
     if transit is not None:
         require_in_memory(transit)
-        transit = (
-            transit / _IN_TRANSIT
-        )  # of our own: what killed nodes left in it is removed, and nothing beside it
+        # A folder of our own: what killed nodes left in it is removed, and nothing beside it.
+        transit = transit / _IN_TRANSIT
         prepare_folder(transit)
         if can_be_swapped(transit):
             say("the folder for images in transit lies in memory that this machine may swap to disk")

@@ -155,7 +155,8 @@ class ChestVolume(Section):
     held_out
         Never learned from.
     calibrates
-        Probabilities and intervals are calibrated on disease drawn into it, which no figure is then judged by.
+        Probabilities, thresholds and intervals are fitted to disease drawn into it, so that their coverage is not
+        judged there. What is found in it without drawn disease still counts as held out from the weights alone.
     """
 
     image: str
