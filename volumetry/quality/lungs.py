@@ -1,6 +1,6 @@
 """Checks that need the lung mask: found, whole, plausible."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -70,6 +70,7 @@ def lung_findings(
         found += _dropped(tissue, volumes, config)
         found += fluid_findings(tissue, scan, volumes, config)
         found += _organs(tissue, volumes, config)
+        found += shallow_findings(tissue.dropped_ml, volumes, config)
         found += suspect_findings(tissue, scan, volumes, blood_hu, config)
         found += metal_findings(tissue, scan, config, blood_hu)
         found += contrast_findings(scan.series, blood_hu, config)
@@ -107,6 +108,28 @@ def _dropped(tissue: TissueMap, volumes: Volumes, config: Config) -> Iterator[Fi
             f"points higher"
         )
         yield weighed(config, "LESION_OUTSIDE_LUNG", text, lost_ml, points)
+
+
+def shallow_findings(dropped_ml: Mapping[str, float], volumes: Volumes, config: Config) -> Iterator[Finding]:
+    """Whether tidying took enough lesion for an edge of the lung for a reader to look.
+
+    Examples
+    --------
+    >>> from volumetry.config import load_config
+    >>> volumes = Volumes(aerated=1900.0, ground_glass=100.0, solid=0.0)
+    >>> (finding,) = shallow_findings({"lesion_shallow_ml": 20.0}, volumes, load_config())
+    >>> finding.code, finding.value, finding.outcome.value
+    ('LESION_SHALLOW', 20.0, 'flag')
+    """
+    shallow_ml = dropped_ml.get("lesion_shallow_ml", 0.0)
+    if shallow_ml > config.quality.lesion_outside_flag_ml and volumes.lung > 0:
+        points = 100 * shallow_ml / volumes.lung
+        text = (
+            f"{shallow_ml:.0f} mL called lesion lie nowhere deeper than {config.tidy.shallow_lesion_mm:g} mm "
+            f"below the edge of the lung and are counted as aerated: look below the pleura for small disease that "
+            f"was left out (every slice). With all of it the share is {points:.2f} points higher"
+        )
+        yield weighed(config, "LESION_SHALLOW", text, shallow_ml, points)
 
 
 def _organs(tissue: TissueMap, volumes: Volumes, config: Config) -> Iterator[Finding]:
