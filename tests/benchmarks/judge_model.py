@@ -150,6 +150,8 @@ def draw(name: str, scan: CtScan, tissue: TissueMap, folder: Path) -> None:
         at = np.unravel_index(int(deepest), bodies.shape)
         for axis, (panel, point) in enumerate(zip(row, at, strict=True)):
             section(panel, hu.take(point, axis), labels.take(point, axis), np.delete(spacing, axis))
+            if axis:
+                panel.invert_yaxis()  # the head is up
             panel.set_title(f"{sizes[number] * scan.grid.voxel_ml:.1f} mL, {'kji'[axis]} = {point}")
     figure.savefig(folder / f"{name}.png", dpi=60)
 

@@ -276,7 +276,9 @@ def _true_counts(sample: Sample) -> Counts:
 def fitted(found: Sequence[Block]) -> dict[str, Any]:
     """What makes the interval: the reference part from typical relative errors, then the factor for the level.
 
-    Of the floors, the one that makes the intervals narrowest.
+    The factor holds the level over all blocks and in each source of at least `ENOUGH_BLOCKS`, so that many easy
+    draws into one chest do not narrow the intervals of all others. Of the floors, the one that makes the intervals
+    narrowest.
 
     Parameters
     ----------
@@ -308,11 +310,25 @@ def _with_floor(found: Sequence[Block], floor_points: float) -> dict[str, Any]:
             if block.truth[name] >= REFERENCE_FROM
         ]
         reference[name] = round(float(np.clip(np.median(relative or [REFERENCE_LIMITS[1]]), *REFERENCE_LIMITS)), 3)
-        sums = [_sum_of_parts(block, name, reference[name], floor_points) for block in known]
-        scores = sorted(abs(b.percent[name] - b.truth[name]) / s for b, s in zip(known, sums, strict=True))
-        rank = min(len(scores), math.ceil((len(scores) + 1) * LEVEL))
-        widening[name] = math.ceil(1000 * scores[rank - 1]) / 1000  # rounded down, it would not hold its own case
+        scores: dict[str, list[float]] = {"all": []}
+        for block in known:
+            error = abs(block.percent[name] - block.truth[name])
+            score = error / _sum_of_parts(block, name, reference[name], floor_points)
+            scores["all"].append(score)
+            scores.setdefault(_source(block), []).append(score)
+        needed = [_at_level(s) for source, s in scores.items() if source == "all" or len(s) >= ENOUGH_BLOCKS]
+        widening[name] = math.ceil(1000 * max(needed)) / 1000  # rounded down, it would not hold its own case
     return {"reference": reference, "floor_points": floor_points, "widening": widening}
+
+
+def _source(block: Block) -> str:
+    """Labelled slices by their set, draws by the chest they were drawn into."""
+    return f"{block.kind} {block.case.split()[0]}" if block.kind == DRAWN else block.kind
+
+
+def _at_level(scores: Sequence[float]) -> float:
+    """The score below which a further one lies with the probability of the level."""
+    return sorted(scores)[min(len(scores), math.ceil((len(scores) + 1) * LEVEL)) - 1]
 
 
 def _mean_width(found: Sequence[Block], way: dict[str, Any]) -> float:
