@@ -70,7 +70,7 @@ class ScanFailedError(VolumetryError):
     """The scan gave no number because of a failure of ours: a time or memory limit, a worker's death, a bug."""
 
     code = "INTERNAL_ERROR"
-    hint = "The program failed, not the scan: measure the scan again by itself, and report the failure if it recurs."
+    hint = "The program failed, not the scan: measure the scan again by itself, and report it if it recurs."
     exit_code = 9
 
 
@@ -102,7 +102,7 @@ class OutputError(VolumetryError):
     """A result could not be written."""
 
     code = "OUTPUT"
-    hint = "Check that the output folder exists, is writable and has free space, then run again; no partial files were left."
+    hint = "Check that the output folder exists, is writable and has free space; no partial files were left."
     exit_code = 7
 
 

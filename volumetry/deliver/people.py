@@ -26,7 +26,7 @@ class Column:
 
 
 COLUMNS = (
-    Column("decision", "Decision that applies to the value of this row: accept, exclude or repeat; otherwise empty."),
+    Column("decision", "Decision that applies to this value: accept, exclude or repeat; otherwise empty."),
     Column("decided_by", "Person who decided."),
     Column("decided_at", "Time of the decision, in UTC (ISO 8601)."),
     Column("decision_reason", "Reason for the decision."),

@@ -75,10 +75,14 @@ MEASURES = (
         "Lung Lesion Volume",
     ),
     Measure("volumes_ml.ground_glass", "mL", "Ground glass", "GGOVOL", "Ground glass.", "Ground Glass Volume"),
-    Measure("volumes_ml.solid", "mL", "Solid", "SOLIDVOL", "Consolidation; under the HU rule, the solid component.", "Solid Component Volume"),
+    Measure(
+        *("volumes_ml.solid", "mL", "Solid", "SOLIDVOL"),
+        "Consolidation; under the HU rule, the solid component.",
+        "Solid Component Volume",
+    ),
     Measure(
         *("volumes_ml.fluid", "mL", "Pleural fluid", "FLUIDVOL"),
-        "Pleural fluid, neither lung nor lesion; absent if not searched for. Less than about 100 mL may be missed.",
+        "Pleural fluid, neither lung nor lesion; absent if not searched for. Up to about 100 mL may be missed.",
         "Pleural Fluid Volume",
         none_found="none found (less than about 100 mL may be missed)",
     ),
@@ -107,7 +111,7 @@ MEASURES = (
         nullable=True,
     ),
     Measure(
-        *("lesion_mass_g", "g", "Disease, mass", "LESMASS", "Lesion volume in mL + lesion weight / 1000 (lesion_weight_hu_ml)."),
+        *("lesion_mass_g", "g", "Disease, mass", "LESMASS", "Lesion volume in mL + lesion_weight_hu_ml / 1000."),
         of=densitometry.lesion_mass_g,
         needs_hu=True,
     ),
