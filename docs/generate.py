@@ -106,7 +106,16 @@ def _code_row(code: Any) -> tuple[str, ...]:
         advice += f" Default profile: {code.why}"
     if code.tag:
         advice += f" Element: {code.tag}."
-    return (f"`{code.name}`", *outcomes, "" if code.ours else code.ask, advice)
+    return (f"`{code.name}`", *outcomes, code.ask if _raises_query(code) else "", advice)
+
+
+def _raises_query(code: Any) -> bool:
+    """Whether ``queries.csv`` can have a line for a code: not for what a command refuses, nor for mere notes."""
+    from volumetry.codes import About, Outcome
+
+    if code.about in (About.INPUT, About.BATCH):
+        return bool(code.outcome is Outcome.NOTE)
+    return not code.ours and not {code.outcome, code.trial_outcome}.isdisjoint((Outcome.FLAG, Outcome.REFUSE))
 
 
 # --- settings ---

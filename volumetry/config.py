@@ -1,7 +1,7 @@
-"""Settings: TOML in, validated and frozen settings out.
+"""Settings, read from TOML files, validated and frozen.
 
-``configs/default.toml`` holds every key with its unit and reason; other files state differences only. A misspelt
-key stops the run. The digest of the resolved settings is in every result.
+``configs/default.toml`` contains every key with its unit and reason; other files contain differences only. A
+misspelt key stops the run. The digest of the settings that affect a measurement is in every result.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from volumetry.storage.toml_file import Section, validated
 
 Share = Field(gt=0, lt=1)
 SETTINGS_VERSION = 2
-"""Of the settings that runs keep; 1 where none is stated. A key that is dropped goes into `_DROPPED`."""
+"""Version of the settings that runs store; 1 if none is stated. A key that is removed goes into `_DROPPED`."""
 _DROPPED: dict[str, frozenset[str]] = {
     "change_map": frozenset({"mesh_mm"}),
     "deliver": frozenset({"include_patient_id"}),
@@ -27,7 +27,7 @@ _DROPPED: dict[str, frozenset[str]] = {
         {"dome_flatness", "dome_height_mm", "dome_rest_share", "gas_edge_mm", "gas_in_lung_share", "gas_wall_mm"}
     ),
 }
-"""By section: what version 1 knew and this version does not."""
+"""Keys of version 1 that no longer exist, by section."""
 _DECIDES_NO_NUMBER: Any = {
     "limits": True,
     "change_map": True,
@@ -36,11 +36,11 @@ _DECIDES_NO_NUMBER: Any = {
     "receive": True,
     "segment": {"device", "batch_slices"},
 }
-"""Where a scan is measured, what that may cost, and what is made of the numbers afterwards."""
+"""Settings that do not affect a measurement: where it runs, its limits, and what is made of it afterwards."""
 
 
 class Limits(Section):
-    """What one scan may cost; checked on headers before anything is decoded."""
+    """Resource limits for one scan, checked on its headers before anything is decoded."""
 
     max_files: int = Field(gt=0)
     max_depth: int = Field(gt=0)
@@ -69,7 +69,7 @@ class Select(Section):
 
 
 class Geometry(Section):
-    """Tolerances of the geometry gate."""
+    """Tolerances of the checks on slice positions and orientations."""
 
     jitter_pass_mm: float = Field(ge=0)
     jitter_pass_share: float = Share
@@ -97,7 +97,7 @@ class Geometry(Section):
 
 
 class Hounsfield(Section):
-    """What HU of a chest CT look like."""
+    """Plausibility limits for the Hounsfield units of a chest CT."""
 
     padding_hu: float
     air_mode_min_hu: float
@@ -134,7 +134,7 @@ class Segment(Section):
 
 
 class IntervalSettings(Section):
-    """What is moved, and by how much, to see how far the shares move."""
+    """What is varied, and by how much, to see how far the percentages change."""
 
     slices: int = Field(ge=0)
     threshold_step: float = Share
@@ -143,7 +143,7 @@ class IntervalSettings(Section):
 
 
 class Tidy(Section):
-    """Clean-up of the tissue map, in mm3."""
+    """Clean-up of the tissue map."""
 
     min_lung_island_mm3: float = Field(ge=0)
     min_lesion_island_mm3: float = Field(ge=0)
@@ -169,7 +169,7 @@ class Tidy(Section):
 
 
 class Measure(Section):
-    """How the lesion is divided."""
+    """How the lesion is divided into ground glass and consolidation."""
 
     component_rule: Literal["network", "hu"]
     hu_cuts: tuple[float, float, float]
@@ -183,7 +183,7 @@ class Measure(Section):
 
 
 class Quality(Section):
-    """What a reader must look at before believing a number."""
+    """Limits of the checks on the segmentation."""
 
     min_lung_ml: float = Field(gt=0)
     lung_low_ml: float = Field(gt=0)
@@ -234,14 +234,14 @@ class Charter(Section):
 
 
 class ExportSettings(Section):
-    """What DICOM objects may say that their source does not."""
+    """How DICOM SEG and SR are written."""
 
     generate_uids: bool
     segmentation: Literal["binary", "binary_deflated", "labelmap"]
 
 
 class ReportSettings(Section):
-    """What report pages state beyond the result."""
+    """What report pages state in addition to the result."""
 
     print_patient: bool
 
@@ -253,7 +253,7 @@ class ReceiveSettings(Section):
 
 
 class ChangeMapSettings(Section):
-    """How two visits are laid over each other, and when that failed."""
+    """How two visits are registered, and when the registration is rejected."""
 
     working_mm: float = Field(gt=0)
     iterations: tuple[int, ...] = Field(min_length=1)
@@ -307,7 +307,7 @@ class Config(Section):
         return outcomes
 
     def outcome_of(self, code: str, mild: Outcome | None = None) -> Outcome:
-        """What follows from a code: the stricter of the profile's outcome and that of these settings.
+        """Outcome of a code: the stricter of the profile's outcome and that of these settings.
 
         Parameters
         ----------
@@ -325,7 +325,7 @@ class Config(Section):
 
     @property
     def sha256(self) -> str:
-        """Digest of the resolved settings that decide a number, whatever files they came from.
+        """Digest of the resolved settings that affect a measurement, whatever files they came from.
 
         Device, batch size, limits, export, report, node and change map are left out: a change of these makes no
         result out of date.
@@ -334,7 +334,7 @@ class Config(Section):
 
     @property
     def limits_sha256(self) -> str:
-        """Digest of the limits: a scan that gave no number may give one under others."""
+        """Digest of the limits: a scan that could not be measured may be measurable under others."""
         return canonical_sha256(self.limits.model_dump(mode="json"))
 
     def stored(self) -> dict[str, Any]:
@@ -343,7 +343,7 @@ class Config(Section):
 
 
 def decides_a_number(section: str, key: str) -> bool:
-    """Whether a setting can change a volume or a finding; see `Config.sha256`."""
+    """Whether a setting affects a measurement or a finding; see `Config.sha256`."""
     left_out = _DECIDES_NO_NUMBER.get(section, ())
     return left_out is not True and key not in left_out
 

@@ -70,7 +70,7 @@ class ScanFailedError(VolumetryError):
     """The scan gave no number because of a failure of ours: a time or memory limit, a worker's death, a bug."""
 
     code = "INTERNAL_ERROR"
-    hint = "This failure is ours, not the scan's: run it again alone, and report it if it comes back."
+    hint = "The program failed, not the scan: measure the scan again by itself, and report it if it recurs."
     exit_code = 9
 
 
@@ -78,7 +78,7 @@ class ConfigError(VolumetryError):
     """A setting is missing, misspelt or out of range."""
 
     code = "CONFIG"
-    hint = "Compare the file with configs/default.toml, which holds every setting with its unit and reason."
+    hint = "Compare the settings with configs/default.toml, which states the unit and reason of each."
     exit_code = 4
 
 
@@ -86,7 +86,7 @@ class ModelError(VolumetryError):
     """The model's files are missing, changed, or do not reproduce their probe."""
 
     code = "MODEL"
-    hint = "Reinstall volumetry, or point --config at a model folder whose card matches its weights."
+    hint = "Reinstall volumetry, or set segment.model to a model folder whose card matches its weights."
     exit_code = 5
 
 
@@ -94,7 +94,7 @@ class SegmentationError(VolumetryError):
     """The tissue map cannot be believed: an accounting identity is broken."""
 
     code = "SEGMENTATION"
-    hint = "Report this with the scan's run record; the fault is ours, not the scan's."
+    hint = "This is a fault of the program, not of the scan: report it, with the scan's run.json."
     exit_code = 6
 
 
@@ -102,7 +102,7 @@ class OutputError(VolumetryError):
     """A result could not be written."""
 
     code = "OUTPUT"
-    hint = "Check that the output folder exists, is writable and has space; nothing half-written was left."
+    hint = "Check that the output folder exists, is writable and has free space; no partial files were left."
     exit_code = 7
 
 
@@ -110,5 +110,5 @@ class BusyError(VolumetryError):
     """Another run holds the output folder."""
 
     code = "BUSY"
-    hint = "Wait for the other run to end, or give this one its own folder."
+    hint = "Wait for the other run to end, or use another output folder for this one."
     exit_code = 75

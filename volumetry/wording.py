@@ -1,4 +1,4 @@
-"""What a flag says to its reader: what to look at, where, and how far the number may be off. What solid is called.
+"""The wording of a flag: what to look at, where, and how far the measurement may be off. What solid is called.
 
 Every flag that can ask for a reader says these three. A place is given as a PACS shows it, by InstanceNumber
 (0020,0013) and by the coordinate of ImagePositionPatient (0020,0032); what concerns the whole series is said of
@@ -10,7 +10,7 @@ from typing import Any
 
 MINUS = "\u2212"
 EVERY_SLICE = "every slice"
-EFFECT = "Effect on the number"
+EFFECT = "Effect on the measurement"
 
 
 def solid_name(document: Mapping[str, Any]) -> str:
@@ -25,8 +25,8 @@ def solid_name(document: Mapping[str, Any]) -> str:
 def for_reader(what: str, look: str, where: str, effect: str) -> str:
     """The text of a flag in its one order.
 
-    >>> for_reader("a lens is dirty", "for stains", EVERY_SLICE, "not quantified: no formula knows dirt")
-    'a lens is dirty. Look for stains (every slice). Effect on the number: not quantified: no formula knows dirt'
+    >>> for_reader("a lens is dirty", "for stains", EVERY_SLICE, "not quantified")
+    'a lens is dirty. Look for stains (every slice). Effect on the measurement: not quantified'
     """
     return f"{what}. Look {look} ({where}). {EFFECT}: {effect}"
 

@@ -43,8 +43,8 @@ READER = sorted(
 LOOK = re.compile(r"\blook\b", re.IGNORECASE)
 PLACE = re.compile(r"(images?|slices?) \d+.*, [xyz] -?\d+\.\d( to -?\d+\.\d)? mm|every slice")
 EFFECT = re.compile(
-    r"Effect on the number: .*(\d %|\d mL|\d g |a factor of \d|not quantified|none|do not change|every volume)"
-    r"|\d\.\d\d points|\d % of the lung\b|shares of both lungs together do not change|[Nn]ot quantified"
+    r"Effect on the measurement: .*(\d %|\d mL|\d g |factor of \d|not quantified|none|do not change|every volume)"
+    r"|\d\.\d\d points|\d % of the lung\b|percentages of both lungs together do not change|[Nn]ot quantified"
 )
 
 
@@ -78,8 +78,8 @@ def test_a_flag_says_what_to_look_at_where_and_how_much(code: str, made: dict[st
     ("message", "missing"),
     [
         ("slices are 5.00 mm thick. Look at the domes (every slice)", "how far the number may be off"),
-        ("it is lossy. Look for rings. Effect on the number: not quantified", "where"),
-        ("it is lossy (image 3, z 1.0 mm). Effect on the number: at most 5 % of a lesion", "what to look at"),
+        ("it is lossy. Look for rings. Effect on the measurement: not quantified", "where"),
+        ("it is lossy (image 3, z 1.0 mm). Effect on the measurement: at most 5 % of a lesion", "what to look at"),
     ],
 )
 def test_a_flag_that_leaves_one_out_is_found(message: str, missing: str) -> None:

@@ -60,7 +60,7 @@ def test_a_clip_between_the_lungs_is_told_with_volume_and_place(config: Config) 
     heights = sorted(-100 + 4.0 * int(k) for k in set(voxels[:, 0]))
     assert f"images {numbers[0]} to {numbers[-1]}, z {heights[0]:.1f} to {heights[-1]:.1f} mm" in finding.message
     lesion_ml = np.count_nonzero(_inside(LESION)) * GRID.voxel_ml
-    assert f"{lesion_ml:.0f} mL are called lesion" in finding.message
+    assert f"{lesion_ml:.0f} mL are labelled lesion" in finding.message
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_swapped_sides_are_flagged_with_all_of_the_lung(config):
     found = judged(sided(truth.labels_kji, ~LEFT_HALF), hu, config)
     assert found.outcome is Outcome.FLAG
     assert found.value == 1.0
-    assert found.message.startswith("100 % of the lung called left lies on the patient's right (slices ")
+    assert found.message.startswith("100 % of the lung labelled left lies on the patient's right (slices ")
 
 
 @pytest.mark.parametrize("name", ["left", "right"])
@@ -63,7 +63,7 @@ def test_one_label_over_both_lungs_is_flagged_with_half_of_it(config, name):
     hu, truth = chest()
     found = judged(sided(truth.labels_kji, np.full(LEFT_HALF.shape, name == "left")), hu, config)
     assert found.value == pytest.approx(0.5, abs=0.05)
-    assert f"called {name}" in found.message
+    assert f"labelled {name}" in found.message
 
 
 def test_without_the_ct_two_lungs_under_one_name_are_still_seen(config):
@@ -71,7 +71,7 @@ def test_without_the_ct_two_lungs_under_one_name_are_still_seen(config):
     hu, truth = chest()
     unknown = np.full_like(hu, np.nan)
     found = judged(sided(truth.labels_kji, True), unknown, config)
-    assert found.message.startswith("two bodies of lung")
+    assert found.message.startswith("two separate lungs")
     assert found.value == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.05)
     assert judged(sided(truth.labels_kji, LEFT_HALF), unknown, config) is None
 
@@ -118,7 +118,7 @@ def test_a_thin_junction_is_trusted_and_a_thick_one_is_not(config, height_mm, de
     assert joint_cm2(sided(labels, LEFT_HALF).side_kji, AXIAL) == pytest.approx(height_mm * depth_mm / 100)
     if flagged:
         assert found.value == 64.0
-        assert found.message.startswith("left and right lung are joined over 64 cm2")
+        assert found.message.startswith("left and right lung touch over 64 cm2")
 
 
 @pytest.mark.parametrize(("height_mm", "depth_mm", "flagged"), [(60, 20, False), (100, 100, True)])

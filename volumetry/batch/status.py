@@ -25,15 +25,15 @@ from volumetry.domain import Status
 
 STATES = ("accepted", "measured", "review", "received", "excluded", "missing")
 COLUMNS = {
-    "site": "Site of the visit's scans, or of the list of expected visits; empty where unknown.",
-    "subject": "Subject, as the list of expected visits has it, or else as the scans have it.",
-    "visit": "Visit, from the same source.",
-    "expected": "Whether the list of expected visits has this visit: yes or no; empty without a list.",
-    "state": "accepted, measured, review (a reader must look), received (without a value), excluded or missing.",
+    "site": "Site of the visit's scans, or from the list of expected visits; empty if unknown.",
+    "subject": "Subject, as in the list of expected visits or, without one, as in the results.",
+    "visit": "Visit, as in the list of expected visits or, without one, as in the results.",
+    "expected": "Whether the visit is in the list of expected visits: yes or no; empty without a list.",
+    "state": "accepted, measured, review (a reader must check), received (without a value), excluded or missing.",
     "scan_ids": "Scans of this visit, separated by semicolons.",
-    "queries_open": "Queries on these scans that are not closed.",
+    "queries_open": "Number of queries on these scans that are not closed.",
     "corrected_by": "Readers whose masks are counted.",
-    "decision": "Decisions that hold for the present values.",
+    "decision": "Decisions that apply to the current values.",
 }
 """Meaning by name, in the order of the table."""
 

@@ -90,7 +90,7 @@ def decide(
 @app.command(rich_help_panel=MANY_SCANS)
 def explain(
     table: Annotated[Path, typer.Argument(help="CSV file of a batch or of a trial.")],
-    row: Annotated[str, typer.Argument(help="Number of the row, where the header is row 1, or a scan_id.")],
+    row: Annotated[str, typer.Argument(help="Number of the row (the header is row 1), or a scan_id.")],
     results: Annotated[
         Path | None, typer.Option(help="Folder of the batch, if it is not beside the trial's folder.")
     ] = None,
@@ -114,8 +114,8 @@ def explain(
 def letters(
     result: BatchFolder,
     out: Annotated[Path, typer.Option(help="Folder for the letters, one HTML page for each site.")],
-    name: Annotated[str, typer.Option(help="Name of the person who sends them.")],
-    study: Annotated[str, typer.Option(help="Name of the study, for the head of the letters.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the person who sends the letters.")],
+    study: Annotated[str, typer.Option(help="Name of the study, for the heading of the letters.")] = "",
 ) -> None:
     """Write one letter for each site with the queries that it has not been sent yet.
 
@@ -134,12 +134,12 @@ def letters(
 @app.command(rich_help_panel=MANY_SCANS)
 def answer(
     result: BatchFolder,
-    query_id: Annotated[str, typer.Argument(help="Number of the query in queries.csv.")],
-    text: Annotated[str, typer.Option(help="The answer, or why the query is closed.")],
-    name: Annotated[str, typer.Option(help="Name of the person who enters it.")],
+    query_id: Annotated[str, typer.Argument(help="Identifier of the query (query_id) in queries.csv.")],
+    text: Annotated[str, typer.Option(help="The answer, or the reason why the query is closed.")],
+    name: Annotated[str, typer.Option(help="Name of the person who enters the answer.")],
     close: Annotated[bool, typer.Option("--close", help="Close the query.")] = False,
 ) -> None:
-    """Enter the answer to a query in the audit log, and close it if wanted; queries.csv shows it.
+    """Enter the answer to a query in the audit log, and close the query if requested; queries.csv shows it.
 
     Example: volumetry answer results 3f9a1c20de --text "resent on 3 March" --name "A. Manager" --close
     """
@@ -154,7 +154,10 @@ def answer(
 @app.command(rich_help_panel=MANY_SCANS)
 def compare(
     old: Annotated[Path, typer.Argument(help="Folder of the earlier batch, or a table like results.csv.")],
-    new: Annotated[Path, typer.Argument(help="The same scans by another model, version or settings.")],
+    new: Annotated[
+        Path,
+        typer.Argument(help="Folder of the later batch: the same scans with another model, version or settings."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for bridge.html, agreement.csv, shifts.csv and more.")],
     limit_points: Annotated[
         float,
@@ -162,7 +165,7 @@ def compare(
     ] = 1.0,
     limit_lung_percent: Annotated[
         float,
-        typer.Option(help="A scan is listed if its lung volume changes by more than this, in per cent.", min=0),
+        typer.Option(help="A scan is listed if its lung volume changes by more than this, in percent.", min=0),
     ] = 2.0,
     visits: Annotated[
         Path | None, typer.Option(help="visits.csv of a trial: also compare its conclusions from both batches.")
@@ -198,9 +201,9 @@ def export(
         Path | None,
         typer.Option(help="visits.csv of the trial, for VISITNUM, study days and the baseline flag of CDISC."),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="Settings of the trial (TOML), for --visits.")] = None,
+    config: Annotated[Path | None, typer.Option(help="With --visits: settings of the trial (TOML).")] = None,
 ) -> None:
-    """Export the table of a batch as SDTM-shaped CSV (and XPT), or as Parquet.
+    """Export the table of a batch as CSV (and XPT) in SDTM layout, or as Parquet.
 
     Example: volumetry export cdisc results --out sdtm --study NCT04288102 --visits visits.csv
     """

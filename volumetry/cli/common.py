@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="volumetry",
-    help="Measure ground glass and solid disease on chest CT, in mL and as a percentage of the lung volume.",
+    help="Measure ground glass and consolidation on chest CT, in mL and as a percentage of the lung volume.",
     epilog=(
         "Exit codes: 0 done, 1 unexpected, 2 usage, 3 input refused, 4 configuration, 5 model, 6 segmentation, "
         "7 output, 8 batch finished with scans not measured, 9 failure of the program (time or memory limit), "
@@ -27,7 +27,8 @@ app = typer.Typer(
 ConfigFiles = Annotated[
     list[Path] | None,
     typer.Option(
-        "--config", help="TOML with differences from the defaults, or a shipped name such as nct04288102."
+        "--config",
+        help="Settings that differ from the defaults (TOML), or the name of a shipped file, such as core-lab.",
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]

@@ -41,7 +41,7 @@ def intake(
     config: ConfigFiles = None,
     quiet: Quiet = False,
 ) -> None:
-    """Unpack deliveries, list their series in a manifest, and propose which series to measure. You confirm it.
+    """Unpack deliveries and list their series in a manifest, with a proposal which to measure, for you to check.
 
     Example: volumetry intake deliveries --out taken --layout '{site}/{subject}/{visit}'
     """
@@ -71,7 +71,7 @@ Scans = Annotated[
         help="Tree of scans (folders, zips, volume files), or a manifest, CSV or XLSX (scan_id,path,...)."
     ),
 ]
-Out = Annotated[Path, typer.Option(help="Results go to OUT/scans/<scan_id>/ and OUT/results.csv.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results: OUT/scans/<scan_id>/, OUT/results.csv and more.")]
 
 
 def _workers(given: str) -> str:
@@ -83,8 +83,8 @@ def _workers(given: str) -> str:
 Workers = Annotated[
     str,
     typer.Option(
-        help="Worker processes on this machine: a number, or auto for as many as its cores and its free memory "
-        "take. 0 measures in this process, one scan at a time.",
+        help="Worker processes on this machine: a number, or auto for as many as its cores and free memory "
+        "allow. 0 measures in this process, one scan at a time.",
         metavar="N|auto",
         callback=_workers,
     ),
@@ -98,14 +98,19 @@ RetryFailed = Annotated[
     typer.Option("--retry-failed", help="Also repeat scans that failed because of the program or the machine."),
 ]
 Append = Annotated[
-    bool, typer.Option("--append", help="Keep in the tables the scans of an earlier run that this list lacks.")
+    bool, typer.Option("--append", help="Keep the scans of an earlier run that are missing from this list.")
 ]
 Prune = Annotated[
-    bool, typer.Option("--prune", help="Move scans of an earlier run that this list lacks to OUT/earlier/.")
+    bool,
+    typer.Option(
+        "--prune", help="Move the scans of an earlier run that are missing from this list to OUT/earlier/."
+    ),
 ]
 Replace = Annotated[
     bool,
-    typer.Option("--replace", help="With --append: scans of this list may replace those with their scan_id."),
+    typer.Option(
+        "--replace", help="With --append: scans of this list replace measured scans with the same scan_id."
+    ),
 ]
 
 

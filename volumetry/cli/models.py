@@ -36,14 +36,14 @@ def train(
     config: Annotated[Path, typer.Argument(help="Training configuration, e.g. configs/train-lesion2d.toml.")],
     out: Annotated[Path, typer.Option(help="Folder for the model and for the state of the run.")],
     data: Annotated[
-        Path | None, typer.Option(help="Root of the training data; by default the one in the configuration.")
+        Path | None, typer.Option(help="Root folder of the training data; by default that in the configuration.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Train a model. Run again with the same folder to continue after an interruption.
 
-    Example: volumetry train configs/train-lesion2d.toml --data ../shared/data --out runs
+    Example: volumetry train configs/train-lesion2d.toml --data DATA --out runs
     """
     from volumetry.cli import show
     from volumetry.training.by_architecture import train_model
@@ -60,7 +60,9 @@ def evaluate(
     dataset: Annotated[Path | None, typer.Argument(help="Folder with images/, labels/ and dataset.toml.")] = None,
     scans: Annotated[
         Path | None,
-        typer.Option(help="In place of a folder: TOML that lists chest CTs in HU and what is known about them."),
+        typer.Option(
+            help="Instead of a dataset: TOML file that lists chest CTs in HU and what is known about them."
+        ),
     ] = None,
     config: ConfigFiles = None,
     device: Device = None,
@@ -139,7 +141,7 @@ def evidence(
     out: Annotated[Path, typer.Argument(help="Folder for sbom.cdx.json and licences.csv.")],
     quiet: Quiet = False,
 ) -> None:
-    """Write a CycloneDX bill of materials and a table of licences of this installation, without a network.
+    """Write a CycloneDX bill of materials and a table of licences of this installation, without network access.
 
     Both list every package of the environment, the weights of the models, and the viewer's script.
 

@@ -33,7 +33,7 @@ PriorResults = Annotated[
 ]
 PriorScan = Annotated[
     Path | None,
-    typer.Option(help="The scan of the latest prior: its slices are shown beside the present ones."),
+    typer.Option(help="The scan of the latest prior; its slices are shown beside those of this scan."),
 ]
 
 
@@ -52,7 +52,7 @@ def inspect(
     config: ConfigFiles = None,
     quiet: Quiet = False,
 ) -> None:
-    """List every series of an input, its geometry, and whether it can be measured. Needs no model.
+    """List every series of an input with its geometry, and whether it can be measured. Does not run the model.
 
     Example: volumetry inspect data-sample/phantom-001
     """

@@ -20,7 +20,9 @@ def trial(
     out: Annotated[
         Path, typer.Option(help="Folder for endpoint.csv, changes.csv, events.csv, report and figures.")
     ],
-    config: Annotated[Path | None, typer.Option(help="TOML with differences from configs/trial.toml.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings file (TOML) with differences from configs/trial.toml.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Compute change from baseline and differences between arms, with tables and figures.
@@ -38,29 +40,35 @@ def trial(
 
 @app.command(rich_help_panel=TRIAL)
 def power(
-    difference: Annotated[float, typer.Option(help="Difference to find between the arms, in the outcome's unit.")],
-    sd: Annotated[float, typer.Option(help="Standard deviation between subjects of an arm.", min=0)],
+    difference: Annotated[
+        float, typer.Option(help="Difference between the arms to detect, in the unit of the outcome.")
+    ],
+    sd: Annotated[float, typer.Option(help="Standard deviation between the subjects of an arm.", min=0)],
     arms: Annotated[
         tuple[int, int],
         typer.Option(help="Subjects of the treated and the reference arm; with --wanted, their ratio."),
     ],
     wanted: Annotated[
         float | None,
-        typer.Option(help="Find the smallest trial with this power, such as 0.8.", min=0.05, max=0.99),
+        typer.Option(
+            help="Power that is wanted, such as 0.8: find the smallest trial that has it.", min=0.05, max=0.99
+        ),
     ] = None,
     measurement_sd: Annotated[
         float, typer.Option(help="Standard deviation of the measurement error of one change.", min=0)
     ] = 0.0,
-    lost: Annotated[float, typer.Option(help="Share of subjects without the outcome.", min=0, max=0.95)] = 0.0,
+    lost: Annotated[float, typer.Option(help="Fraction of subjects without the outcome.", min=0, max=0.95)] = 0.0,
     skewed: Annotated[
         bool, typer.Option("--skewed", help="Draw changes from a skewed distribution instead of a normal one.")
     ] = False,
-    alpha: Annotated[float, typer.Option(help="Two-sided level.", min=0.0001, max=0.5)] = 0.05,
-    trials: Annotated[int, typer.Option(help="Trials to simulate for each size.", min=100)] = 2000,
+    alpha: Annotated[float, typer.Option(help="Two-sided significance level.", min=0.0001, max=0.5)] = 0.05,
+    trials: Annotated[
+        int, typer.Option(help="Number of trials to simulate for each sample size.", min=100)
+    ] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
     config: Annotated[Path | None, typer.Option(help="Settings of the trial (TOML).")] = None,
 ) -> None:
-    """Simulate the power of a planned trial, or the size it needs, with the test of its tables.
+    """Simulate the power or the sample size of a planned trial, with the test that `trial` uses.
 
     Example: volumetry power --difference -13.3 --sd 38 --arms 65 35 --lost 0.1
     """
@@ -92,14 +100,14 @@ def power(
 @app.command(rich_help_panel=TRIAL)
 def changemap(
     baseline_scan: Annotated[Path, typer.Option(help="Folder of the baseline scan.")],
-    baseline: Annotated[Path, typer.Option(help="Folder of its result.")],
+    baseline: Annotated[Path, typer.Option(help="Folder of the result of the baseline scan.")],
     visit_scan: Annotated[Path, typer.Option(help="Folder of the scan of the visit.")],
-    visit: Annotated[Path, typer.Option(help="Folder of its result.")],
+    visit: Annotated[Path, typer.Option(help="Folder of the result of the scan of the visit.")],
     out: Annotated[Path, typer.Option(help="Folder for transitions.csv, change_map.nii.gz, .json and .png.")],
     config: ConfigFiles = None,
     quiet: Quiet = False,
 ) -> None:
-    """Count, in mL, which tissue became which between two visits. Exploratory; refused if the lungs do not match.
+    """Measure, in mL, the lung that changed class between two visits. Exploratory; refused if lungs do not match.
 
     Example: volumetry changemap --baseline-scan v0 --baseline r0 --visit-scan v1 --visit r1 --out change
     """
@@ -120,14 +128,15 @@ def blind(
     visits: Annotated[
         Path | None, typer.Option(help="visits.csv, whose subjects, visits and arms are written to the key.")
     ] = None,
-    key: Annotated[Path | None, typer.Option(help="File for the sealed key; OUT.key/key.csv by default.")] = None,
+    key: Annotated[Path | None, typer.Option(help="File for the key; OUT.key/key.csv by default.")] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the order; drawn at random and kept in the key by default.")
+        int | None,
+        typer.Option(help="Seed of the random order; by default drawn at random and recorded in the key."),
     ] = None,
     config: ConfigFiles = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make a blinded reading package: scans renamed, de-identified and shuffled; the key is kept outside it.
+    """Make a blinded reading package: renamed, de-identified scans in random order; the key is kept outside it.
 
     Example: volumetry blind scans --out package --visits visits.csv
     """
@@ -150,9 +159,14 @@ def adjudicate(
     ],
     out: Annotated[Path, typer.Option(help="Folder for accepted.csv, agreement.csv and adjudication.csv.")],
     limit: Annotated[
-        float, typer.Option(help="Largest difference that is not a discrepancy, in percentage points of the lung.")
+        float,
+        typer.Option(
+            help="Largest accepted difference between the readers, in percentage points of the lung volume."
+        ),
     ],
-    adjudicator: Annotated[str, typer.Option(help="Name of the third reader, as in the column reader.")],
+    adjudicator: Annotated[
+        str, typer.Option(help="Name of the third reader (adjudicator), as in the column reader.")
+    ],
 ) -> None:
     """Compare two readers of a blinded package and accept one value for each reading. The key is not needed.
 
@@ -175,7 +189,7 @@ def adjudicate(
 @app.command(rich_help_panel=TRIAL)
 def unblind(
     package: Annotated[Path, typer.Argument(help="The reading package.")],
-    key: Annotated[Path, typer.Option(help="The sealed key of the package.")],
+    key: Annotated[Path, typer.Option(help="The key of the package.")],
     reads: Annotated[
         Path | None, typer.Option(help="The completed reads.csv, or accepted.csv of adjudicate.")
     ] = None,
@@ -192,9 +206,9 @@ def unblind(
     reader: Annotated[str, typer.Option(help="With --masks: name or code of the reader.")] = "",
     reason: Annotated[str, typer.Option(help="With --masks: reason for the edit.")] = "",
 ) -> None:
-    """Give back to scans what was read blinded: values as a table, masks as corrections of a batch.
+    """Join blinded reads to their scans: values as a table, masks as corrections of a batch.
 
-    Refused unless the key is the one that was sealed with the package.
+    Refused unless the key is the one that was written with the package.
 
     Example: volumetry unblind package --key package.key/key.csv --reads reads.csv --out joined.csv
     """

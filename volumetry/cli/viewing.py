@@ -25,7 +25,7 @@ Certificate = Annotated[Path | None, typer.Option("--client-cert", help="Client 
 Key = Annotated[Path | None, typer.Option("--client-key", help="Key of the client certificate (PEM).")]
 Url = Annotated[
     str,
-    typer.Argument(help="DICOMweb address; the environment holds the token, or the user and password."),
+    typer.Argument(help="DICOMweb address. Credentials are read from the environment (see the operations page)."),
 ]
 
 
@@ -142,14 +142,15 @@ def remeasure(
 @app.command(rich_help_panel=ONE_SCAN)
 def serve(
     keep: Annotated[
-        Path | None, typer.Option(help="Folder in which results are kept; otherwise everything is removed.")
+        Path | None,
+        typer.Option(help="Folder in which results are kept; without it, they are removed when the command ends."),
     ] = None,
     port: Port = 0,
     browser: Browser = True,
     config: ConfigFiles = None,
     device: Device = None,
 ) -> None:
-    """Open a page in the browser on which a scan folder or zip is dropped and measured.
+    """Open a page in the browser that measures the scan folders and zips dropped on it.
 
     Example: volumetry serve --keep results
     """
@@ -224,9 +225,11 @@ def receive(
     out: Annotated[Path, typer.Option(help="Folder for the results, one per study.")],
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 11112,
     ae_title: Annotated[str, typer.Option(help="AE title of this node.")] = "VOLUMETRY",
-    host: Annotated[str, typer.Option(help="Address to listen on. DICOM has no login.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Any host that reaches it can send: DICOM has no login.")
+    ] = "127.0.0.1",
     caller: Annotated[
-        list[str] | None, typer.Option(help="AE title that may connect; by default any may.")
+        list[str] | None, typer.Option(help="Calling AE title that is accepted; repeatable; by default any.")
     ] = None,
     quiet_s: Annotated[
         float, typer.Option(help="A study is complete after this many seconds without a new image.")

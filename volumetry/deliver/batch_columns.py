@@ -4,9 +4,9 @@ A scan's result does not state them, so that it does not depend on the name unde
 """
 
 COLUMNS = {
-    "site": "Site, from the manifest or from the names of folders; empty where unknown.",
-    "subject": "Subject, from the same sources.",
-    "visit": "Visit, from the same sources.",
-    "batch_flags": "Codes of findings from a comparison with the other scans of the batch, such as SAME_IMAGES.",
+    "site": "Site, from the manifest or the folder names; empty if unknown.",
+    "subject": "Subject, from the manifest or the folder names; empty if unknown.",
+    "visit": "Visit, from the manifest or the folder names; empty if unknown.",
+    "batch_flags": "Codes of findings that concern several scans of the batch, such as SAME_IMAGES.",
 }
 """Meaning by name, in the order of the table."""

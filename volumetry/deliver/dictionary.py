@@ -15,6 +15,15 @@ _UNITS = {"ml": "mL", "hu": "HU", "g": "g", "mm": "mm", "mb": "MB", "s": "s", "d
 _UNITS |= {"percent": "%", "parts": "percentage points", "sides": "mL", "zones": "mL"}
 _UNITS |= {"lobes": "mL", "lobe": "%", "span": "%", "method": "", "reason": ""}
 """By the last word of a key, or of the key above it."""
+_WORDS = {
+    "solid": "consolidation",
+    "lesion_below": "lesion below the lowest limit",
+    "lesion_above": "lesion above the highest limit",
+    "outside_lungs": "segmented volume outside the two lungs",
+    "lesion_specks": "small lesion islands",
+    "class_specks": "small islands of one lesion class in the other",
+}
+"""What a reader calls a key that is not its own name in words."""
 _SAS = """
 interval_percent=IV interval_parts= boundary=IB threshold=IT augmentation=IA hu_offset=IH reference=IR sides=
 left=L right=R zones= upper=U middle=M lower=B components_by_rule= network=N hu=H hu_bins_ml=HUBIN dropped_ml=D
@@ -108,5 +117,5 @@ def _meaning(schema: Mapping[str, Any], path: tuple[str, ...]) -> str:
         schema = schema["properties"][key]
         if "description" in schema:
             says, since = schema["description"], depth
-    words = ", ".join(key.removesuffix("_ml").replace("_", " ") for key in path[since:])
+    words = ", ".join(_WORDS.get(name := key.removesuffix("_ml"), name.replace("_", " ")) for key in path[since:])
     return f"{says} {words[:1].upper()}{words[1:]}.".replace("Hu", "HU") if words else says

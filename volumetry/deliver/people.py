@@ -26,23 +26,23 @@ class Column:
 
 
 COLUMNS = (
-    Column("decision", "accept, exclude or repeat, if it holds for the value of this row; otherwise empty."),
-    Column("decided_by", "Who decided."),
-    Column("decided_at", "When, in UTC (ISO 8601)."),
-    Column("decision_reason", "Why."),
+    Column("decision", "Decision that applies to this value: accept, exclude or repeat; otherwise empty."),
+    Column("decided_by", "Person who decided."),
+    Column("decided_at", "Time of the decision, in UTC (ISO 8601)."),
+    Column("decision_reason", "Reason for the decision."),
     Column(
         "outdated_decision",
-        "The last decision, if it was made on an earlier value and does not hold. A scan whose exclusion is "
-        "outdated is not used until a person decides again.",
+        "The last decision, if it was made on an earlier value and no longer applies. A scan whose exclusion is "
+        "outdated is not used until a new decision is recorded.",
     ),
-    Column("corrected_by", "Reader whose mask was counted; empty where the value is automatic."),
-    Column("corrected_at", "When the mask was measured, in UTC (ISO 8601)."),
-    Column("correction_reason", "Why the reader edited the mask."),
+    Column("corrected_by", "Reader whose mask was counted; empty if the value is automatic."),
+    Column("corrected_at", "Time when the reader's mask was measured, in UTC (ISO 8601)."),
+    Column("correction_reason", "Reason why the reader edited the mask."),
     Column("correction_version", "Version of volumetry that measured the reader's mask."),
-    Column("correction", "Folder of the correction that is counted, below the batch's folder."),
+    Column("correction", "Folder of the counted correction, relative to the folder of the batch."),
     Column(
         "correction_note",
-        "Whether the correction was made on an earlier automatic result, or why the last one is not counted.",
+        "Note that the correction was made on an earlier automatic result, or the reason why it is not counted.",
     ),
 )
 NAMES = tuple(column.name for column in COLUMNS)

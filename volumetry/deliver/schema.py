@@ -57,4 +57,4 @@ def _bins(schema: dict[str, Any], cuts: HuCuts) -> dict[str, Any]:
     meaning = f"Whole lung by HU: x < {low}, {low} <= x < {middle}, {middle} <= x <= {high}, x > {high}."
     (bin_schema,) = schema["patternProperties"].values()
     named = dict.fromkeys(bin_names(cuts), bin_schema)
-    return {**schema, "description": f"{meaning} The keys name the cuts in force.", "properties": named}
+    return {**schema, "description": f"{meaning} The keys name the limits that were used.", "properties": named}

@@ -67,39 +67,43 @@ class Measure:
 
 
 MEASURES = (
-    Measure("volumes_ml.lung", "mL", "Lung", "LUNGVOL", "Both lungs, lesions included.", "Lung Volume"),
-    Measure("volumes_ml.aerated", "mL", "Aerated", "AERVOL", "Lung without lesion."),
+    Measure("volumes_ml.lung", "mL", "Lung", "LUNGVOL", "Both lungs, including lesions.", "Lung Volume"),
+    Measure("volumes_ml.aerated", "mL", "Aerated", "AERVOL", "Aerated lung: lung without lesion."),
     Measure(
         *("volumes_ml.lesion", "mL", "All disease", "LESVOL"),
-        "Ground glass, solid and lesion of neither class together.",
+        "Lesion: ground glass, consolidation and, under the HU rule, lesion of neither class.",
         "Lung Lesion Volume",
     ),
     Measure("volumes_ml.ground_glass", "mL", "Ground glass", "GGOVOL", "Ground glass.", "Ground Glass Volume"),
-    Measure("volumes_ml.solid", "mL", "Solid", "SOLIDVOL", "Solid, or consolidation.", "Solid Component Volume"),
+    Measure(
+        *("volumes_ml.solid", "mL", "Solid", "SOLIDVOL"),
+        "Consolidation; under the HU rule, the solid component.",
+        "Solid Component Volume",
+    ),
     Measure(
         *("volumes_ml.fluid", "mL", "Pleural fluid", "FLUIDVOL"),
-        "Pleural fluid, in no lung and no lesion; absent where nobody looked. Under 100 mL or so may be missed.",
+        "Pleural fluid, neither lung nor lesion; absent if not searched for. Up to about 100 mL may be missed.",
         "Pleural Fluid Volume",
         none_found="none found (less than about 100 mL may be missed)",
     ),
     Measure(
         *("percent_of_lung.lesion", "%", "All disease", "LESPCT"),
-        "Lesion as a share of both lungs.",
+        "Lesion as a percentage of the lung volume.",
         "Lesion Share of Lung Volume",
     ),
     Measure(
         *("percent_of_lung.ground_glass", "%", "Ground glass", "GGOPCT"),
-        "Ground glass as a share of both lungs.",
+        "Ground glass as a percentage of the lung volume.",
         "Ground Glass Share of Lung Volume",
     ),
     Measure(
         *("percent_of_lung.solid", "%", "Solid", "SOLIDPCT"),
-        "Solid as a share of both lungs.",
+        "Consolidation as a percentage of the lung volume.",
         "Solid Share of Lung Volume",
     ),
     Measure(
         *("mean_lung_hu", "HU", "Mean lung HU", "LUNGHU"),
-        "Mean HU of both lungs, lesions included; null without lung.",
+        "Mean HU of both lungs, including lesions; null if there is no lung.",
         "Mean Lung Attenuation",
         of=densitometry.mean_lung_hu,
         form="{:.0f} HU",
@@ -107,13 +111,13 @@ MEASURES = (
         nullable=True,
     ),
     Measure(
-        *("lesion_mass_g", "g", "Disease, mass", "LESMASS", "Lesion volume + weight / 1000."),
+        *("lesion_mass_g", "g", "Disease, mass", "LESMASS", "Lesion volume in mL + lesion_weight_hu_ml / 1000."),
         of=densitometry.lesion_mass_g,
         needs_hu=True,
     ),
     Measure(
         *("lesion_weight_hu_ml", "HU.mL", "Disease, HU \u00d7 mL", "LESWGHT"),
-        "Sum of HU times voxel volume over the lesion.",
+        "Lesion weight: sum over the lesion of HU times voxel volume.",
         of=densitometry.lesion_weight_hu_ml,
         form="{:,.0f}",
         needs_hu=True,

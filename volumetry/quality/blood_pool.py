@@ -113,23 +113,23 @@ def contrast_findings(series: SeriesInfo, blood_hu: float | None, config: Config
     if series.contrast:
         return
     enhanced = None if blood_hu is None or PLAIN_HU < blood_hu < ENHANCED_HU else blood_hu >= ENHANCED_HU
-    blood = f"the blood in heart and great vessels is at {blood_hu:.0f} HU" if blood_hu is not None else ""
+    blood = f"the blood in the heart and great vessels has {blood_hu:.0f} HU" if blood_hu is not None else ""
     if enhanced:
-        text = f"{blood}: contrast was given, though ContrastBolusAgent (0018,0010) names none"
-        text = for_reader(text, "at vessels and enhanced tissue that the mask may hold", EVERY_SLICE, _ENHANCED)
+        text = f"{blood}: contrast was given, although ContrastBolusAgent (0018,0010) is empty"
+        text = for_reader(text, "for vessels and enhanced tissue in the lesion mask", EVERY_SLICE, _ENHANCED)
         yield Finding("CONTRAST_NOT_STATED", config.outcome_of("CONTRAST_NOT_STATED"), text, blood_hu)
     wanted = config.charter.contrast
     if wanted == "without" and enhanced:
-        text = f"{blood}: contrast; the charter wants scans without"
+        text = f"{blood}: contrast; the charter requires scans without contrast"
         yield _charter(for_reader(text, _LOOK, EVERY_SLICE, _ENHANCED), blood_hu, config)
     elif wanted == "with" and not enhanced:
         why = "contrast is unknown" if enhanced is None else f"{blood}: no contrast"
-        text = f"{why}; the charter wants scans with contrast"
+        text = f"{why}; the charter requires scans with contrast"
         yield _charter(for_reader(text, _LOOK, EVERY_SLICE, _ENHANCED), blood_hu, config)
 
 
 _LOOK = "at the aorta and the heart"
-_ENHANCED = "not quantified: contrast in small vessels adds to mean density and lesion mass"
+_ENHANCED = "not quantified: contrast in small vessels raises mean density and lesion mass"
 
 
 def _charter(message: str, blood_hu: float | None, config: Config) -> Finding:

@@ -46,14 +46,14 @@ def charter_findings(series: SeriesInfo, config: Config) -> list[Finding]:
 
 def _for_reader(code: str, message: str) -> str:
     effect = _EFFECTS.get(code.removeprefix("CHARTER_"), _COMPARED)
-    return for_reader(message, "at the protocol of this scan beside the charter", EVERY_SLICE, effect)
+    return for_reader(message, "at the acquisition parameters of this scan", EVERY_SLICE, effect)
 
 
-_COMPARED = "none on this scan by itself; not quantified: how far it differs from scans made as the charter wants"
+_COMPARED = "none on this scan by itself; the difference from scans that conform to the charter is not quantified"
 _EFFECTS = {
-    "KERNEL": "not quantified here; in the literature another kernel moved well-aerated lung by up to 14 %",
-    "COVERAGE": "none if the lung is whole; what is cut off is stated by LUNG_TRUNCATED_APEX and _BASE",
-    "SLICES": "none if the lung is whole; what is cut off is stated by LUNG_TRUNCATED_APEX and _BASE",
+    "KERNEL": "not quantified here; in the literature another kernel changed well-aerated lung by up to 14 %",
+    "COVERAGE": "none if the lung is complete; see LUNG_TRUNCATED_APEX and LUNG_TRUNCATED_BASE for missing lung",
+    "SLICES": "none if the lung is complete; see LUNG_TRUNCATED_APEX and LUNG_TRUNCATED_BASE for missing lung",
 }
 
 
@@ -84,7 +84,7 @@ def _patterns(rule: str, what: str, names: tuple[str, ...], patterns: tuple[str,
     if not names:
         yield f"CHARTER_{rule}", f"{what} is missing; the charter allows {allowed}", None
     elif not any(fnmatchcase(name.casefold(), pattern.casefold()) for name in names for pattern in patterns):
-        yield f"CHARTER_{rule}", f"{what} is none that the charter allows: {allowed}", None
+        yield f"CHARTER_{rule}", f"{what} is not allowed by the charter, which allows {allowed}", None
 
 
 def _scanner(series: SeriesInfo) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ def _scanner(series: SeriesInfo) -> tuple[str, ...]:
 def _contrast(series: SeriesInfo, charter: Charter) -> Iterator[_Found]:
     """What the header alone decides: contrast that it names. What it does not name, the blood may (blood_pool)."""
     if charter.contrast == "without" and series.contrast:
-        yield "CHARTER_CONTRAST", f"{_AGENT} names contrast; the charter wants scans without", None
+        yield "CHARTER_CONTRAST", f"{_AGENT} names contrast; the charter requires scans without contrast", None
 
 
 _AGENT = "ContrastBolusAgent (0018,0010)"
@@ -105,8 +105,8 @@ _AGENT = "ContrastBolusAgent (0018,0010)"
 def _coverage(series: SeriesInfo, charter: Charter) -> Iterator[_Found]:
     covered_mm = series.slice_count * series.spacing_kji_mm[0]
     if covered_mm < charter.min_coverage_mm:
-        message = f"the slices cover {covered_mm:.0f} mm; the charter wants {charter.min_coverage_mm:g}"
+        message = f"the slices cover {covered_mm:.0f} mm; the charter requires {charter.min_coverage_mm:g} mm"
         yield "CHARTER_COVERAGE", message, covered_mm
     if series.slice_count < charter.min_slices:
-        message = f"{series.slice_count} slices; the charter wants at least {charter.min_slices}"
+        message = f"{series.slice_count} slices; the charter requires at least {charter.min_slices}"
         yield "CHARTER_SLICES", message, series.slice_count

@@ -59,7 +59,7 @@ def lung_findings(
     lung_ml = volumes.lung
     if lung_ml < config.quality.min_lung_ml:
         least_ml = config.quality.min_lung_ml
-        text = f"{lung_ml:.0f} mL of lung found; under {least_ml:.0f} mL is not a lung that can be measured"
+        text = f"{lung_ml:.0f} mL of lung were found; a lung needs at least {least_ml:.0f} mL to be measured"
         return [_finding("NO_LUNGS_FOUND", text, lung_ml, config)]
     with ThreadPoolExecutor(1) as beside:  # it takes as long as all the others
         dense = beside.submit(lambda: list(dense_tissue_findings(tissue, scan, config)))
@@ -81,17 +81,17 @@ def _plausibility(measurement: Measurement, config: Config) -> Iterator[Finding]
     limits, lung_ml = config.quality, measurement.volumes_ml.lung
     if not limits.lung_low_ml <= lung_ml <= limits.lung_high_ml:
         text = (
-            f"lung volume {lung_ml:.0f} mL; adult lungs have {limits.lung_low_ml:.0f} to "
-            f"{limits.lung_high_ml:.0f}: look in the mask for lung left out, or for what is not lung (every "
-            f"slice). Not quantified; every share is a part of this volume"
+            f"the lung volume is {lung_ml:.0f} mL; adult lungs have {limits.lung_low_ml:.0f} to "
+            f"{limits.lung_high_ml:.0f} mL: look whether the mask misses lung or includes anything else (every "
+            f"slice). Not quantified: the lung volume is the denominator of every percentage"
         )
         yield _finding("LUNG_VOLUME_IMPLAUSIBLE", text, lung_ml, config)
     left, right = measurement.sides["left"].lung, measurement.sides["right"].lung
     if max(left, right) > limits.side_ratio * min(left, right):
         moves = _estimate(max(left, right) - min(left, right), measurement.volumes_ml)
         text = (
-            f"left lung {left:.0f} mL, right lung {right:.0f} mL: look whether the smaller one was left out "
-            f"(every slice). If so, and if it is as large as the other, {moves}"
+            f"left lung {left:.0f} mL, right lung {right:.0f} mL: look whether part of the smaller one is missing "
+            f"from the mask (every slice). If so, and if it is as large as the other, {moves}"
         )
         yield _finding("ONE_LUNG", text, min(left, right), config)
 
@@ -103,9 +103,9 @@ def _dropped(tissue: TissueMap, volumes: Volumes, config: Config) -> Iterator[Fi
     if lost_ml > config.quality.lesion_outside_flag_ml:
         points = points_if_lesion(volumes, lost_ml)
         text = (
-            f"{lost_ml:.0f} mL called lesion lie beside the lungs and are counted in no volume: look for "
-            f"consolidated lung that the mask left out (every slice). With all of it the share is {points:.2f} "
-            f"points higher"
+            f"{lost_ml:.0f} mL labelled lesion lie outside the lungs and are not counted: look for consolidated "
+            f"lung that is missing from the mask (every slice). If all of it is lesion, the lesion percentage is "
+            f"{points:.2f} points higher"
         )
         yield weighed(config, "LESION_OUTSIDE_LUNG", text, lost_ml, points)
 
@@ -125,9 +125,9 @@ def shallow_findings(dropped_ml: Mapping[str, float], volumes: Volumes, config: 
     if shallow_ml > config.quality.lesion_outside_flag_ml and volumes.lung > 0:
         points = 100 * shallow_ml / volumes.lung
         text = (
-            f"{shallow_ml:.0f} mL called lesion lie nowhere deeper than {config.tidy.shallow_lesion_mm:g} mm "
-            f"below the edge of the lung and are counted as aerated: look below the pleura for small disease that "
-            f"was left out (every slice). With all of it the share is {points:.2f} points higher"
+            f"{shallow_ml:.0f} mL of small lesions lie nowhere deeper than {config.tidy.shallow_lesion_mm:g} mm "
+            f"below the edge of the lung and are counted as aerated lung: look for small subpleural disease that "
+            f"was left out (every slice). With all of it the lesion percentage is {points:.2f} points higher"
         )
         yield weighed(config, "LESION_SHALLOW", text, shallow_ml, points)
 
@@ -141,18 +141,18 @@ def _organs(tissue: TissueMap, volumes: Volumes, config: Config) -> Iterator[Fin
     if context.agreement < wanted:
         points = points_if_no_lesion(volumes, in_organs_ml)
         text = (
-            f"the network of the whole chest recognises {100 * context.agreement:.0f} % of the aerated lung, "
-            f"less than {100 * wanted:.0f}, and had no say: look whether organs beside the lungs were called "
-            f"disease (every slice). Without all that it takes for organs the share is {points:.2f} points lower"
+            f"the whole-chest network recognises {100 * context.agreement:.0f} % of the aerated lung, less than "
+            f"{100 * wanted:.0f} %, and was not used: look whether organs beside the lungs are labelled lesion "
+            f"(every slice). Without what it assigns to organs, the lesion percentage is {points:.2f} points lower"
         )
         yield _finding("CHEST_NOT_RECOGNISED", text, context.agreement, config)
     elif in_organs_ml > config.quality.lesion_outside_flag_ml:
         points = points_if_lesion(volumes, context.doubtful_ml)
         text = (
-            f"{in_organs_ml:.0f} mL called lesion slice by slice lie in organs, fat or the chest wall, as the "
-            f"network of the whole chest sees it, and are counted in no volume; {context.doubtful_ml:.0f} mL of "
-            f"them adjoin disease in the lung or are as large as a lobe: look whether consolidated lung was left "
-            f"out (every slice). With these the share is at most {points:.2f} points higher"
+            f"{in_organs_ml:.0f} mL of the lesion lie in organs, fat or the chest wall according to the "
+            f"whole-chest network and are not counted; {context.doubtful_ml:.0f} mL of them adjoin disease in "
+            f"the lung or are as large as a lobe: look whether consolidated lung was left out (every slice). With "
+            f"these the lesion percentage is at most {points:.2f} points higher"
         )
         yield weighed(config, "LESION_IN_ORGAN", text, in_organs_ml, points)
 
@@ -169,7 +169,7 @@ def _aerated_hu(tissue: TissueMap, scan: CtScan, config: Config) -> Iterator[Fin
     peak_hu = float(first + step * int(histogram.argmax()) + step / 2)
     if not limits.lung_peak_min_hu <= peak_hu <= limits.lung_peak_max_hu:
         low, high = limits.lung_peak_min_hu, limits.lung_peak_max_hu
-        text = f"aerated lung peaks at {peak_hu:.0f} HU, not between {low:.0f} and {high:.0f}: no Hounsfield units"
+        text = f"aerated lung peaks at {peak_hu:.0f} HU, not at {low:.0f} to {high:.0f}: not Hounsfield units"
         yield _finding("HU_IMPLAUSIBLE", text, peak_hu, config)
 
 
@@ -198,7 +198,7 @@ def _truncated_ends(tissue: TissueMap, scan: CtScan, volumes: Volumes, config: C
         )
         text = (
             f"{areas[0]:.1f} cm\u00b2 of lung in the {'lowest' if lowest else 'highest'} section{at}: look "
-            f"whether the lung goes on; {_estimate(lost_ml, volumes)}; the volume is a lower bound"
+            f"whether the lung extends further; {_estimate(lost_ml, volumes)}; the volume is a lower bound"
         )
         yield Finding(name, outcome, text, round(float(areas[0]), 2))
 
@@ -215,11 +215,11 @@ def _sections_with_values(scan: CtScan, axis: int) -> tuple[int, int]:
 def _estimate(lost_ml: float | None, volumes: Volumes) -> str:
     """What is missing, and how far the share of lesion moves if all of that, or none, is lesion."""
     if lost_ml is None:
-        return "the loss is not quantified, as the lung does not narrow towards this end"
+        return "the loss is not quantified, because the lung does not get smaller towards this end"
     percent = 100 * lost_ml / (volumes.lung + lost_ml)
     if_none = 100 * volumes.lesion / volumes.lung - 100 * volumes.lesion / (volumes.lung + lost_ml)
     points = max(points_if_lesion(volumes, lost_ml), if_none)
-    moves = f"which moves the share of lesion by {points:.2f} points at most"
+    moves = f"which changes the lesion percentage by at most {points:.2f} points"
     return f"about {percent:.2f} % of the lung is missing, {moves}"
 
 
@@ -268,7 +268,7 @@ def _truncated_field(tissue: TissueMap, scan: CtScan, lung_ml: float, config: Co
     where = images(scan, np.flatnonzero(contact_mm2).tolist())
     text = (
         f"lung touches the edge of the field of view over {contact_mm2.sum() / 100:.1f} cm2 (look at {where}): "
-        f"part of it is cut off, by the width of the contact at most {100 * share:.2f} % of the lung"
+        f"part of it was not imaged, at most {100 * share:.2f} % of the lung by the width of the contact"
     )
     outcome = _cut("LUNG_TRUNCATED_FOV", share, config)
     yield Finding("LUNG_TRUNCATED_FOV", outcome, text, round(float(contact_mm2.sum() / 100), 3))

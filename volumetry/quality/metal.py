@@ -75,9 +75,9 @@ def metal_findings(
     voxel_ml = scan.grid.voxel_ml
     text = (
         f"{ml:.2f} mL of metal (above {config.hounsfield.metal_hu:g} HU) in the body, {metal.nearest_mm:.0f} mm "
-        f"from the lung ({images(scan, metal.ml)}): look for streaks there, which pass for ground glass; "
-        f"{lesion * voxel_ml:.0f} mL are called lesion in these images, "
-        f"{100 * lesion / max(1, lung):.2f} points of the share"
+        f"from the lung ({images(scan, metal.ml)}): look for streaks, which can resemble ground glass; "
+        f"{lesion * voxel_ml:.0f} mL are labelled lesion in these images, "
+        f"{100 * lesion / max(1, lung):.2f} points of the lesion percentage"
     )
     if blood_hu is not None and blood_hu >= ENHANCED_HU and _share_in_veins(metal, scan, config) >= _MOSTLY:
         yield weighed(config, "METAL", text.replace("of metal", "of undiluted contrast in veins", 1), ml, 0.0)

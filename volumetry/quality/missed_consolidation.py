@@ -90,8 +90,8 @@ def dense_tissue_findings(tissue: TissueMap, scan: CtScan, config: Config) -> It
         slices = [k for body in bodies for k in body.slices]
         text = (
             f"at least {ml:.0f} mL of soft tissue of about {median_hu:.0f} HU between lung mask and ribs "
-            f"({_places(bodies)}; {images(scan, slices)}): fluid, or consolidation by which lung and lesion are "
-            f"too small. All of it consolidation, the share of lesion is {points:.2f} points higher"
+            f"({_places(bodies)}; {images(scan, slices)}): fluid, or missed consolidation. If all of it is "
+            f"consolidation, the lesion percentage is {points:.2f} points higher"
         )
         yield weighed(config, code, text, ml, points)
 

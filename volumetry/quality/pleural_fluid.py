@@ -21,9 +21,9 @@ def fluid_findings(tissue: TissueMap, scan: CtScan, volumes: Volumes, config: Co
     points = points_if_lesion(volumes, tissue.fluid_ml)
     slices = np.flatnonzero(tissue.fluid_kji.any(axis=(1, 2))).tolist()
     text = (
-        f"{tissue.fluid_ml:.0f} mL of pleural fluid ({_sides(tissue)}{images(scan, slices)}), counted in no lung "
-        f"and no lesion: look whether it is consolidated or collapsed lung. If all of it is, the share of lesion "
-        f"is {points:.2f} points higher"
+        f"{tissue.fluid_ml:.0f} mL of pleural fluid ({_sides(tissue)}{images(scan, slices)}), counted neither as "
+        f"lung nor as lesion: look whether it is consolidated or collapsed lung. If all of it is, the lesion "
+        f"percentage is {points:.2f} points higher"
     )
     yield weighed(config, "PLEURAL_FLUID", text, tissue.fluid_ml, points)
 

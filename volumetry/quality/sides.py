@@ -26,7 +26,7 @@ _MOST_ACROSS = 1 / 3
 """Share of a lung beyond the middle of the chest. A lung that fills the place of a lost one stays below it; of a
 label that spans both lungs about half lies there, and of one on the wrong side nearly all."""
 
-_MOVES = ". Volumes and shares of both lungs together do not change by it, those by side do"
+_MOVES = ". Only results by side are affected; volumes and percentages of both lungs together do not change"
 
 _OTHER = {Side.LEFT: Side.RIGHT, Side.RIGHT: Side.LEFT}
 
@@ -89,7 +89,7 @@ def _joined(side_kji: NDArray[np.uint8], grid: Grid) -> Iterator[_Reason]:
     area_cm2 = joint_cm2(side_kji, grid)
     if area_cm2 > _WIDEST_JOINT_CM2:
         yield (
-            f"left and right lung are joined over {area_cm2:.0f} cm2: the cut between them runs through lung",
+            f"left and right lung touch over {area_cm2:.0f} cm2: the boundary between them runs through lung",
             area_cm2,
             [k for k, plane in enumerate(side_kji) if (plane == Side.LEFT).any() and (plane == Side.RIGHT).any()]
             or [0, len(side_kji) - 1],
@@ -110,7 +110,7 @@ def _across(
         share = float(np.broadcast_to(beyond, lung.shape)[lung].mean()) if lung.any() else 0.0
         if share > _MOST_ACROSS:
             name, other = mine.name.lower(), _OTHER[mine].name.lower()
-            text = f"{100 * share:.0f} % of the lung called {name} lies on the patient's {other}"
+            text = f"{100 * share:.0f} % of the lung labelled {name} lies on the patient's {other}"
             yield text, share, _slices_of(lung, step)
 
 
@@ -125,8 +125,8 @@ def _two_in_one(side: NDArray[np.uint8], sample_ml: float, least_share: float, s
         other_ml = np.count_nonzero(side == other) * sample_ml
         if second_ml > max(other_ml, least_share * first_ml):
             yield (
-                f"two bodies of lung, {first_ml:.0f} and {second_ml:.0f} mL, are called {mine.name.lower()}, "
-                f"and {other_ml:.0f} mL {other.name.lower()}",
+                f"two separate lungs, {first_ml:.0f} and {second_ml:.0f} mL, are labelled {mine.name.lower()}, "
+                f"and {other_ml:.0f} mL are labelled {other.name.lower()}",
                 float(second_ml),
                 _slices_of(side == mine, step),
             )

@@ -48,7 +48,7 @@ _DENSE_HU, _PLAIN_DENSE_HU = 130.0, 100.0
 _LEAST_ML = 0.5
 """Smaller bodies are the edges of something else."""
 _WORDS = {
-    "slab": "goes on outside the mask without a step in density",
+    "slab": "is continuous with tissue outside the mask",
     "fat": "is fat",
     "dense": "is bone, calcification or contrast",
 }
@@ -98,7 +98,7 @@ def suspect_findings(
     more = f"; and {len(suspects) - 3} smaller" if len(suspects) > 3 else ""
     text = (
         f"at least {ml:.0f} mL of the lesion may be organ, fat or bone ({reasons}): {largest}{more}. "
-        f"Without it the share of lesion is {points:.2f} points lower"
+        f"Without it the lesion percentage is {points:.2f} points lower"
     )
     yield weighed(config, "SUSPECT_SOLID", text, ml, points)
 

@@ -198,7 +198,7 @@ def _one_may_be_a_slice(what: str, count: int, slices: Sequence[SliceHeader]) ->
     share = 100 * count / (count + len(mine))
     effect = f"none if no file is a slice; else at most {share:.1f} % of the stack's height is missing at its ends"
     return for_reader(
-        what, "whether the lung ends within the first and the last image", images_at_the_ends(mine), effect
+        what, "whether the lung lies wholly between the first and the last image", images_at_the_ends(mine), effect
     )
 
 

@@ -10,26 +10,26 @@ Document = Mapping[str, Any]
 
 _GRADES = {
     "A": "comparable",
-    "B": "comparable with caution",
-    "C": "not comparable: do not read the difference as a change of the disease",
+    "B": "a reader should check whether they are comparable",
+    "C": "not comparable: the difference is not a change of the disease",
 }
 _REASONS = {
     "SAME_IMAGES": "both results were measured on the same images",
-    "LUNG_VOLUME": "the lung volumes differ, so the breath was another or the disease changed it",
+    "LUNG_VOLUME": "the lung volumes differ, because of inspiration or of the disease",
     "THICKNESS_CHANGED": "the slice thickness differs",
     "KERNEL_CHANGED": "the reconstruction kernel differs",
     "KVP_CHANGED": "the tube voltage differs",
     "CONTRAST_CHANGED": "only one of the scans was made with contrast medium",
     "CONTRAST_IN_BOTH": "both scans were made with contrast medium",
     "SCANNER_CHANGED": "the scanner differs",
-    "POSITION_CHANGED": "the patient lay in another position",
-    "LUNG_CUT": "a lung is cut off in one of the scans",
+    "POSITION_CHANGED": "the patient's position differs",
+    "LUNG_CUT": "a lung is truncated in one of the scans",
     "LUNG_DENSITY_CHANGED": "the density of the aerated lung differs",
     "READER_IN_ONE": "a reader corrected the mask of only one of the scans",
     "MODEL_CHANGED": "another model measured the earlier scan: measure it again",
-    "SETTINGS_CHANGED": "other settings were in force at the earlier scan",
+    "SETTINGS_CHANGED": "the earlier scan was measured with other settings",
     "RULE_CHANGED": "ground glass and consolidation were divided by another rule, so only all disease is compared",
-    "PRIOR_FLAGGED": "the earlier result has flags that ask for a reader",
+    "PRIOR_FLAGGED": "the earlier result has flags that require a reader",
 }
 _UNKNOWN = {
     "THICKNESS": "slice thickness",
@@ -83,10 +83,10 @@ def reasons(document: Document) -> list[str]:
         why = [_REASONS.get(code, code) for code in (reason.partition(":")[0] for reason in visit["reasons"])]
         unknown = [_UNKNOWN.get(code, code.lower()) for code in visit["unknown"]]
         said = [f"grade {visit['grade']}: {'; '.join(why)}"] if why else []
-        said += [f"not known of both: {', '.join(unknown)}"] if unknown else []
+        said += [f"not known for both scans: {', '.join(unknown)}"] if unknown else []
         said.append(
-            f"the lungs hold {100 * visit['lung_volume_ratio']:.0f} % of their earlier volume; breath alone would "
-            f"change every share by {signed(visit['predicted_shift_percent'], 0)} % of its value"
+            f"the lung volume is {100 * visit['lung_volume_ratio']:.0f} % of the earlier one; inspiration alone "
+            f"would change every percentage by {signed(visit['predicted_shift_percent'], 0)} % of its value"
         )
         found.append(f"{day(visit['acquisition_date'])}, {visit['scan_id']}: {'. '.join(map(_capital, said))}.")
     return found

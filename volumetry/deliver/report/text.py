@@ -19,12 +19,12 @@ _VERDICTS = {
         "Measured",
         "No flag requires a reader; other findings are listed below.",
     ),
-    "review": ("Measured, review needed", "A reader must look at the points below before the numbers are used."),
+    "review": ("Measured, review needed", "A reader must check the findings below before the result is used."),
     "refused": (
         "Not measured: scan refused",
-        "The scan cannot be measured as it was supplied, so there is no number.",
+        "The scan cannot be measured as it was supplied; there is no result.",
     ),
-    "failed": ("Not measured: failure", "The program failed, not the scan, so there is no number."),
+    "failed": ("Not measured: failure", "The program failed, not the scan; there is no result."),
 }
 _RULES = {
     "network": "Ground glass and consolidation are separated by the network's classes.",
@@ -32,7 +32,7 @@ _RULES = {
 }
 _NAMES = {
     "network": "Consolidation is what the result files and trial tables call solid.",
-    "hu": "Solid component is a range of HU, whatever fills the lung there; most of it is consolidation.",
+    "hu": "The solid component is a range of HU within the lesion; most of it is consolidation.",
 }
 _SCORES = (
     "Score of a lobe: 0 no disease, 1 below 5 %, 2 to 25 %, 3 below 50 %, 4 to 75 %, 5 above "
@@ -306,9 +306,9 @@ def density(document: Document) -> list[tuple[str, str]]:
         "outside_lungs_ml": "Left out: outside lungs",
         "lesion_outside_lungs_ml": "Left out: disease outside lungs",
         "holes_filled_ml": "Holes filled",
-        "lesion_specks_ml": "Left out: specks",
+        "lesion_specks_ml": "Left out: small islands",
         "lesion_shallow_ml": "Left out: at the edge of the lung",
-        "class_specks_ml": "Specks reclassed",
+        "class_specks_ml": "Small islands relabelled",
     }
     rows += [(names[key], f"{millilitres(dropped[key])} mL") for key in names if key in dropped]
     return [(name, text.replace("-", MINUS)) for name, text in rows if text]
@@ -321,8 +321,8 @@ def provenance(document: Document) -> list[tuple[str, str]]:
         ("Program", _text(facts.get("software_version") and f"volumetry {facts['software_version']}")),
         ("Model", _text(facts.get("model"))),
         ("Device", " ".join(filter(None, (facts.get("device"), facts.get("precision"))))),
-        ("Lesion from probability", _text(facts.get("lesion_probability"))),
-        ("Made", _text(facts.get("created"))),
+        ("Lesion threshold", _text(facts.get("lesion_probability"))),
+        ("Created", _text(facts.get("created"))),
         ("Model sha256", _text(facts.get("model_sha256"))),
         ("Settings sha256", _text(facts.get("config_sha256"))),
         ("Input sha256", _text(facts.get("input_sha256"))),

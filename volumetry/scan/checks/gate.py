@@ -115,10 +115,10 @@ def _object(stack: Stack, config: Config) -> Iterator[Finding]:
         message = f"{named('ImageType')} says LOCALIZER in {called} of {len(stack.slices)} parallel slices"
         message = for_reader(
             f"{message}: a whole stack is not a localizer",
-            "whether vessels and fissures are as sharp and as free of noise as in a diagnostic CT",
+            "whether vessels and fissures are as sharp and noise is as low as in a diagnostic CT",
             images_with(stack.slices, lambda h: h.is_localizer),
-            "not quantified: low dose and a broad slice blur what is recognised by its density; size and place"
-            " are not concerned",
+            "not quantified: low dose and thick slices impair the segmentation by density; size and position"
+            " are not affected",
         )
         yield found(config, "CALLED_LOCALIZER", message, called)
     parts: dict[str, set[int]] = defaultdict(set)
@@ -131,9 +131,7 @@ def _object(stack: Stack, config: Config) -> Iterator[Finding]:
     lost = sum(max(0, max(total, *parts[whole]) - len(parts[whole])) for whole, total in totals.items())
     if lost:
         tag = named("InConcatenationTotalNumber")
-        message = (
-            f"{plural(lost, 'part')} of a multi-frame object that was split for transfer are not here ({tag})"
-        )
+        message = f"{plural(lost, 'part')} of a multi-frame object that was split for transfer are missing ({tag})"
         yield found(config, "MANIFEST_MISMATCH", message, lost)
 
 
@@ -154,13 +152,13 @@ def _spacing(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
         yield from _against_thickness(spacing, min(thicknesses), max(thicknesses), config)
     if thickest > limits.thick_mm + _ROUNDING_MM:
         message = for_reader(
-            f"slices are {thickest:.2f} mm thick or apart; image features change above {limits.thick_mm:g} mm",
-            "at the domes, the fissures, and the top and bottom of each lesion: they blur into what lies above and"
+            f"slice thickness or spacing is {thickest:.2f} mm; image features change above {limits.thick_mm:g} mm",
+            "at the domes, the fissures, and the top and bottom of each lesion: they blur with what lies above and"
             " below",
             EVERY_SLICE,
             f"each lesion's top and bottom are uncertain by half a slice, {thickest / 2:.2f} mm: at most "
             f"{100 * min(1.0, thickest / _LESION_MM):.0f} % of a lesion {_LESION_MM:g} mm high, "
-            f"{100 * min(1.0, thickest / geometry.coverage_mm):.1f} % of what is as high as the stack",
+            f"{100 * min(1.0, thickest / geometry.coverage_mm):.1f} % of a structure as high as the stack",
         )
         if thickest > limits.thick_refuse_mm - _ROUNDING_MM:
             yield found(config, "THICK_SLICES", message, thickest)
@@ -170,13 +168,13 @@ def _spacing(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
     tags = {h.spacing_tag_mm for h in geometry.slices if h.spacing_tag_mm is not None}
     wrong = [tag for tag in tags if tag < 0 or abs(tag - spacing) > limits.spacing_tag_tolerance * spacing]
     if wrong:
-        message = f"{named('SpacingBetweenSlices')} says {wrong[0]:g} mm, the positions say {spacing:.3f} mm"
+        message = f"{named('SpacingBetweenSlices')} is {wrong[0]:g} mm, but the positions give {spacing:.3f} mm"
         message = for_reader(
             f"{message}; the positions are used",
             "at the table positions of neighbouring images",
             images_with(geometry.slices, lambda h: h.spacing_tag_mm in wrong),
-            f"none if the positions are right; by a factor of {abs(wrong[0]) / spacing:.3g} for every volume, and "
-            "none for a share, if the tag were",
+            f"none if the positions are right; if the element is right, every volume is wrong by a factor of "
+            f"{abs(wrong[0]) / spacing:.3g}, and percentages are correct",
         )
         yield found(config, "SPACING_TAG_CONFLICT", message, wrong[0])
     pixel = geometry.grid.spacing_kji_mm[1:]
@@ -184,10 +182,10 @@ def _spacing(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
     yield from _against_field(geometry, config)
     if max(pixel) > limits.large_fov_pixel_mm:
         message = for_reader(
-            f"pixels of {max(pixel):.2f} mm: a large field of view, the lung is small in it",
+            f"pixels of {max(pixel):.2f} mm: the field of view is large and the lung small in it",
             "whether the mask follows the lung's outline",
             EVERY_SLICE,
-            f"not quantified: an outline is as uncertain as half a pixel, {max(pixel) / 2:.2f} mm",
+            f"not quantified: the outline is uncertain by half a pixel, {max(pixel) / 2:.2f} mm",
         )
         yield found(config, "LARGE_FOV", message, max(pixel))
 
@@ -199,7 +197,7 @@ def _pixel_size(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
     message = f"{what} is {pixel[0]:.3g} x {pixel[1]:.3g} mm in slices {slice_mm:.3g} mm apart"
     code = "PIXEL_SPACING_RANGE"
     if max(pixel) > _MOST_PIXEL_MM:
-        yield Finding(code, Outcome.REFUSE, f"{message}: no CT of a chest has such pixels", max(pixel))
+        yield Finding(code, Outcome.REFUSE, f"{message}: implausible for a chest CT", max(pixel))
     elif not _LIKELY_PIXEL_MM[0] <= min(pixel) <= max(pixel) <= _LIKELY_PIXEL_MM[1]:
         message = _of_body_size(f"{message}: unlikely for a chest CT")
         yield found_mildly(config, code, Outcome.FLAG, message, max(pixel))
@@ -208,8 +206,8 @@ def _pixel_size(geometry: StackGeometry, config: Config) -> Iterator[Finding]:
 
 
 def _of_body_size(what: str) -> str:
-    effect = "none if it is right; every volume goes with its square, so a pixel 10 % too large adds 21 %"
-    return for_reader(what, "whether the body has the size of a person", EVERY_SLICE, effect)
+    effect = "none if it is right; a pixel size that is 10 % too large makes every volume 21 % too large"
+    return for_reader(what, "whether the body has a plausible size", EVERY_SLICE, effect)
 
 
 _MOST_PIXEL_MM = 5.0
@@ -229,12 +227,12 @@ def _against_field(geometry: StackGeometry, config: Config) -> Iterator[Finding]
     ratio = diameter_mm / field_mm
     if abs(ratio - 1) > _FIELD_TOLERANCE:
         message = for_reader(
-            f"{named('ReconstructionDiameter')} says {diameter_mm:g} mm, rows and columns times "
-            f"{named('PixelSpacing')} give {field_mm:.1f} mm: the image was cropped, or its matrix changed and "
-            "PixelSpacing was not",
-            "whether the body has the size that it has in the PACS",
+            f"{named('ReconstructionDiameter')} is {diameter_mm:g} mm, but rows and columns times "
+            f"{named('PixelSpacing')} give {field_mm:.1f} mm: the image was cropped, or its matrix was changed "
+            "but PixelSpacing was not",
+            "whether the body has the same size as in the PACS",
             EVERY_SLICE,
-            f"none if it was cropped; else every volume is wrong by a factor of {ratio**2:.2g}, and no share",
+            f"none if it was cropped; else every volume is wrong by a factor of {ratio**2:.2g}, but no percentage",
         )
         yield found(config, "PIXEL_SPACING_CONFLICT", message, round(ratio, 3))
 
@@ -254,19 +252,19 @@ def _against_thickness(spacing: float, thinnest: float, thickest: float, config:
         missing = 100 * (1 - thinnest / spacing)
         message = for_reader(
             f"slices {spacing:.2f} mm apart but {thinnest:.2f} mm thick by {tag}: part of the lung was not imaged",
-            "at lesions seen in one or two slices alone",
+            "at lesions seen in only one or two slices",
             EVERY_SLICE,
-            f"{missing:.0f} % of the lung lies between the slices and is taken to be like its neighbours: at most "
-            f"{missing:.0f} % of lung volume, and of a lesion",
+            f"{missing:.0f} % of the lung lies between the slices and is assumed to be like its neighbours: at "
+            f"most {missing:.0f} % of the lung volume and of each lesion",
         )
         yield found(config, "SLICE_GAP", message, spacing / thinnest)
     overlap = thickest / spacing
     if overlap > limits.slice_gap_ratio:
         message = for_reader(
             f"slices {thickest:.2f} mm thick by {tag} every {spacing:.2f} mm",
-            "at the top and bottom of each lesion: they blur over a slice's thickness",
+            "at the top and bottom of each lesion: they are blurred over the slice thickness",
             EVERY_SLICE,
-            "the sum over slices counts nothing twice; each end is uncertain by half a slice, "
+            "nothing is counted twice; the top and bottom of a lesion are uncertain by half a slice, "
             f"{thickest / 2:.2f} mm: at most {100 * min(1.0, thickest / _LESION_MM):.0f} % of a lesion "
             f"{_LESION_MM:g} mm high",
         )
@@ -280,11 +278,11 @@ def _patient(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]
     """Position and age."""
     ages = [h.age_years for h in slices if h.age_years is not None]
     if not ages:
-        message = f"neither {named('PatientAge')} nor dates give an age"
+        message = f"the age is not known, neither from {named('PatientAge')} nor from dates"
         yield found(config, "AGE_UNKNOWN", message)
     elif min(ages) < config.geometry.adult_years:
         message = for_reader(
-            f"the patient is younger than {config.geometry.adult_years} years; the model was made on adults",
+            f"the patient is younger than {config.geometry.adult_years} years; the model was trained on adults",
             "whether the mask follows the lung and the lesions",
             EVERY_SLICE,
             "not quantified: the model's error on children is not known",
@@ -296,26 +294,25 @@ def _patient(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]
     if len(positions) > 1:
         usual = positions.most_common(1)[0][0]
         where = images_with(slices, lambda h: h.patient_position not in (usual, None))
-        message = f"{tag} takes {len(positions)} values in one stack"
+        message = f"{tag} has {len(positions)} values in one stack"
         yield found(config, "POSITION_CONFLICT", for_reader(message, _LOOK_FOR_HEART, where, _BY_SIDE))
     if lying & {"P", "DR", "DL"}:
         message = for_reader(
-            f"{tag} is prone or decubitus: gravity moves ground glass and lung volume",
-            "at haze in the parts of the lung that lie lowest: it may be the patient's own weight",
+            f"{tag} is prone or decubitus: this changes lung volume and dependent density",
+            "whether haze in the dependent lung is disease or the effect of gravity",
             images_with(slices, lambda h: (h.patient_position or "")[2:] in ("P", "DR", "DL")),
-            "not quantified: haze by gravity counts as ground glass, and another position inflates the lungs"
-            " otherwise",
+            "not quantified: dependent density counts as ground glass, and lung volume depends on the position",
         )
         yield found(config, "PRONE", message)
     down = [h.orientation[4] for h in slices if h.orientation is not None]
     if down and ((lying == {"S"} and max(down) < -0.5) or (lying == {"P"} and min(down) > 0.5)):
-        message = f"{tag} and {named('ImageOrientationPatient')} disagree on which side of the image is the back"
+        message = f"{tag} and {named('ImageOrientationPatient')} disagree about which side is posterior"
         message = for_reader(f"{message}: left and right may be swapped", _LOOK_FOR_HEART, EVERY_SLICE, _BY_SIDE)
         yield found(config, "POSITION_CONFLICT", message)
 
 
-_LOOK_FOR_HEART = "on which side the heart's apex and the liver lie"
-_BY_SIDE = "volumes and shares of both lungs together do not change; those by side may be swapped whole"
+_LOOK_FOR_HEART = "on which side the apex of the heart and the liver lie"
+_BY_SIDE = "volumes and percentages of both lungs together do not change; those by side may be swapped"
 
 
 def _series_info(geometry: StackGeometry | None) -> SeriesInfo | None:

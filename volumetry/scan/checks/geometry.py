@@ -115,7 +115,7 @@ def _plane_findings(slices: Sequence[SliceHeader], config: Config) -> Iterator[F
             yield found(config, "MIXED_PIXEL_SPACING", message, apart)
     frames = {h.frame_of_reference for h in slices} - {None}
     if len(frames) > 1 and not tells_nothing([h.frame_of_reference for h in slices], config.geometry.min_slices):
-        message = f"{named('FrameOfReferenceUID')} takes {len(frames)} values: positions do not compare"
+        message = f"{named('FrameOfReferenceUID')} has {len(frames)} values: the positions cannot be compared"
         yield found(config, "MIXED_FRAME_OF_REFERENCE", message, len(frames))
 
 
@@ -196,11 +196,11 @@ def _place_findings(in_axes: Array, ordered: Sequence[SliceHeader], config: Conf
     if passes < residual_mm <= flags:
         worst, height_mm = int(off_mm.argmax()), float(np.ptp(along_mm)) + usual_mm
         message = for_reader(
-            f"slice positions are up to {residual_mm:.3f} mm off even spacing of {usual_mm:.3f} mm",
+            f"slice positions deviate by up to {residual_mm:.3f} mm from even spacing of {usual_mm:.3f} mm",
             "at the table positions of neighbouring images, the worst first",
             images_from_to(ordered, worst, worst) if len(along_mm) == len(ordered) else EVERY_SLICE,
-            f"at most {100 * min(1.0, 2 * residual_mm / usual_mm):.1f} % of what lies in one slice alone, "
-            f"{100 * 2 * residual_mm / height_mm:.2g} % of what is as high as the stack",
+            f"at most {100 * min(1.0, 2 * residual_mm / usual_mm):.1f} % of a structure in a single slice, "
+            f"{100 * 2 * residual_mm / height_mm:.2g} % of a structure as high as the stack",
         )
         yield found(config, "POSITION_JITTER", message, residual_mm)
 
@@ -268,9 +268,9 @@ def _in_plane(
     elif off_mm[worst] > passes:
         message = for_reader(
             f"slices are up to {off_mm[worst]:.3f} mm off in plane",
-            "whether the body's outline is where it is in the neighbouring images",
+            "whether the body outline is at the same place as in the neighbouring images",
             images_from_to(ordered, worst, worst),
-            "none, 0 %: a slice moved in its own plane keeps its area",
+            "none, 0 %: a shift of a slice in its own plane does not change areas",
         )
         yield found(config, "POSITION_JITTER", message, float(off_mm[worst]))
 
@@ -316,8 +316,8 @@ def _tilt_findings(geometry: StackGeometry, in_axes: Array, config: Config) -> I
             f"slices are sheared by {tilt:.1f} degrees against their normal (gantry tilt)",
             "whether the mask follows lung and lesions in the tilted sections",
             EVERY_SLICE,
-            f"0 % by the shear, as the grid is sheared too (without that, {_by_cosine(tilt):.1f} %); not "
-            "quantified: what the model makes of tilted sections, on few of which it was trained",
+            f"0 % from the shear, because the grid is sheared too (otherwise {_by_cosine(tilt):.1f} %); the "
+            "model's error on tilted sections is not quantified, because it was trained on few of them",
         )
         yield found(config, "GANTRY_TILT", message, tilt)
     elif drift_mm > _TILT_NOTE_MM:
@@ -330,8 +330,8 @@ def _tilt_findings(geometry: StackGeometry, in_axes: Array, config: Config) -> I
             f"the slice normal lies {oblique:.0f} degrees from the body axis: not an axial reconstruction",
             "whether the mask follows lung and lesions",
             EVERY_SLICE,
-            "0 % by the geometry, which is used as it is; not quantified: what the model makes of sections in "
-            "another plane, as it was trained on axial ones",
+            "0 % from the geometry, which is used as it is; the model's error on non-axial sections is not "
+            "quantified, because it was trained on axial ones",
         )
         yield found(config, "NON_AXIAL", message, oblique)
     elif oblique > _OBLIQUE_DEG:

@@ -38,7 +38,7 @@ def identity_findings(headers: Sequence[SliceHeader], config: Config) -> Iterato
         if len(groups) > 1:
             odd = len(headers) - max(groups.values())
             message = f"{named(keyword)} differs, or is absent, in {odd} of {len(headers)} images"
-            message = f"{message}: slices of two people must not become one volume"
+            message = f"{message}: slices of two patients must not form one volume"
             own = one_per_slice([header.identity[number] for header in headers])
             yield found(config, "MIXED_PATIENTS", message, odd, _ONE_ID_PER_SLICE if own else None)
     studies = {header.study_uid for header in headers}
@@ -50,11 +50,11 @@ def identity_findings(headers: Sequence[SliceHeader], config: Config) -> Iterato
         dates = set()  # an anonymiser that shifts each image's date by itself
     for keyword, count in (("StudyInstanceUID", len(studies)), ("StudyDate", len(dates))):
         if count > 1:
-            message = f"{named(keyword)} takes {count} values: one scan is one time point"
+            message = f"{named(keyword)} has {count} values, but one scan is one time point"
             yield found(config, "MIXED_STUDIES", message, count)
 
 
-_ONE_ID_PER_SLICE = "Anonymise again with one identity for the whole scan: every image was given its own."
+_ONE_ID_PER_SLICE = "De-identify again with one identity for the whole scan: every image has its own."
 
 
 def without_duplicates(headers: Sequence[SliceHeader], config: Config) -> tuple[list[SliceHeader], list[Finding]]:

@@ -94,16 +94,16 @@ def seam_findings(
     if not seams.size:
         return
     first = start + int(seams[0])
-    what = "the image changes at once between two slices, hardly before and behind: two scans may be joined there"
+    what = "the image changes abruptly between two slices, not before or after: two scans may be joined there"
     share = min(first + 1, len(slices) - first - 1) / len(slices)
     known = next(uid_findings(slices, config), None)
     if known is None:
         message = for_reader(
             what,
-            "whether vessels, ribs and the body's outline go on from the one image to the other",
+            "whether vessels, ribs and the body outline continue from one image to the other",
             images_from_to(slices, first, first + 1),
-            f"none if they do; else the shorter part, {100 * share:.0f} % of the stack's height, is of another "
-            "scan or breath",
+            f"none if they do; else the shorter part, {100 * share:.0f} % of the stack's height, is from another "
+            "scan or breath-hold",
         )
         yield found(config, "SEAM", message, int(seams.size))
     else:

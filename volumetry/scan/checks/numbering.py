@@ -53,7 +53,7 @@ def numbering_findings(stack: Stack, geometry: StackGeometry | None, config: Con
     if not numbers:
         yield found(config, "NO_INSTANCE_NUMBER", f"{named('InstanceNumber')} is absent")
     elif len(stack.slices) > 1 and len(numbers) == len(stack.slices) and len(set(numbers)) == 1:
-        message = f"{named('InstanceNumber')} is {numbers[0]} in every slice and tells none from another"
+        message = f"{named('InstanceNumber')} is {numbers[0]} in every slice and does not distinguish them"
         yield found(config, "NO_INSTANCE_NUMBER", message)
     else:
         doubts = [*_doubts(stack, numbers), *_announced(stack), *_parts_of_unknown_count(stack)]
@@ -70,8 +70,8 @@ def _incomplete(doubts: Sequence[_Doubt], stack: Stack, config: Config) -> Findi
     if code in config.outcomes:
         outcomes.append(config.outcomes[code])
     message = for_reader(
-        f"{'; '.join(doubt.message for doubt in doubts)}: compare the count of images with the PACS",
-        "whether the lung ends within the first and the last image",
+        f"{'; '.join(doubt.message for doubt in doubts)}: compare the number of images with the PACS",
+        "whether the lung lies wholly between the first and the last image",
         images_at_the_ends(stack.slices),
         "; ".join(dict.fromkeys(doubt.effect for doubt in doubts)),
     )
@@ -90,11 +90,11 @@ def _doubts(stack: Stack, numbers: list[int]) -> Iterator[_Doubt]:
     known = np.unique([h.instance_number for h in stack.series if h.instance_number is not None])
     steps = np.diff(known)
     if steps.size and steps.min() > 1 and np.all(steps == steps[0]):
-        message = f"{tag} goes in steps of {steps[0]}: only every {steps[0]}. image may be here"
+        message = f"{tag} increases in steps of {steps[0]}: only one image in {steps[0]} may have arrived"
         share = 100 * (1 - 1 / int(steps[0]))
         effect = (
-            f"up to {share:.0f} % of the lung was sampled away and is taken to be like its neighbours: at most "
-            f"{share:.0f} % of lung volume, and of a lesion"
+            f"up to {share:.0f} % of the lung was not imaged and is assumed to be like its neighbours: at most "
+            f"{share:.0f} % of the lung volume and of each lesion"
         )
         yield _Doubt(message, Outcome.FLAG, Outcome.REFUSE, effect)
     elif np.any(steps > 1):
@@ -119,7 +119,7 @@ def _announced(stack: Stack) -> Iterator[_Doubt]:
         said = header.images_in_acquisition
         here = per_acquisition[header.acquisition_number]
         if said is not None and said > 0 and said not in (of_series, here, len(stack.slices)):
-            message = f"{named('ImagesInAcquisition')} says {said}, {here} are here"
+            message = f"{named('ImagesInAcquisition')} says {said}, but {here} arrived"
             if said > here:
                 effect = (
                     f"images lost at an end are at most {100 * (said - here) / said:.0f} % of the stack's height"

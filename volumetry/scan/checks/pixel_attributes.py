@@ -74,10 +74,10 @@ def _meaning(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]
         yield found(config, "NOT_CT", f"{named('Modality')} is not CT in {other} of {len(slices)} slices", other)
     if any(h.image_type[:1] == ("DERIVED",) for h in slices):
         message = for_reader(
-            f"{named('ImageType')} is DERIVED: processing and slab are unknown",
-            "whether edges are doubled, smoothed or sharpened against the original reconstruction",
+            f"{named('ImageType')} is DERIVED: processing and slab thickness are unknown",
+            "whether edges are doubled, smoothed or sharpened compared with the original reconstruction",
             images_with(slices, lambda h: h.image_type[:1] == ("DERIVED",)),
-            "not quantified: smoothing moves what is recognised by its density; another format or plane does not",
+            "not quantified: smoothing affects the segmentation by density; another format or plane does not",
         )
         yield found(config, "DERIVED_IMAGE", message)
     if any(h.bits_stored <= 8 and not h.faults for h in slices):
@@ -93,10 +93,10 @@ def _rescale(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]
     pairs = {(h.slope, h.intercept) for h in slices}
     if len(pairs) > 1:
         message = for_reader(
-            f"slope and intercept take {len(pairs)} values in one stack; applied slice by slice",
-            "whether the brightness of air and of muscle is the same everywhere",
+            f"slope and intercept have {len(pairs)} values in one stack; they are applied slice by slice",
+            "whether the brightness of air and of muscle is the same in all slices",
             EVERY_SLICE,
-            "none if each pair is its slice's own: pairs that put air more than 30 HU apart are refused",
+            "none if each slice has its correct pair; pairs that put air more than 30 HU apart are refused",
         )
         yield found(config, "VARYING_RESCALE", message, len(pairs))
 
@@ -140,7 +140,7 @@ def _losses(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]:
         yield found(config, "LOSSY", message, round(bits, 2))
     elif by_tag:
         message = f"{named('LossyImageCompression')} is 01 in {by_tag} of {len(slices)} slices"
-        message = _of_loss(f"{message}: values were lost once", images_with(slices, lambda h: h.lossy_tag))
+        message = _of_loss(f"{message}: compressed with loss", images_with(slices, lambda h: h.lossy_tag))
         yield found(config, "LOSSY", message, by_tag)
 
 
@@ -149,7 +149,7 @@ def _of_loss(what: str, where: str) -> str:
         what,
         "for blocks, rings and smeared vessels at the edges of lesions",
         where,
-        "not quantified: errors of single pixels cancel in a volume, but fine ground glass may be smoothed away",
+        "not quantified: errors of single pixels average out, but faint ground glass may be lost",
     )
 
 
@@ -184,16 +184,16 @@ def _remarks(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]
         (
             "CONTRAST",
             lambda h: h.contrast,
-            f"name a {named('ContrastBolusAgent')}: it raises density",
-            "at vessels and enhanced tissue that the mask may hold",
-            "not quantified: contrast in small vessels adds to mean density and lesion mass",
+            f"name a {named('ContrastBolusAgent')}, which raises density",
+            "for vessels and enhanced tissue in the lesion mask",
+            "not quantified: contrast in small vessels raises mean density and lesion mass",
         ),
         (
             "BURNED_IN",
             lambda h: h.burned_in,
             f"have {named('BurnedInAnnotation')} YES",
-            "for letters and numbers in the image, inside the lung above all",
-            "none where the writing lies outside the lung; not quantified where it lies on it",
+            "for letters and numbers in the image, above all inside the lung",
+            "none if the text lies outside the lung; not quantified if it lies on the lung",
         ),
         (
             "NONSTANDARD_PREAMBLE",
@@ -205,14 +205,14 @@ def _remarks(slices: Sequence[SliceHeader], config: Config) -> Iterator[Finding]
         (
             "FILLING_IGNORED",
             lambda h: h.pixels.filling > 0,
-            "have bytes of one value behind their last pixel: not read",
+            "have padding bytes after the last pixel, which were ignored",
             None,
             "",
         ),
         (
             "NOT_PART10_REPAIRED",
             lambda h: h.repaired,
-            "had no preamble or meta group; encoding proved",
+            "have no preamble or file meta information; their encoding is unambiguous",
             None,
             "",
         ),

@@ -191,7 +191,7 @@ def _judge_air(air: AirEvidence, config: Config) -> tuple[float | None, list[Fin
     if air.outside_hu is None:
         return None, _judge_darkest(air.darkest_hu, config)
     if not low <= air.outside_hu <= high:
-        message = f"air outside the body is at {air.outside_hu:.0f} HU, it belongs between {low:g} and {high:g}"
+        message = f"air outside the body is at {air.outside_hu:.0f} HU, not between {low:g} and {high:g} HU"
         finding = found(
             config, "HU_IMPLAUSIBLE", f"{message}: pixel values are not calibrated in HU", round(air.outside_hu, 1)
         )
@@ -199,11 +199,11 @@ def _judge_air(air: AirEvidence, config: Config) -> tuple[float | None, list[Fin
     if abs(air.outside_hu + 1000) > config.hounsfield.air_drift_hu:
         drift_hu = air.outside_hu + 1000
         message = for_reader(
-            f"air outside the body is at {air.outside_hu:.0f} HU, {drift_hu:+.0f} off -1000",
+            f"air outside the body is at {air.outside_hu:.0f} HU, {drift_hu:+.0f} HU from -1000",
             "whether the trachea is near -1000 HU, and blood and muscle between 30 and 60 HU",
             EVERY_SLICE,
-            f"mean density moves by up to {abs(drift_hu):.0f} HU, lesion mass by up to "
-            f"{abs(drift_hu) / 1000:.3f} g for each mL of it; the share of lesion is not quantified",
+            f"mean density changes by up to {abs(drift_hu):.0f} HU, lesion mass by up to "
+            f"{abs(drift_hu) / 1000:.3f} g per mL of lesion; for the lesion percentage not quantified",
         )
         return air.outside_hu, [found(config, "HU_DRIFT", message, round(air.outside_hu, 1))]
     return air.outside_hu, []
@@ -222,8 +222,8 @@ def _judge_darkest(darkest_hu: float, config: Config) -> list[Finding]:
             f"{message}: the calibration cannot be checked",
             "whether the trachea is near -1000 HU, and blood and muscle between 30 and 60 HU",
             EVERY_SLICE,
-            f"none if that is dark lung; if it is air, mean density moves by up to {off_hu:.0f} HU and lesion "
-            f"mass by up to {off_hu / 1000:.3f} g for each mL of it; the share of lesion is not quantified",
+            f"none if that is dark lung; if it is air, mean density changes by up to {off_hu:.0f} HU and lesion "
+            f"mass by up to {off_hu / 1000:.3f} g per mL of lesion; for the lesion percentage not quantified",
         )
         return [found(config, "HU_DRIFT", message, round(darkest_hu, 1))]
     return []

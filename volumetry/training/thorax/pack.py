@@ -2,7 +2,7 @@
 
 ::
 
-    python -m volumetry.training.thorax.pack configs/train-thorax3d.toml ../shared/data chests.zip
+    python -m volumetry.training.thorax.pack configs/train-thorax3d.toml DATA chests.zip
     # on the other machine, with this program, chests.zip, torch, monai, pydantic and safetensors:
     python -m volumetry.training.thorax.train configs/train-thorax3d.toml chests.zip runs cuda
 
