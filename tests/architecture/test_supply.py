@@ -164,7 +164,7 @@ def test_the_bill_of_materials_is_about_the_program_and_names_no_folder_of_this_
     assert (program["name"], program["type"], program["version"]) == ("volumetry", "application", __version__)
     needs = {line["ref"]: line.get("dependsOn", []) for line in document["dependencies"]}
     assert f"pydicom=={version('pydicom')}" in needs[program["bom-ref"]]
-    assert any(ref.startswith("lesion2d==") for ref in needs[program["bom-ref"]])
+    assert any(ref.startswith("lesion25d==") for ref in needs[program["bom-ref"]])
     assert b"file:" not in made
     assert str(ROOT).encode() not in made
 

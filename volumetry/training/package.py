@@ -185,6 +185,7 @@ def _story(config: TrainConfig, weights: Mapping[str, torch.Tensor]) -> dict[str
         "labels": "three probabilities: lung (with its lesions), lesion (ground glass or solid), solid",
         "command": f"volumetry train configs/train-{config.model.name}.toml --out runs",
         "config_sha256": config.sha256,
+        **_begun_from(config),
         **({"remark": config.model.remark} if config.model.remark else {}),
         "seed": schedule.seed,
         "steps": schedule.steps,
@@ -193,6 +194,14 @@ def _story(config: TrainConfig, weights: Mapping[str, torch.Tensor]) -> dict[str
         "data": _data(config),
         "split": _split(config),
     }
+
+
+def _begun_from(config: TrainConfig) -> dict[str, str]:
+    """The model whose weights the run took over; what that was trained on is part of this one's training."""
+    if not config.model.continues:
+        return {}
+    folder = Path(config.model.continues)
+    return {"continues": f"{folder.name}, card sha256 {config.model.continues_sha256}"}
 
 
 def _split(config: TrainConfig) -> dict[str, str]:
