@@ -269,7 +269,7 @@ def test_both_networks_make_one_model_folder(tmp_path: Path) -> None:
     chest = train_thorax(small_config(tmp_path), tmp_path / "out", data, "cpu")
     slices = find_model("default")
     folder = join(slices, chest, tmp_path / "models", "9.0.0", lung_probability=0.2)
-    assert folder.name == "lesion2d-9.0.0"
+    assert folder.name == f"{read_card(slices).name}-9.0.0"
     model = load_model(folder)
     assert model.context is not None
     assert model.context.card.lung_probability == 0.2

@@ -239,6 +239,26 @@ def test_a_model_is_made_and_calibrated_from_chests_alone(folder, config, tmp_pa
     assert set(story["metrics"]) == {"two"}
 
 
+def test_where_the_one_held_out_chest_calibrates_nothing_is_said_of_coverage_elsewhere(
+    folder, config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(package, "drawn_chests", partial(drawn_chests, draws=1))
+    learned, held_out = config.data.chests
+    chests = (learned, held_out.model_copy(update={"calibrates": True}))
+    small = config.model_copy(
+        update={
+            "model": config.model.model_copy(update={"channels": (4, 8, 16)}),
+            "data": config.data.model_copy(update={"chests": chests}),
+        }
+    )
+    bank, state = build_bank(small, folder), new_state(small, "cpu")
+    card = read_card(package.write_model_folder(tmp_path, small, bank, state.average, folder))
+    story = card.story["calibration"]
+    assert story["fitted_on_drawn_scans"] == 2
+    assert story["coverage_where_fitted"]["drawn"]["lesion"]["blocks"] == 2
+    assert not any(story[key] for key in ("coverage_elsewhere", "expected_calibration_error"))
+
+
 def test_a_run_that_continues_a_model_begins_with_its_answers(folder, config, tmp_path, monkeypatch):
     """Inputs that the model did not know change nothing until they are learned from, whatever they show."""
     monkeypatch.setattr(package, "drawn_chests", partial(drawn_chests, draws=2))

@@ -127,13 +127,15 @@ def expected_error(segmenter: NetworkSegmenter, samples: Sequence[Sample], bins:
     Returns
     -------
     dict[str, float]
-        0 to 1, by output.
+        0 to 1, by output; empty without samples.
 
     References
     ----------
     Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks, ICML 2017.
     """
-    errors = {}
+    errors: dict[str, float] = {}
+    if not samples:
+        return errors
     for output, (logit, truth) in _pixels(segmenter, samples).items():
         probability = 1 / (1 + np.exp(-logit))
         doubted = (probability > 0.01) & (probability < 0.99)
