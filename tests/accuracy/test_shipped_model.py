@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 
 import volumetry as v
 from volumetry.phantom import PhantomSpec, make_phantom, truth_map
@@ -92,3 +93,20 @@ def test_the_shipped_model_keeps_its_figures(case: Case, segmenter: v.Segmenter)
     assert lung >= case.lung
     assert lesion is None or (case.lesion is not None and lesion >= case.lesion)
     assert abs(points) <= case.points
+
+
+def test_the_answer_is_the_same_on_one_core_and_on_many(segmenter: v.Segmenter) -> None:
+    """The whole-chest network too: the slice network sees its probabilities, to the last bit."""
+    hu, _, grid = drawn(CASES[2])
+    scan, before = v.scan_from_array(hu, grid), torch.get_num_threads()
+    found = []
+    try:
+        for cores in (1, 2):
+            torch.set_num_threads(cores)
+            found.append(segmenter(scan))
+    finally:
+        torch.set_num_threads(before)
+    one, many = found
+    assert np.array_equal(one.labels_kji, many.labels_kji)
+    assert one.doubt == many.doubt
+    assert one.context == many.context

@@ -13,7 +13,7 @@ from volumetry.errors import InputError, ModelError
 from volumetry.segment.card import read_card
 from volumetry.segment.preprocess import InputRecipe
 from volumetry.storage.shipped import shipped
-from volumetry.training import calibration_scans, package
+from volumetry.training import package
 from volumetry.training.calibration import for_calibration
 from volumetry.training.calibration_scans import SLICES, drawn_chests
 from volumetry.training.chest_slices import (
@@ -195,21 +195,6 @@ def test_draws_to_calibrate_on_are_of_the_chests_learned_from_and_know_both_clas
     assert not any((s.truth_ji & (Truth.LESION_UNKNOWN | Truth.SOLID_UNKNOWN)).any() for s in drawn)
 
 
-def test_where_readers_outlines_are_learned_from_the_threshold_is_fitted_to_single_lesions(
-    folder, config, monkeypatch
-):
-    labelled = load_recipe(shipped("configs") / "train-lesion2d.toml").data.slices
-    read = config.model_copy(update={"data": config.data.model_copy(update={"slices": labelled})})
-    drawn = []
-    monkeypatch.setattr(
-        calibration_scans, "with_patterns", lambda *given: drawn.append("diffuse") or with_patterns(*given)
-    )
-    list(drawn_chests(read, folder, draws=2))
-    assert not drawn
-    list(drawn_chests(config, folder, draws=2))
-    assert len(drawn) == 2, "one of two draws into each of two chests"
-
-
 def test_the_open_configurations_name_nothing_that_forbids_commercial_use():
     slices = load_recipe(shipped("configs") / "train-open.toml").data
     assert not (slices.slices)
@@ -217,7 +202,7 @@ def test_the_open_configurations_name_nothing_that_forbids_commercial_use():
     assert not (slices.masked)
     assert not (slices.judged)
     assert {chest.terms for chest in slices.chests} == {"CC BY 3.0"}
-    assert {chest.name for chest in slices.chests if chest.held_out} == {"lidc-0003", "qin-0003"}
+    assert {chest.name for chest in slices.chests if chest.held_out} == {"qin-0003"}
 
 
 def test_a_model_is_made_and_calibrated_from_chests_alone(folder, config, tmp_path, monkeypatch):

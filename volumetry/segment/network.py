@@ -135,7 +135,8 @@ class NetworkSegmenter:
         coarse = shrink(hu, shape)
         body = body_box(coarse, self.recipe.pad_multiple)
         spacing = voxels_mm(hu.shape, view.spacing_mm(scan.grid), shape)
-        space = lung_space(coarse, spacing, self.model.context)
+        with _one_core_each() as threads:  # the slices see its answer: the same on any number of cores
+            space = threads.submit(lung_space, coarse, spacing, self.model.context).result()
         seen = Volume(coarse, neighbour_step(spacing[0], self.recipe), space.pictures if space else {})
         probabilities = self._volume(seen, body, self.progress)
         cuts = self.cuts[SCANS]

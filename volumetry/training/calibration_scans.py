@@ -16,7 +16,6 @@ from volumetry.segment.preprocess import InputRecipe, Volume, pictures_of
 from volumetry.training.chest_slices import read_chest_slices
 from volumetry.training.config import TrainConfig
 from volumetry.training.continued import looks_of
-from volumetry.training.patterns import Lungs, with_patterns
 from volumetry.training.samples import AERATED, Sample, Truth
 from volumetry.training.shown import on_network_grid, sample_of
 from volumetry.training.synthesis import Lesions, with_lesions
@@ -56,12 +55,10 @@ def drawn_scans(config: TrainConfig, root: Path, draws: int = DRAWS) -> Iterator
 def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> Iterator[Sample]:
     """The same for whole chests, learned from or held out, in slices without disease of the patient's own.
 
-    Diffuse disease and single lesions in turn; where a network learns from readers' outlines, single lesions
-    alone: drawn haze is fainter than what readers outline, and a threshold fitted to it would be too low for them.
-    A chest that was learned from is seen here with other disease; where a chest calibrates, none of these is drawn
-    into, and the others are drawn into twice as often.
+    Single lesions alone: drawn diffuse haze is fainter than what readers outline, and a threshold fitted to it
+    would be too low for them. A chest that was learned from is seen here with other disease; where a chest
+    calibrates, none of these is drawn into, and the others are drawn into twice as often.
     """
-    diffuse = not config.data.slices
     unseen = any(spec.calibrates for spec in config.data.chests)
     looks = looks_of(config)
     for number, spec in enumerate(config.data.chests):
@@ -70,16 +67,12 @@ def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> I
         chest = read_chest_slices(spec, root, looks.recipe)
         if not chest.lungs.any():
             continue  # of its lungs nothing is known
-        lungs = Lungs.of(chest.lungs, chest.spacing_kji_mm)
         own = ((chest.own & Truth.LESION_UNKNOWN) > 0) | chest.tumour
         useful = np.flatnonzero(chest.lungs.any(axis=(1, 2)) & ~own.any(axis=(1, 2)))
         for draw in range(draws * (1 + unseen)):
             rng = np.random.default_rng([config.schedule.seed, 7, number, draw])
-            if diffuse and draw % 2 == 0:
-                sick, truth = with_patterns(chest.hu_kji, chest.lungs, lungs, rng)
-            else:
-                plan = PLANS[(draw // (1 + diffuse)) % len(PLANS)]
-                sick, truth = with_lesions(chest.hu_kji, chest.lungs, chest.spacing_kji_mm, rng, plan)
+            plan = PLANS[draw % len(PLANS)]
+            sick, truth = with_lesions(chest.hu_kji, chest.lungs, chest.spacing_kji_mm, rng, plan)
             truth = np.where(chest.own == int(AERATED), truth, chest.own).astype(np.uint8)
             seen = looks.volume(sick, chest.spacing_kji_mm)
             yield from _six(seen, truth, useful, f"{spec.name} {draw:03d}", looks.recipe, rng)
