@@ -27,7 +27,11 @@ from volumetry.assurance.bill_of_materials import (
     shipped_parts,
 )
 from volumetry.assurance.bill_of_materials.tools import answer_of
+from volumetry.config import load_config
 from volumetry.errors import OutputError, UsageError
+from volumetry.segment.network import load_segmenter
+from volumetry.segment.weights import BY_NAME_ONLY, find_model
+from volumetry.storage.shipped import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -190,22 +194,44 @@ def test_a_tool_that_fails_is_an_output_that_could_not_be_made():
 
 def test_the_licence_of_the_whole_covers_weights_and_script():
     expression = PROJECT["license"]
-    assert {"MIT", "BSD-2-Clause", "LicenseRef-volumetry-models"} <= set(expression.split(" AND "))
-    texts = {name: (ROOT / name).read_text("utf-8") for name in PROJECT["license-files"]}
+    assert {"MIT", "BSD-2-Clause", "LicenseRef-volumetry-models", "CC-BY-4.0"} == set(expression.split(" AND "))
+    files = [path for name in PROJECT["license-files"] for path in ROOT.glob(name)]
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in files}
     assert "MIT License" in texts["LICENSE"]
     assert "LicenseRef-volumetry-models" in texts["models/LICENSE"]
     assert any("BSD 2-Clause License" in text for text in texts.values())
+    assert any("CC-BY-4.0" in text for text in texts.values())
 
 
 @pytest.mark.parametrize("card", sorted((ROOT / "models").glob("*/card.toml")), ids=lambda card: card.parent.name)
 def test_the_terms_of_the_weights_name_every_source_on_the_card(card):
     """A source is named by the first word under which the card lists it, unless this program made the data."""
-    terms = (ROOT / "models" / "LICENSE").read_text("utf-8").casefold()
+    own = card.parent / "LICENSE"
+    terms = (own if own.is_file() else ROOT / "models" / "LICENSE").read_text("utf-8").casefold()
     document = tomllib.loads(card.read_text("utf-8"))
     sources = {text for part in (document, document["context"]) for text in part["story"]["data"].values()}
     foreign = [text for text in sources if "by this program" not in text]
     assert foreign
     assert [text for text in foreign if text.casefold().split()[0].rstrip(";,") not in terms] == []
+
+
+@pytest.mark.parametrize("name", BY_NAME_ONLY)
+def test_weights_that_permit_commercial_use_rest_on_nothing_that_forbids_it(name):
+    for card in (ROOT / "models").glob(f"{name}-*/card.toml"):
+        document = tomllib.loads(card.read_text("utf-8"))
+        for part in (document, document["context"]):
+            assert part["story"]["licence_of_weights"].startswith("CC-BY-4.0")
+            foreign = [text for text in part["story"]["data"].values() if "by this program" not in text]
+            assert foreign
+            assert all(text.endswith("CC BY 3.0") for text in foreign)
+
+
+def test_weights_of_other_terms_are_measured_with_by_name_and_are_never_the_default():
+    config = load_config(shipped("configs") / "open.toml")
+    folder = find_model(config.segment.model)
+    assert folder.name.rpartition("-")[0] in BY_NAME_ONLY
+    assert find_model("default").name.rpartition("-")[0] not in BY_NAME_ONLY
+    assert load_segmenter(config).facts.name == "open25d"
 
 
 def test_the_evidence_is_written_by_one_command(tmp_path):

@@ -128,7 +128,7 @@ def test_stored_settings_that_no_version_knew_are_an_error(wrong: dict[str, obje
 def test_a_name_that_is_not_shipped_is_answered_with_those_that_are(tmp_path):
     with pytest.raises(ConfigError) as stop:
         load_config("nope")
-    assert "core-lab, default, nct04288102, radiologist" in stop.value.hint
+    assert "core-lab, default, nct04288102, open, radiologist" in stop.value.hint
     assert "train" not in stop.value.hint
     with pytest.raises(ConfigError) as stop:
         load_config(tmp_path / "nope.toml")

@@ -33,7 +33,7 @@ def _monai_unet_2d(inputs: int, channels: tuple[int, ...], residual_units: int, 
     return network
 
 
-BY_NAME_ONLY = ("open",)
+BY_NAME_ONLY = ("open", "open25d")
 """Models of other terms, at some cost in accuracy: never the default, however new."""
 ARCHITECTURES = {"monai-unet-2d": _monai_unet_2d}
 

@@ -35,7 +35,7 @@ LONE = "single slices"
 REFERENCE_FROM = 2.0
 """Percent of lung below which a relative error says little."""
 CUT_LIMITS = (0.25, 0.75)
-"""A lesion's cut leaves the middle only so far, whatever the cases say."""
+"""A median cut beyond these speaks of lesions that were missed or misread, and not of outlines."""
 ENOUGH_BLOCKS = 8
 """Of fewer blocks the middle one says too little of the next."""
 REFERENCE_LIMITS = (0.05, 0.75)
@@ -168,7 +168,8 @@ def unbiased_cuts(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dic
     """For scans and for slices the lesion's cut at which as many blocks come out too large as too small.
 
     Each block has a cut of its own at which its lesions have their true area; the cut is the median of these, so
-    that a lesion missed or a case misread does not move the outlines of all others. Too few blocks: even.
+    that a lesion missed or a case misread does not move the outlines of all others. Even with too few blocks, or
+    with a median beyond `CUT_LIMITS`: then most of their lesions were missed or misread as a whole.
     """
     own: dict[str, list[float]] = {SCANS: [], SLICES: []}
     for run in _runs(samples):
@@ -178,10 +179,13 @@ def unbiased_cuts(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dic
         true = sum(int(_true_counts(sample)[1]) for sample in run)
         if lung and 100 * true / lung >= REFERENCE_FROM:
             own[_looked_at(run[0])].append(float(np.partition(lesion, -true)[-true]))
-    return {
-        looked_at: round(float(np.clip(np.median(cuts), *CUT_LIMITS)), 3) if len(cuts) >= ENOUGH_BLOCKS else EVEN
-        for looked_at, cuts in own.items()
-    }
+    return {looked_at: _middle_cut(cuts) for looked_at, cuts in own.items()}
+
+
+def _middle_cut(cuts: Sequence[float]) -> float:
+    middle = float(np.median(cuts)) if len(cuts) >= ENOUGH_BLOCKS else EVEN
+    low, high = CUT_LIMITS
+    return round(middle, 3) if low <= middle <= high else EVEN
 
 
 def blocks(segmenter: NetworkSegmenter, samples: Sequence[Sample], settings: IntervalSettings) -> list[Block]:
