@@ -259,6 +259,20 @@ def test_five_uploads_are_there_after_a_reload_and_after_a_restart(browser, run,
     picture(watched.page, shots / "drop-five.png")
 
 
+def test_a_folder_that_no_longer_fits_says_why(browser, run, config, folders):
+    """Four files are under way at once: after the refusal of one, the server turns the others down."""
+    jobs = Jobs(ThresholdSegmenter(), config, UploadLimits(max_files=8))
+    server = run(drop_in_app(jobs))
+    watched = Watched(browser)
+    watched.page.goto(server.link)
+    watched.page.wait_for_selector("body[data-state=ready]")
+    watched.page.set_input_files("#folder", folders / "now" / "scan")
+    watched.page.wait_for_selector(".job[data-state=stopped]", timeout=PATIENCE_MS)
+    said = watched.page.inner_text(".job")
+    assert "more than 8 files" in said
+    assert "could not be sent" not in said
+
+
 @pytest.mark.usefixtures("needs_viewer")
 def test_markup_in_every_text_of_a_good_scan_is_text_on_every_page(drop_page, folders, tmp_path, shots):
     watched, _, _ = drop_page

@@ -105,6 +105,18 @@ def test_one_uid_means_one_content(case, config, tmp_path):
     assert contents(tmp_path / "other", other)["sr.dcm"] == first["sr.dcm"]
 
 
+@pytest.mark.parametrize(("patient", "stated"), [("", "NO"), ("patient N. N., ID 7", "YES")])
+def test_a_page_that_shows_the_patient_says_so_to_those_who_remove_identities(
+    case, config, tmp_path, patient, stated
+):
+    summary = summary_of(case.document, case.analysis.tissue, case.analysis.scan, Annex(patient=patient))
+    options = DicomOptions(pdf=True, secondary_capture=True)
+    files = write_summary(summary, case.document, case.folder, tmp_path / "out", config, options)
+    assert len(files) == 2
+    for path in files.values():
+        assert pydicom.dcmread(path, stop_before_pixels=True).BurnedInAnnotation == stated
+
+
 def test_two_contents_never_share_a_uid(case, config, tmp_path):
     """Whatever of an object is changed (dates, mask, patient's name, page), the UID is another one."""
     options = DicomOptions(pdf=True, secondary_capture=True)

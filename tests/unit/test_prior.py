@@ -148,6 +148,20 @@ def test_a_prior_that_cannot_be_one_is_refused(run, scans, results, tmp_path, ea
     assert not (tmp_path / "now" / "result.json").exists() or "prior" not in document(tmp_path / "now")
 
 
+@pytest.mark.parametrize(
+    ("earlier", "code"),
+    [("other", "OTHER_PATIENT"), ("nobody", "PATIENT_UNKNOWN"), ("later", "PRIOR_NOT_OLDER"), ("before", None)],
+)
+def test_the_viewer_shows_no_prior_that_check_would_refuse(run, results, monkeypatch, earlier, code):
+    shown = []
+    monkeypatch.setattr("volumetry.web.viewer.view", lambda result, *given, **more: shown.append(result))
+    now = results / ("before" if earlier == "later" else "now")
+    prior = results / ("now" if earlier == "later" else earlier)
+    ended, _, said = run("view", now, "--prior", prior)
+    assert (ended, bool(shown)) == ((3, False) if code else (0, True))
+    assert code is None or f"[{code}]" in said
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "refused"}', '{"volumes_ml": {"lung": 0}}'])
 def test_what_is_not_a_result_is_refused_before_anything_is_measured(run, scans, tmp_path, content):
     (tmp_path / "prior.json").write_text(content)

@@ -346,10 +346,10 @@ def test_disease_at_the_border_of_two_thirds_is_shown_once(step_mm):
     border, above = abs(at_mm - 160) <= 10, abs(at_mm - 200) <= 10
     areas = np.where(border, 500 - abs(at_mm - 154), np.where(above, 40, 0)).astype(int)
     planes = {name: (z * step_mm, what) for name, (z, what) in thirds(areas, step_mm).items()}
-    assert planes["Middle"][1] == "most disease"
+    assert planes["Middle"][1] == "most continuous disease"
     assert 150 <= planes["Middle"][0] < 160
     assert abs(planes["Upper"][0] - 200) <= 10
-    assert planes["Upper"][1] == "most disease 27 mm or more from the others"  # a ninth of 240 mm
+    assert planes["Upper"][1] == "most continuous disease 27 mm or more from the others"  # a ninth of 240 mm
     assert planes["Lower"][1] == "no disease segmented"
     only = {name: (z * step_mm, what) for name, (z, what) in thirds(np.where(border, areas, 0), step_mm).items()}
     assert only["Upper"][1] == "no disease segmented 27 mm or more from the others"

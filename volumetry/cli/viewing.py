@@ -45,7 +45,8 @@ def view(
 ) -> None:
     """Show CT and mask of a result in the browser, in three planes; the mask can be corrected there.
 
-    Nothing leaves this machine. A correction is saved as `volumetry remeasure` saves it.
+    Nothing leaves this machine. A correction is saved as `volumetry remeasure` saves it. A prior of another
+    patient, or one that is not older, is refused.
 
     Example: volumetry view result --scan data-sample/phantom-001
     """
@@ -53,6 +54,10 @@ def view(
 
     common.must_be_folder(result)
     settings = common.settings_of(config)
+    if prior is not None:
+        from volumetry.prior import require_prior
+
+        require_prior(result, prior)
 
     def correct(mask: Path, reader: str, reason: str) -> tuple[dict[str, Any], str]:
         document, folder, _ = _corrected(result, scan, mask, reader, reason, settings if config else None)

@@ -7,6 +7,6 @@
     priors       both around the measurement of a scan
 """
 
-from volumetry.prior.priors import Priors
+from volumetry.prior.priors import Priors, require_prior
 
-__all__ = ["Priors"]
+__all__ = ["Priors", "require_prior"]

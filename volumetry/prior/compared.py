@@ -51,6 +51,22 @@ def require_same_person(now: Document, earlier: Document) -> None:
         raise InputError(f"the prior {earlier['scan_id']} is of another patient", "OTHER_PATIENT")
 
 
+def require_older(now: Document, earlier: Document) -> None:
+    """Stop unless the earlier result is of an earlier day.
+
+    Parameters
+    ----------
+    now, earlier
+        result.json of each.
+
+    Raises
+    ------
+    InputError
+        ``PRIOR_NOT_OLDER`` if it is not older, or a date is missing.
+    """
+    _days_between(earlier, now)
+
+
 def visit_of(now: Document, earlier: Document) -> PriorVisit:
     """How far the present result is from an earlier one.
 

@@ -10,10 +10,28 @@ from volumetry.deliver.report.beside import Beside, beside
 from volumetry.deliver.report.images import Chest, chest_of
 from volumetry.domain import CtScan, ScanResult, TissueMap
 from volumetry.errors import InputError, UsageError, VolumetryError
-from volumetry.prior.compared import require_same_person, visit_of
+from volumetry.prior.compared import require_older, require_same_person, visit_of
 from volumetry.prior.earlier import Earlier, read_earlier
 from volumetry.remeasure.automatic import read_automatic
 from volumetry.remeasure.source import source_of
+
+
+def require_prior(result: Path, prior: Path) -> None:
+    """Stop unless one result may be shown beside another as its prior.
+
+    Parameters
+    ----------
+    result, prior
+        Folders of results.
+
+    Raises
+    ------
+    InputError
+        If one of them is not a measured result, they are not known to be of one person, or the prior is not older.
+    """
+    now, earlier = (read_earlier(path).document for path in (result, prior))
+    require_same_person(now, earlier)
+    require_older(now, earlier)
 
 
 class Priors:

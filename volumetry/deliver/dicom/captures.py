@@ -43,7 +43,7 @@ def encapsulated_pdf(headers: Sequence[Dataset], summary: Summary) -> Dataset:
     file.Manufacturer = file.ManufacturerModelName = MANUFACTURER
     file.SoftwareVersions, file.SeriesDescription = __version__, "Lung lesion report"
     file.ContentDate = file.ContentTime = ""  # set with all dates of making
-    file.AcquisitionDateTime, file.BurnedInAnnotation = "", "NO"
+    file.AcquisitionDateTime, file.BurnedInAnnotation = "", _burned_in(summary)
     file.DocumentTitle, file.ConceptNameCodeSequence = "Lung lesion report", []
     file.SourceInstanceSequence = references(headers)
     file.MIMETypeOfEncapsulatedDocument = "application/pdf"
@@ -54,6 +54,11 @@ def encapsulated_pdf(headers: Sequence[Dataset], summary: Summary) -> Dataset:
     file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID
     file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return file
+
+
+def _burned_in(summary: Summary) -> str:
+    """Whether the page itself identifies the patient (PS3.3 C.7.6.1.1); de-identifiers go by it."""
+    return "YES" if summary.names_patient else "NO"
 
 
 def secondary_capture(headers: Sequence[Dataset], summary: Summary) -> hd.sc.SCImage:
@@ -74,6 +79,6 @@ def secondary_capture(headers: Sequence[Dataset], summary: Summary) -> hd.sc.SCI
     )
     image.PatientOrientation = ""  # type: ignore[assignment]  # a page has none; the tag may be empty
     image.SeriesDescription, image.BodyPartExamined = "Lung lesion report", "CHEST"
-    image.BurnedInAnnotation = "NO"
+    image.BurnedInAnnotation = _burned_in(summary)
     image.SourceImageSequence = references(headers)
     return image

@@ -120,8 +120,9 @@ def thirds(areas: NDArray[np.integer], step_mm: float) -> dict[str, tuple[int, s
     The disease at the border of two thirds is shown once; the upper one shows what it has elsewhere.
 
     >>> areas = np.array([0] * 28 + [95] * 2 + [90] * 2 + [0] * 8 + [20] * 4 + [0])
-    >>> [(z, what) for z, what in thirds(areas, 5.0).values()]
-    [(42, 'most disease 25 mm or more from the others'), (29, 'most disease'), (7, 'no disease segmented')]
+    >>> [(z, what) for z, what in thirds(areas, 5.0).values()]  # doctest: +NORMALIZE_WHITESPACE
+    [(42, 'most continuous disease 25 mm or more from the others'),
+     (29, 'most continuous disease'), (7, 'no disease segmented')]
     """
     edges = np.linspace(0, len(areas), 4).round().astype(int)
     parts = zip(("Upper", "Middle", "Lower"), edges[-2::-1], edges[:0:-1], strict=True)
@@ -138,9 +139,9 @@ def thirds(areas: NDArray[np.integer], step_mm: float) -> dict[str, tuple[int, s
         diseased = far[low:high] & (areas[low:high] > 0)
         z = int(low + most_supported(areas[low:high], step_mm, diseased)) if diseased.any() else -1
         if z == most[name]:
-            found[name] = (z, "most disease")
+            found[name] = (z, "most continuous disease")
         elif z >= 0:
-            found[name] = (z, f"most disease {apart_mm:.0f} mm or more from the others")
+            found[name] = (z, f"most continuous disease {apart_mm:.0f} mm or more from the others")
         else:
             left = low + np.flatnonzero(far[low:high])
             beyond = f" {apart_mm:.0f} mm or more from the others" if areas[low:high].any() else ""

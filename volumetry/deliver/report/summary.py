@@ -57,10 +57,14 @@ _SIGNS_OF_A_CAPTION = 56
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
-    """The pages as PDF, and the first as RGB pixels of shape (rows, columns, 3)."""
+    """The pages as PDF, and the first as RGB pixels of shape (rows, columns, 3).
+
+    `names_patient` says whether they show who the patient is.
+    """
 
     pdf: bytes
     rgb: NDArray[np.uint8]
+    names_patient: bool = False
 
 
 def summary_of(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan, annex: Annex = NOTHING) -> Summary:
@@ -86,7 +90,8 @@ def summary_of(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan, ann
         if count > 1:
             pdf.savefig(_change_page(document, annex, line))
     canvas.draw()
-    return Summary(stream.getvalue(), np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
+    rgb = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    return Summary(stream.getvalue(), rgb, names_patient=bool(annex.patient))
 
 
 def _page_foot(figure: Figure, line: str, number: int, count: int) -> None:

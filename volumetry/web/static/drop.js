@@ -57,7 +57,9 @@ async function send(job, files, isZip, card) {
       card.querySelector("progress").value = ++sent / files.length;
     }
   }
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  const ends = await Promise.allSettled(Array.from({ length: AT_ONCE }, worker));
+  const failed = ends.find((end) => end.status === "rejected");
+  if (failed && !refused) throw failed.reason; // after a refusal the server turns the files under way down, too
   return !refused;
 }
 
