@@ -200,6 +200,24 @@ def test_the_segmenter_hears_the_chest_where_it_knows_the_lung(
     assert taken_ml == pytest.approx(20 * 60 * 36 * grid.voxel_ml if heard else 0.0, rel=0.03)
 
 
+def test_the_chest_is_looked_at_on_one_core_whatever_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last bits would differ with the number of cores, and the slices see them."""
+    cores, before = [], torch.get_num_threads()
+
+    def looked(*given: object) -> np.ndarray:
+        cores.append(torch.get_num_threads())
+        return region_probabilities(*given)
+
+    monkeypatch.setattr(organs, "region_probabilities", looked)
+    torch.set_num_threads(2)
+    try:
+        segmented_block(monkeypatch, replace(stub(AllDiseased()), context=dark_is_lung()), 0.9)
+        assert cores == [1]
+        assert torch.get_num_threads() == 2, "the caller's torch is left as it was"
+    finally:
+        torch.set_num_threads(before)
+
+
 class SpaceIsDisease(nn.Module):
     """All is lung; disease is where the chest's network sees lung, and everywhere if it says nothing."""
 
