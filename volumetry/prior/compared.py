@@ -51,20 +51,35 @@ def require_same_person(now: Document, earlier: Document) -> None:
         raise InputError(f"the prior {earlier['scan_id']} is of another patient", "OTHER_PATIENT")
 
 
-def require_older(now: Document, earlier: Document) -> None:
-    """Stop unless the earlier result is of an earlier day.
+def require_older(now: Document, earlier: Document) -> int:
+    """Stop unless the earlier result is of an earlier day; else by how many days.
 
     Parameters
     ----------
     now, earlier
         result.json of each.
 
+    Returns
+    -------
+    int
+        Days between them, at least 1.
+
     Raises
     ------
     InputError
         ``PRIOR_NOT_OLDER`` if it is not older, or a date is missing.
     """
-    _days_between(earlier, now)
+    dates = [_date((document.get("series") or {}).get("acquisition_date")) for document in (earlier, now)]
+    which = [f"the prior {earlier['scan_id']}", "this scan"]
+    for day, name in zip(dates, which, strict=True):
+        if day is None:
+            message = f"{name} does not state a date of acquisition, so it is not known which is older"
+            raise InputError(message, "PRIOR_NOT_OLDER")
+    first, second = (day for day in dates if day is not None)
+    if first >= second:
+        message = f"the prior {earlier['scan_id']} of {first} is not older than this scan of {second}"
+        raise InputError(message, "PRIOR_NOT_OLDER")
+    return (second - first).days
 
 
 def visit_of(now: Document, earlier: Document) -> PriorVisit:
@@ -85,7 +100,7 @@ def visit_of(now: Document, earlier: Document) -> PriorVisit:
     InputError
         ``PRIOR_NOT_OLDER`` if it is not older, or a date is missing.
     """
-    days = _days_between(earlier, now)
+    days = require_older(now, earlier)
     rows = _row(earlier), _row(now)
     grade = grade_pair(*rows, load_trial_config().pair)
     more = tuple(_made_otherwise(now, earlier))
@@ -110,20 +125,6 @@ def visit_of(now: Document, earlier: Document) -> PriorVisit:
         lung_volume_ratio=grade.volume_ratio,
         predicted_shift_percent=grade.predicted_shift_percent,
     )
-
-
-def _days_between(earlier: Document, now: Document) -> int:
-    dates = [_date((document.get("series") or {}).get("acquisition_date")) for document in (earlier, now)]
-    which = [f"the prior {earlier['scan_id']}", "this scan"]
-    for day, name in zip(dates, which, strict=True):
-        if day is None:
-            message = f"{name} does not state a date of acquisition, so it is not known which is older"
-            raise InputError(message, "PRIOR_NOT_OLDER")
-    first, second = (day for day in dates if day is not None)
-    if first >= second:
-        message = f"the prior {earlier['scan_id']} of {first} is not older than this scan of {second}"
-        raise InputError(message, "PRIOR_NOT_OLDER")
-    return (second - first).days
 
 
 def _date(text: object) -> date | None:
