@@ -1,5 +1,6 @@
 """How the coarse chest network is taught: what is known of a voxel, what is drawn, the loss, and going on."""
 
+import hashlib
 import math
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from volumetry.segment.thorax import Region
 from volumetry.segment.thorax_weights import load_context, read_context_card, verify_context_probe
 from volumetry.segment.weights import find_model, load_model
 from volumetry.training.by_architecture import train_model
+from volumetry.training.config import Model, load_recipe
+from volumetry.training.continued import context_of, looks_of, take_over
 from volumetry.training.dice import dice
 from volumetry.training.thorax import truth
 from volumetry.training.thorax.augment import batch_of, sample
@@ -34,10 +37,12 @@ from volumetry.training.thorax.organs import with_organ
 from volumetry.training.thorax.pack import pack
 from volumetry.training.thorax.scene import Chance, Scene
 from volumetry.training.thorax.train import learning_rate, train_thorax
+from volumetry.training.train import new_state
 from volumetry.training.two_looks import join
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHIPPED = REPOSITORY / "configs" / "train-thorax3d.toml"
+SLICES = REPOSITORY / "configs" / "train-lesion25d.toml"
 
 
 def small_config(tmp_path: Path, **changes: str) -> Path:
@@ -452,3 +457,40 @@ def test_drawn_figures_of_networks_whose_answer_is_known(tmp_path: Path) -> None
     assert all_lung["organs called lung, mL per chest"] > 1000
     assert air_alone["drawn consolidation kept"] < 0.5
     assert air_alone["organs called lung, mL per chest"] == 0.0
+
+
+def test_a_run_from_random_weights_takes_over_the_network_of_the_whole_chest_alone(tmp_path: Path) -> None:
+    folder = train_thorax(small_config(tmp_path), tmp_path / "out", file_of_chests(tmp_path / "chests.zip"), "cpu")
+    shipped_recipe = load_recipe(SLICES)
+    told = {
+        "chest_network": str(folder),
+        "chest_network_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        "lung_probability": 0.125,
+    }
+    config = shipped_recipe.model_copy(update={"model": shipped_recipe.model.model_copy(update=told)})
+    looks = looks_of(config)
+    assert looks.context is not None
+    assert (looks.context.card.name, looks.context.card.lung_probability) == ("thorax3d", 0.125)
+
+    state, untouched = new_state(config, "cpu"), new_state(config, "cpu")
+    take_over(state, config)
+    weights = zip(state.network.parameters(), untouched.network.parameters(), strict=True)
+    assert all(torch.equal(*pair) for pair in weights)
+
+    made = tmp_path / "model"
+    made.mkdir()
+    entry = context_of(config, made)["context"]
+    assert entry["lung_probability"] == 0.125
+    for part in ("weights", "probe_input", "probe_output"):
+        name = entry[part]["file"]
+        assert (made / name).read_bytes() == (folder / name.removeprefix("thorax3d_")).read_bytes()
+
+    other = told | {"chest_network_sha256": "0" * 64}
+    with pytest.raises(ModelError, match="is not the network of the whole chest"):
+        looks_of(config.model_copy(update={"model": config.model.model_copy(update=other)}))
+
+
+def test_a_model_that_is_continued_brings_its_own_network_of_the_whole_chest() -> None:
+    told = load_recipe(SLICES).model.model_dump()
+    with pytest.raises(ValueError, match="brings its own"):
+        Model(**(told | {"continues": "runs/other-1.0.0"}))

@@ -1,7 +1,7 @@
 """What a training run does: TOML in, validated and frozen settings out."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,11 @@ class Model(Section):
     continues, continues_sha256
         A model folder, and its card's digest. Its slices' network is where the weights start, with 0 for inputs
         that it does not know; its network of the whole chest is the one whose answer the slices see.
+    chest_network, chest_network_sha256
+        For a run from random weights: folder of a network of the whole chest, and the digest of its weights. The
+        slices see its answer, and it goes into the model folder.
+    lung_probability
+        From where on that network calls a voxel of its grid lung, in which disease may lie.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9]*$")
@@ -34,6 +39,15 @@ class Model(Section):
     remark: str = ""
     continues: str = ""
     continues_sha256: str = ""
+    chest_network: str = ""
+    chest_network_sha256: str = ""
+    lung_probability: float = Field(0.5, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_network_of_the_chest(self) -> Self:
+        if self.continues and self.chest_network:
+            raise ValueError("a model that is continued brings its own network of the whole chest")
+        return self
 
 
 class Round(Section):
@@ -243,6 +257,7 @@ class TrainConfig(Section):
     def sha256(self) -> str:
         """Digest of what decides the weights; a checkpoint continues only under the settings it was made with."""
         prose: dict[str, Any] = {"model": {"intended_use", "never_tested_on", "remark", "licence", "continues"}}
+        prose["model"].add("chest_network")
         # Digests of configurations from before there was any of this.
         data: dict[str, Any] = {} if self.data.phantom_volumes else {"phantom_volumes": True}
         later = {
@@ -252,6 +267,8 @@ class TrainConfig(Section):
         prose["data"] = data
         if not self.model.continues:
             prose["model"].add("continues_sha256")
+        if not self.model.chest_network:
+            prose["model"] |= {"chest_network_sha256", "lung_probability"}
         later = {"no_neighbours", "no_chest", "wrong_chest"}
         prose["augment"] = {name for name in later if not getattr(self.augment, name)}
         return canonical_sha256(self.model_dump(mode="json", exclude=prose))

@@ -1,4 +1,4 @@
-"""A run that goes on from a model: from its weights, with its network of the whole chest beside them.
+"""What a run takes over: the weights of a model that it goes on from, and a network of the whole chest.
 
 Inputs that the model did not know get weights of 0, so the run begins with the answers that the model gives.
 """
@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from volumetry.errors import ModelError
-from volumetry.segment.card import CARD, StoredFile, read_card, stored_tensors, verified_bytes
-from volumetry.segment.thorax_weights import load_context
+from volumetry.segment.card import CARD, ContextCard, StoredFile, read_card, stored_tensors, verified_bytes
+from volumetry.segment.thorax_weights import load_context, read_context_card
 from volumetry.segment.weights import find_model
 from volumetry.storage.atomic import write_whole
 from volumetry.training.checkpoint import State
@@ -43,11 +43,31 @@ def continued_model(config: TrainConfig) -> Path | None:
 
 
 def looks_of(config: TrainConfig) -> Looks:
-    """How scans are seen in a run: by its recipe, and by the chest's network of the model that it continues."""
-    folder = continued_model(config)
-    card = read_card(folder) if folder else None
-    context = load_context(folder, card.context) if folder and card and card.context else None
-    return Looks(config.input_recipe, context)
+    """How scans are seen in a run: by its recipe, and by the network of the whole chest that it takes over.
+
+    Raises
+    ------
+    ModelError
+        If a folder is not there, or not the one that the configuration states.
+    """
+    found = _chest_network(config)
+    return Looks(config.input_recipe, load_context(*found) if found else None)
+
+
+def _chest_network(config: TrainConfig) -> tuple[Path, ContextCard] | None:
+    """Folder and card of the network of the whole chest, None without one."""
+    if not config.model.chest_network:
+        folder = continued_model(config)
+        context = read_card(folder).context if folder else None
+        return (folder, context) if folder and context else None
+    folder = Path(config.model.chest_network)
+    card = read_context_card(folder).model_copy(update={"lung_probability": config.model.lung_probability})
+    if card.weights.sha256 != config.model.chest_network_sha256:
+        raise ModelError(
+            f"{folder.name} is not the network of the whole chest that the configuration states",
+            hint="model.chest_network_sha256 is the digest of its weights, which its card states.",
+        )
+    return folder, card
 
 
 def take_over(state: State, config: TrainConfig) -> None:
@@ -95,11 +115,15 @@ def copy_context(source: Path, stored: Mapping[str, StoredFile], folder: Path, p
 
 
 def context_of(config: TrainConfig, folder: Path) -> dict[str, Any]:
-    """The ``context`` of a card, its files copied into `folder`; empty without a network of the chest."""
-    source = continued_model(config)
-    card = read_card(source) if source else None
-    if source is None or card is None or card.context is None:
+    """The ``context`` of a card, its files copied into `folder`; empty without a network of the whole chest."""
+    found = _chest_network(config)
+    if found is None:
         return {}
-    stored = {part: getattr(card.context, part) for part in PARTS}
-    told = tomllib.loads((source / CARD).read_text("utf-8"))["context"]
-    return {"context": told | copy_context(source, stored, folder)}
+    source, card = found
+    stored = {part: getattr(card, part) for part in PARTS}
+    told = tomllib.loads((source / CARD).read_text("utf-8"))
+    if config.model.chest_network:
+        told, prefix = told | {"lung_probability": card.lung_probability}, f"{card.name}_"
+    else:
+        told, prefix = told["context"], ""
+    return {"context": told | copy_context(source, stored, folder, prefix)}
