@@ -8,6 +8,8 @@ import numpy as np
 from volumetry.domain import FLUID, LobeMeasurement, Measurement, Side, Tissue, TissueMap
 from volumetry.errors import SegmentationError
 
+_TISSUES = {t.name.lower(): t for t in (Tissue.AERATED, Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED)}
+
 
 def check_identities(measurement: Measurement, delivered: TissueMap) -> None:
     """Stop unless every sum agrees with the delivered mask, counted here a second way.
@@ -54,11 +56,10 @@ def _check(identities: Iterator[tuple[str, float, float]], delivered: TissueMap)
 
 
 def _identities(m: Measurement, delivered: TissueMap) -> Iterator[tuple[str, float, float]]:
-    for tissue in (Tissue.AERATED, Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED):
-        counted = np.count_nonzero(delivered.labels_kji == tissue) * delivered.grid.voxel_ml
-        yield f"{tissue.name.lower()} of the mask", counted, getattr(m.volumes_ml, tissue.name.lower())
-    fluid_ml = np.count_nonzero(delivered.mask_kji == FLUID) * delivered.grid.voxel_ml
-    yield "fluid of the mask", fluid_ml, m.fluid_ml or 0.0
+    counted = _ml_by_label(delivered)
+    for name, label in _TISSUES.items():
+        yield f"{name} of the mask", counted[label], getattr(m.volumes_ml, name)
+    yield "fluid of the mask", counted[FLUID], m.fluid_ml or 0.0
     volumes = m.volumes_ml
     yield "aerated + ground glass + solid = lung", volumes.aerated + volumes.lesion, volumes.lung
     for what, parts in (("left + right", m.sides), ("upper + middle + lower", m.zones)):
@@ -73,12 +74,26 @@ def _identities(m: Measurement, delivered: TissueMap) -> Iterator[tuple[str, flo
     yield "solid by the chosen rule", chosen.solid_ml, volumes.solid
     yield "ground glass by the chosen rule", chosen.ground_glass_ml, volumes.ground_glass
     if delivered.side_kji is not None:
-        unsided = (delivered.side_kji == Side.NONE) & (delivered.labels_kji > 0)
-        yield "lung without a side", np.count_nonzero(unsided) * delivered.grid.voxel_ml, 0.0
+        unsided = sum(
+            np.count_nonzero((sides == Side.NONE) & (labels > 0))
+            for sides, labels in zip(delivered.side_kji, delivered.labels_kji, strict=True)
+        )
+        yield "lung without a side", unsided * delivered.grid.voxel_ml, 0.0
 
 
 def _lobe_identities(lobes: LobeMeasurement, delivered: TissueMap) -> Iterator[tuple[str, float, float]]:
-    for tissue in (Tissue.AERATED, Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED):
-        name = tissue.name.lower()
-        counted = np.count_nonzero(delivered.labels_kji == tissue) * delivered.grid.voxel_ml
-        yield f"{name} of the lobes", sum(getattr(v, name) for v in lobes.volumes_ml.values()), counted
+    counted = _ml_by_label(delivered)
+    for name, label in _TISSUES.items():
+        in_lobes = sum(getattr(volumes, name) for volumes in lobes.volumes_ml.values())
+        yield f"{name} of the lobes", in_lobes, counted[label]
+
+
+def _ml_by_label(delivered: TissueMap) -> dict[int, float]:
+    """Volume of each label of the delivered mask, counted section by section: a scan can have 1000 of them."""
+    voxels = dict.fromkeys((*_TISSUES.values(), FLUID), 0)
+    for k, labels in enumerate(delivered.labels_kji):
+        for label in _TISSUES.values():
+            voxels[label] += int(np.count_nonzero(labels == label))
+        if delivered.fluid_kji is not None:
+            voxels[FLUID] += int(np.count_nonzero(delivered.fluid_kji[k]))
+    return {label: count * delivered.grid.voxel_ml for label, count in voxels.items()}
