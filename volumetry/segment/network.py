@@ -323,8 +323,8 @@ def _fluid(chest: Chest, labels_kji: NDArray[np.uint8], scan: CtScan) -> NDArray
     if box:
         for k, (plane,) in enumerate(native_planes(coarse, native, box)):
             axial[k][box] = (plane >= 0.5) & (labels[k][box] == Tissue.OUTSIDE)
-    if scan.no_data_kji is not None:
-        fluid_kji &= ~scan.no_data_kji
+        if scan.no_data_kji is not None:
+            fluid_kji &= ~scan.no_data_kji
     return fluid_kji
 
 

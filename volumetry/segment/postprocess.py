@@ -64,13 +64,23 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     if box is not None:
         # What surrounds gas decides whether it is lung, and gas may reach far out of the box.
         fluid = None if tissue.fluid_kji is None else tissue.fluid_kji[box]
-        # What is excluded is not kept for longer: a mask of the whole scan is part of the most that it holds.
-        dropped |= _lungs_alone(labels[box], no_lung(labels, scan, settings)[box], scan.part(box), settings, fluid)
+        # Of what is excluded only this box is kept: a mask of the whole scan is part of the most that it holds.
+        excluded = no_lung(labels, scan, settings)[box].copy()
+        dropped |= _lungs_alone(labels[box], excluded, scan.part(box), settings, fluid)
+        del excluded
         dropped |= _without_specks(labels[box], tissue.grid, settings)
     # Not beside the specks, though it could be: the labels of both at once are 300 MB of a long scan's peak.
     side = _sides(labels > 0, scan, settings)
-    fluid_kji = None if tissue.fluid_kji is None else tissue.fluid_kji & (labels == Tissue.OUTSIDE)
+    fluid_kji = None if tissue.fluid_kji is None else _outside(tissue.fluid_kji, labels)
     return replace(tissue, labels_kji=labels, side_kji=side, dropped_ml=dropped, fluid_kji=fluid_kji)
+
+
+def _outside(fluid_kji: Mask, labels_kji: NDArray[np.uint8]) -> Mask:
+    """Fluid where nothing is labelled. Memory of sections without fluid, mostly all of them, is never touched."""
+    kept = np.zeros(fluid_kji.shape, bool)
+    for k in np.flatnonzero(fluid_kji.any(axis=(1, 2))):
+        kept[k] = fluid_kji[k] & (labels_kji[k] == Tissue.OUTSIDE)
+    return kept
 
 
 def _lungs_alone(
