@@ -1,6 +1,7 @@
 """HU to the picture that the network knows."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from volumetry.segment.preprocess import (
     ready_made,
     slice_picture,
 )
+from volumetry.training.config import load_recipe
 
 RECIPE = InputRecipe()
+SLICES = Path(__file__).resolve().parents[2] / "configs" / "train-lesion25d.toml"
 
 
 @pytest.fixture
@@ -106,6 +109,28 @@ def test_only_the_pictures_that_a_model_takes_are_made() -> None:
             "window" in inputs,
         ]
         assert network_batch([pictures], recipe).shape[1] == 1
+
+
+def test_a_scan_is_enhanced_only_where_the_card_says_so() -> None:
+    """In training it is shown both ways: labelled slices have nothing but the enhanced picture."""
+    hu = np.random.default_rng(0).normal(-500, 300, (20, 20)).astype(np.float32)
+    recipe = replace(RECIPE, enhance_scans=False)
+    pictures = pictures_of(hu, recipe)
+    assert pictures.of("enhanced") is None
+    np.testing.assert_array_equal(pictures.of("window"), pictures_of(hu, RECIPE).of("window"))
+    batch = network_batch([pictures], recipe)
+    assert not batch[:, 0].any(), "flat grey"
+    assert batch[:, 1].any()
+    grey = np.full((40, 40), 0.1, np.float32)
+    assert ready_made(grey, recipe).of("enhanced") is not None
+
+    config = load_recipe(SLICES)
+    assert (config.input_recipe.enhance_scans, config.measuring_recipe.enhance_scans) == (True, False)
+    enhancing = config.model_copy(update={"input": config.input.model_copy(update={"enhance_scans": True})})
+    assert enhancing.sha256 == config.sha256, "the weights are the same"
+
+    with pytest.raises(ValueError, match="need a window"):
+        InputRecipe(inputs=("enhanced",), enhance_scans=False)
 
 
 def test_a_crop_is_a_window_and_a_whole_slice_is_taken_as_enhanced() -> None:

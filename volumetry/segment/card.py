@@ -31,7 +31,10 @@ class Architecture(Section):
 
 
 class PictureSettings(Section):
-    """How a scan becomes pictures; the fields of `InputRecipe` that a training configuration sets."""
+    """How a scan becomes pictures; the fields of `InputRecipe` that a training configuration sets.
+
+    `enhance_scans` says how scans are measured; in training, scans are shown both ways.
+    """
 
     spacing_mm: float
     slab_mm: float
@@ -45,6 +48,7 @@ class PictureSettings(Section):
     window_low: float = -1050.0
     window_high: float = 200.0
     inputs: tuple[PictureKind, ...] = Field(("enhanced",), min_length=1)
+    enhance_scans: bool = True
 
 
 class CardInput(PictureSettings):
@@ -144,6 +148,8 @@ class Card(Section):
     def sha256(self) -> str:
         """Digest of all that decides the model's numbers: both networks', how pictures are made, calibration."""
         parts = self.model_dump(mode="json", include={"architecture", "input", "weights", "calibration"})
+        if self.input.enhance_scans:
+            del parts["input"]["enhance_scans"]  # digests of cards from before there was a choice
         return canonical_sha256(parts | ({"context": self.context.sha256} if self.context else {}))
 
     @property

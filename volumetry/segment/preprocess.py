@@ -53,6 +53,8 @@ class InputRecipe:
         HU that are black and white in the window.
     inputs
         Which pictures the network takes, one channel each.
+    enhance_scans
+        Whether the enhanced picture is made of scans in HU too, and not of ready-made slices alone.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class InputRecipe:
     window_low: float = -1050.0
     window_high: float = 200.0
     inputs: tuple[PictureKind, ...] = ("enhanced", "window")
+    enhance_scans: bool = True
 
     def __post_init__(self) -> None:
         if min(self.spacing_mm, self.slab_mm, self.deviation) <= 0 or self.hu_low >= self.hu_high:
@@ -81,6 +84,8 @@ class InputRecipe:
             raise ValueError("an input recipe needs at least one tile, one pixel and a positive clip limit")
         if not self.inputs or self.window_low >= self.window_high:
             raise ValueError("an input recipe needs at least one picture and a rising window")
+        if not self.enhance_scans and "window" not in self.inputs:
+            raise ValueError("scans that are not enhanced need a window")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -247,7 +252,8 @@ def pictures_of(plane: Plane | NDArray[np.float32], recipe: InputRecipe) -> Pict
     made: dict[PictureKind, NDArray[np.float32]] = {}
     for kind in recipe.inputs:
         if kind == "enhanced":
-            made[kind] = slice_picture(plane.hu_ji, recipe)
+            if recipe.enhance_scans:
+                made[kind] = slice_picture(plane.hu_ji, recipe)
         elif kind in linear:
             made[kind] = windowed(linear[kind], recipe.window_low, recipe.window_high)
         elif kind in plane.chest:

@@ -49,7 +49,7 @@ def drawn_scans(config: TrainConfig, root: Path, draws: int = DRAWS) -> Iterator
             rng = np.random.default_rng([config.schedule.seed, 4, number, draw])
             sick, truth = with_lesions(hu_kji, lungs, spacing, rng, PLANS[draw % len(PLANS)])
             group = f"{Path(spec.folder).name} {draw:03d}"
-            yield from _six(looks.volume(sick, spacing), truth, useful, group, looks.recipe, rng)
+            yield from _six(looks.volume(sick, spacing), truth, useful, group, config.measuring_recipe, rng)
 
 
 def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> Iterator[Sample]:
@@ -75,7 +75,7 @@ def drawn_chests(config: TrainConfig, root: Path, draws: int = CHEST_DRAWS) -> I
             sick, truth = with_lesions(chest.hu_kji, chest.lungs, chest.spacing_kji_mm, rng, plan)
             truth = np.where(chest.own == int(AERATED), truth, chest.own).astype(np.uint8)
             seen = looks.volume(sick, chest.spacing_kji_mm)
-            yield from _six(seen, truth, useful, f"{spec.name} {draw:03d}", looks.recipe, rng)
+            yield from _six(seen, truth, useful, f"{spec.name} {draw:03d}", config.measuring_recipe, rng)
 
 
 def _six(

@@ -1,5 +1,6 @@
 """What a training run does: TOML in, validated and frozen settings out."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -265,6 +266,7 @@ class TrainConfig(Section):
         }
         data["chests"] = {"__all__": later} if self.data.chests else True
         prose["data"] = data
+        prose["input"] = {"enhance_scans"}  # how scans are measured, not how they are learned from
         if not self.model.continues:
             prose["model"].add("continues_sha256")
         if not self.model.chest_network:
@@ -274,9 +276,14 @@ class TrainConfig(Section):
         return canonical_sha256(self.model_dump(mode="json", exclude=prose))
 
     @property
-    def input_recipe(self) -> InputRecipe:
-        """How pictures are made, for training and for the card."""
+    def measuring_recipe(self) -> InputRecipe:
+        """How pictures are made when a scan is measured; stands on the card."""
         return InputRecipe(**self.input.model_dump(), pad_multiple=2 ** (len(self.model.channels) - 1))
+
+    @property
+    def input_recipe(self) -> InputRecipe:
+        """How pictures are made for training: all of them, of scans too."""
+        return replace(self.measuring_recipe, enhance_scans=True)
 
 
 def load_recipe(path: Path) -> TrainConfig:
