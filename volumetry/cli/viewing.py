@@ -48,8 +48,8 @@ def view(
 ) -> None:
     """Show CT and mask of a result in the browser, in three planes; the mask can be corrected there.
 
-    Nothing leaves this machine. A correction is saved as `volumetry remeasure` saves it. A prior of another
-    patient, or one that is not older, is refused.
+    Nothing leaves this machine. A correction is saved as `volumetry remeasure` saves it, and shown from then on in
+    place of the automatic mask. A prior of another patient, or one that is not older, is refused.
 
     Example: volumetry view result --scan data-sample/phantom-001
     """
