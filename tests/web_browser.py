@@ -2,9 +2,16 @@
 
 import os
 import shutil
+import threading
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from volumetry.web.serving import LocalServer
+
+PATIENCE_MS = 180_000
 
 FLAGS = (
     "--no-sandbox",  # tests may run as root
@@ -57,3 +64,38 @@ class Watched:
     def asked_only(self, address):
         """Whether nothing but our own address, and data inside the page, was asked for."""
         return all(url.startswith((address, "data:", f"blob:{address}")) for url in self.asked) and self.asked
+
+
+@contextmanager
+def serving():
+    """A function that serves an app in a thread until the end of the block."""
+    servers = []
+
+    def start(app):
+        server = LocalServer(app)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        servers.append((server, thread))
+        return server
+
+    try:
+        yield start
+    finally:
+        for server, thread in servers:
+            server.stop()
+            thread.join(30)
+
+
+def picture(page, path):
+    """The page and its main part as files; the pixels of the main part."""
+    page.wait_for_timeout(500)  # the next frame is drawn after the script that asked for it
+    page.screenshot(path=path.with_name(f"{path.stem}-page.png"))
+    page.locator("main").screenshot(path=path)
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+def open_viewer(page, address):
+    """Open a viewer's page and wait until it shows the scan."""
+    page.goto(address)
+    page.wait_for_selector("body[data-state]", timeout=PATIENCE_MS)
+    assert page.get_attribute("body", "data-state") == "ready", page.inner_text("#notes")

@@ -7,6 +7,7 @@ from delivered import deliver
 from volumetry.config import Config
 from volumetry.phantom import Lesion, PhantomSpec, SeriesSpec, make_phantom, write_series
 from volumetry.pipeline import Analysis, analyse_scan
+from volumetry.remeasure import DrawnOn, remeasure
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 
 GROUND_GLASS = Lesion("ground_glass", (-56.3, 8.2, 3.1), (13.0, 13.0, 16.0))
@@ -36,3 +37,10 @@ def measured(scan: Path, result: Path, config: Config) -> Analysis:
     analysis = analyse_scan(scan, ThresholdSegmenter(), config, "S1")
     deliver(analysis.result, analysis.tissue, config, result)
     return analysis
+
+
+def corrected(result, scan, edit):
+    """Measure an edit as the commands `view` and `serve` have it measured."""
+    drawn_on = DrawnOn(edit.drawn_on, edit.last)
+    document, folder = remeasure(result, scan, edit.mask, edit.reader, edit.reason, drawn_on=drawn_on)
+    return document, folder.name

@@ -24,7 +24,7 @@ from volumetry.domain import ScanRefusedError, Side, TissueMap
 from volumetry.errors import InputError, OutputError, UsageError
 from volumetry.phantom import PhantomSpec, SeriesSpec, make_phantom, tilted, write_series
 from volumetry.pipeline import analyse_scan
-from volumetry.remeasure import read_edited_mask, remeasure
+from volumetry.remeasure import DrawnOn, correction, read_edited_mask, remeasure
 
 BOX = (slice(26, 30), slice(32, 38), slice(60, 65))
 """A block of voxels in the middle of the left lung, away from every lesion: 4 x 6 x 5 = 120 voxels."""
@@ -522,3 +522,51 @@ def test_a_correction_is_written_where_seg_and_sr_cannot_be(config, tmp_path):
     assert not {"seg.dcm", "sr.dcm"} & made
     document = json.loads((result / "corrections" / "1" / "result.json").read_text("utf-8"))
     assert "DICOM_NOT_POSSIBLE" in {flag["code"] for flag in document["flags"]}
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_an_edit_takes_no_number_that_another_took_meanwhile(case, result, monkeypatch, when):
+    """CORRECTED_MEANWHILE: nothing of the second is written, and nothing of the first is touched."""
+    automatic = case[3]["provenance"]["mask_sha256"]
+    first = result / "corrections" / "1"
+
+    def other_reader(path, record):
+        if not first.exists():
+            first.mkdir()
+            (first / "mask.nii.gz").write_bytes(b"of another reader")
+        return write_json(path, record)
+
+    if when == "before":
+        remeasure(result, None, result / "mask.nii.gz", "R1", "agree", drawn_on=DrawnOn(automatic, 0))
+    else:
+        write_json = correction.write_json
+        monkeypatch.setattr(correction, "write_json", other_reader)
+    before = digests(first) if first.exists() else None
+    with pytest.raises(UsageError, match="correction 1 was written while") as stop:
+        remeasure(result, None, result / "mask.nii.gz", "R2", "agree", drawn_on=DrawnOn(automatic, 0))
+    assert stop.value.code == "CORRECTED_MEANWHILE"
+    assert "further correction" in stop.value.hint
+    assert [path.name for path in first.parent.iterdir()] == ["1"]
+    assert before in (None, digests(first))
+    monkeypatch.undo()
+    document, folder = remeasure(
+        result, None, result / "mask.nii.gz", "R2", "agree", drawn_on=DrawnOn(automatic, 1)
+    )
+    assert (folder.name, document["drawn_on"], document["corrected_from"]) == ("2", automatic, automatic)
+
+
+@pytest.mark.parametrize(
+    ("reader", "reason", "says"),
+    [
+        (" ", "x", "the reader is empty"),
+        ("R1", "\n", "the reason is empty"),
+        ("R" * 121, "x", "the reader has 121 characters"),
+        ("R1", "x\x07y", "the reason contains characters that cannot be printed"),
+    ],
+)
+def test_what_is_wrong_with_reader_or_reason_is_said_of_the_one_that_is_wrong(result, reader, reason, says):
+    with pytest.raises(UsageError, match=says) as stop:
+        remeasure(result, None, result / "mask.nii.gz", reader, reason)
+    assert stop.value.hint
+    assert "--help" not in stop.value.hint
+    assert not (result / "corrections").exists()

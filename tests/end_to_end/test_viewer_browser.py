@@ -1,36 +1,28 @@
 """The pages in a real browser: what is on the screen, what is asked for, what is refused."""
 
 import io
-import json
 import os
 import re
 import shutil
-import threading
 import zipfile
 from dataclasses import replace
+from functools import partial
 
-import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
 import web_scenes
-from PIL import Image
-from web_browser import Watched, absent, chromium
+from web_browser import PATIENCE_MS, Watched, absent, chromium, open_viewer, picture, serving
 
 from volumetry.deliver.report import write_report
-from volumetry.domain import FLUID
-from volumetry.image.pictures import TISSUE_RGB
 from volumetry.phantom import SeriesSpec, make_phantom, write_series
-from volumetry.remeasure import remeasure
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.web.cases import load_case
 from volumetry.web.drop_in import drop_in_app
 from volumetry.web.jobs import Jobs
-from volumetry.web.serving import LocalServer
 from volumetry.web.uploads import UploadLimits
 from volumetry.web.viewer import viewer_app, viewer_is_there
 
-PATIENCE_MS = 180_000
 MARKUP = "<img src=x onerror=alert(1)>"
 
 
@@ -57,26 +49,8 @@ def needs_viewer():
 @pytest.fixture
 def run():
     """Serve an app in a thread for the length of a test."""
-    servers = []
-
-    def start(app):
-        server = LocalServer(app)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        servers.append((server, thread))
-        return server
-
-    yield start
-    for server, thread in servers:
-        server.stop()
-        thread.join(30)
-
-
-def picture(page, path):
-    page.wait_for_timeout(500)  # the next frame is drawn after the script that asked for it
-    page.screenshot(path=path.with_name(f"{path.stem}-page.png"))
-    page.locator("main").screenshot(path=path)
-    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+    with serving() as start:
+        yield start
 
 
 def share_of(pixels, hue):
@@ -368,17 +342,11 @@ def slices_page(browser, run, config, folders, tmp_path):
     result, scan = tmp_path / "result", folders / "now" / "scan"
     shutil.copytree(folders / "now" / "result", result)
 
-    def correct(mask, reader, reason):
-        document, folder = remeasure(result, scan, mask, reader, reason)
-        return document, folder.name
-
     case = load_case(result, config, scan)
-    server = run(viewer_app({"now": case}, "/slices/now", {"now": correct}))
+    server = run(viewer_app({"now": case}, "/slices/now", {"now": partial(web_scenes.corrected, result, scan)}))
     watched = Watched(browser)
     watched.page.set_viewport_size({"width": 1100, "height": 900})
-    watched.page.goto(server.link)
-    watched.page.wait_for_selector("body[data-state]", timeout=PATIENCE_MS)
-    assert watched.page.get_attribute("body", "data-state") == "ready", watched.page.inner_text("#notes")
+    open_viewer(watched.page, server.link)
     return watched, result, case, server
 
 
@@ -408,119 +376,6 @@ def test_slices_show_what_the_scan_holds_without_a_graphics_card(slices_page, sh
     assert page.inner_text("body > .at").endswith("Consolidation")
     assert watched.complaints == []
     assert watched.asked_only(server.address)
-
-
-def test_a_mask_corrected_on_the_page_is_measured_beside_the_automatic_one(slices_page, shots):
-    watched, result, case, _ = slices_page
-    page = watched.page
-    before = (result / "result.json").read_bytes(), (result / "mask.nii.gz").read_bytes()
-    i, j, k = 84, 52, 27  # in the left lung, above the solid lesion
-    assert case.labels_kji[k, j, i] == 1
-    # What the brush, the filling, the smoothing and the undo do is done on the page by its own functions.
-    done = page.evaluate(
-        """([i, j, k]) => {
-          const { volume, edits } = volumetry;
-          const find = (own) => [0, 1, 2].map((d) => volume.ownIndex(d, own[volume.order[d]]));
-          for (const slice of [k, k + 4]) {
-            edits.begin();
-            edits.paint(2, find([i, j, slice]), 8, 3, { erase: false, within: true });
-            edits.end();
-          }
-          const painted = edits.changed;
-          const filled = edits.fill(3, true);
-          edits.begin();
-          edits.paint(2, find([i, j, k]), 30, 2, { erase: false, within: true });
-          edits.end();
-          edits.undo();
-          return [painted, filled, edits.changed];
-        }""",
-        [i, j, k],
-    )
-    radius, disc = 8, 0
-    for du in range(-4, 5):  # pixels of 2 mm
-        for dv in range(-4, 5):
-            disc += (2 * du) ** 2 + (2 * dv) ** 2 <= radius**2
-    assert done == [2 * disc, 3 * disc, 5 * disc]
-    # By hand: brush and pointer on the axial canvas.
-    page.keyboard.press("b")
-    page.click("[data-label='3']")
-    page.evaluate("([i, j, k]) => { volumetry.goTo([i, j, k]); }", [i, j, k + 2])
-    spot = page.evaluate("volumetry.screenOf('axial')")
-    page.mouse.move(*spot)
-    page.mouse.down()
-    page.mouse.move(spot[0] + 40, spot[1])
-    page.mouse.up()
-    drawn = page.evaluate("volumetry.edits.changed")
-    assert drawn > 5 * disc
-    picture(page, shots / "slices-edited.png")
-    page.click("#save")
-    page.fill("#reader", "R1")
-    page.fill("#reason", "consolidation added")
-    page.click("#send")
-    page.wait_for_selector("#notes >> text=Correction 1 is saved", timeout=PATIENCE_MS)
-    corrected = json.loads((result / "corrections" / "1" / "result.json").read_text("utf-8"))
-    voxel_ml = 5.0 * 2.0 * 2.0 / 1000
-    automatic = case.document["volumes_ml"]
-    assert corrected["changed_voxels"] == drawn
-    assert corrected["volumes_ml"]["solid"] == pytest.approx(automatic["solid"] + drawn * voxel_ml, abs=1e-6)
-    assert corrected["volumes_ml"]["lung"] == pytest.approx(automatic["lung"], abs=1e-6)
-    assert (corrected["corrected_by"], corrected["reason"]) == ("R1", "consolidation added")
-    assert ((result / "result.json").read_bytes(), (result / "mask.nii.gz").read_bytes()) == before
-    assert watched.complaints == []
-
-
-def test_fluid_painted_on_the_page_is_saved_measured_and_drawn_in_its_own_colour(slices_page, shots):
-    watched, result, case, _ = slices_page
-    page = watched.page
-    i, j, k = 30, 92, 20  # behind the right lung
-    radius_mm, step_mm = 6, 2.0
-    assert not case.labels_kji[k - 1 : k + 2, j - 4 : j + 5, i - 4 : i + 5].any()
-    page.evaluate("([i, j, k]) => { volumetry.goTo([i, j, k]); }", [i, j, k])
-    grey = page.evaluate(READ_PIXEL, [i, j])
-    page.keyboard.press("b")
-    page.click("[data-label='5']")
-    page.uncheck("#within")
-    for _ in range(abs(radius_mm - int(page.input_value("#radius")))):
-        page.keyboard.press("]")
-    spot = page.evaluate("volumetry.screenOf('axial')")
-    page.mouse.move(*spot)
-    page.mouse.down()
-    page.mouse.up()
-    page.mouse.move(5, 5)
-    disc = sum(
-        (step_mm * du) ** 2 + (step_mm * dv) ** 2 <= radius_mm**2 for du in range(-3, 4) for dv in range(-3, 4)
-    )
-    assert page.evaluate("volumetry.edits.changed") == disc
-    picture(page, shots / "slices-fluid.png")
-    # 40 % of the label's own colour over the grey that was there.
-    drawn = page.evaluate(READ_PIXEL, [i, j])
-    assert grey[0] == grey[1] == grey[2]
-    assert drawn == pytest.approx([round(0.6 * grey[0] + 0.4 * one) for one in TISSUE_RGB[FLUID]], abs=1)
-    assert page.inner_text("body > .at").endswith("Pleural fluid")
-    page.click("#save")
-    page.fill("#reader", "R2")
-    page.fill("#reason", "small effusion added")
-    page.click("#send")
-    page.wait_for_selector("#notes >> text=Correction 1 is saved", timeout=PATIENCE_MS)
-    folder = result / "corrections" / "1"
-    mask = np.asarray(nib.load(folder / "mask.nii.gz").dataobj)
-    assert np.count_nonzero(mask == FLUID) == disc
-    assert mask[i, j, k] == FLUID
-    corrected = json.loads((folder / "result.json").read_text("utf-8"))
-    assert corrected["volumes_ml"]["fluid"] == pytest.approx(disc * 5.0 * step_mm**2 / 1000)
-    for key in ("lung", "lesion"):
-        assert corrected["volumes_ml"][key] == pytest.approx(case.document["volumes_ml"][key])
-    assert (corrected["corrected_by"], corrected["reason"]) == ("R2", "small effusion added")
-    assert watched.complaints == []
-
-
-READ_PIXEL = """([i, j]) => {
-  // The picture of the axial plane at its own resolution, before it is scaled and marked.
-  const { volume, planes } = volumetry;
-  const own = [i, j];
-  const at = [0, 1].map((d) => volume.ownIndex(d, own[volume.order[d]]));
-  return [...planes[0].picture.getContext("2d").getImageData(...at, 1, 1).data].slice(0, 3);
-}"""
 
 
 def test_one_plane_can_be_as_large_as_the_window(slices_page):

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -14,6 +15,7 @@ from trial_tables import rows_of, write_csv
 
 from volumetry.batch import audit, batch_of, correct, decide, find_scans, replay, run_batch, verify
 from volumetry.batch.manifest import read_manifest
+from volumetry.cli.viewing import _corrections_of, _saved
 from volumetry.codes import Outcome
 from volumetry.config import load_config
 from volumetry.domain import Finding, ScanRefusedError
@@ -24,6 +26,8 @@ from volumetry.export.source import said_by_people
 from volumetry.remeasure import remeasure
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.trial import run_trial
+from volumetry.web.cases import load_case
+from volumetry.web.corrections import Edit
 
 VOXEL_ML = 5.0**3 / 1000
 BALL = "volumes_ml.lung"
@@ -161,6 +165,43 @@ def test_the_last_readers_value_counts_and_the_automatic_one_stands_beside_it(ba
     assert {
         line.verdict for line in replay(batch.out, find_scans(batch.root / "in"), lambda _: ThresholdSegmenter())
     } == {"identical"}
+
+
+def test_the_viewer_shows_the_mask_that_counts(batch):
+    result = batch.out / "scans" / "a"
+
+    def readings():
+        return load_case(result, load_config(), corrections=_corrections_of(result)).readings()
+
+    assert readings().current is None
+    batch.corrected("a", 80, "R1")
+    batch.corrected("a", 200, "R2", label=2)
+    assert [one.number for one in readings().corrections] == [1, 2]
+    assert readings().current.facts()["reader"] == "R2"
+    assert load_case(result, load_config(), corrections=_corrections_of(result)).readings().last == 2
+    batch.run(measure={"hu_cuts": [-760.0, -300.0, 50.0]})
+    assert readings().current is None
+    assert readings().notes == (f"Batch: {batch.row('a')['correction_note']}.",)
+    assert "not counted" in batch.row("a")["correction_note"]
+    # What a batch keeps can be looked at, although it cannot be corrected.
+    kept = batch.out / "corrections" / "a" / "1"
+    assert load_case(kept, load_config(), corrections=_corrections_of(kept)).mask_name == "the mask of R1"
+
+
+def test_an_edit_in_the_viewer_enters_the_log_and_passes_no_other_readers(batch):
+    result = batch.out / "scans" / "a"
+    drawn_on = json.loads((result / "result.json").read_text("utf-8"))["provenance"]["mask_sha256"]
+    edit = Edit(result / "mask.nii.gz", "R1", "agree", drawn_on, 0)
+    document, name = _saved(result, None, edit, None)
+    assert (name, document["drawn_on"]) == ("1", drawn_on)
+    assert [entry["reader"] for entry in batch.log("correction_recorded")] == ["R1"]
+    with pytest.raises(UsageError, match="correction 1 was written") as stop:
+        _saved(result, None, replace(edit, reader="R2"), None)
+    assert stop.value.code == "CORRECTED_MEANWHILE"
+    assert [path.name for path in (batch.out / "corrections" / "a").iterdir()] == ["1"]
+    _saved(result, None, replace(edit, reader="R2", last=1), None)
+    assert [entry["reader"] for entry in batch.log("correction_recorded")] == ["R1", "R2"]
+    assert verify(batch.out).passed
 
 
 def test_under_other_settings_what_was_said_of_images_and_of_a_readers_value_stays(batch):

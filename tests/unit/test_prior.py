@@ -162,6 +162,22 @@ def test_the_viewer_shows_no_prior_that_check_would_refuse(run, results, monkeyp
     assert code is None or f"[{code}]" in said
 
 
+def test_a_prior_that_is_refused_says_what_to_look_at(run, results):
+    """Of a result, `inspect` shows nothing: it is no advice here."""
+    advice = {
+        ("now", "other"): ("OTHER_PATIENT", ["PatientID (0010,0020)", "same patient"]),
+        ("before", "now"): (
+            "PRIOR_NOT_OLDER",
+            ["AcquisitionDate (0008,0022)", "series.acquisition_date of result.json"],
+        ),
+    }
+    for (now, prior), (code, words) in advice.items():
+        ended, _, said = run("view", results / now, "--prior", results / prior)
+        assert (ended, f"[{code}]" in said) == (3, True)
+        assert [word for word in words if word not in said] == []
+        assert "inspect" not in said
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "refused"}', '{"volumes_ml": {"lung": 0}}'])
 def test_what_is_not_a_result_is_refused_before_anything_is_measured(run, scans, tmp_path, content):
     (tmp_path / "prior.json").write_text(content)
@@ -173,7 +189,7 @@ def test_what_is_not_a_result_is_refused_before_anything_is_measured(run, scans,
 def test_another_secret_is_not_another_patient(run, scans, results, tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, SALT + " and of another hospital")
     ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", results / "before")
-    assert (ended, "PATIENT_UNKNOWN" in said) == (3, True)
+    assert (ended, "PATIENT_UNKNOWN" in said, "inspect" in said) == (3, True, False)
     assert document(tmp_path / "now")["status"] in ("measured", "review")
 
 

@@ -13,9 +13,9 @@ import pytest
 import web_scenes
 from web_client import Client
 
+from volumetry.deliver.report import text
 from volumetry.errors import UsageError
 from volumetry.image.nifti import read_nifti
-from volumetry.remeasure import remeasure
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.web.drop_in import drop_in_app
 from volumetry.web.jobs import Jobs
@@ -280,16 +280,11 @@ def test_a_full_disk_says_so(page, scan, monkeypatch, what, name):
     assert private_files(page) == []
 
 
-def corrected(result, ct, mask, reader, reason):
-    document, folder = remeasure(result, ct, mask, reader, reason)
-    return document, folder.name
-
-
 def test_a_mask_edited_on_the_page_becomes_a_correction_with_and_without_the_ct(
     config, tmp_path, scan, monkeypatch
 ):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    page = Page(config, tmp_path, keep=tmp_path / "kept", correct=corrected)
+    page = Page(config, tmp_path, keep=tmp_path / "kept", correct=web_scenes.corrected)
     job = page.new()
     for content in scan:
         page.put(job, "files", content)
@@ -301,13 +296,20 @@ def test_a_mask_edited_on_the_page_becomes_a_correction_with_and_without_the_ct(
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
     edited = labels.astype(np.uint8)
     edited[edited == 3] = 2
-    body = b'{"reader": "R1", "reason": "no consolidation"}\n' + edited.tobytes()
+
+    def body():
+        words = {"reader": "R1", "reason": "no consolidation"}
+        drawn_on = page.client.get(f"/cases/{job}/facts.json").json()["mask_sha256"]
+        return json.dumps({**words, "drawn_on": drawn_on}).encode() + b"\n" + edited.tobytes()
+
     evil = {"origin": "http://evil.example"}
-    assert page.client.post(f"/cases/{job}/correction", content=body, headers=evil).status_code == 403
+    assert page.client.post(f"/cases/{job}/correction", content=body(), headers=evil).status_code == 403
     assert not list((tmp_path / "kept").rglob("corrections"))
+    automatic = page.facts(job)["sentence"]
+    assert page.facts(job)["correction"] is None
     counted_ml = np.count_nonzero(edited == 2) * voxel_ml
     for number, has_hu in ((1, True), (2, False)):
-        answer = page.client.post(f"/cases/{job}/correction", content=body)
+        answer = page.client.post(f"/cases/{job}/correction", content=body())
         assert (answer.status_code, answer.json()["correction"]) == (201, str(number))
         folder = tmp_path / "kept" / f"result-{job}" / "corrections" / str(number)
         document = json.loads((folder / "result.json").read_text("utf-8"))
@@ -315,6 +317,10 @@ def test_a_mask_edited_on_the_page_becomes_a_correction_with_and_without_the_ct(
         assert document["corrected_by"] == "R1"
         assert (document.get("mean_lung_hu") is not None) is has_hu
         page.close()  # the next server has no CT in memory
-        page = Page(config, tmp_path, keep=tmp_path / "kept", correct=corrected)
+        page = Page(config, tmp_path, keep=tmp_path / "kept", correct=web_scenes.corrected)
+        facts, shown = page.facts(job), page.client.get(f"/cases/{job}/facts.json").json()
+        assert facts["sentence"] == shown["sentence"] == text.sentence(document)
+        assert (facts["correction"]["reader"], facts["automatic_sentence"]) == ("R1", automatic)
+        assert (shown["shown"], shown["temporary"]) == (number, False)
     page.close()
     assert not list(tmp_path.glob("volumetry-*"))

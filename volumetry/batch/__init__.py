@@ -1,7 +1,7 @@
 """Scans to outcomes: one row per scan, and a bad scan never stops the rest."""
 
 from volumetry.batch.cluster import Cluster, run_on_cluster
-from volumetry.batch.corrections import batch_of, correct
+from volumetry.batch.corrections import batch_of, correct, corrections_of
 from volumetry.batch.decide import decide
 from volumetry.batch.engine import run_batch
 from volumetry.batch.find import ScanFolder, find_scans, safe_scan_id
@@ -21,6 +21,7 @@ __all__ = [
     "Verification",
     "batch_of",
     "correct",
+    "corrections_of",
     "decide",
     "find_scans",
     "list_scans",

@@ -84,6 +84,31 @@ def correct(out: Path, scan_id: str, make: Callable[[Path], Made]) -> tuple[Made
         return made, ledger.audit.corrections[scan_id][-1], note
 
 
+def corrections_of(out: Path, scan_id: str) -> tuple[Path, int | None, str]:
+    """Where the corrections of a scan lie, and which one counts now.
+
+    Parameters
+    ----------
+    out
+        A batch's folder.
+    scan_id
+        Of the scan.
+
+    Returns
+    -------
+    folder, number, note
+        Of the numbered folders; of the correction whose value counts, None if the automatic value does; and what
+        is to be said of it.
+
+    Raises
+    ------
+    OutputError
+        If the log cannot be read.
+    """
+    current = current_of(out, scan_id, audit.Audit.opened(out))
+    return out / CORRECTIONS / scan_id, current.number, current.note
+
+
 def _require_recorded(ledger: Ledger, scan_id: str) -> None:
     try:
         known = records.read_record(ledger.out / "scans" / scan_id)["sha256"]

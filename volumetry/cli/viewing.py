@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from volumetry.config import Config
     from volumetry.deliver.dicom import DicomOptions
     from volumetry.domain import Segmenter
+    from volumetry.remeasure import DrawnOn
+    from volumetry.web.corrections import Edit
+    from volumetry.web.readings import Corrections
 
 Port = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")]
 Browser = Annotated[bool, typer.Option(help="Open the page in the browser.")]
@@ -45,8 +48,8 @@ def view(
 ) -> None:
     """Show CT and mask of a result in the browser, in three planes; the mask can be corrected there.
 
-    Nothing leaves this machine. A correction is saved as `volumetry remeasure` saves it. A prior of another
-    patient, or one that is not older, is refused.
+    Nothing leaves this machine. A correction is saved as `volumetry remeasure` saves it, and shown from then on in
+    place of the automatic mask. A prior of another patient, or one that is not older, is refused.
 
     Example: volumetry view result --scan data-sample/phantom-001
     """
@@ -59,9 +62,8 @@ def view(
 
         require_prior(result, prior)
 
-    def correct(mask: Path, reader: str, reason: str) -> tuple[dict[str, Any], str]:
-        document, folder, _ = _corrected(result, scan, mask, reader, reason, settings if config else None)
-        return document, folder.name
+    def correct(edit: "Edit") -> tuple[dict[str, Any], str]:
+        return _saved(result, scan, edit, settings if config else None)
 
     run(
         result,
@@ -72,8 +74,35 @@ def view(
         port=port,
         open_browser=browser,
         correct=correct,
+        corrections_of=_corrections_of,
         say=typer.echo,
     )
+
+
+def _corrections_of(result: Path) -> "Corrections":
+    """Where the corrections of a result lie: in its own folder, or beside the scans of its batch."""
+    from volumetry.batch import batch_of, corrections_of
+    from volumetry.errors import UsageError
+    from volumetry.web.readings import Corrections
+
+    try:
+        out = batch_of(result)
+    except UsageError:  # an earlier result or a correction of a batch: it can be looked at, and not be corrected
+        out = None
+    if out is None:
+        return Corrections(result, result / "corrections")
+    name = result.resolve().name
+    folder, _, _ = corrections_of(out, name)
+    return Corrections(result, folder, lambda: corrections_of(out, name)[1:])
+
+
+def _saved(result: Path, scan: Path | None, edit: "Edit", settings: "Config | None") -> tuple[dict[str, Any], str]:
+    """Measure a mask that was edited in the viewer; the correction's result.json and its name."""
+    from volumetry.remeasure import DrawnOn
+
+    drawn_on = DrawnOn(edit.drawn_on, edit.last)
+    made = _corrected(result, scan, edit.mask, edit.reader, edit.reason, settings, drawn_on=drawn_on)
+    return made[0], made[1].name
 
 
 def _corrected(
@@ -84,6 +113,7 @@ def _corrected(
     reason: str,
     settings: "Config | None",
     dicom: "DicomOptions | None" = None,
+    drawn_on: "DrawnOn | None" = None,
 ) -> tuple[dict[str, Any], Path, str]:
     """Measure an edited mask, in the batch's log where the result is one of a batch; the last is that entry."""
     from functools import partial
@@ -91,7 +121,7 @@ def _corrected(
     from volumetry.batch import batch_of, correct
     from volumetry.remeasure import remeasure as run
 
-    make = partial(run, result, scan, mask, reader, reason, settings, dicom)
+    make = partial(run, result, scan, mask, reader, reason, settings, dicom, drawn_on=drawn_on)
     out = batch_of(result)
     if out is None:
         return *make(), ""
@@ -168,9 +198,8 @@ def serve(
     def with_report(document: dict[str, Any], analysis: Analysis, folder: Path) -> None:
         write_report(document, folder, settings, analysis.tissue, analysis.scan)
 
-    def correct(result: Path, ct: Path | None, mask: Path, reader: str, reason: str) -> tuple[dict[str, Any], str]:
-        document, folder, _ = _corrected(result, ct, mask, reader, reason, None)
-        return document, folder.name
+    def correct(result: Path, ct: Path | None, edit: "Edit") -> tuple[dict[str, Any], str]:
+        return _saved(result, ct, edit, None)
 
     run(
         common.segmenter_of(settings),

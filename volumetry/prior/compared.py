@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
+from volumetry.codes import CATALOGUE
 from volumetry.deliver.people import READER
 from volumetry.domain import PriorVisit, Status
 from volumetry.errors import InputError
@@ -42,13 +43,14 @@ def require_same_person(now: Document, earlier: Document) -> None:
             "Compare the two reports by eye, or ask for the series with its PatientID.",
         )
     if not there or here.partition("-")[0] != there.partition("-")[0]:
-        raise InputError(
+        message = (
             f"whether the prior {earlier['scan_id']} is of the same patient cannot be known: it was measured on "
-            "another installation, with another secret",
-            "PATIENT_UNKNOWN",
+            "another installation, with another secret"
         )
+        raise InputError(message, "PATIENT_UNKNOWN", _advice("PATIENT_UNKNOWN"))
     if here != there:
-        raise InputError(f"the prior {earlier['scan_id']} is of another patient", "OTHER_PATIENT")
+        message = f"the prior {earlier['scan_id']} is of another patient: its PatientID is not that of this scan"
+        raise InputError(message, "OTHER_PATIENT", _advice("OTHER_PATIENT"))
 
 
 def require_older(now: Document, earlier: Document) -> int:
@@ -74,11 +76,11 @@ def require_older(now: Document, earlier: Document) -> int:
     for day, name in zip(dates, which, strict=True):
         if day is None:
             message = f"{name} does not state a date of acquisition, so it is not known which is older"
-            raise InputError(message, "PRIOR_NOT_OLDER")
+            raise InputError(message, "PRIOR_NOT_OLDER", _advice("PRIOR_NOT_OLDER"))
     first, second = (day for day in dates if day is not None)
     if first >= second:
         message = f"the prior {earlier['scan_id']} of {first} is not older than this scan of {second}"
-        raise InputError(message, "PRIOR_NOT_OLDER")
+        raise InputError(message, "PRIOR_NOT_OLDER", _advice("PRIOR_NOT_OLDER"))
     return (second - first).days
 
 
@@ -125,6 +127,11 @@ def visit_of(now: Document, earlier: Document) -> PriorVisit:
         lung_volume_ratio=grade.volume_ratio,
         predicted_shift_percent=grade.predicted_shift_percent,
     )
+
+
+def _advice(code: str) -> str:
+    """What to do, and which element of the header to look at."""
+    return f"{CATALOGUE[code].hint} Element: {CATALOGUE[code].tag}."
 
 
 def _date(text: object) -> date | None:

@@ -8,7 +8,7 @@
     correction    measure, judge and write corrections/<n>/; the automatic result stays as it is
 """
 
-from volumetry.remeasure.correction import remeasure
+from volumetry.remeasure.correction import DrawnOn, remeasure
 from volumetry.remeasure.edited import read_edited_mask
 
-__all__ = ["read_edited_mask", "remeasure"]
+__all__ = ["DrawnOn", "read_edited_mask", "remeasure"]

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volumetry import __version__
-from volumetry.codes import Outcome
+from volumetry.codes import CATALOGUE, Outcome
 from volumetry.config import Config
 from volumetry.deliver import as_document
 from volumetry.deliver.dicom import DicomOptions, Export, Revision
@@ -62,6 +62,54 @@ _AUTOMATIC = (
 _OF_THE_MODEL = ("interval_percent", "interval_level", "interval_parts")
 """A calibration of the model says nothing of a reader's mask."""
 _MAX_READER, _MAX_REASON = 120, 2000
+_ASKED = {"reader": "State who edited the mask, by name or code.", "reason": "State why the mask was edited."}
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnOn:
+    """The mask that was edited, as far as the editor knows it.
+
+    Parameters
+    ----------
+    mask_sha256
+        Its digest (`mask_sha256` in the provenance of the automatic result or of a correction).
+    last
+        Number of the last correction that was there; 0 for none. The edit becomes the next one, or none.
+    """
+
+    mask_sha256: str
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a correction gets its number: the one after `last`, or any that is free."""
+
+    parent: Path
+    last: int | None = None
+
+    def numbered(self) -> Path:
+        final = next_numbered(self.parent)
+        if self.last is not None and int(final.name) != self.last + 1:
+            raise _corrected_meanwhile(self.last + 1)
+        return final
+
+    def take(self, hidden: Path, final: Path) -> None:
+        """Rename, which fails if another correction took this number meanwhile."""
+        try:
+            os.rename(hidden, final)
+        except OSError:
+            if self.last is not None and final.exists():
+                raise _corrected_meanwhile(self.last + 1) from None
+            raise
+
+
+def _corrected_meanwhile(number: int) -> UsageError:
+    return UsageError(
+        f"correction {number} was written while this one was measured, and this one does not contain it",
+        "CORRECTED_MEANWHILE",
+        CATALOGUE["CORRECTED_MEANWHILE"].hint,
+    )
 
 
 def remeasure(  # noqa: PLR0913  the command's own options
@@ -73,6 +121,7 @@ def remeasure(  # noqa: PLR0913  the command's own options
     config: Config | None = None,
     dicom: DicomOptions | None = None,
     corrections: Path | None = None,
+    drawn_on: DrawnOn | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Measure a scan on a reader's mask and write it to ``RESULT/corrections/<n>/``.
 
@@ -97,6 +146,8 @@ def remeasure(  # noqa: PLR0913  the command's own options
         Also write SEG and SR of the corrected result; needs the scan's folder.
     corrections
         Folder in which the correction gets its number, in place of ``RESULT/corrections``.
+    drawn_on
+        The mask that was edited, if it is known; stands in the result.
 
     Returns
     -------
@@ -106,7 +157,8 @@ def remeasure(  # noqa: PLR0913  the command's own options
     Raises
     ------
     UsageError
-        If the reader or the reason is missing, or the scan is and cannot be done without.
+        If the reader or the reason is missing, or the scan is and cannot be done without. With the code
+        ``CORRECTED_MEANWHILE`` there is another correction than `drawn_on` knows of, and nothing is written.
     EditedMaskError
         If the mask does not fit the scan.
     InputError
@@ -127,8 +179,11 @@ def remeasure(  # noqa: PLR0913  the command's own options
     result = result if export is None else export.noted(result)
     result = replace(result, timing_s={"total": perf_counter() - started})
     document = _document(result, source) | said | _compared(automatic, delivered, mask_file)
-    parent = corrections if corrections is not None else result_folder / "corrections"
-    return document, _write(document, delivered, source, settings, parent, export)
+    place = _Place(corrections if corrections is not None else result_folder / "corrections")
+    if drawn_on is not None:
+        document["drawn_on"] = drawn_on.mask_sha256
+        place = replace(place, last=drawn_on.last)
+    return document, _write(document, delivered, source, settings, place, export)
 
 
 def _export(source: Source, settings: Config, dicom: DicomOptions | None, result_folder: Path) -> Export | None:
@@ -151,8 +206,14 @@ def _compared(automatic: Automatic, delivered: TissueMap, mask_file: Path) -> di
 
 def _text(text: str, name: str, longest: int) -> str:
     cleaned = " ".join(text.split())
-    if not cleaned or len(cleaned) > longest or not cleaned.isprintable():
-        raise UsageError(f"the {name} must be said in 1 to {longest} printable characters")
+    if not cleaned:
+        raise UsageError(f"the {name} is empty", hint=_ASKED[name])
+    if len(cleaned) > longest:
+        hint = f"State it in at most {longest} characters."
+        raise UsageError(f"the {name} has {len(cleaned)} characters", hint=hint)
+    if not cleaned.isprintable():
+        hint = "Type it again, without control characters."
+        raise UsageError(f"the {name} contains characters that cannot be printed", hint=hint)
     return cleaned
 
 
@@ -256,10 +317,11 @@ def _write(
     delivered: TissueMap,
     source: Source,
     settings: Config,
-    parent: Path,
+    place: _Place,
     export: Export | None,
 ) -> Path:
     """All files into a hidden folder, which then takes its number: a correction is whole or not there."""
+    parent = place.parent
     prepare_folder(parent)
     try:
         with unfinished_folder(parent) as hidden:
@@ -267,7 +329,7 @@ def _write(
             files["result.json"] = write_whole(hidden / "result.json", as_json(document))
             page = write_report(document, hidden, settings, delivered, source.scan if source.has_hu else None)
             files["report.html"] = file_sha256(page)
-            final, stop = next_numbered(parent), None
+            final, stop = place.numbered(), None
             if export is not None:
                 try:
                     earlier = (
@@ -295,7 +357,7 @@ def _write(
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             write_json(hidden / "run.json", record)
-            os.rename(hidden, final)  # fails if another correction took this number meanwhile
+            place.take(hidden, final)
     except OSError as wrong:
         raise OutputError(f"cannot write the correction: {wrong.strerror}") from wrong
     if stop is not None:

@@ -5,10 +5,9 @@
     guard        who may ask: own address, token, cookie, origin; the headers of every answer
     serving      a free port of 127.0.0.1, the link to open, the server's life
     cases        a result and its CT as what the viewer shows
-    volumes      arrays to NIfTI, whole or thinned out
+    readings     the masks that a result can be shown with: the automatic one, and readers' corrections
     viewer       the viewer's routes; `view` shows one result
     corrections  an edited mask from the page, handed on to be measured
-    unpack       a ZIP from a stranger to a folder, or not at all
     uploads      one dropped scan on its way to the disk, within limits
     jobs         dropped scans measured one at a time
     drop_in      the page's routes; `serve` runs it

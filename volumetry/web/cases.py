@@ -6,7 +6,7 @@ measured.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from volumetry.image.nifti import Affine, nifti_bytes, read_nifti, thinning_step
 from volumetry.image.pictures import TISSUE_RGB
 from volumetry.pipeline import Analysis
 from volumetry.scan import read_scan
+from volumetry.web.readings import Corrections, Readings
 
 _MOST_LESIONS = 50
 _NO_CT_HU = -1024
@@ -48,6 +49,10 @@ class ViewCase:
         The report page, if there is one.
     image_numbers
         As a PACS shows them, of each slice along k; empty where the CT was not given as DICOM.
+    corrections
+        Where readers' corrections lie; None where there can be none.
+    number
+        Of the correction that is shown; 0 for the automatic mask.
     """
 
     document: Mapping[str, Any]
@@ -56,6 +61,19 @@ class ViewCase:
     hu_kji: NDArray[np.int16] | None
     report: bytes | None = None
     image_numbers: tuple[int | None, ...] = ()
+    corrections: Corrections | None = None
+    number: int = 0
+
+    @property
+    def mask_sha256(self) -> str:
+        """Digest of the mask that is shown."""
+        return str(self.document["provenance"]["mask_sha256"])
+
+    @property
+    def mask_name(self) -> str:
+        """What the result's own mask is called: a folder that is shown may itself be that of a correction."""
+        reader = self.document.get("corrected_by")
+        return f"the mask of {reader}" if reader else "the automatic mask"
 
     @property
     def spacing_kji_mm(self) -> tuple[float, float, float]:
@@ -100,6 +118,51 @@ class ViewCase:
         """
         return nifti_bytes(self.labels_kji, self.affine_ras, self.thinning_kji if reduced else (1, 1, 1))
 
+    def readings(self) -> Readings:
+        """What there is to show now; to be asked of the case with the automatic mask.
+
+        Returns
+        -------
+        Readings
+            The corrections on the disk, and which mask is the current one.
+        """
+        if self.corrections is None:
+            return Readings((), None, self.mask_sha256, 0, ())
+        return self.corrections.look(self.document)
+
+    def shown(self, readings: Readings, wanted: str | None) -> "ViewCase":
+        """The same scan with another mask and its numbers.
+
+        Parameters
+        ----------
+        readings
+            The masks that there are.
+        wanted
+            ``automatic``, a correction's number, or None for the current mask.
+
+        Returns
+        -------
+        ViewCase
+            This one for the automatic mask.
+
+        Raises
+        ------
+        KeyError
+            If there is no mask of this name.
+        InputError
+            If it cannot be read.
+        """
+        correction = readings.named(wanted)
+        if correction is None:
+            return self
+        labels, _ = _labels(correction.folder)
+        if labels.shape != self.labels_kji.shape:
+            raise InputError(f"correction {correction.number} lies on another grid than the scan", hint=_SAME_SCAN)
+        report = _report(correction.folder)
+        return replace(
+            self, document=correction.document, labels_kji=labels, report=report, number=correction.number
+        )
+
     def facts(self) -> dict[str, Any]:
         """What the page needs to know; all texts are shown as text.
 
@@ -119,6 +182,9 @@ class ViewCase:
         return {
             "scan_id": self.document["scan_id"],
             "status": self.document["status"],
+            "shown": self.number,
+            "mask_sha256": self.mask_sha256,
+            "temporary": self.corrections is not None and self.corrections.temporary,
             "acquisition_date": (self.document.get("series") or {}).get("acquisition_date"),
             "message": self.document["message"],
             "sentence": text.sentence(self.document),
@@ -143,7 +209,9 @@ class ViewCase:
         }
 
 
-def load_case(result: Path, config: Config, scan: Path | None = None) -> ViewCase:
+def load_case(
+    result: Path, config: Config, scan: Path | None = None, corrections: Corrections | None = None
+) -> ViewCase:
     """A result folder, and the scan it was measured on, as a case.
 
     Parameters
@@ -154,6 +222,8 @@ def load_case(result: Path, config: Config, scan: Path | None = None) -> ViewCas
         For reading the scan's folder.
     scan
         What was measured, or the CT as NIfTI on the mask's grid; without it only the mask is shown.
+    corrections
+        Where its corrections lie; by default ``RESULT/corrections``.
 
     Returns
     -------
@@ -168,21 +238,20 @@ def load_case(result: Path, config: Config, scan: Path | None = None) -> ViewCas
         If the scan cannot be read, or is not the one that was measured.
     """
     document = _document(result)
-    labels_kji, affine = read_nifti(result / "mask.nii.gz", _RESULT_HINT)
-    if not np.isin(labels_kji, [*Tissue, FLUID]).all():
-        raise InputError("mask.nii.gz holds labels that are no tissue")
-    labels = labels_kji.astype(np.uint8)
+    labels, affine = _labels(result)
     hu: NDArray[np.int16] | None = None
     numbers: tuple[int | None, ...] = ()
     if scan is not None:
         hu, numbers = _ct_of_nifti(scan, affine) if _is_nifti(scan) else _ct_of_input(scan, config, document)
         if hu.shape != labels.shape:
-            raise InputError(f"the CT has {hu.shape} voxels and the mask {labels.shape}: not the same scan")
-    report = result / "report.html"
-    return ViewCase(document, labels, affine, hu, report.read_bytes() if report.is_file() else None, numbers)
+            raise InputError(
+                f"the CT has {hu.shape} voxels and the mask {labels.shape}: not the same scan", hint=_SAME_SCAN
+            )
+    there = corrections or Corrections(result, result / "corrections")
+    return ViewCase(document, labels, affine, hu, _report(result), numbers, there)
 
 
-def case_of(analysis: Analysis, report: bytes | None = None) -> ViewCase:
+def case_of(analysis: Analysis, report: bytes | None = None, corrections: Corrections | None = None) -> ViewCase:
     """A case of what has just been measured.
 
     Parameters
@@ -191,6 +260,8 @@ def case_of(analysis: Analysis, report: bytes | None = None) -> ViewCase:
         Numbers, mask and scan.
     report
         The report page, if there is one.
+    corrections
+        Where its corrections will lie.
 
     Returns
     -------
@@ -200,7 +271,7 @@ def case_of(analysis: Analysis, report: bytes | None = None) -> ViewCase:
     document, tissue = as_document(analysis.result), analysis.tissue
     scan = analysis.scan
     hu = _whole_hu(scan.hu_kji)
-    return ViewCase(document, tissue.mask_kji, tissue.grid.affine_ras, hu, report, scan.image_numbers)
+    return ViewCase(document, tissue.mask_kji, tissue.grid.affine_ras, hu, report, scan.image_numbers, corrections)
 
 
 def largest_lesions(labels_kji: NDArray[np.uint8], affine_ras: Affine) -> list[dict[str, Any]]:
@@ -231,6 +302,18 @@ def lung_box_ras_mm(labels_kji: NDArray[np.uint8], affine_ras: Affine) -> list[l
     return [corners[:, :3].min(axis=0).tolist(), corners[:, :3].max(axis=0).tolist()]
 
 
+def _labels(folder: Path) -> tuple[NDArray[np.uint8], Affine]:
+    labels_kji, affine = read_nifti(folder / "mask.nii.gz", _RESULT_HINT)
+    if not np.isin(labels_kji, [*Tissue, FLUID]).all():
+        raise InputError("mask.nii.gz holds labels that are no tissue", hint=_RESULT_HINT)
+    return labels_kji.astype(np.uint8), affine
+
+
+def _report(folder: Path) -> bytes | None:
+    page = folder / "report.html"
+    return page.read_bytes() if page.is_file() else None
+
+
 def _document(result: Path) -> dict[str, Any]:
     try:
         settle(result)
@@ -246,6 +329,7 @@ def _document(result: Path) -> dict[str, Any]:
 
 
 _RESULT_HINT = "Give a folder that `volumetry check` or `volumetry batch` wrote: the one with result.json in it."
+_SAME_SCAN = "Give the folder that was given to `volumetry check`."
 
 
 def _is_nifti(path: Path) -> bool:
@@ -255,7 +339,7 @@ def _is_nifti(path: Path) -> bool:
 def _ct_of_nifti(path: Path, affine: Affine) -> tuple[NDArray[np.int16], tuple[int | None, ...]]:
     volume, ct_affine = read_nifti(path, _RESULT_HINT)
     if not np.allclose(ct_affine, affine, atol=_AFFINE_TOLERANCE_MM):
-        raise InputError("the CT lies on another grid than the mask: not the same scan")
+        raise InputError("the CT lies on another grid than the mask: not the same scan", hint=_SAME_SCAN)
     return _whole_hu(volume), ()
 
 
@@ -266,7 +350,7 @@ def _ct_of_input(
     if scan.pixels_sha256 != document["provenance"]["pixels_sha256"]:
         raise InputError(
             "this is not the scan that the result was measured on: its pixels or geometry differ",
-            hint="Give the folder that was given to `volumetry check`.",
+            hint=_SAME_SCAN,
         )
     return _whole_hu(scan.hu_kji), scan.image_numbers
 

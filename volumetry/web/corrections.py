@@ -1,38 +1,83 @@
-"""A mask that was edited on the page comes back, and is measured as `volumetry remeasure` measures it."""
+"""A mask that was edited on the page comes back, and is measured as `volumetry remeasure` measures it.
+
+The page says on which mask the edit was drawn. Where that is no longer the current one, the edit is refused until
+the page says that its user knows of the other: of two readers at work at once, the second then decides.
+"""
 
 import asyncio
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse
+from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
+from volumetry.codes import CATALOGUE
 from volumetry.deliver.report import text
 from volumetry.domain import FLUID
-from volumetry.errors import VolumetryError
+from volumetry.errors import UsageError, VolumetryError
 from volumetry.image.nifti import nifti_bytes
 from volumetry.storage.atomic import write_whole
 from volumetry.web.cases import ViewCase
+from volumetry.web.readings import CORRECTED_MEANWHILE, Readings
 
-Correct = Callable[[Path, str, str], tuple[dict[str, Any], str]]
-"""Called with a mask file, the reader and the reason; gives the correction's result.json and its name."""
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """An edited mask that is to become a correction.
+
+    Parameters
+    ----------
+    mask
+        NIfTI on the scan's grid.
+    reader, reason
+        Who edited it, and why.
+    drawn_on
+        Digest of the mask that was edited.
+    last
+        Number of the last correction that its user knows of; 0 for none. The edit gets the next one or none.
+    """
+
+    mask: Path
+    reader: str
+    reason: str
+    drawn_on: str
+    last: int
+
+
+Correct = Callable[[Edit], tuple[dict[str, Any], str]]
+"""Measures an edit; gives the correction's result.json and its name."""
 
 FindCorrect = Callable[[str], Correct | None]
 """What measures a correction of a case, by the case's id; None of one that cannot be corrected."""
 
-_MOST_WORDS = 4096
+_MOST_WORDS = 16_384
+"""Bytes; a reason of 2000 characters may need four each."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sent:
+    """What the page sends: `knows_of` is the digest of the current mask, if its user was told of it."""
+
+    reader: str
+    reason: str
+    drawn_on: str
+    knows_of: str | None
+    labels_kji: NDArray[np.uint8]
 
 
 def correction_routes(find: Callable[[str], ViewCase | None], find_correct: FindCorrect) -> APIRouter:
     """The route that takes an edited mask.
 
-    The body is a line of JSON with ``reader`` and ``reason``, then the labels, one byte each, i fastest. The
-    automatic mask is never written to: a correction gets a folder of its own.
+    The body is a line of JSON with ``reader``, ``reason``, ``drawn_on`` (digest of the mask that was edited) and,
+    to save it although another mask is the current one, ``knows_of`` (digest of that one); then the labels, one
+    byte each, i fastest. No mask is ever written to: a correction gets a folder of its own.
 
     Parameters
     ----------
@@ -51,13 +96,12 @@ def correction_routes(find: Callable[[str], ViewCase | None], find_correct: Find
         if correct is None or case is None:
             raise HTTPException(404)
         body = await _body(request, case.labels_kji.size + _MOST_WORDS)
-        reader, reason, labels = _parts(body, case)
+        sent = _parts(body, case)
         async with one_at_a_time:
             try:
-                document, name = await run_in_threadpool(_saved, case, labels, reader, reason, correct)
+                document, name = await run_in_threadpool(_saved, case, sent, correct)
             except VolumetryError as stop:
-                said = {"message": stop.message, "hint": stop.hint, "code": stop.code}
-                return JSONResponse(said, 507 if stop.exit_code == 7 else 409)
+                return _refusal(stop, case)
         keys = ("volumes_ml", "percent_of_lung", "changed_voxels", "status")
         said = {"correction": name, "sentence": text.sentence(document)}
         return JSONResponse({**said, **{key: document[key] for key in keys}}, 201)
@@ -76,22 +120,41 @@ async def _body(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _parts(body: bytes, case: ViewCase) -> tuple[str, str, "np.ndarray[Any, np.dtype[np.uint8]]"]:
+def _parts(body: bytes, case: ViewCase) -> _Sent:
     line, _, content = body.partition(b"\n")
     labels = np.frombuffer(content, np.uint8)
     if labels.size != case.labels_kji.size or (labels.size and labels.max() > FLUID):
         raise HTTPException(400, "the labels are not those of this scan")
     try:
         words = json.loads(line)
-        return str(words["reader"]), str(words["reason"]), labels.reshape(case.labels_kji.shape)
-    except (ValueError, KeyError, TypeError):
-        raise HTTPException(400, "the reader and the reason are missing") from None
+        reader, reason, drawn_on = (str(words[key]) for key in ("reader", "reason", "drawn_on"))
+        return _Sent(reader, reason, drawn_on, words.get("knows_of"), labels.reshape(case.labels_kji.shape))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise HTTPException(400, "the reader, the reason or the mask that was edited is not stated") from None
 
 
-def _saved(
-    case: ViewCase, labels: "np.ndarray[Any, np.dtype[np.uint8]]", reader: str, reason: str, correct: Correct
-) -> tuple[dict[str, Any], str]:
+def _saved(case: ViewCase, sent: _Sent, correct: Correct) -> tuple[dict[str, Any], str]:
+    readings = case.readings()
+    if readings.mask_sha256 not in (sent.drawn_on, sent.knows_of):
+        raise _drawn_on_another(readings)
     with tempfile.TemporaryDirectory(prefix="volumetry-") as folder:
         mask = Path(folder) / "edited.nii"
-        write_whole(mask, nifti_bytes(labels, case.affine_ras))
-        return correct(mask, reader, reason)
+        write_whole(mask, nifti_bytes(sent.labels_kji, case.affine_ras))
+        return correct(Edit(mask, sent.reader, sent.reason, sent.drawn_on, readings.last))
+
+
+def _drawn_on_another(readings: Readings) -> UsageError:
+    if readings.current is None:
+        now = "the automatic mask is the current one now, and this edit was drawn on another mask"
+    else:
+        who = f"correction {readings.current.number} by {readings.current.document['corrected_by']}"
+        now = f"{who} is the current mask now, and this edit was drawn on another mask"
+    return UsageError(now, CORRECTED_MEANWHILE, CATALOGUE[CORRECTED_MEANWHILE].hint)
+
+
+def _refusal(stop: VolumetryError, case: ViewCase) -> JSONResponse:
+    said: dict[str, Any] = {"message": stop.message, "hint": stop.hint, "code": stop.code}
+    if stop.code == CORRECTED_MEANWHILE:
+        readings = case.readings()
+        said |= readings.facts() | {"mask_sha256": readings.mask_sha256}
+    return JSONResponse(said, 507 if stop.exit_code == 7 else 409)

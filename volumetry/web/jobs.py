@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,13 +26,14 @@ from volumetry.pipeline import STAGES, failure_of, failure_of_bug
 from volumetry.storage.atomic import prepare_folder, write_whole
 from volumetry.storage.unfinished import unfinished_folder
 from volumetry.web.cases import ViewCase, case_of, load_case
-from volumetry.web.corrections import Correct
+from volumetry.web.corrections import Correct, Edit
+from volumetry.web.readings import Corrections
 from volumetry.web.uploads import Upload, UploadLimits
 from volumetry.web.viewer import new_id
 
-CorrectResult = Callable[[Path, Path | None, Path, str, str], tuple[dict[str, Any], str]]
-"""Called with a result's folder, its CT as NIfTI if it is at hand, a mask file, the reader and the reason; gives
-the correction's result.json and its name."""
+CorrectResult = Callable[[Path, Path | None, Edit], tuple[dict[str, Any], str]]
+"""Called with a result's folder, its CT as NIfTI if it is at hand, and an edited mask; gives the correction's
+result.json and its name."""
 
 _SCAN_ID = "dropped-scan-{}"
 """The result's name, by its number: those of the dropped files may name a patient and are never sent here."""
@@ -52,7 +53,7 @@ _REPORT, _RESULT = "report.html", "result-"
 class Job:
     """One dropped scan: ``uploading``, ``waiting``, ``running``, then ``done`` or ``stopped``.
 
-    One that an earlier server measured has no upload.
+    One that an earlier server measured has no upload. What is `temporary` goes with the server.
     """
 
     number: int
@@ -63,10 +64,19 @@ class Job:
     stop: dict[str, str] | None = None
     document: dict[str, Any] | None = None
     case: ViewCase | None = None
+    temporary: bool = False
+
+    @property
+    def corrections(self) -> Corrections:
+        """Where readers' corrections of the result lie."""
+        return Corrections(self.result, self.result / "corrections", temporary=self.temporary)
 
     def facts(self) -> dict[str, Any]:
-        """What the page shows."""
-        document = self.document or {}
+        """What the page shows: the numbers of the current mask."""
+        automatic = self.document or {}
+        correction = self.corrections.look(automatic).current if self.state == "done" else None
+        document: Mapping[str, Any] = automatic if correction is None else correction.document
+        shown_from = self.result if correction is None else correction.folder
         series = document.get("series") or {}
         return {
             "number": self.number,
@@ -78,11 +88,13 @@ class Job:
             "stop": self.stop,
             **{key: document.get(key) for key in ("status", "message", "percent_of_lung", "volumes_ml")},
             "sentence": text.sentence(document) if "volumes_ml" in document else None,
+            "correction": None if correction is None else correction.facts(),
+            "automatic_sentence": None if correction is None else text.sentence(automatic),
             "flags": [
                 {key: flag[key] for key in ("code", "severity", "message", "hint")}
                 for flag in document.get("flags", [])
             ],
-            "has_report": self.state == "done" and (self.result / _REPORT).is_file(),
+            "has_report": self.state == "done" and (shown_from / _REPORT).is_file(),
         }
 
     @property
@@ -98,7 +110,7 @@ class Job:
     def as_shown(self, config: Config) -> ViewCase | None:
         """What the viewer shows: of a CT that is no longer in memory, the mask alone."""
         if self.case is None and self.state == "done":
-            return load_case(self.result, config)
+            return load_case(self.result, config, corrections=self.corrections)
         return self.case
 
 
@@ -177,7 +189,7 @@ class Jobs:
         upload = Upload(self.root / f"upload-{job_id}", self.limits)
         with self._naming:
             self._highest += 1
-            self._table[job_id] = Job(self._highest, upload, result)
+            self._table[job_id] = Job(self._highest, upload, result, temporary=self.keep is None)
         return job_id
 
     def all(self) -> list[tuple[str, Job]]:
@@ -200,19 +212,17 @@ class Jobs:
             return None
         return partial(self._correct, self.correct, job)
 
-    def _correct(
-        self, correct: CorrectResult, job: Job, mask: Path, reader: str, reason: str
-    ) -> tuple[dict[str, Any], str]:
+    def _correct(self, correct: CorrectResult, job: Job, edit: Edit) -> tuple[dict[str, Any], str]:
         """With the CT, if it is still in memory: the uploaded files are gone."""
         if job.case is None or job.case.hu_kji is None:
-            return correct(job.result, None, mask, reader, reason)
+            return correct(job.result, None, edit)
         with tempfile.TemporaryDirectory(dir=self.root) as folder:
             ct = Path(folder) / "ct.nii"
             write_whole(ct, job.case.ct_nifti(reduced=False))
             try:
-                return correct(job.result, ct, mask, reader, reason)
+                return correct(job.result, ct, edit)
             except InputError:  # the viewer keeps whole HU: a CT with fractions does not give the result's numbers
-                return correct(job.result, None, mask, reader, reason)
+                return correct(job.result, None, edit)
 
     def submit(self, job_id: str) -> None:
         """The upload has ended: measure it when its turn comes."""
@@ -288,7 +298,7 @@ class Jobs:
         job.document = case.document
         analysis = case.measured()
         report = making / _REPORT
-        shown = case_of(analysis, report.read_bytes() if report.is_file() else None)
+        shown = case_of(analysis, report.read_bytes() if report.is_file() else None, job.corrections)
         with self._naming:
             self._enter(job, "deliver")
             making.rename(job.result)

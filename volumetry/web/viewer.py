@@ -14,6 +14,7 @@ from volumetry.deliver.report import policy_of
 from volumetry.errors import UsageError
 from volumetry.web.cases import ViewCase, load_case
 from volumetry.web.corrections import Correct, FindCorrect, correction_routes
+from volumetry.web.readings import Corrections, Readings
 from volumetry.web.serving import LocalServer, new_app, run_and_open
 
 NIIVUE = "niivue.umd.js"
@@ -52,6 +53,9 @@ def add_static(app: FastAPI) -> None:
 def viewer_routes(find: FindCase, find_correct: FindCorrect) -> APIRouter:
     """Pages, facts, volumes and report of the cases that `find` knows by their opaque ids, and their corrections.
 
+    What depends on the mask takes ``?reading=``: ``automatic`` or the number of a correction; without it, the
+    current mask is shown.
+
     Parameters
     ----------
     find
@@ -60,43 +64,41 @@ def viewer_routes(find: FindCase, find_correct: FindCorrect) -> APIRouter:
         What measures a correction of a case; None of one that cannot be corrected.
     """
     case = _known(find)
+
+    def shown(case_id: str, reading: str | None) -> ViewCase:
+        of = case(case_id)
+        return _read(of, of.readings(), reading)
+
     router = APIRouter()
 
-    @router.get("/viewer/{case_id}")
-    @router.get("/viewer/{case_id}/{prior_id}")
-    def page(case_id: str, prior_id: str | None = None) -> FileResponse:
-        case(case_id)
-        if prior_id is not None:
-            case(prior_id)
-        return FileResponse(static_folder() / "viewer.html", media_type="text/html")
+    for name in ("viewer", "slices"):
+        page = _page(case, f"{name}.html")
+        router.get(f"/{name}/{{case_id}}")(page)
+        router.get(f"/{name}/{{case_id}}/{{prior_id}}")(page)
 
     @router.get("/cases/{case_id}/facts.json")
-    def facts(case_id: str) -> dict[str, Any]:
+    def facts(case_id: str, reading: str | None = None) -> dict[str, Any]:
+        of = case(case_id)
+        readings = of.readings()
         return {
-            **case(case_id).facts(),
+            **_read(of, readings, reading).facts(),
+            **readings.facts(),
+            "base": of.mask_name,
             "can_correct": find_correct(case_id) is not None,
             "has_viewer": viewer_is_there(),
         }
-
-    @router.get("/slices/{case_id}")
-    @router.get("/slices/{case_id}/{prior_id}")
-    def slices(case_id: str, prior_id: str | None = None) -> FileResponse:
-        case(case_id)
-        if prior_id is not None:
-            case(prior_id)
-        return FileResponse(static_folder() / "slices.html", media_type="text/html")
 
     @router.get("/cases/{case_id}/{copy}/ct.nii")
     def ct(case_id: str, copy: str) -> Response:
         return _binary(case(case_id).ct_nifti(_is_reduced(copy)))
 
     @router.get("/cases/{case_id}/{copy}/mask.nii")
-    def mask(case_id: str, copy: str) -> Response:
-        return _binary(case(case_id).mask_nifti(_is_reduced(copy)))
+    def mask(case_id: str, copy: str, reading: str | None = None) -> Response:
+        return _binary(shown(case_id, reading).mask_nifti(_is_reduced(copy)))
 
     @router.get("/cases/{case_id}/report.html")
-    def report(case_id: str) -> Response:
-        content = case(case_id).report
+    def report(case_id: str, reading: str | None = None) -> Response:
+        content = shown(case_id, reading).report
         if content is None:
             raise HTTPException(404)
         policy = f"{policy_of(content)}; frame-ancestors 'none'"
@@ -118,6 +120,26 @@ def _known(find: FindCase) -> Callable[[str], ViewCase]:
     return case
 
 
+def _page(case: Callable[[str], ViewCase], file: str) -> Callable[..., FileResponse]:
+    """The route of a page that shows one case, or two."""
+
+    def page(case_id: str, prior_id: str | None = None) -> FileResponse:
+        case(case_id)
+        if prior_id is not None:
+            case(prior_id)
+        return FileResponse(static_folder() / file, media_type="text/html")
+
+    return page
+
+
+def _read(case: ViewCase, readings: Readings, wanted: str | None) -> ViewCase:
+    """The case with the mask that is wanted, or the answer 404."""
+    try:
+        return case.shown(readings, wanted)
+    except KeyError:
+        raise HTTPException(404) from None
+
+
 def viewer_app(cases: Mapping[str, ViewCase], start: str, correct: Mapping[str, Correct] | None = None) -> FastAPI:
     """An app that shows these cases, and takes corrections of those in `correct`; ``/`` leads to `start`."""
     app = new_app()
@@ -137,6 +159,7 @@ def view(  # noqa: PLR0913  the command's own options
     port: int = 0,
     open_browser: bool = True,
     correct: Correct | None = None,
+    corrections_of: Callable[[Path], Corrections] | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Show a result in the browser until the user stops it.
@@ -155,6 +178,8 @@ def view(  # noqa: PLR0913  the command's own options
         Whether to open the link in the user's browser.
     correct
         What measures a mask that was edited on the page; without it, masks are shown alone.
+    corrections_of
+        Says where the corrections of a result lie; by default in its own folder.
     say
         Called with the link, which must reach the user and no log.
 
@@ -167,11 +192,12 @@ def view(  # noqa: PLR0913  the command's own options
     """
     if prior_scan is not None and prior is None:
         raise UsageError("a prior scan was given without its result")
+    of = corrections_of or (lambda folder: Corrections(folder, folder / "corrections"))
     first = new_id()
-    cases, start = {first: load_case(result, config, scan)}, f"/slices/{first}"
+    cases, start = {first: load_case(result, config, scan, of(result))}, f"/slices/{first}"
     if prior is not None:
         other = new_id()
-        cases[other], start = load_case(prior, config, prior_scan), f"/slices/{first}/{other}"
+        cases[other], start = load_case(prior, config, prior_scan, of(prior)), f"/slices/{first}/{other}"
     app = viewer_app(cases, start, {} if correct is None else {first: correct})
     run_and_open(LocalServer(app, port), say, open_browser)
 

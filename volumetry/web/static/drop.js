@@ -128,6 +128,10 @@ function showResult(job, facts, card) {
   const figures = card.querySelector(".figures");
   figures.textContent = facts.sentence;
   figures.hidden = false;
+  if (facts.correction) {
+    const { reader, written, reason } = facts.correction;
+    line(card, `Corrected by ${reader} on ${written.slice(0, 10)}: ${reason}. The automatic mask gave: ${facts.automatic_sentence}`);
+  }
   const doubts = facts.flags.filter((flag) => flag.severity === "review");
   if (doubts.length) line(card, "A reader must look:", true);
   for (const flag of doubts) line(card, `${flag.message}. ${flag.hint} (${flag.code})`);

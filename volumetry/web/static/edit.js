@@ -8,12 +8,19 @@ const FLUID = 5;  // in no lung
 const MOST_UNDO = 50;
 
 class Edits {
-  constructor(volume, automatic) {
+  constructor(volume, base) {
     this.volume = volume;
     this.labels = volume.labels;
-    this.automatic = automatic;
-    this.changed = 0;  // voxels with another label than the automatic one
     this.version = 0;
+    this.begins(base);
+  }
+
+  // From here on, this mask is the one that is edited.
+  begins(base) {
+    this.base = base;
+    this.labels.set(base);
+    this.changed = 0;  // voxels with another label than in the base
+    this.version++;
     this.done = [];
     this.current = null;
     this.painted = [];  // axial slices in the order in which they were painted last
@@ -36,7 +43,7 @@ class Edits {
   }
 
   set(place, label) {
-    const own = this.automatic[place];
+    const own = this.base[place];
     this.changed += (label !== own) - (this.labels[place] !== own);
     this.labels[place] = label;
     this.version++;

@@ -15,7 +15,7 @@ const LUNG_RGB = [70, 78, 88];
 const DEEP_MM = 30;  // of lesion along the line of sight, at which the picture from the front has its full colour
 const byId = (id) => document.getElementById(id);
 const [, , caseId, priorId] = location.pathname.split("/");
-const state = { window: 0, opacity: 0.4, shown: true, tool: "look", label: 2, radius: 6, lesion: -1, plane: PLANES[0], pointer: null, saved: 0 };
+const state = { window: 0, opacity: 0.4, shown: true, tool: "look", label: 2, radius: 6, lesion: -1, plane: PLANES[0], pointer: null, busy: false };
 let facts = null;
 let volume = null;
 let earlier = null;  // facts, volume and lungs of the prior, if there is one
@@ -27,6 +27,7 @@ function note(text, bad = false) {
   line.textContent = text;
   line.className = bad ? "bad" : "";
   byId("notes").append(line);
+  return line;
 }
 
 async function getJson(address) {
@@ -312,8 +313,13 @@ function changed() {
   draw();
   clearTimeout(waiting);
   waiting = setTimeout(drawFront, 300);
+  sayEdited();
+}
+
+// A mask that is not the current one can be saved as it is, to become it.
+function sayEdited() {
   byId("undo").disabled = !edits.done.length;
-  byId("save").disabled = edits.changed === 0;
+  byId("save").disabled = edits.changed === 0 && facts.shown === facts.current;
 }
 
 function paintLine(plane, from, to) {
@@ -331,6 +337,7 @@ function addPointer(plane) {
   canvas.addEventListener("pointerdown", (event) => {
     const voxel = voxelAt(plane, event);
     state.plane = plane;
+    if (state.busy && state.tool !== "look") return;
     if (state.tool === "relabel") { edits.relabel(voxel, state.label); changed(); return; }
     canvas.setPointerCapture(event.pointerId);
     last = voxel;
@@ -403,7 +410,7 @@ function screenOf(id) {
 }
 
 function edit(act) {
-  if (!facts.can_correct) return;
+  if (!facts.can_correct || state.busy) return;
   act();
   changed();
 }
@@ -427,7 +434,7 @@ const KEYS = {
 
 function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open || byId("saving").open) return;
-  if (event.target.matches("input")) return;
+  if (event.target.matches("input, select")) return;
   const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!act) return;
   event.preventDefault();
@@ -466,51 +473,58 @@ function addControls() {
   byId("save").addEventListener("click", askWhy);
   byId("send").addEventListener("click", send);
   byId("cancel").addEventListener("click", () => byId("saving").close());
+  byId("readings").addEventListener("change", choose);
   pick("label", "label", state.label);
   setRadius(state.radius);
   window.addEventListener("keydown", pressed);
   window.addEventListener("resize", () => { draw(); drawFront(); });
-  window.addEventListener("beforeunload", (event) => { if (edits.done.length > state.saved) event.preventDefault(); });
+  window.addEventListener("beforeunload", (event) => { if (edits.changed) event.preventDefault(); });
 }
 
-function askWhy() {
-  const count = edits.changed;
-  const ml = (count * Math.abs(volume.step[0] * volume.step[1] * volume.step[2])) / 1000;
-  byId("changed").textContent = `${count} voxels (${ml.toFixed(1)} mL) have another label than in the automatic mask.`;
-  byId("unsaved").textContent = "";
-  byId("saving").showModal();
-}
-
-async function send() {
-  byId("send").disabled = true;
-  byId("send").textContent = "Measuring\u2026";
-  try {
-    const { csrf } = await getJson("/session.json");
-    const words = JSON.stringify({ reader: byId("reader").value, reason: byId("reason").value });
-    const answer = await fetch(`/cases/${caseId}/correction`, {
-      method: "POST", body: new Blob([words, "\n", volume.labels]), headers: { "X-CSRF-Token": csrf },
-    });
-    const said = await answer.json();
-    if (!answer.ok) throw new Error([said.message ?? said.detail, said.hint].filter(Boolean).join(". "));
-    state.saved = edits.done.length;
-    byId("saving").close();
-    note(`Correction ${said.correction} is saved: ${said.sentence} The automatic result is unchanged.`);
-  } catch (wrong) {
-    byId("unsaved").textContent = `Not saved: ${wrong.message}`;
-  }
-  byId("send").textContent = "Save";
-  byId("send").disabled = false;
-}
-
+// What is said of the mask that is shown; what was said of another one goes.
 function sayVerdict() {
   byId("verdict").textContent = `${facts.scan_id}: ${facts.sentence}`;
-  for (const flag of facts.flags.filter((one) => one.severity === "review")) note(`A reader must look: ${flag.message} (${flag.code})`);
-  if (!facts.has_ct) note("There is no CT with this result: the mask is shown alone. With the command view, add --scan FOLDER.");
+  sayReading(facts);
+  for (const line of document.querySelectorAll("#notes .of-mask")) line.remove();
+  for (const flag of facts.flags.filter((one) => one.severity === "review"))
+    note(`A reader must look: ${flag.message} (${flag.code})`).className = "of-mask";
+  const query = facts.shown === facts.current ? "" : queryOf(facts.shown);
   byId("report").hidden = !facts.has_report;
-  byId("report").href = `/cases/${caseId}/report.html`;
+  byId("report").href = `/cases/${caseId}/report.html${queryOf(facts.shown)}`;
   byId("solid").hidden = !facts.has_viewer;
-  byId("solid").href = `/viewer/${[caseId, priorId].filter(Boolean).join("/")}`;
+  byId("solid").href = `/viewer/${[caseId, priorId].filter(Boolean).join("/")}${query}`;
   byId("largest").disabled = byId("next").disabled = !facts.lesions.length;
+  byId("next").textContent = "Next";
+  state.lesion = -1;
+}
+
+const maskOf = (id, of, loaded) => voxels(`/cases/${id}/whole/mask.nii${queryOf(of.shown)}`, Uint8Array, loaded);
+
+// Another mask at the same place of the scan; `query` names it as the address does.
+async function show(query) {
+  state.busy = true;
+  try {
+    const now = await getJson(`/cases/${caseId}/facts.json${query}`);
+    const labels = await maskOf(caseId, now, () => {});
+    facts = now;
+    edits.begins(labels);
+    if (earlier) earlier.now = lungEnds(volume);
+    history.replaceState(null, "", location.pathname + (facts.shown === facts.current ? "" : queryOf(facts.shown)));
+    sayVerdict();
+    sayEdited();
+    draw();
+    drawFront();
+    document.body.dataset.reading = facts.shown;
+  } finally {
+    state.busy = false;
+  }
+}
+
+async function choose() {
+  const wanted = Number(byId("readings").value);
+  byId("readings").value = facts.shown;
+  if (edits.changed && !confirm("The changes on this page are not saved. Leave them and show the other mask?")) return;
+  await show(queryOf(wanted)).catch((wrong) => note(`This mask cannot be shown: ${wrong.message}`, true));
 }
 
 async function stop() {
@@ -522,22 +536,25 @@ async function stop() {
 async function loadEarlier() {
   const of = await getJson(`/cases/${priorId}/facts.json`);
   const ignore = () => {};
-  const labels = await voxels(`/cases/${priorId}/whole/mask.nii`, Uint8Array, ignore);
+  const labels = await maskOf(priorId, of, ignore);
   const hu = of.has_ct ? await voxels(`/cases/${priorId}/whole/ct.nii`, Int16Array, ignore) : null;
   const then = volumeOf(hu, labels, of);
   earlier = { facts: of, volume: then, now: lungEnds(volume), then: lungEnds(then) };
   byId("front").setAttribute("aria-label", "Axial plane of the earlier scan at the same share of the height of the lungs");
   const where = "Lower right: the earlier scan at the same share of the height of the lungs; the scans are not registered.";
+  if (of.shown) note(`Of the earlier scan, ${maskName(of, of.shown)} is shown.`);
   note(of.has_ct ? where : `${where} Its CT was not given: the mask is shown alone.`);
 }
 
 async function main() {
   byId("stop").addEventListener("click", stop);
-  facts = await getJson(`/cases/${caseId}/facts.json`);
+  facts = await getJson(`/cases/${caseId}/facts.json${askedReading()}`);
   sayVerdict();
+  if (!facts.has_ct) note("There is no CT with this result: the mask is shown alone. With the command view, add --scan FOLDER.");
+  if (facts.temporary && facts.can_correct) note("Results and corrections of this server are removed when it ends. To keep them, start it with --keep FOLDER.");
   const shares = [0, facts.has_ct ? 0 : 1];
   const loaded = (n) => (share) => { shares[n] = share; byId("progress").value = (shares[0] + 2 * shares[1]) / 3; };
-  const labels = await voxels(`/cases/${caseId}/whole/mask.nii`, Uint8Array, loaded(0));
+  const labels = await maskOf(caseId, facts, loaded(0));
   const hu = facts.has_ct ? await voxels(`/cases/${caseId}/whole/ct.nii`, Int16Array, loaded(1)) : null;
   volume = volumeOf(hu, labels.slice(), facts);
   if (priorId) await loadEarlier();
@@ -548,9 +565,10 @@ async function main() {
   PLANES.forEach(addPointer);
   setWindow(0);
   drawFront();
-  byId("undo").disabled = byId("save").disabled = true;
+  sayEdited();
   showLesion(0);
   window.volumetry = { volume, earlier, edits, state, planes: PLANES, goTo, screenOf };
+  document.body.dataset.reading = facts.shown;
   document.body.dataset.state = "ready";
 }
 

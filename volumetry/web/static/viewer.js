@@ -39,8 +39,8 @@ async function getJson(address) {
 }
 
 // One visit: its canvas, its NiiVue, its read-out.
-async function openPane(id, title, wantsReduced) {
-  const facts = await getJson(`/cases/${id}/facts.json`);
+async function openPane(id, title, wantsReduced, query) {
+  const facts = await getJson(`/cases/${id}/facts.json${query}`);
   const box = document.createElement("section");
   box.className = "pane";
   box.innerHTML = '<h2></h2><div class="frame"><canvas tabindex="0" role="img"></canvas></div><p class="at" aria-live="polite"></p>';
@@ -61,7 +61,7 @@ async function openPane(id, title, wantsReduced) {
   const copy = `/cases/${id}/${pane.reduced ? "reduced" : "whole"}`;
   await nv.loadVolumes([
     { url: `${copy}/ct.nii`, colormap: "gray", cal_min: WINDOW_HU.lung[0], cal_max: WINDOW_HU.lung[1] },
-    { url: `${copy}/mask.nii`, opacity: LUNG_IN_3D },
+    { url: `${copy}/mask.nii${queryOf(facts.shown)}`, name: "mask.nii", opacity: LUNG_IN_3D },
   ]);
   layLesions(nv);
   seeThrough(nv);
@@ -208,6 +208,7 @@ for (const key in KEY_VIEW) KEYS[key] = () => turn(KEY_VIEW[key]);
 function pressed(event) {
   if (event.key === "Tab" || event.ctrlKey || event.metaKey || event.altKey || byId("help").open) return;
   if (event.target.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
+  if (event.target.matches("select")) return;
   if (event.target.tagName === "CANVAS") event.stopImmediatePropagation();
   const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!act || event.type !== "keydown" || !panes.length) return;
@@ -255,11 +256,13 @@ async function stop() {
 
 function sayVerdict(facts, id) {
   byId("verdict").textContent = facts.sentence;
+  sayReading(facts);
+  byId("readings").addEventListener("change", () => { location.search = queryOf(Number(byId("readings").value)); });
   for (const flag of facts.flags.filter((one) => one.severity === "review")) note(`A reader must look: ${flag.message} (${flag.code})`);
   if (!facts.has_ct) note("No CT was given with this result: the mask is shown alone. Add --scan FOLDER to see the images.");
-  byId("slices").href = `/slices/${id}`;
+  byId("slices").href = `/slices/${id}${facts.shown === facts.current ? "" : queryOf(facts.shown)}`;
   byId("report").hidden = !facts.has_report;
-  byId("report").href = `/cases/${id}/report.html`;
+  byId("report").href = `/cases/${id}/report.html${queryOf(facts.shown)}`;
   byId("largest").disabled = byId("next").disabled = !facts.lesions.length;
 }
 
@@ -267,17 +270,19 @@ async function main() {
   byId("stop").addEventListener("click", stop);
   const ids = location.pathname.split("/").slice(2);
   // The numbers and the report's link come before anything that may be slow or fail.
-  sayVerdict(await getJson(`/cases/${ids[0]}/facts.json`), ids[0]);
+  const first = await getJson(`/cases/${ids[0]}/facts.json${askedReading()}`);
+  sayVerdict(first, ids[0]);
   const renderer = rendererName();
   if (renderer === null) throw new Error("this browser has no WebGL 2, which the images need");
   if (!window.niivue) throw new Error("this installation was built without the viewer's script");
   const software = SOFTWARE.test(renderer) && !location.search.includes("whole");
   const titles = ids.length > 1 ? ["This visit", "Earlier visit"] : [""];
-  for (const [n, id] of ids.entries()) await openPane(id, titles[n], software);
+  for (const [n, id] of ids.entries()) await openPane(id, titles[n], software, n === 0 ? queryOf(first.shown) : "");
   if (panes.some((pane) => pane.reduced))
     note(`This browser draws without a graphics card: of every ${Math.max(...panes.map((p) => p.facts.thinning))} voxels ` +
       "in a line one is shown, and small lesions may be missing here. The numbers are from the whole scan. " +
       "The page Slices shows everything, also without a graphics card.");
+  for (const { facts } of panes.slice(1)) if (facts.shown) note(`Of the earlier visit, ${maskName(facts, facts.shown)} is shown.`);
   byId("link-label").hidden = panes.length < 2;
   if (panes.length > 1) note("The visits are linked by the place within the lungs; they are not registered.");
   addLabels();
