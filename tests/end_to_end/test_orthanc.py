@@ -18,6 +18,7 @@ from certificates import certificate
 from pydicom.uid import (
     Comprehensive3DSRStorage,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
     JPEGLSLossless,
     SegmentationStorage,
     generate_uid,
@@ -27,8 +28,9 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 from volumetry.archive import outbox
 from volumetry.archive.dicomweb import pull, push
 from volumetry.archive.receive import Node, Peer, receive, store
+from volumetry.case import dicom_objects, measured_folder
 from volumetry.deliver import as_document
-from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr
+from volumetry.deliver.dicom import DicomOptions, Export, write_seg_and_sr
 from volumetry.errors import InputError, OutputError, UsageError
 from volumetry.phantom import SeriesSpec, make_phantom, write_series
 from volumetry.pipeline import analyse_scan
@@ -260,6 +262,38 @@ def test_a_deflated_segmentation_is_stored_and_read_back_as_it_was_written(scan,
                 assert np.array_equal(back.pixel_array, sent.pixel_array)
             archive.delete(f"/instances/{instance}")
             shutil.rmtree(tmp_path / "back")
+
+
+def test_an_archive_that_refuses_deflated_objects_gets_the_segmentation_uncompressed(scan, config, tmp_path):
+    analysis = analyse_scan(scan[0].parent, ThresholdSegmenter(), config, "refused")
+    document = as_document(analysis.result)
+    files = write_seg_and_sr(document, analysis.tissue, scan[0].parent, tmp_path / "result", config)
+    sent = pydicom.dcmread(files["seg.dcm"])
+    assert sent.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    (tmp_path / "orthanc").mkdir()
+    refusing = {"DeflatedTransferSyntaxAccepted": False, "RleTransferSyntaxAccepted": False}
+    with orthanc(tmp_path / "orthanc", free_port(), **refusing) as archive:
+        assert store(Peer("127.0.0.1", archive.dimse, archive.ae_title), list(files.values())) == 2
+        query = {"Level": "Instance", "Query": {"SOPInstanceUID": sent.SOPInstanceUID}}
+        (found,) = archive.ask("/tools/find", query)
+        back = pydicom.dcmread(BytesIO(archive.fetch(f"/instances/{found}/file")))
+    assert back.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert back == sent
+
+
+def test_a_repeated_run_adds_nothing_to_the_archive(scan, config, tmp_path):
+    options, created = DicomOptions(pdf=True, secondary_capture=True), set()
+    (tmp_path / "orthanc").mkdir()
+    with orthanc(tmp_path / "orthanc", free_port()) as archive:
+        for _ in range(2):
+            export = Export(scan[0].parent, config, options)
+            segmenter, out = ThresholdSegmenter(), tmp_path / "result"
+            analysis, document = measured_folder(scan[0].parent, out, "S1", segmenter, config, export=export)
+            assert push(archive.dicom_web, dicom_objects(export, analysis, document, out)) == 4
+            assert archive.ask("/statistics")["CountInstances"] == 4
+            created.add(document["provenance"]["created"])
+            time.sleep(1)  # results are dated to the second
+    assert len(created) == 2
 
 
 def test_over_tls_too(scan, config, tmp_path):

@@ -165,16 +165,18 @@ def test_two_contents_never_share_a_uid(case, config, tmp_path):
     assert len(contents) == 4 + 4 + 4 + 4 + 3 + 2
 
 
-def test_a_deflated_seg_is_the_same_instance_in_fewer_bytes(case, written, config, tmp_path):
-    deflating = load_config(overrides={"export": {"segmentation": "binary_deflated"}})
-    folder = tmp_path / "deflated"
-    document = case.document
-    path = write_seg_and_sr(document, case.analysis.tissue, case.folder, folder, deflating)["seg.dcm"]
-    plain, deflated = pydicom.dcmread(written["seg.dcm"]), pydicom.dcmread(path)
+def test_the_seg_is_deflated_and_the_same_instance_as_the_uncompressed_one(case, written, config, tmp_path):
+    plainly = load_config(overrides={"export": {"segmentation": "binary"}})
+    assert plainly.sha256 == config.sha256, "the form of the SEG does not affect a measurement"
+    path = write_seg_and_sr(case.document, case.analysis.tissue, case.folder, tmp_path / "plain", plainly)[
+        "seg.dcm"
+    ]
+    plain, deflated = pydicom.dcmread(path), pydicom.dcmread(written["seg.dcm"])
+    assert plain.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
     assert deflated.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1.99"
     assert deflated == plain
-    assert path.stat().st_size < written["seg.dcm"].stat().st_size / 5
-    assert np.array_equal(hd.seg.segread(path).pixel_array, plain.pixel_array)
+    assert written["seg.dcm"].stat().st_size < path.stat().st_size / 5
+    assert np.array_equal(hd.seg.segread(written["seg.dcm"]).pixel_array, plain.pixel_array)
 
 
 DATES_OF_MAKING = {0x00080012, 0x00080023, 0x00181012}

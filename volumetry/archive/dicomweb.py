@@ -3,7 +3,7 @@
 import ipaddress
 import os
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from volumetry.archive.extra import require_extra
+from volumetry.archive.syntaxes import can_be_uncompressed, uncompressed
 from volumetry.errors import ConfigError, InputError, OutputError, UsageError
 from volumetry.storage.atomic import prepare_folder
 from volumetry.storage.unfinished import unfinished_folder
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE = "VOLUMETRY_DICOMWEB_TOKEN"  # noqa: S105  a name, not a secret
 USER_VARIABLE, PASSWORD_VARIABLE = "VOLUMETRY_DICOMWEB_USER", "VOLUMETRY_DICOMWEB_PASSWORD"
 _AT_ONCE = 10
+_PERHAPS_THE_SYNTAX = (400, 406, 409, 415)
+"""Statuses with which an archive may refuse a transfer syntax (DICOM PS3.18, 10.5.3)."""
 _AS_STORED = (("application/dicom", "*"),)  # in the archive's own transfer syntax, not transcoded
 _HINT = "Check the address (it usually ends in /dicom-web), the token and the certificate; then try again."
 
@@ -149,7 +152,7 @@ def pull(url: str, study: str, series: str | None, out: Path, access: Access | N
 
 
 def push(url: str, files: Sequence[Path], access: Access | None = None) -> int:
-    """Store DICOM files in an archive.
+    """Store DICOM files in an archive, uncompressed where it refuses the transfer syntax of a file.
 
     Parameters
     ----------
@@ -178,17 +181,38 @@ def push(url: str, files: Sequence[Path], access: Access | None = None) -> int:
     """
     if not files:
         raise UsageError("there is nothing to push")
-    stored = 0
     with _client(url, access or Access()) as client:
         for first in range(0, len(files), _AT_ONCE):
-            some = [_read(path) for path in files[first : first + _AT_ONCE]]
-            answer = client.store_instances(some)
-            accepted = {item.ReferencedSOPInstanceUID for item in answer.get("ReferencedSOPSequence", [])}
-            missing = len({ds.SOPInstanceUID for ds in some} - accepted)
+            some = {ds.SOPInstanceUID: ds for ds in map(_read, files[first : first + _AT_ONCE])}
+            missing = some.keys() - _accepted(client, some.values())
             if missing:
-                raise OutputError(f"the archive refused {missing} of {len(files)} files", "ARCHIVE", _HINT)
-            stored += len(some)
+                raise OutputError(f"the archive refused {len(missing)} of {len(files)} files", "ARCHIVE", _HINT)
+    return len(files)
+
+
+def _accepted(client: "DICOMwebClient", datasets: Collection[Dataset]) -> set[str]:
+    """UIDs of what the archive has stored; what it refuses and can be uncompressed is offered so as well."""
+    import requests
+
+    refused: requests.HTTPError | None = None
+    stored: set[str] = set()
+    try:
+        stored = _stored(client, datasets)
+    except requests.HTTPError as answer:
+        if answer.response is None or answer.response.status_code not in _PERHAPS_THE_SYNTAX:
+            raise
+        refused = answer
+    left = [ds for ds in datasets if ds.SOPInstanceUID not in stored]
+    if any(can_be_uncompressed(ds.file_meta.TransferSyntaxUID) for ds in left):
+        return stored | _stored(client, [uncompressed(ds) for ds in left])
+    if refused is not None:
+        raise refused
     return stored
+
+
+def _stored(client: "DICOMwebClient", datasets: Collection[Dataset]) -> set[str]:
+    answer = client.store_instances(list(datasets))
+    return {str(item.ReferencedSOPInstanceUID) for item in answer.get("ReferencedSOPSequence", [])}
 
 
 def require_safe(url: str, access: Access) -> None:

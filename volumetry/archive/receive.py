@@ -7,21 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pydicom
+from pydicom import dcmread
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 from volumetry.archive.extra import require_extra
 from volumetry.archive.inbox import Arrival, Inbox, sweep
 from volumetry.archive.outbox import Outbox
+from volumetry.archive.syntaxes import can_be_uncompressed, kind_of, kinds_to_offer, uncompressed
 from volumetry.archive.tls import Tls
 from volumetry.errors import OutputError, UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
 from volumetry.storage.in_memory import can_be_swapped, require_in_memory
 
 if TYPE_CHECKING:
+    from pydicom import Dataset
+    from pynetdicom.association import Association
     from pynetdicom.events import Event
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
+_KIND_OF_STATUS, _NO_ANSWER = 0xF000, -1
+"""Statuses from 0xC000 to 0xCFFF all say that the object was not understood (DICOM PS3.4, B.2.3)."""
 _VERIFICATION = "1.2.840.10008.1.1"
 _CT = (CTImageStorage, EnhancedCTImageStorage)  # the second so that it is refused in words
 _POLL_S = 0.2
@@ -174,7 +179,7 @@ def receive(  # noqa: PLR0913  the command's own options
 
 
 def store(peer: Peer, files: Sequence[Path], ae_title: str = "VOLUMETRY") -> int:
-    """Send files by C-STORE.
+    """Send files by C-STORE, uncompressed where the node does not take the transfer syntax of a file.
 
     Parameters
     ----------
@@ -202,25 +207,39 @@ def store(peer: Peer, files: Sequence[Path], ae_title: str = "VOLUMETRY") -> int
 
     ae = AE(ae_title=ae_title)
     ae.connection_timeout = _CONNECT_S
-    for sop_class, syntax in sorted({_kind(path) for path in files}):
+    for sop_class, syntax in kinds_to_offer(map(kind_of, files)):
         ae.add_requested_context(sop_class, syntax)  # one syntax each, or the peer may choose another
     tls = None if peer.tls is None else (peer.tls.for_calling(), peer.host)
     link = ae.associate(peer.host, peer.port, ae_title=peer.ae_title, tls_args=tls)
     if not link.is_established:
         raise OutputError("the DICOM node cannot be reached, or refuses us", "ARCHIVE", _HINT)
     try:
-        for n, path in enumerate(files):
-            try:
-                status = link.send_c_store(path)  # from the file: a held RLE dataset aborted the association
-            except (ValueError, RuntimeError) as refused:
-                raise OutputError(
-                    f"the DICOM node takes no such object (file {n + 1})", "ARCHIVE", _HINT
-                ) from refused
-            if getattr(status, "Status", None) != SUCCESS:
-                raise OutputError(f"the DICOM node refused file {n + 1} of {len(files)}", "ARCHIVE", _HINT)
+        for n, path in enumerate(files, start=1):
+            status = _sent(link, path)
+            if status is None:
+                raise OutputError(f"the DICOM node takes no such object (file {n})", "ARCHIVE", _HINT)
+            if status != SUCCESS:
+                raise OutputError(f"the DICOM node refused file {n} of {len(files)}", "ARCHIVE", _HINT)
     finally:
         link.release()
     return len(files)
+
+
+def _sent(link: "Association", path: Path) -> int | None:
+    """What the peer answers to a file, at last to its uncompressed form; None if it takes no such object."""
+    status = _answer(link, path)  # from the file: a held RLE dataset aborted the association
+    understood = status is not None and status & _KIND_OF_STATUS != CANNOT_UNDERSTAND
+    if not understood and can_be_uncompressed(kind_of(path)[1]):
+        return _answer(link, uncompressed(dcmread(path)))
+    return status
+
+
+def _answer(link: "Association", file: "Path | Dataset") -> int | None:
+    """Status of one C-STORE, -1 without an answer; None if no presentation context for it was accepted."""
+    try:
+        return int(getattr(link.send_c_store(file), "Status", _NO_ANSWER))
+    except (ValueError, RuntimeError):
+        return None
 
 
 _HINT = "Check the node's host, port and AE title, that it knows ours, and whether it wants TLS."
@@ -302,9 +321,3 @@ def _keep(event: "Event", inbox: Inbox) -> int:
     except OSError:
         return OUT_OF_RESOURCES
     return SUCCESS if kept else OUT_OF_RESOURCES
-
-
-def _kind(path: Path) -> tuple[str, str]:
-    """SOP class and transfer syntax of a file."""
-    meta = pydicom.filereader.read_file_meta_info(path)
-    return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
