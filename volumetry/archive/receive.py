@@ -11,11 +11,11 @@ from pydicom import dcmread
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 from volumetry.archive.extra import require_extra
-from volumetry.archive.inbox import Arrival, Inbox, sweep
+from volumetry.archive.inbox import Arrival, Inbox, Left, sweep
 from volumetry.archive.outbox import Outbox
 from volumetry.archive.syntaxes import can_be_uncompressed, kind_of, kinds_to_offer, uncompressed
 from volumetry.archive.tls import Tls
-from volumetry.errors import OutputError, UsageError, VolumetryError
+from volumetry.errors import InputError, OutputError, UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
 from volumetry.storage.in_memory import can_be_swapped, require_in_memory
 
@@ -156,19 +156,18 @@ def receive(  # noqa: PLR0913  the command's own options
     prepare_folder(out)
     stop = stop or threading.Event()
     incoming = out / "incoming"
-    left = sweep(incoming) if transit is not None else 0  # of a node that had another setting
+    left = [sweep(incoming)] if transit is not None else []  # of a node that had another setting
     inbox = Inbox(transit or incoming, node.quiet_s, node.max_instances, node.late_s)
     outbox = None if send_back is None else Outbox(out / "outbox", send_back)
     try:
         with _listening(node, inbox) as port:
             say(f"listening on {node.host}:{port} as {node.ae_title}{' with TLS' if node.tls else ''}")
-            if left + inbox.swept:
-                say(f"removed what {left + inbox.swept} killed processes had received: send these studies again")
+            for line in (said for one in (*left, inbox.left_by_killed) for said in _said_of(one)):
+                say(line)
             on_ready(port)
             while not stop.wait(_POLL_S):
                 for study in inbox.whole():
-                    _measure(study, node, on_study, outbox, say)
-                    inbox.done(study)
+                    inbox.done(study, answered=_measure(study, node, on_study, outbox, say))
                 inbox.expire()
                 for line in outbox.deliver() if outbox else ():
                     say(line)
@@ -245,26 +244,40 @@ def _answer(link: "Association", file: "Path | Dataset") -> int | None:
 _HINT = "Check the node's host, port and AE title, that it knows ours, and whether it wants TLS."
 
 
+def _said_of(left: Left) -> Iterator[str]:
+    """What a killed node had received, and whether it must come again."""
+    if left.answered:
+        yield f"removed images of {left.answered} studies that a killed node had measured; their results are kept"
+    if left.unanswered:
+        came = f", received from {left.first} to {left.last}" if left.images else ""
+        what = f"{left.images} images of {left.unanswered} studies that a killed node had not measured"
+        yield f"removed {what}{came}: send these studies again"
+
+
 def _measure(
     study: Arrival, node: Node, on_study: OnStudy, outbox: Outbox | None, say: Callable[[str], None]
-) -> None:
+) -> bool:
+    """Whether the study has its answer: its results, or a stated reason why it cannot be measured."""
     try:
         if study.broken_off:
             say(
                 f"a study was broken off after {study.instances} instances and is not measured: send the rest "
                 f"within {node.late_s:g} s, or all of it again"
             )
-            return
+            return False
         more = ", with images that came late" if study.again else ""
         say(f"a study is whole{more}: {study.instances} instances, quiet for {node.quiet_s:g} s; measuring")
         files = on_study(study.folder)
         if outbox is not None and files:
             outbox.add(files)
         say(f"measured; {len(files)} files written")
+        return True
     except VolumetryError as known:
         say(f"not measured: {known.message} [{known.code}]")
+        return isinstance(known, InputError)  # the same images would be refused again
     except Exception as bug:  # noqa: BLE001  a bug costs its own study, never the node; its text may hold values
         say(f"not measured: the program failed ({type(bug).__name__}) [INTERNAL_ERROR]")
+        return False
 
 
 @contextmanager
