@@ -26,7 +26,7 @@ from pydicom.uid import (
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 
 from volumetry.archive import outbox
-from volumetry.archive.dicomweb import pull, push
+from volumetry.archive.dicomweb import Access, pull, push
 from volumetry.archive.receive import Node, Peer, receive, store
 from volumetry.case import dicom_objects, measured_folder
 from volumetry.deliver import as_document
@@ -105,6 +105,38 @@ def test_a_series_that_is_not_there_is_said_and_leaves_nothing(archive, pushed, 
     with pytest.raises((InputError, OutputError)):
         pull(archive.dicom_web, generate_uid(), None, tmp_path / "other")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_archive_that_lists_a_part_of_a_study_is_not_believed(tmp_path):
+    """Orthanc caps its answers, whatever page is asked for; each series can still be pulled."""
+    series, phantom = [], make_phantom(web_scenes.SPEC)
+    for number in ("1", "2", "3", "4", "5"):
+        files = write_series(phantom, tmp_path / number, SeriesSpec(seed=10, subject="SYN-1", series=number))
+        series.append(files)
+    study = uids(series[0][0])[0]
+    assert {uids(files[0])[0] for files in series} == {study}
+    (tmp_path / "orthanc").mkdir()
+    with orthanc(tmp_path / "orthanc", free_port(), LimitFindResults=2, LimitFindInstances=7) as archive:
+        for files in series:
+            assert push(archive.dicom_web, files) == len(files)
+        with pytest.raises(InputError, match="of the 5 series of this study") as stop:
+            pull(archive.dicom_web, study, None, tmp_path / "whole")
+        assert stop.value.code == "MANIFEST_MISMATCH"
+        assert list((tmp_path / "whole").iterdir()) == []
+        for number, files in enumerate(series):
+            assert pull(archive.dicom_web, *uids(files[0]), tmp_path / f"series-{number}") == len(files)
+
+
+def test_an_archive_asks_for_user_and_password(tmp_path, scan):
+    users = {"AuthenticationEnabled": True, "RegisteredUsers": {"reader": "secret"}}
+    (tmp_path / "orthanc").mkdir()
+    with orthanc(tmp_path / "orthanc", free_port(), **users) as archive:
+        for access in (Access(), Access(user="reader", password="wrong"), Access(token="secret")):  # noqa: S106
+            with pytest.raises(OutputError, match="answered 401"):
+                push(archive.dicom_web, scan, access)
+        access = Access(user="reader", password="secret")  # noqa: S106
+        assert push(archive.dicom_web, scan, access) == len(scan)
+        assert pull(archive.dicom_web, uids(scan[0])[0], None, tmp_path / "out", access) == len(scan)
 
 
 def test_an_archive_that_is_not_there_is_said(scan, tmp_path):

@@ -329,23 +329,32 @@ def test_every_page_of_a_studys_series_is_asked_for(tmp_path, monkeypatch):
 
 
 class ForgetfulArchive:
-    """Lists all instances of a series and gives one less."""
+    """Lists some instances of a series, gives some, and may state how many there are (PS3.18, table 10.6.3-4)."""
 
-    def __init__(self, files):
+    def __init__(self, files, lists, gives, states):
         self.datasets = [pydicom.dcmread(path) for path in files]
+        self.lists, self.gives, self.states = lists, gives, states
 
     def search_for_instances(self, *_uids, **_how):
-        return [{"00080018": {"vr": "UI", "Value": [ds.SOPInstanceUID]}} for ds in self.datasets]
+        return [{"00080018": {"vr": "UI", "Value": [ds.SOPInstanceUID]}} for ds in self.datasets[: self.lists]]
+
+    def search_for_series(self, *_uids, **_how):
+        return [] if self.states is None else [{"00201209": {"vr": "IS", "Value": [self.states]}}]
 
     def iter_series(self, *_uids, **_how):
-        yield from self.datasets[:-1]
+        yield from self.datasets[: self.gives]
 
 
-def test_a_series_that_comes_incomplete_is_refused_and_leaves_nothing(files, tmp_path):
+@pytest.mark.parametrize(("lists", "gives", "states"), [(4, 3, None), (4, 3, 4), (3, 3, 4), (2, 3, 4)])
+def test_a_series_that_comes_incomplete_is_refused_and_leaves_nothing(files, tmp_path, lists, gives, states):
     with pytest.raises(InputError, match="lists 4 instances and gave 3") as stop:
-        _pull_series(ForgetfulArchive(files), "1.2", "1.3", tmp_path / "out")
+        _pull_series(ForgetfulArchive(files, lists, gives, states), "1.2", "1.3", tmp_path / "out")
     assert stop.value.code == "MANIFEST_MISMATCH"
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
+
+
+def test_a_series_of_which_a_capped_archive_lists_a_part_is_pulled_whole(files, tmp_path):
+    assert _pull_series(ForgetfulArchive(files, 2, 4, 4), "1.2", "1.3", tmp_path / "out") == 4
 
 
 def test_what_is_not_dicom_is_not_pushed(tmp_path):
@@ -554,6 +563,20 @@ def test_connections_that_say_nothing_keep_nobody_out(start, files):
 
 def node_limit():
     return Node().max_associations
+
+
+def test_one_association_too_many_is_asked_to_come_again(start, files):
+    node = start(lambda _: [], max_associations=2)
+    ae = AE(ae_title="SENDER")
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    open_ones = [ae.associate("127.0.0.1", node.port, ae_title="VOLUMETRY") for _ in range(3)]
+    assert [link.is_established for link in open_ones] == [True, True, False]
+    answer = open_ones[2].acceptor.primitive
+    # PS3.8, 9.3.4: transient, by the provider's presentation part, local limit exceeded.
+    assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
+    open_ones[0].release()
+    assert store(node.peer(), files) == len(files)
+    open_ones[1].release()
 
 
 @pytest.mark.parametrize("kind", [b"\x01\x00", b"\x04\x00"], ids=["A-ASSOCIATE-RQ", "P-DATA-TF"])

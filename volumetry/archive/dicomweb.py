@@ -132,7 +132,8 @@ def pull(url: str, study: str, series: str | None, out: Path, access: Access | N
     UsageError
         If `out` is not empty.
     InputError
-        If the archive has no such series, or gives fewer instances than it lists (``MANIFEST_MISMATCH``).
+        If the archive has no such series, or it lists fewer series or gives fewer instances than there are
+        (``MANIFEST_MISMATCH``).
     OutputError
         If the archive cannot be reached or files cannot be written.
     ConfigError
@@ -144,11 +145,27 @@ def pull(url: str, study: str, series: str | None, out: Path, access: Access | N
     with _client(url, access or Access()) as client:
         if series is not None:
             return _pull_series(client, study, series, out)
-        found = client.search_for_series(study, search_filters={"Modality": "CT"}, get_remaining=True)
-        uids = sorted(_value(one, "0020000E") for one in found if _value(one, "00080060") == "CT")
+        uids = _ct_series(client, study)
         if not uids:
             raise InputError("the archive has no CT series in this study", "EMPTY_INPUT", _HINT)
         return sum(_pull_series(client, study, uid, out / str(n)) for n, uid in enumerate(uids, start=1))
+
+
+def _ct_series(client: "DICOMwebClient", study: str) -> list[str]:
+    """UIDs of all CT series of a study.
+
+    Some archives cap what they list, whatever page is asked for: the number that the study states must be listed.
+    """
+    found = client.search_for_series(study, get_remaining=True)
+    modalities = {_value(one, "0020000E"): _value(one, "00080060") for one in found}
+    stated = _count(client.search_for_studies(search_filters={"0020000D": study}), "00201206")
+    if stated > len(modalities):
+        raise InputError(
+            f"the archive lists {len(modalities)} of the {stated} series of this study",
+            "MANIFEST_MISMATCH",
+            "Fetch each series with --series, or raise the archive's limit of answers to a query.",
+        )
+    return sorted(uid for uid, modality in modalities.items() if modality == "CT")
 
 
 def push(url: str, files: Sequence[Path], access: Access | None = None) -> int:
@@ -279,9 +296,10 @@ def _pull_series(client: "DICOMwebClient", study: str, series: str, out: Path) -
             ds.preamble = bytes(128)
             ds.save_as(partial / f"{n:05d}.dcm", enforce_file_format=True)
             got.add(str(ds.SOPInstanceUID))
-        missing = len(listed - got)
-        if missing:
-            raise InputError(f"the archive lists {len(listed)} instances and gave {len(got)}", "MANIFEST_MISMATCH")
+        stated = _count(client.search_for_series(study, search_filters={"0020000E": series}), "00201209")
+        if listed - got or stated > len(got):
+            there = max(len(listed), stated)
+            raise InputError(f"the archive lists {there} instances and gave {len(got)}", "MANIFEST_MISMATCH")
         if out.exists():
             out.rmdir()
         partial.rename(out)
@@ -292,6 +310,12 @@ def _value(found: Mapping[str, Mapping[str, Sequence[str]]], tag: str) -> str:
     """First value of a tag in DICOM JSON; empty if there is none."""
     values = found.get(tag, {}).get("Value", [])
     return str(values[0]) if values else ""
+
+
+def _count(found: Sequence[Mapping[str, Mapping[str, Sequence[str]]]], tag: str) -> int:
+    """How many there are in all, as a study or series states it; 0 if it does not."""
+    stated = _value(found[0], tag) if found else ""
+    return int(stated) if stated.isdecimal() else 0
 
 
 def _read(path: Path) -> Dataset:
