@@ -296,12 +296,14 @@ def dicom_objects(
     OutputError
         If an object cannot be made, read back or written.
     """
+    from volumetry.deliver.dicom import dated_as
     from volumetry.deliver.report.summary import summary_of
 
     written = export.write(document, analysis.tissue, out)
     if export.options.pdf or export.options.secondary_capture:
-        summary = summary_of(document, analysis.tissue, analysis.scan, annex)
-        written |= export.write_summary(summary, document, out)
+        dated = dated_as(written["sr.dcm"], document)
+        summary = summary_of(dated, analysis.tissue, analysis.scan, annex)
+        written |= export.write_summary(summary, dated, out)
     return list(written.values())
 
 

@@ -18,6 +18,7 @@ from certificates import certificate
 from pydicom.uid import (
     Comprehensive3DSRStorage,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
     JPEGLSLossless,
     SegmentationStorage,
     generate_uid,
@@ -25,10 +26,11 @@ from pydicom.uid import (
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 
 from volumetry.archive import outbox
-from volumetry.archive.dicomweb import pull, push
+from volumetry.archive.dicomweb import Access, pull, push
 from volumetry.archive.receive import Node, Peer, receive, store
+from volumetry.case import dicom_objects, measured_folder
 from volumetry.deliver import as_document
-from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr
+from volumetry.deliver.dicom import DicomOptions, Export, write_seg_and_sr
 from volumetry.errors import InputError, OutputError, UsageError
 from volumetry.phantom import SeriesSpec, make_phantom, write_series
 from volumetry.pipeline import analyse_scan
@@ -103,6 +105,38 @@ def test_a_series_that_is_not_there_is_said_and_leaves_nothing(archive, pushed, 
     with pytest.raises((InputError, OutputError)):
         pull(archive.dicom_web, generate_uid(), None, tmp_path / "other")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_archive_that_lists_a_part_of_a_study_is_not_believed(tmp_path):
+    """Orthanc caps its answers, whatever page is asked for; each series can still be pulled."""
+    series, phantom = [], make_phantom(web_scenes.SPEC)
+    for number in ("1", "2", "3", "4", "5"):
+        files = write_series(phantom, tmp_path / number, SeriesSpec(seed=10, subject="SYN-1", series=number))
+        series.append(files)
+    study = uids(series[0][0])[0]
+    assert {uids(files[0])[0] for files in series} == {study}
+    (tmp_path / "orthanc").mkdir()
+    with orthanc(tmp_path / "orthanc", free_port(), LimitFindResults=2, LimitFindInstances=7) as archive:
+        for files in series:
+            assert push(archive.dicom_web, files) == len(files)
+        with pytest.raises(InputError, match="of the 5 series of this study") as stop:
+            pull(archive.dicom_web, study, None, tmp_path / "whole")
+        assert stop.value.code == "MANIFEST_MISMATCH"
+        assert list((tmp_path / "whole").iterdir()) == []
+        for number, files in enumerate(series):
+            assert pull(archive.dicom_web, *uids(files[0]), tmp_path / f"series-{number}") == len(files)
+
+
+def test_an_archive_asks_for_user_and_password(tmp_path, scan):
+    users = {"AuthenticationEnabled": True, "RegisteredUsers": {"reader": "secret"}}
+    (tmp_path / "orthanc").mkdir()
+    with orthanc(tmp_path / "orthanc", free_port(), **users) as archive:
+        for access in (Access(), Access(user="reader", password="wrong"), Access(token="secret")):  # noqa: S106
+            with pytest.raises(OutputError, match="answered 401"):
+                push(archive.dicom_web, scan, access)
+        access = Access(user="reader", password="secret")  # noqa: S106
+        assert push(archive.dicom_web, scan, access) == len(scan)
+        assert pull(archive.dicom_web, uids(scan[0])[0], None, tmp_path / "out", access) == len(scan)
 
 
 def test_an_archive_that_is_not_there_is_said(scan, tmp_path):
@@ -260,6 +294,38 @@ def test_a_deflated_segmentation_is_stored_and_read_back_as_it_was_written(scan,
                 assert np.array_equal(back.pixel_array, sent.pixel_array)
             archive.delete(f"/instances/{instance}")
             shutil.rmtree(tmp_path / "back")
+
+
+def test_an_archive_that_refuses_deflated_objects_gets_the_segmentation_uncompressed(scan, config, tmp_path):
+    analysis = analyse_scan(scan[0].parent, ThresholdSegmenter(), config, "refused")
+    document = as_document(analysis.result)
+    files = write_seg_and_sr(document, analysis.tissue, scan[0].parent, tmp_path / "result", config)
+    sent = pydicom.dcmread(files["seg.dcm"])
+    assert sent.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    (tmp_path / "orthanc").mkdir()
+    refusing = {"DeflatedTransferSyntaxAccepted": False, "RleTransferSyntaxAccepted": False}
+    with orthanc(tmp_path / "orthanc", free_port(), **refusing) as archive:
+        assert store(Peer("127.0.0.1", archive.dimse, archive.ae_title), list(files.values())) == 2
+        query = {"Level": "Instance", "Query": {"SOPInstanceUID": sent.SOPInstanceUID}}
+        (found,) = archive.ask("/tools/find", query)
+        back = pydicom.dcmread(BytesIO(archive.fetch(f"/instances/{found}/file")))
+    assert back.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert back == sent
+
+
+def test_a_repeated_run_adds_nothing_to_the_archive(scan, config, tmp_path):
+    options, created = DicomOptions(pdf=True, secondary_capture=True), set()
+    (tmp_path / "orthanc").mkdir()
+    with orthanc(tmp_path / "orthanc", free_port()) as archive:
+        for _ in range(2):
+            export = Export(scan[0].parent, config, options)
+            segmenter, out = ThresholdSegmenter(), tmp_path / "result"
+            analysis, document = measured_folder(scan[0].parent, out, "S1", segmenter, config, export=export)
+            assert push(archive.dicom_web, dicom_objects(export, analysis, document, out)) == 4
+            assert archive.ask("/statistics")["CountInstances"] == 4
+            created.add(document["provenance"]["created"])
+            time.sleep(1)  # results are dated to the second
+    assert len(created) == 2
 
 
 def test_over_tls_too(scan, config, tmp_path):

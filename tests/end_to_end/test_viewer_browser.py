@@ -233,18 +233,32 @@ def test_five_uploads_are_there_after_a_reload_and_after_a_restart(browser, run,
     picture(watched.page, shots / "drop-five.png")
 
 
-def test_a_folder_that_no_longer_fits_says_why(browser, run, config, folders):
+def test_a_folder_that_no_longer_fits_says_why_also_after_a_restart(browser, run, config, folders, tmp_path):
     """Four files are under way at once: after the refusal of one, the server turns the others down."""
-    jobs = Jobs(ThresholdSegmenter(), config, UploadLimits(max_files=8))
-    server = run(drop_in_app(jobs))
-    watched = Watched(browser)
-    watched.page.goto(server.link)
-    watched.page.wait_for_selector("body[data-state=ready]")
+
+    def page_of():
+        jobs = Jobs(ThresholdSegmenter(), config, UploadLimits(max_files=8), keep=tmp_path / "kept")
+        server = run(drop_in_app(jobs))
+        watched = Watched(browser)
+        watched.page.goto(server.link)
+        watched.page.wait_for_selector("body[data-state=ready]")
+        return watched
+
+    watched = page_of()
     watched.page.set_input_files("#folder", folders / "now" / "scan")
     watched.page.wait_for_selector(".job[data-state=stopped]", timeout=PATIENCE_MS)
     said = watched.page.inner_text(".job")
     assert "more than 8 files" in said
     assert "could not be sent" not in said
+    watched = page_of()
+    assert watched.page.locator(".job[data-state=stopped]").count() == 1
+    again = watched.page.inner_text(".job")
+    assert again.startswith("Scan 1\n")
+    assert [line for line in said.splitlines() if "8 files" in line or "LIMIT_EXCEEDED" in line] == [
+        line for line in again.splitlines() if "No number" in line or "LIMIT_EXCEEDED" in line
+    ]
+    assert watched.page.locator(".stages li").count() == 0, "at which stage is not known"
+    assert watched.complaints == []
 
 
 @pytest.mark.usefixtures("needs_viewer")

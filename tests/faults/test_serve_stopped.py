@@ -49,7 +49,7 @@ class Server:
 
     def __init__(self, folder, slow_stage):
         self.keep, self.temporary, script = folder / "keep", folder / "tmp", folder / "serve.py"
-        self.temporary.mkdir()
+        self.temporary.mkdir(exist_ok=True)
         script.write_text(SERVE.format(long_s=LONG_S), "utf-8")
         command = [sys.executable, str(script), slow_stage, "serve", "--no-browser", "--keep", str(self.keep)]
         self.process = subprocess.Popen(  # noqa: S603  our own script
@@ -137,14 +137,18 @@ def test_it_ends_while_a_browser_stands_still_in_an_upload(serve):
     assert list(server.temporary.iterdir()) == []
 
 
-def test_a_killed_servers_unfinished_result_goes_with_the_next_one(serve, small_scan, tmp_path):
+def test_what_a_killed_server_left_goes_with_the_next_one(serve, small_scan):
+    """An unfinished result, and the upload, which names the patient."""
     server = serve("deliver")
     server.measure(small_scan, "deliver")
     while not list(server.keep.glob(".*/run.json")):
         time.sleep(0.02)
     server.stopped_by(signal.SIGKILL)
     assert len(list(server.keep.iterdir())) == 1
-    (tmp_path / "tmp").rename(tmp_path / "killed")
+    assert len(list(server.temporary.rglob("scan/*"))) == len(list(small_scan.iterdir()))
+    (server.temporary / "of-another-program").write_text("theirs")
     again = serve("nothing")
     assert list(again.keep.iterdir()) == []
+    assert not list(again.temporary.rglob("scan/*"))
     assert again.stopped_by(signal.SIGTERM)[0] == 143
+    assert [path.name for path in again.temporary.iterdir()] == ["of-another-program"]

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -20,7 +21,7 @@ from pynetdicom.sop_class import Verification
 from web_browser import absent
 
 from volumetry.archive.dicomweb import Access, _pull_series, pull, push, require_safe
-from volumetry.archive.inbox import Inbox
+from volumetry.archive.inbox import Inbox, Left
 from volumetry.archive.outbox import Outbox
 from volumetry.archive.receive import Node, Peer, receive, store
 from volumetry.cli import main
@@ -117,7 +118,7 @@ def test_what_comes_late_joins_its_study(patient_inbox, tmp_path):
         (study,) = taken(box, clock)
         assert study.instances == number + 1
         assert study.again == (number > 0)
-        box.done(study)
+        box.done(study, answered=True)
         box.expire()
     assert sorted(path.read_bytes() for path in study.folder.iterdir()) == [b"first", b"second", b"third"]
     clock.now += 61
@@ -136,7 +137,7 @@ def test_what_comes_while_a_study_is_measured_joins_it(patient_inbox):
     box.add(2, "1.2", "2", b"b")
     box.left(2, properly=True)
     assert [path.read_bytes() for path in study.folder.iterdir()] == [b"a"], "what is measured does not change"
-    box.done(study)
+    box.done(study, answered=True)
     (whole,) = taken(box, clock)
     assert sorted(path.read_bytes() for path in whole.folder.iterdir()) == [b"a", b"b"]
 
@@ -147,7 +148,7 @@ def test_the_rest_of_a_study_that_was_broken_off_may_follow(patient_inbox):
     box.left(1, properly=False)
     (study,) = taken(box, clock)
     assert study.broken_off
-    box.done(study)
+    box.done(study, answered=False)
     box.add(2, "1.2", "2", b"b")
     box.left(2, properly=True)
     (study,) = taken(box, clock)
@@ -159,12 +160,36 @@ def test_what_a_killed_node_left_is_removed_and_what_a_living_one_has_is_not(tmp
     left.mkdir(parents=True)
     (left / "image.dcm").write_bytes(b"identified")
     living = Inbox(tmp_path / "in", 10.0, 3)
-    assert living.swept == 1
+    assert (living.left_by_killed.unanswered, living.left_by_killed.images) == (1, 1)
     assert not left.exists()
     living.add(1, "1.2", "1", b"a")
-    assert Inbox(tmp_path / "in", 10.0, 3).swept == 0
+    assert Inbox(tmp_path / "in", 10.0, 3).left_by_killed == Left()
     assert [path.read_bytes() for path in (tmp_path / "in").rglob("*.dcm")] == [b"a"]
     assert living.remove_all() == 1
+
+
+def test_only_what_a_killed_node_had_not_measured_is_to_be_sent_again(tmp_path):
+    clock = Clock()
+    killed = Inbox(tmp_path / "in", quiet_s=10.0, max_instances=9, late_s=60.0, clock=clock)
+    for study in ("measured", "refused", "measured, then more came", "at work", "broken off", "on its way"):
+        for image in ("1", "2"):
+            killed.add(1, study, image, f"{study} {image}".encode())
+        killed.left(1, properly=study != "broken off")
+        if study == "on its way":
+            break
+        clock.now += 11
+        (arrival,) = killed.whole()
+        if study != "at work":
+            killed.done(arrival, answered=study != "broken off")
+        if study == "measured, then more came":
+            killed.add(2, study, "3", b"late")  # its sender has not left yet
+    os.close(killed._alive)  # as the kernel does when a process is killed
+    left = Inbox(tmp_path / "in", 10.0, 9).left_by_killed
+    assert (left.answered, left.unanswered, left.images) == (2, 4, 9)
+    assert not list((tmp_path / "in").rglob("*.dcm"))
+    first, last = map(datetime.fromisoformat, (left.first, left.last))
+    assert timedelta(0) <= last - first < timedelta(minutes=1)
+    assert timedelta(0) <= datetime.now(UTC) - last < timedelta(minutes=1)
 
 
 def test_what_the_archive_does_not_take_waits_and_survives_a_restart(tmp_path):
@@ -304,23 +329,32 @@ def test_every_page_of_a_studys_series_is_asked_for(tmp_path, monkeypatch):
 
 
 class ForgetfulArchive:
-    """Lists all instances of a series and gives one less."""
+    """Lists some instances of a series, gives some, and may state how many there are (PS3.18, table 10.6.3-4)."""
 
-    def __init__(self, files):
+    def __init__(self, files, lists, gives, states):
         self.datasets = [pydicom.dcmread(path) for path in files]
+        self.lists, self.gives, self.states = lists, gives, states
 
     def search_for_instances(self, *_uids, **_how):
-        return [{"00080018": {"vr": "UI", "Value": [ds.SOPInstanceUID]}} for ds in self.datasets]
+        return [{"00080018": {"vr": "UI", "Value": [ds.SOPInstanceUID]}} for ds in self.datasets[: self.lists]]
+
+    def search_for_series(self, *_uids, **_how):
+        return [] if self.states is None else [{"00201209": {"vr": "IS", "Value": [self.states]}}]
 
     def iter_series(self, *_uids, **_how):
-        yield from self.datasets[:-1]
+        yield from self.datasets[: self.gives]
 
 
-def test_a_series_that_comes_incomplete_is_refused_and_leaves_nothing(files, tmp_path):
+@pytest.mark.parametrize(("lists", "gives", "states"), [(4, 3, None), (4, 3, 4), (3, 3, 4), (2, 3, 4)])
+def test_a_series_that_comes_incomplete_is_refused_and_leaves_nothing(files, tmp_path, lists, gives, states):
     with pytest.raises(InputError, match="lists 4 instances and gave 3") as stop:
-        _pull_series(ForgetfulArchive(files), "1.2", "1.3", tmp_path / "out")
+        _pull_series(ForgetfulArchive(files, lists, gives, states), "1.2", "1.3", tmp_path / "out")
     assert stop.value.code == "MANIFEST_MISMATCH"
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
+
+
+def test_a_series_of_which_a_capped_archive_lists_a_part_is_pulled_whole(files, tmp_path):
+    assert _pull_series(ForgetfulArchive(files, 2, 4, 4), "1.2", "1.3", tmp_path / "out") == 4
 
 
 def test_what_is_not_dicom_is_not_pushed(tmp_path):
@@ -359,21 +393,23 @@ def memory():
 def test_images_in_transit_lie_in_memory_and_are_gone_afterwards(files, memory, tmp_path):
     (memory / "another-program").mkdir()
     (memory / "another-program" / "file").write_text("theirs")
-    for left in (memory / "volumetry-incoming" / "killed", tmp_path / "out" / "incoming" / "killed"):
+    for place in (memory / "volumetry-incoming", tmp_path / "out" / "incoming"):
+        left = place / "killed" / "study"
         left.mkdir(parents=True)
         (left / "a.dcm").write_bytes(b"Doe^Jane")
     seen = []
-    node = Running(
-        *(Node(port=0, quiet_s=0.3), tmp_path / "out", lambda folder: seen.append(folder) or []), transit=memory
-    )
+
+    def on_study(folder):
+        seen.append((filesystem_of(folder), len(list(folder.glob("*.dcm")))))
+        return []
+
+    node = Running(Node(port=0, quiet_s=0.3), tmp_path / "out", on_study, transit=memory)
     store(node.peer(), files)
     node.wait_for("measured;")
-    (folder,) = seen
-    assert folder.is_relative_to(memory)
-    assert filesystem_of(folder) == "tmpfs"
-    assert len(list(folder.glob("*.dcm"))) == len(files)  # kept for what may come late
+    assert seen == [("tmpfs", len(files))]
+    assert len(list(memory.rglob("*.dcm"))) == len(files)  # kept for what may come late
     assert not list(tmp_path.glob("out/**/*.dcm"))
-    assert any("2 killed processes" in line for line in node.said)
+    assert len([line for line in node.said if "removed 1 images of 1 studies" in line]) == 2
     node.stop()
     assert [path for path in memory.rglob("*") if path.is_file()] == [memory / "another-program" / "file"]
 
@@ -527,6 +563,20 @@ def test_connections_that_say_nothing_keep_nobody_out(start, files):
 
 def node_limit():
     return Node().max_associations
+
+
+def test_one_association_too_many_is_asked_to_come_again(start, files):
+    node = start(lambda _: [], max_associations=2)
+    ae = AE(ae_title="SENDER")
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    open_ones = [ae.associate("127.0.0.1", node.port, ae_title="VOLUMETRY") for _ in range(3)]
+    assert [link.is_established for link in open_ones] == [True, True, False]
+    answer = open_ones[2].acceptor.primitive
+    # PS3.8, 9.3.4: transient, by the provider's presentation part, local limit exceeded.
+    assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
+    open_ones[0].release()
+    assert store(node.peer(), files) == len(files)
+    open_ones[1].release()
 
 
 @pytest.mark.parametrize("kind", [b"\x01\x00", b"\x04\x00"], ids=["A-ASSOCIATE-RQ", "P-DATA-TF"])

@@ -9,13 +9,24 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from pydicom.sr import _concepts_dict
+from pydicom.sr.coding import Code
 from small_results import measured_phantom
 
 from volumetry.config import load_config
-from volumetry.deliver.dicom import DicomOptions, compare, delivery, write_seg_and_sr, write_summary
+from volumetry.deliver.dicom import (
+    DicomOptions,
+    compare,
+    concepts,
+    delivery,
+    regions,
+    write_seg_and_sr,
+    write_summary,
+)
 from volumetry.deliver.dicom.concepts import structures
 from volumetry.deliver.dicom.source import export_source
-from volumetry.deliver.report import Annex
+from volumetry.deliver.dicom.uids import tracking_uid
+from volumetry.deliver.report import Annex, text
 from volumetry.deliver.report import summary as summary_module
 from volumetry.deliver.report.summary import Summary, summary_of
 from volumetry.domain import Tissue, TissueMap
@@ -154,16 +165,18 @@ def test_two_contents_never_share_a_uid(case, config, tmp_path):
     assert len(contents) == 4 + 4 + 4 + 4 + 3 + 2
 
 
-def test_a_deflated_seg_is_the_same_instance_in_fewer_bytes(case, written, config, tmp_path):
-    deflating = load_config(overrides={"export": {"segmentation": "binary_deflated"}})
-    folder = tmp_path / "deflated"
-    document = case.document
-    path = write_seg_and_sr(document, case.analysis.tissue, case.folder, folder, deflating)["seg.dcm"]
-    plain, deflated = pydicom.dcmread(written["seg.dcm"]), pydicom.dcmread(path)
+def test_the_seg_is_deflated_and_the_same_instance_as_the_uncompressed_one(case, written, config, tmp_path):
+    plainly = load_config(overrides={"export": {"segmentation": "binary"}})
+    assert plainly.sha256 == config.sha256, "the form of the SEG does not affect a measurement"
+    path = write_seg_and_sr(case.document, case.analysis.tissue, case.folder, tmp_path / "plain", plainly)[
+        "seg.dcm"
+    ]
+    plain, deflated = pydicom.dcmread(path), pydicom.dcmread(written["seg.dcm"])
+    assert plain.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
     assert deflated.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1.99"
     assert deflated == plain
-    assert path.stat().st_size < written["seg.dcm"].stat().st_size / 5
-    assert np.array_equal(hd.seg.segread(path).pixel_array, plain.pixel_array)
+    assert written["seg.dcm"].stat().st_size < path.stat().st_size / 5
+    assert np.array_equal(hd.seg.segread(written["seg.dcm"]).pixel_array, plain.pixel_array)
 
 
 DATES_OF_MAKING = {0x00080012, 0x00080023, 0x00181012}
@@ -272,19 +285,53 @@ def test_lesion_of_neither_class_has_its_own_segment(tmp_path):
         files = write_seg_and_sr(case.document, case.analysis.tissue, case.folder, out, config, DicomOptions(kind))
         labels = [s.SegmentLabel for s in pydicom.dcmread(files["seg.dcm"]).SegmentSequence]
         assert "Lesion of neither class" in labels
-        assert "Solid" in labels
+        assert "Solid component" in labels
 
 
-def test_the_segment_is_called_as_on_the_report_and_tracked_as_before(case, config, tmp_path):
-    for rule, name in (("network", "Consolidation"), ("hu", "Solid")):
-        document = {**case.document, "component_rule": rule}
-        files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path / rule, config)
-        (segment,) = (s for s in pydicom.dcmread(files["seg.dcm"]).SegmentSequence if s.SegmentNumber == 3)
-        assert (segment.SegmentLabel, segment.TrackingID) == (name, "Solid")
-        assert np.array_equal(
-            read_edited_mask(files["seg.dcm"], case.analysis.tissue.grid) == Tissue.SOLID,
-            case.analysis.tissue.labels_kji == Tissue.SOLID,
-        )
+@pytest.mark.parametrize(
+    ("rule", "name", "kind"),
+    [
+        ("network", "Consolidation", ("95436008", "SCT", "Lung consolidation")),
+        ("hu", "Solid component", ("SOLID", "99VOLUMETRY", "Solid component, by HU")),
+    ],
+)
+def test_seg_and_sr_call_the_solid_component_as_the_page_does(case, config, tmp_path, rule, name, kind):
+    document = {**case.document, "component_rule": rule}
+    assert text.name_of(document, "solid") == name
+    files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path, config)
+    segment = pydicom.dcmread(files["seg.dcm"]).SegmentSequence[2]
+    groups = hd.sr.srread(files["sr.dcm"]).content.get_volumetric_roi_measurement_groups()
+    assert (segment.SegmentLabel, segment.TrackingID, groups[2].tracking_identifier) == (name, name, name)
+    (stated,) = segment.SegmentedPropertyTypeCodeSequence
+    assert (stated.CodeValue, stated.CodingSchemeDesignator, stated.CodeMeaning) == kind
+    assert groups[2].finding_type == hd.sr.CodedConcept(*kind)
+    # Followed over all results of the scan, whichever rule they were made by.
+    source = pydicom.dcmread(next(case.folder.iterdir()), stop_before_pixels=True)
+    assert segment.TrackingUID == groups[2].tracking_uid == tracking_uid(source, "Solid")
+    assert np.array_equal(
+        read_edited_mask(files["seg.dcm"], case.analysis.tissue.grid) == Tissue.SOLID,
+        case.analysis.tissue.labels_kji == Tissue.SOLID,
+    )
+
+
+def test_standard_codes_have_the_meaning_of_the_standard():
+    """Ours, in pydicom's tables of the context groups (PS3.16); the rest is written by highdicom."""
+    ours = [one for module in (concepts, regions) for one in vars(module).values() if isinstance(one, Code)]
+    known = {}
+    for scheme, names in _concepts_dict.concepts.items():
+        for value, (meaning, _) in (item for values in names.values() for item in values.items()):
+            known.setdefault((value, scheme), set()).add(meaning)
+    standard = {
+        (code.value, code.scheme_designator): code.meaning
+        for code in ours
+        if code.scheme_designator != "99VOLUMETRY"
+    }
+    assert {key: meaning for key, meaning in standard.items() if meaning not in known.get(key, {meaning})} == {
+        ("24627-2", "LN"): "CT Chest",  # in the tables as the title of a report; this is LOINC's own name
+    }
+    # SNOMED CT has consolidation, no context group does; of UCUM the tables know a few units.
+    assert standard.keys() - known == {("95436008", "SCT"), ("ml", "UCUM"), ("%{lung}", "UCUM")}
+    assert all(len(code.meaning) <= 64 for code in ours), "a long string (LO) holds no more"
 
 
 def test_another_series_in_the_folder_is_no_source(case, config, tmp_path):
@@ -407,7 +454,7 @@ def test_an_interval_is_the_uncertainty_of_its_share_and_of_nothing_else(case, c
                 if child.ValueType == "NUM"
             }
             # The volume of all lesions has a name of its own; that of a class is the volume of its group.
-            own = {"Ground glass": "ground_glass", "Solid": "solid"}.get(group.tracking_identifier)
+            own = {"Ground glass": "ground_glass", "Consolidation": "solid"}.get(group.tracking_identifier)
             of_volume = {"LESION_VOL": "lesion", "118565006": own}.get(measurement.name.value)
             name = shares.get(measurement.name.value) or of_volume
             if name is None:

@@ -249,6 +249,46 @@ def test_results_survive_the_server_where_they_are_kept_and_the_numbers_go_on(co
     again.close()
 
 
+def test_refusals_survive_the_server_where_results_are_kept_and_go_with_their_card(
+    config, scan, tmp_path, monkeypatch
+):
+    """Refused on reading, beyond the limits, and left by its page; the disk holds the reason and nothing sent."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    first = Page(config, tmp_path, keep=tmp_path / "kept")
+    refused, too_large, left = first.new(), first.new(), first.new()
+    for content in scan[::8]:  # few slices, far apart
+        first.put(refused, "files", content)
+    first.start(refused)
+    first.end(refused)
+    assert first.put(too_large, "files", bytes(3_000_001)) == 413
+    first.put(left, "files", scan[0])
+    monkeypatch.setattr("volumetry.web.jobs._ABANDONED_S", 0.0)
+    time.sleep(0.01)
+    first.jobs._expire()
+    told = {job: first.facts(job) for job in (refused, too_large, left)}
+    first.close()
+    assert {path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()} == {
+        *("result.json", "results.csv", "run.json")
+    }
+    again = Page(config, tmp_path, keep=tmp_path / "kept")
+    shown = again.client.get("/jobs").json()
+    assert [one["job"] for one in shown] == [refused, too_large, left]
+    for one in shown:
+        assert one["state"] == "stopped"
+        for key in ("number", "stop", "status", "flags", "slices"):
+            assert one[key] == told[one["job"]][key]
+    assert [one["stop"]["code"] for one in shown][1:] == ["LIMIT_EXCEEDED", "LIMIT_EXCEEDED"]
+    assert "TOO_FEW_SLICES" in {flag["code"] for flag in shown[0]["flags"]}
+    assert again.client.get(f"/viewer/{refused}").status_code == 404
+    assert again.new() not in told
+    assert again.client.ask("DELETE", f"/jobs/{too_large}").status_code == 204
+    again.close()
+    last = Page(config, tmp_path, keep=tmp_path / "kept")
+    assert [one["job"] for one in last.client.get("/jobs").json()] == [refused, left]
+    last.close()
+
+
 def test_an_upload_that_its_page_has_left_expires(page, scan, monkeypatch):
     job = page.new()
     page.put(job, "files", scan[0])

@@ -3,7 +3,7 @@
 import ipaddress
 import os
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from volumetry.archive.extra import require_extra
+from volumetry.archive.syntaxes import can_be_uncompressed, uncompressed
 from volumetry.errors import ConfigError, InputError, OutputError, UsageError
 from volumetry.storage.atomic import prepare_folder
 from volumetry.storage.unfinished import unfinished_folder
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE = "VOLUMETRY_DICOMWEB_TOKEN"  # noqa: S105  a name, not a secret
 USER_VARIABLE, PASSWORD_VARIABLE = "VOLUMETRY_DICOMWEB_USER", "VOLUMETRY_DICOMWEB_PASSWORD"
 _AT_ONCE = 10
+_PERHAPS_THE_SYNTAX = (400, 406, 409, 415)
+"""Statuses with which an archive may refuse a transfer syntax (DICOM PS3.18, 10.5.3)."""
 _AS_STORED = (("application/dicom", "*"),)  # in the archive's own transfer syntax, not transcoded
 _HINT = "Check the address (it usually ends in /dicom-web), the token and the certificate; then try again."
 
@@ -129,7 +132,8 @@ def pull(url: str, study: str, series: str | None, out: Path, access: Access | N
     UsageError
         If `out` is not empty.
     InputError
-        If the archive has no such series, or gives fewer instances than it lists (``MANIFEST_MISMATCH``).
+        If the archive has no such series, or it lists fewer series or gives fewer instances than there are
+        (``MANIFEST_MISMATCH``).
     OutputError
         If the archive cannot be reached or files cannot be written.
     ConfigError
@@ -141,15 +145,31 @@ def pull(url: str, study: str, series: str | None, out: Path, access: Access | N
     with _client(url, access or Access()) as client:
         if series is not None:
             return _pull_series(client, study, series, out)
-        found = client.search_for_series(study, search_filters={"Modality": "CT"}, get_remaining=True)
-        uids = sorted(_value(one, "0020000E") for one in found if _value(one, "00080060") == "CT")
+        uids = _ct_series(client, study)
         if not uids:
             raise InputError("the archive has no CT series in this study", "EMPTY_INPUT", _HINT)
         return sum(_pull_series(client, study, uid, out / str(n)) for n, uid in enumerate(uids, start=1))
 
 
+def _ct_series(client: "DICOMwebClient", study: str) -> list[str]:
+    """UIDs of all CT series of a study.
+
+    Some archives cap what they list, whatever page is asked for: the number that the study states must be listed.
+    """
+    found = client.search_for_series(study, get_remaining=True)
+    modalities = {_value(one, "0020000E"): _value(one, "00080060") for one in found}
+    stated = _count(client.search_for_studies(search_filters={"0020000D": study}), "00201206")
+    if stated > len(modalities):
+        raise InputError(
+            f"the archive lists {len(modalities)} of the {stated} series of this study",
+            "MANIFEST_MISMATCH",
+            "Fetch each series with --series, or raise the archive's limit of answers to a query.",
+        )
+    return sorted(uid for uid, modality in modalities.items() if modality == "CT")
+
+
 def push(url: str, files: Sequence[Path], access: Access | None = None) -> int:
-    """Store DICOM files in an archive.
+    """Store DICOM files in an archive, uncompressed where it refuses the transfer syntax of a file.
 
     Parameters
     ----------
@@ -178,17 +198,38 @@ def push(url: str, files: Sequence[Path], access: Access | None = None) -> int:
     """
     if not files:
         raise UsageError("there is nothing to push")
-    stored = 0
     with _client(url, access or Access()) as client:
         for first in range(0, len(files), _AT_ONCE):
-            some = [_read(path) for path in files[first : first + _AT_ONCE]]
-            answer = client.store_instances(some)
-            accepted = {item.ReferencedSOPInstanceUID for item in answer.get("ReferencedSOPSequence", [])}
-            missing = len({ds.SOPInstanceUID for ds in some} - accepted)
+            some = {ds.SOPInstanceUID: ds for ds in map(_read, files[first : first + _AT_ONCE])}
+            missing = some.keys() - _accepted(client, some.values())
             if missing:
-                raise OutputError(f"the archive refused {missing} of {len(files)} files", "ARCHIVE", _HINT)
-            stored += len(some)
+                raise OutputError(f"the archive refused {len(missing)} of {len(files)} files", "ARCHIVE", _HINT)
+    return len(files)
+
+
+def _accepted(client: "DICOMwebClient", datasets: Collection[Dataset]) -> set[str]:
+    """UIDs of what the archive has stored; what it refuses and can be uncompressed is offered so as well."""
+    import requests
+
+    refused: requests.HTTPError | None = None
+    stored: set[str] = set()
+    try:
+        stored = _stored(client, datasets)
+    except requests.HTTPError as answer:
+        if answer.response is None or answer.response.status_code not in _PERHAPS_THE_SYNTAX:
+            raise
+        refused = answer
+    left = [ds for ds in datasets if ds.SOPInstanceUID not in stored]
+    if any(can_be_uncompressed(ds.file_meta.TransferSyntaxUID) for ds in left):
+        return stored | _stored(client, [uncompressed(ds) for ds in left])
+    if refused is not None:
+        raise refused
     return stored
+
+
+def _stored(client: "DICOMwebClient", datasets: Collection[Dataset]) -> set[str]:
+    answer = client.store_instances(list(datasets))
+    return {str(item.ReferencedSOPInstanceUID) for item in answer.get("ReferencedSOPSequence", [])}
 
 
 def require_safe(url: str, access: Access) -> None:
@@ -255,9 +296,10 @@ def _pull_series(client: "DICOMwebClient", study: str, series: str, out: Path) -
             ds.preamble = bytes(128)
             ds.save_as(partial / f"{n:05d}.dcm", enforce_file_format=True)
             got.add(str(ds.SOPInstanceUID))
-        missing = len(listed - got)
-        if missing:
-            raise InputError(f"the archive lists {len(listed)} instances and gave {len(got)}", "MANIFEST_MISMATCH")
+        stated = _count(client.search_for_series(study, search_filters={"0020000E": series}), "00201209")
+        if listed - got or stated > len(got):
+            there = max(len(listed), stated)
+            raise InputError(f"the archive lists {there} instances and gave {len(got)}", "MANIFEST_MISMATCH")
         if out.exists():
             out.rmdir()
         partial.rename(out)
@@ -268,6 +310,12 @@ def _value(found: Mapping[str, Mapping[str, Sequence[str]]], tag: str) -> str:
     """First value of a tag in DICOM JSON; empty if there is none."""
     values = found.get(tag, {}).get("Value", [])
     return str(values[0]) if values else ""
+
+
+def _count(found: Sequence[Mapping[str, Mapping[str, Sequence[str]]]], tag: str) -> int:
+    """How many there are in all, as a study or series states it; 0 if it does not."""
+    stated = _value(found[0], tag) if found else ""
+    return int(stated) if stated.isdecimal() else 0
 
 
 def _read(path: Path) -> Dataset:

@@ -8,10 +8,35 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 _LOCK = ".lock"
+_ANSWERED = "-answered"
+"""At the end of the name of a study's folder, once its sender has nothing more to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What killed processes had received, by now removed.
+
+    Parameters
+    ----------
+    answered, unanswered
+        How many studies had been measured, or refused for a reason that was stated, and how many not.
+    images
+        Of the unanswered ones.
+    first, last
+        When the first and the last of these came; empty where there are none.
+    """
+
+    answered: int = 0
+    unanswered: int = 0
+    images: int = 0
+    first: str = ""
+    last: str = ""
 
 
 @dataclass(slots=True)
@@ -29,6 +54,8 @@ class Arrival:
     """The last sender did not end its association as one does after the last image."""
     again: bool = False
     """Some of it was measured before the rest came."""
+    answered: bool = False
+    """It was measured, or refused for a reason that was stated."""
 
 
 class Inbox:
@@ -66,10 +93,10 @@ class Inbox:
         self._late_s = late_s
         self._clock = clock
         self._studies: dict[str, Arrival] = {}
+        self._taken: list[Arrival] = []
         self._kept: dict[str, Arrival] = {}
         self._lock = threading.Lock()
-        self.swept = sweep(incoming)
-        """Folders of processes that were killed, removed now."""
+        self.left_by_killed = sweep(incoming)
         unlocked = self._folder.with_name(f".{self._folder.name}")  # not yet to be swept by another node
         unlocked.mkdir(parents=True, mode=0o700)
         self._alive = _locked(unlocked)
@@ -144,12 +171,25 @@ class Inbox:
                 arrival.folder.rename(aside)
                 arrival.folder = aside
                 taken.append(arrival)
+            self._taken += taken
             return taken
 
-    def done(self, arrival: Arrival) -> None:
-        """A study that was taken out has been looked at: more may join it for a while, then it is removed."""
+    def done(self, arrival: Arrival, *, answered: bool) -> None:
+        """A study that was taken out has been looked at: more may join it for a while, then it is removed.
+
+        Parameters
+        ----------
+        arrival
+            From `whole`.
+        answered
+            Whether it was measured, or refused for a reason that was stated: it need not be sent again.
+        """
         with self._lock:
-            arrival.last_s = self._clock()
+            self._taken = [other for other in self._taken if other is not arrival]
+            arrival.last_s, arrival.answered = self._clock(), answered
+            if answered:
+                with suppress(OSError):  # then a restart would ask for it once more, no worse
+                    arrival.folder = arrival.folder.rename(f"{arrival.folder}{_ANSWERED}")
             came_meanwhile = self._studies.get(arrival.study)
             if came_meanwhile is not None:
                 self._join(came_meanwhile, arrival)
@@ -166,14 +206,16 @@ class Inbox:
                     shutil.rmtree(self._kept.pop(study).folder, ignore_errors=True)
 
     def remove_all(self) -> int:
-        """Take everything from the disk; how many instances of them were never measured."""
+        """Take everything from the disk; how many instances there were of studies without an answer."""
         with self._lock:
-            unmeasured = sum(arrival.instances for arrival in self._studies.values())
+            arrivals = (*self._studies.values(), *self._taken, *self._kept.values())
+            unanswered = sum(arrival.instances for arrival in arrivals if not arrival.answered)
             self._studies.clear()
+            self._taken.clear()
             self._kept.clear()
             shutil.rmtree(self._folder, ignore_errors=True)
             os.close(self._alive)
-            return unmeasured
+            return unanswered
 
 
 def _locked(folder: Path) -> int:
@@ -183,18 +225,29 @@ def _locked(folder: Path) -> int:
     return descriptor
 
 
-def sweep(incoming: Path) -> int:
-    """Remove what killed processes left of studies on their way in; how many folders."""
-    swept = 0
+def sweep(incoming: Path) -> Left:
+    """Remove what killed processes left of studies on their way in."""
+    answered, images = 0, []
+    unanswered = 0
     for folder in incoming.glob("[!.]*"):
         try:
             descriptor = _locked(folder)
         except OSError:  # in use by another node, or no folder
             continue
+        for study in (path for path in folder.iterdir() if path.is_dir()):
+            if study.name.endswith(_ANSWERED):
+                answered += 1
+            else:
+                unanswered += 1
+                images += [image.stat().st_mtime for image in study.glob("*.dcm")]
         shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)
-        swept += 1
-    return swept
+    span = [_local(seconds) for seconds in (min(images), max(images))] if images else ["", ""]
+    return Left(answered, unanswered, len(images), *span)
+
+
+def _local(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", timespec="seconds")
 
 
 def _digest(content: bytes) -> str:

@@ -7,21 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pydicom
+from pydicom import dcmread
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 from volumetry.archive.extra import require_extra
-from volumetry.archive.inbox import Arrival, Inbox, sweep
+from volumetry.archive.inbox import Arrival, Inbox, Left, sweep
 from volumetry.archive.outbox import Outbox
+from volumetry.archive.syntaxes import can_be_uncompressed, kind_of, kinds_to_offer, uncompressed
 from volumetry.archive.tls import Tls
-from volumetry.errors import OutputError, UsageError, VolumetryError
+from volumetry.errors import InputError, OutputError, UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
 from volumetry.storage.in_memory import can_be_swapped, require_in_memory
 
 if TYPE_CHECKING:
+    from pydicom import Dataset
+    from pynetdicom.association import Association
     from pynetdicom.events import Event
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
+_KIND_OF_STATUS, _NO_ANSWER = 0xF000, -1
+"""Statuses from 0xC000 to 0xCFFF all say that the object was not understood (DICOM PS3.4, B.2.3)."""
 _VERIFICATION = "1.2.840.10008.1.1"
 _CT = (CTImageStorage, EnhancedCTImageStorage)  # the second so that it is refused in words
 _POLL_S = 0.2
@@ -151,19 +156,18 @@ def receive(  # noqa: PLR0913  the command's own options
     prepare_folder(out)
     stop = stop or threading.Event()
     incoming = out / "incoming"
-    left = sweep(incoming) if transit is not None else 0  # of a node that had another setting
+    left = [sweep(incoming)] if transit is not None else []  # of a node that had another setting
     inbox = Inbox(transit or incoming, node.quiet_s, node.max_instances, node.late_s)
     outbox = None if send_back is None else Outbox(out / "outbox", send_back)
     try:
         with _listening(node, inbox) as port:
             say(f"listening on {node.host}:{port} as {node.ae_title}{' with TLS' if node.tls else ''}")
-            if left + inbox.swept:
-                say(f"removed what {left + inbox.swept} killed processes had received: send these studies again")
+            for line in (said for one in (*left, inbox.left_by_killed) for said in _said_of(one)):
+                say(line)
             on_ready(port)
             while not stop.wait(_POLL_S):
                 for study in inbox.whole():
-                    _measure(study, node, on_study, outbox, say)
-                    inbox.done(study)
+                    inbox.done(study, answered=_measure(study, node, on_study, outbox, say))
                 inbox.expire()
                 for line in outbox.deliver() if outbox else ():
                     say(line)
@@ -174,7 +178,7 @@ def receive(  # noqa: PLR0913  the command's own options
 
 
 def store(peer: Peer, files: Sequence[Path], ae_title: str = "VOLUMETRY") -> int:
-    """Send files by C-STORE.
+    """Send files by C-STORE, uncompressed where the node does not take the transfer syntax of a file.
 
     Parameters
     ----------
@@ -202,50 +206,78 @@ def store(peer: Peer, files: Sequence[Path], ae_title: str = "VOLUMETRY") -> int
 
     ae = AE(ae_title=ae_title)
     ae.connection_timeout = _CONNECT_S
-    for sop_class, syntax in sorted({_kind(path) for path in files}):
+    for sop_class, syntax in kinds_to_offer(map(kind_of, files)):
         ae.add_requested_context(sop_class, syntax)  # one syntax each, or the peer may choose another
     tls = None if peer.tls is None else (peer.tls.for_calling(), peer.host)
     link = ae.associate(peer.host, peer.port, ae_title=peer.ae_title, tls_args=tls)
     if not link.is_established:
         raise OutputError("the DICOM node cannot be reached, or refuses us", "ARCHIVE", _HINT)
     try:
-        for n, path in enumerate(files):
-            try:
-                status = link.send_c_store(path)  # from the file: a held RLE dataset aborted the association
-            except (ValueError, RuntimeError) as refused:
-                raise OutputError(
-                    f"the DICOM node takes no such object (file {n + 1})", "ARCHIVE", _HINT
-                ) from refused
-            if getattr(status, "Status", None) != SUCCESS:
-                raise OutputError(f"the DICOM node refused file {n + 1} of {len(files)}", "ARCHIVE", _HINT)
+        for n, path in enumerate(files, start=1):
+            status = _sent(link, path)
+            if status is None:
+                raise OutputError(f"the DICOM node takes no such object (file {n})", "ARCHIVE", _HINT)
+            if status != SUCCESS:
+                raise OutputError(f"the DICOM node refused file {n} of {len(files)}", "ARCHIVE", _HINT)
     finally:
         link.release()
     return len(files)
 
 
+def _sent(link: "Association", path: Path) -> int | None:
+    """What the peer answers to a file, at last to its uncompressed form; None if it takes no such object."""
+    status = _answer(link, path)  # from the file: a held RLE dataset aborted the association
+    understood = status is not None and status & _KIND_OF_STATUS != CANNOT_UNDERSTAND
+    if not understood and can_be_uncompressed(kind_of(path)[1]):
+        return _answer(link, uncompressed(dcmread(path)))
+    return status
+
+
+def _answer(link: "Association", file: "Path | Dataset") -> int | None:
+    """Status of one C-STORE, -1 without an answer; None if no presentation context for it was accepted."""
+    try:
+        return int(getattr(link.send_c_store(file), "Status", _NO_ANSWER))
+    except (ValueError, RuntimeError):
+        return None
+
+
 _HINT = "Check the node's host, port and AE title, that it knows ours, and whether it wants TLS."
+
+
+def _said_of(left: Left) -> Iterator[str]:
+    """What a killed node had received, and whether it must come again."""
+    if left.answered:
+        yield f"removed images of {left.answered} studies that a killed node had measured; their results are kept"
+    if left.unanswered:
+        came = f", received from {left.first} to {left.last}" if left.images else ""
+        what = f"{left.images} images of {left.unanswered} studies that a killed node had not measured"
+        yield f"removed {what}{came}: send these studies again"
 
 
 def _measure(
     study: Arrival, node: Node, on_study: OnStudy, outbox: Outbox | None, say: Callable[[str], None]
-) -> None:
+) -> bool:
+    """Whether the study has its answer: its results, or a stated reason why it cannot be measured."""
     try:
         if study.broken_off:
             say(
                 f"a study was broken off after {study.instances} instances and is not measured: send the rest "
                 f"within {node.late_s:g} s, or all of it again"
             )
-            return
+            return False
         more = ", with images that came late" if study.again else ""
         say(f"a study is whole{more}: {study.instances} instances, quiet for {node.quiet_s:g} s; measuring")
         files = on_study(study.folder)
         if outbox is not None and files:
             outbox.add(files)
         say(f"measured; {len(files)} files written")
+        return True
     except VolumetryError as known:
         say(f"not measured: {known.message} [{known.code}]")
+        return isinstance(known, InputError)  # the same images would be refused again
     except Exception as bug:  # noqa: BLE001  a bug costs its own study, never the node; its text may hold values
         say(f"not measured: the program failed ({type(bug).__name__}) [INTERNAL_ERROR]")
+        return False
 
 
 @contextmanager
@@ -302,9 +334,3 @@ def _keep(event: "Event", inbox: Inbox) -> int:
     except OSError:
         return OUT_OF_RESOURCES
     return SUCCESS if kept else OUT_OF_RESOURCES
-
-
-def _kind(path: Path) -> tuple[str, str]:
-    """SOP class and transfer syntax of a file."""
-    meta = pydicom.filereader.read_file_meta_info(path)
-    return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)

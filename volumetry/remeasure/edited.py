@@ -32,7 +32,8 @@ _OFF_SLICES = 0.25
 _CODES = {
     (concepts.LUNG.value, concepts.LUNG.scheme_designator): Tissue.AERATED,
     (concepts.GROUND_GLASS.value, concepts.GROUND_GLASS.scheme_designator): Tissue.GROUND_GLASS,
-    (concepts.SOLID.value, concepts.SOLID.scheme_designator): Tissue.SOLID,
+    (concepts.CONSOLIDATION.value, concepts.CONSOLIDATION.scheme_designator): Tissue.SOLID,
+    (concepts.SOLID_COMPONENT.value, concepts.SOLID_COMPONENT.scheme_designator): Tissue.SOLID,
     (concepts.LESION.value, concepts.LESION.scheme_designator): Tissue.UNCLASSED,
     (concepts.FLUID.value, concepts.FLUID.scheme_designator): FLUID,
 }

@@ -16,6 +16,7 @@ _MEANT: tuple[tuple[frozenset[str], int], ...] = (
     (frozenset({"ggo"}), Tissue.GROUND_GLASS),
     (frozenset({"consolidation"}), Tissue.SOLID),
     (frozenset({"consolidations"}), Tissue.SOLID),
+    (frozenset({"lung", "consolidation"}), Tissue.SOLID),
     (frozenset({"solid"}), Tissue.SOLID),
     (frozenset({"pleural", "effusion"}), FLUID),
     (frozenset({"pleural", "fluid"}), FLUID),
@@ -50,6 +51,7 @@ _BESIDE = frozenset(
         "mask",
         "segment",
         "label",
+        "component",
         "l",
         "r",
     ]

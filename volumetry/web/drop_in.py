@@ -17,6 +17,7 @@ from volumetry.config import Config
 from volumetry.domain import Segmenter
 from volumetry.errors import InputError, OutputError, UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
+from volumetry.storage.unfinished import sweep, unfinished_folder
 from volumetry.web.jobs import CorrectResult, Job, Jobs
 from volumetry.web.serving import LocalServer, new_app, run_and_open
 from volumetry.web.uploads import Upload, UploadLimits
@@ -82,11 +83,15 @@ def _end_if_at_work(jobs: Jobs, exit_code: str | int | None) -> None:
 
 @contextmanager
 def _all_that_is_temporary() -> Iterator[None]:
-    """One folder for whatever this process, or a library in it, puts aside of a scan; it goes with the server."""
-    before = tempfile.tempdir
+    """One folder for whatever this process, or a library in it, puts aside of a scan; it goes with the server.
+
+    Uploads name patients: what a killed server left is removed here by the next one.
+    """
+    before, place = tempfile.tempdir, Path(tempfile.gettempdir())
     try:
-        with tempfile.TemporaryDirectory(prefix="volumetry-", ignore_cleanup_errors=True) as folder:
-            tempfile.tempdir = folder
+        sweep(place)
+        with unfinished_folder(place) as folder:
+            tempfile.tempdir = str(folder)
             yield
     finally:  # after the folder is gone: a thread that still works finds no other place
         tempfile.tempdir = before

@@ -1,7 +1,8 @@
 """Dropped scans, measured one at a time.
 
 A result stays as long as its folder: that of the server, or the one in which results are kept, whose earlier
-results a new server shows again. The CT of the last few stays in memory for the viewer; of the others it is gone.
+results a new server shows again. So does the reason why an upload was refused, as a result.json without numbers.
+The CT of the last few stays in memory for the viewer; of the others it is gone.
 """
 
 import json
@@ -11,6 +12,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,10 +20,10 @@ from typing import Any
 
 from volumetry.case import Add, measure_case, nothing_more
 from volumetry.config import Config
-from volumetry.deliver import as_document
+from volumetry.deliver import as_document, fill_failure
 from volumetry.deliver.report import text
-from volumetry.domain import Segmenter
-from volumetry.errors import InputError, UsageError, VolumetryError
+from volumetry.domain import ScanFailure, Segmenter
+from volumetry.errors import InputError, OutputError, UsageError, VolumetryError
 from volumetry.pipeline import STAGES, failure_of, failure_of_bug
 from volumetry.storage.atomic import prepare_folder, write_whole
 from volumetry.storage.unfinished import unfinished_folder
@@ -83,7 +85,7 @@ class Job:
             "slices": series.get("slice_count"),
             "acquired": series.get("acquisition_date"),
             "state": self.state,
-            "stages": ["unpack", *STAGES, "deliver"],
+            "stages": [] if self._of_earlier_stop else ["unpack", *STAGES, "deliver"],
             "stage": self.stage,
             "stop": self.stop,
             **{key: document.get(key) for key in ("status", "message", "percent_of_lung", "volumes_ml")},
@@ -101,6 +103,11 @@ class Job:
     def scan_id(self) -> str:
         """Name of the result."""
         return _SCAN_ID.format(self.number)
+
+    @property
+    def _of_earlier_stop(self) -> bool:
+        """Whether an earlier server stopped it: at which stage is not known."""
+        return self.state == "stopped" and self.upload is None
 
     def clear(self) -> None:
         """Take the upload from the disk."""
@@ -235,7 +242,7 @@ class Jobs:
         if job is None:
             return
         job.clear()
-        job.stop, job.state = _as_stop(stop), "stopped"
+        self._stopped(job, failure_of(stop, job.scan_id))
 
     def remove(self, job_id: str) -> None:
         """Forget a job that is not at work, and what it left; raises UsageError if it is."""
@@ -245,7 +252,7 @@ class Jobs:
         if job.state in ("waiting", "running"):
             raise UsageError("this scan is being measured")
         job.clear()
-        if self.keep is None:
+        if self.keep is None or job.state == "stopped":
             shutil.rmtree(job.result, ignore_errors=True)
         self._table.pop(job_id, None)
 
@@ -274,15 +281,23 @@ class Jobs:
             with unfinished_folder(job.result.parent) as self._making:
                 self._measure_into(self._making, scan, job)
         except VolumetryError as stop:
-            job.document = job.document or as_document(failure_of(stop, job.scan_id))
-            job.stop, job.state = _as_stop(stop), "stopped"
+            self._stopped(job, failure_of(stop, job.scan_id))
         except Exception as bug:  # noqa: BLE001  a bug costs its own scan, never the server
-            failure = failure_of_bug(bug, job.scan_id)
-            job.document = as_document(failure)
-            job.stop = {"code": failure.code, "message": failure.message, "hint": failure.hint}
-            job.state = "stopped"
+            self._stopped(job, failure_of_bug(bug, job.scan_id))
         finally:
             job.clear()
+
+    def _stopped(self, job: Job, failure: ScanFailure) -> None:
+        """End a job that gives no number, and keep the reason where results are kept."""
+        job.document = as_document(failure)
+        job.stop = _stop_of(job.document)
+        if self.keep is not None and not self._closing:
+            with suppress(OutputError, OSError):  # a full disk costs the record of the stop, not the page
+                prepare_folder(self.keep)
+                with unfinished_folder(self.keep) as making:
+                    fill_failure(failure, self.config, making)
+                    making.rename(job.result)
+        job.state = "stopped"
 
     def _measure_into(self, making: Path, scan: Path, job: Job) -> None:
         """Write the result under a hidden name; it gets its own when everything is in it."""
@@ -323,19 +338,21 @@ class Jobs:
                 self.refuse(job_id, InputError(message, "LIMIT_EXCEEDED", "Drop the scan again."))
 
     def _find_kept(self) -> None:
-        """Results that an earlier server left where results are kept; what is not one of them is passed over."""
+        """What an earlier server left where results are kept; what is none of it is passed over."""
         for folder in sorted(self.keep.glob(f"{_RESULT}*")) if self.keep is not None else ():
             try:
                 document = json.loads((folder / "result.json").read_text("utf-8"))
                 said = _NUMBERED.fullmatch(document["scan_id"])
-                if said is None or "volumes_ml" not in document:
-                    continue
+                stop = None if "volumes_ml" in document else _stop_of(document)
             except (OSError, ValueError, KeyError, TypeError):
                 continue
-            job_id = folder.name.removeprefix(_RESULT)
-            self._table[job_id] = Job(int(said[1]), None, folder, "done", document=document)
+            if said is not None:
+                state = "done" if stop is None else "stopped"
+                job_id = folder.name.removeprefix(_RESULT)
+                self._table[job_id] = Job(int(said[1]), None, folder, state, stop=stop, document=document)
         self._highest = max((job.number for job in self._table.values()), default=0)
 
 
-def _as_stop(stop: VolumetryError) -> dict[str, str]:
-    return {"code": stop.code, "message": stop.message, "hint": stop.hint}
+def _stop_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """Why there is no number; KeyError if the document does not say it."""
+    return {key: str(document[key]) for key in ("code", "message", "hint")}

@@ -24,5 +24,6 @@ from volumetry.deliver.dicom.delivery import write_seg_and_sr, write_summary
 from volumetry.deliver.dicom.export import Export
 from volumetry.deliver.dicom.options import DicomOptions
 from volumetry.deliver.dicom.revision import Revision
+from volumetry.deliver.dicom.stamp import dated_as
 
-__all__ = ["DicomOptions", "Export", "Revision", "write_seg_and_sr", "write_summary"]
+__all__ = ["DicomOptions", "Export", "Revision", "dated_as", "write_seg_and_sr", "write_summary"]

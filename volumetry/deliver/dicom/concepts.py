@@ -1,6 +1,6 @@
 """Which code stands for what. Codes of the private scheme ``99VOLUMETRY`` exist because no standard one does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from highdicom.sr import CodedConcept
 from pydicom.sr.coding import Code
@@ -14,7 +14,8 @@ ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
 MORPHOLOGY = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 LUNG = Code("39607008", "SCT", "Lung")
 GROUND_GLASS = Code("112120", "DCM", "Ground glass opacity")
-SOLID = Code("95436008", "SCT", "Lung consolidation")  # in no DICOM context group; nearest SNOMED CT finding
+CONSOLIDATION = Code("95436008", "SCT", "Lung consolidation")  # SNOMED CT's own term; in no DICOM context group
+SOLID_COMPONENT = Code("SOLID", SCHEME, "Solid component, by HU")  # whatever fills the lung there
 LESION = Code("52988006", "SCT", "Lesion")
 FLUID = Code("60046008", "SCT", "Pleural effusion")
 VOLUME = Code("118565006", "SCT", "Volume")
@@ -37,7 +38,7 @@ GROUND_GLASS_PERCENT = Code("GGO_PCT", SCHEME, "Ground glass as percentage of lu
 REGION_PERCENT = Code("LESION_REGION_PCT", SCHEME, "All lesions as percentage of the lung volume of the site")
 COMMENT = Code("121106", "DCM", "Comment")
 SUPERSEDED = Code("SUPERSEDED", SCHEME, "Segmentation that this one takes the place of")
-SOLID_PERCENT = Code("SOLID_PCT", SCHEME, "Solid as percentage of lung volume")
+SOLID_PERCENT = Code("SOLID_PCT", SCHEME, "Consolidation (solid component) as percentage of lung volume")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Structure:
 
     Parameters
     ----------
+    key
+        Of its volume in result.json; ``unclassed`` has none there.
     label
         For people and as tracking identifier.
     category, kind
@@ -58,6 +61,7 @@ class Structure:
         Whether its anatomic region is stated as lung.
     """
 
+    key: str
     label: str
     category: Code
     kind: Code
@@ -65,16 +69,28 @@ class Structure:
     tissues: tuple[int, ...]
     in_lung: bool = True
 
-
-_GROUND_GLASS = Structure("Ground glass", MORPHOLOGY, GROUND_GLASS, TISSUE_RGB[Tissue.GROUND_GLASS], (2,))
-_SOLID = Structure("Solid", MORPHOLOGY, SOLID, TISSUE_RGB[Tissue.SOLID], (3,))
-_UNCLASSED = Structure("Lesion of neither class", MORPHOLOGY, LESION, TISSUE_RGB[Tissue.UNCLASSED], (4,))
-
-
-_FLUID = Structure("Pleural effusion", MORPHOLOGY, FLUID, TISSUE_RGB[FLUID_LABEL], (FLUID_LABEL,), in_lung=False)
+    @property
+    def tracked_as(self) -> str:
+        """What its tracking UID is made of: the solid component is followed by whatever rule it was found."""
+        return "Solid" if self.key == "solid" else self.label
 
 
-def structures(overlapping: bool, unclassed: bool, fluid: bool = False) -> tuple[Structure, ...]:
+_GROUND_GLASS = Structure(
+    "ground_glass", "Ground glass", MORPHOLOGY, GROUND_GLASS, TISSUE_RGB[Tissue.GROUND_GLASS], (2,)
+)
+_SOLID = Structure("solid", "Consolidation", MORPHOLOGY, CONSOLIDATION, TISSUE_RGB[Tissue.SOLID], (3,))
+_SOLID_BY_HU = replace(_SOLID, label="Solid component", kind=SOLID_COMPONENT)
+_UNCLASSED = Structure(
+    "unclassed", "Lesion of neither class", MORPHOLOGY, LESION, TISSUE_RGB[Tissue.UNCLASSED], (4,)
+)
+_FLUID = Structure(
+    "fluid", "Pleural effusion", MORPHOLOGY, FLUID, TISSUE_RGB[FLUID_LABEL], (FLUID_LABEL,), in_lung=False
+)
+
+
+def structures(
+    overlapping: bool, unclassed: bool, fluid: bool = False, by_hu: bool = False
+) -> tuple[Structure, ...]:
     """The segments, numbered from 1.
 
     Parameters
@@ -86,12 +102,15 @@ def structures(overlapping: bool, unclassed: bool, fluid: bool = False) -> tuple
         Whether the mask holds lesion of neither class (the HU rule).
     fluid
         Whether it holds pleural fluid.
+    by_hu
+        Whether solid is a range of HU, and not the network's consolidation.
     """
     if overlapping:
-        lung = Structure("Lung", ANATOMY, LUNG, TISSUE_RGB[Tissue.AERATED], (1, 2, 3, 4), in_lung=False)
+        lung = Structure("lung", "Lung", ANATOMY, LUNG, TISSUE_RGB[Tissue.AERATED], (1, 2, 3, 4), in_lung=False)
     else:
-        lung = Structure("Aerated lung", ANATOMY, LUNG, TISSUE_RGB[Tissue.AERATED], (1,), in_lung=False)
-    return (lung, _GROUND_GLASS, _SOLID, *((_UNCLASSED,) if unclassed else ()), *((_FLUID,) if fluid else ()))
+        lung = Structure("aerated", "Aerated lung", ANATOMY, LUNG, TISSUE_RGB[Tissue.AERATED], (1,), in_lung=False)
+    more = (*((_UNCLASSED,) if unclassed else ()), *((_FLUID,) if fluid else ()))
+    return (lung, _GROUND_GLASS, _SOLID_BY_HU if by_hu else _SOLID, *more)
 
 
 def coded(code: Code) -> CodedConcept:

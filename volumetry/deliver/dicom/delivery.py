@@ -28,6 +28,7 @@ from volumetry.domain import Grid, Tissue, TissueMap
 from volumetry.errors import OutputError
 from volumetry.storage.atomic import write_whole
 from volumetry.storage.placing import new_result
+from volumetry.wording import solid_name
 
 _NAMES = ("seg.dcm", "sr.dcm")
 _PDF, _CAPTURE = "report-pdf.dcm", "report-image.dcm"
@@ -79,8 +80,9 @@ def write_seg_and_sr(
     kind = options.segmentation_type or config.export.segmentation
     options = replace(options, segmentation_type=kind)
     unclassed = bool((tissue.labels_kji == Tissue.UNCLASSED).any())
-    segments = structures(overlapping=kind != "labelmap", unclassed=unclassed, fluid=bool(tissue.fluid_ml))
-    uids = [tracking_uid(source.headers[0], segment.label) for segment in segments]
+    by_hu = solid_name(document) != "consolidation"
+    segments = structures(kind != "labelmap", unclassed, fluid=bool(tissue.fluid_ml), by_hu=by_hu)
+    uids = [tracking_uid(source.headers[0], segment.tracked_as) for segment in segments]
     with _one_stop(_INVALID, _MEND):
         seg = segmentation(as_single_slices(source), tissue, segments, uids, document, options)
         refer_to_frames(seg, source)

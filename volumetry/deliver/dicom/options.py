@@ -13,8 +13,8 @@ class DicomOptions:
     Parameters
     ----------
     segmentation_type
-        ``binary`` opens in most viewers, and its lung holds the lesions; ``labelmap`` is smaller and disjoint;
-        ``binary_deflated`` is ``binary`` in the syntax Deflated Explicit VR. None takes that of the settings.
+        ``binary`` opens in most viewers, and its lung holds the lesions; ``binary_deflated`` is the same instance
+        in the syntax Deflated Explicit VR; ``labelmap`` is disjoint. None takes that of the settings.
     pdf, secondary_capture
         Which forms of the summary page `write_summary` makes.
     revision

@@ -26,8 +26,8 @@ _SHARES = {
 _LESION_VOLUME = {concepts.LESION_ML: "lesion"}
 Uncertainty = tuple[float, float, Code]
 """Above, below, and their unit."""
-_VOLUMES = {concepts.GROUND_GLASS: "ground_glass", concepts.SOLID: "solid"}
-"""Of a segment whose volume has an interval, by its kind."""
+_WITH_INTERVAL = ("ground_glass", "solid")
+"""Segments whose volume has an interval."""
 
 
 def structured_report(
@@ -102,26 +102,20 @@ def _comment(words: str) -> hd.sr.TextContentItem:
 def own_ml(segment: Structure, document: Mapping[str, Any]) -> float:
     """The volume of a segment, with all its digits."""
     ml = document["volumes_ml"]
-    if segment.kind in _VOLUMES:
-        own = ml[_VOLUMES[segment.kind]]
-    elif segment.kind == concepts.FLUID:
-        own = ml["fluid"]
-    elif segment.kind == concepts.LESION:
-        own = ml["lesion"] - ml["ground_glass"] - ml["solid"]
-    else:
-        own = ml["aerated"] if segment.tissues == (1,) else ml["lung"]
-    return float(own)
+    if segment.key == "unclassed":
+        return float(ml["lesion"] - ml["ground_glass"] - ml["solid"])
+    return float(ml[segment.key])
 
 
 def numbers_of(segment: Structure, document: Mapping[str, Any]) -> tuple[Number, ...]:
     """What the report says of one segment: concept, value, unit."""
     ml, percent = document["volumes_ml"], document["percent_of_lung"]
     more: tuple[Number, ...] = ()
-    if segment.kind == concepts.GROUND_GLASS:
+    if segment.key == "ground_glass":
         more = ((concepts.GROUND_GLASS_PERCENT, percent["ground_glass"], concepts.PERCENT),)
-    elif segment.kind == concepts.SOLID:
+    elif segment.key == "solid":
         more = ((concepts.SOLID_PERCENT, percent["solid"], concepts.PERCENT),)
-    elif segment.kind == concepts.LUNG:
+    elif segment.key in ("lung", "aerated"):
         more = (
             (concepts.LUNG_ML, ml["lung"], concepts.ML),
             (concepts.LESION_ML, ml["lesion"], concepts.ML),
@@ -149,7 +143,8 @@ def uncertainty_of(concept: Code, segment: Structure, document: Mapping[str, Any
     if concept in _SHARES:
         reach, unit = reach_of(_SHARES[concept], document), concepts.POINTS
     else:
-        name = _VOLUMES.get(segment.kind) if concept == concepts.VOLUME else _LESION_VOLUME.get(concept)
+        own = segment.key if segment.key in _WITH_INTERVAL else None
+        name = own if concept == concepts.VOLUME else _LESION_VOLUME.get(concept)
         ml_per_point = document["volumes_ml"]["lung"] / 100
         reach, unit = None if name is None else reach_of(name, document, ml_per_point), concepts.ML
     return None if reach is None else (*reach, unit)

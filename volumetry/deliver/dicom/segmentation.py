@@ -10,12 +10,11 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from volumetry import __version__
-from volumetry.deliver.dicom.concepts import ARTIFICIAL_INTELLIGENCE, LUNG, SOLID, Structure, coded
+from volumetry.deliver.dicom.concepts import ARTIFICIAL_INTELLIGENCE, LUNG, Structure, coded
 from volumetry.deliver.dicom.options import DicomOptions
 from volumetry.deliver.dicom.revision import reader_of, reason_of, refer_to_superseded
 from volumetry.deliver.dicom.uids import UNNAMED, series_uid
 from volumetry.domain import TissueMap
-from volumetry.wording import solid_name
 
 MANUFACTURER = "volumetry"
 
@@ -55,7 +54,7 @@ def segmentation(
     described = [
         hd.seg.SegmentDescription(
             segment_number=number,
-            segment_label=_shown(segment, document),
+            segment_label=segment.label,
             segmented_property_category=coded(segment.category),
             segmented_property_type=coded(segment.kind),
             algorithm_type=made,
@@ -96,12 +95,6 @@ def algorithm_name(document: Mapping[str, Any]) -> str:
     """Program and model, for algorithm identification."""
     model = document.get("provenance", {}).get("model")
     return f"volumetry {model}" if model else "volumetry"
-
-
-def _shown(segment: Structure, document: Mapping[str, Any]) -> str:
-    """What a viewer calls a segment: as the report does. Its tracking identifier is the same in every result."""
-    consolidation = segment.kind == SOLID and solid_name(document) == "consolidation"
-    return "Consolidation" if consolidation else segment.label
 
 
 def _planes(tissue: TissueMap, segments: Sequence[Structure], binary: bool) -> NDArray[np.uint8]:

@@ -3,13 +3,14 @@
 The libraries write the time of writing and random UIDs into an object. Here its dates are those of its result, and
 its UID is a digest of everything that is written, dates included. A result that is sent again is then the same
 object to the last byte. A repeated run is the same object too, if it finds the earlier one: it keeps the dates of
-the first.
+the first. The summary page, which prints its date, takes that of the report (`dated_as`), so that it is repeated
+where the report is.
 """
 
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ _DATES_AND_TIMES = (
     ("DateOfSecondaryCapture", "TimeOfSecondaryCapture"),
 )
 _LIBRARY = "highdicom"
+_DAY, _HOUR = "%Y%m%d", "%H%M%S"
 
 
 def stamp(made: Dataset, document: Mapping[str, Any], folder: Path, name: str) -> None:
@@ -47,12 +49,33 @@ def stamp(made: Dataset, document: Mapping[str, Any], folder: Path, name: str) -
     _set(made, UNNAMED, "", "")
     content = _content_sha256(made)
     when = datetime.fromisoformat(document["provenance"]["created"]).astimezone()
-    day, hour = when.strftime("%Y%m%d"), when.strftime("%H%M%S")
+    day, hour = when.strftime(_DAY), when.strftime(_HOUR)
     for uid, earlier_day, earlier_hour in _earlier(folder, name):
         if uid == instance_uid(content, earlier_day, earlier_hour):
             day, hour = earlier_day, earlier_hour
             break
     _set(made, instance_uid(content, day, hour), day, hour)
+
+
+def dated_as(report: Path, document: Mapping[str, Any]) -> dict[str, Any]:
+    """result.json with the date that its report states.
+
+    Parameters
+    ----------
+    report
+        The structured report as written: if it says what that of an earlier run said, it has kept its date.
+    document
+        result.json.
+
+    Returns
+    -------
+    dict[str, Any]
+        With that date as ``provenance.created``, from which summary page and objects take theirs.
+    """
+    said = dcmread(report, specific_tags=["ContentDate", "ContentTime"])
+    local = datetime.strptime(f"{said.ContentDate}{said.ContentTime}", _DAY + _HOUR).astimezone()
+    created = local.astimezone(UTC).isoformat(timespec="seconds")
+    return {**document, "provenance": {**document["provenance"], "created": created}}
 
 
 def _set(made: Dataset, uid: UID, day: str, hour: str) -> None:

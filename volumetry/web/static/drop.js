@@ -116,6 +116,7 @@ function titled(facts, card) {
 
 function showStop(facts, card) {
   card.querySelector("progress").hidden = true;
+  if (!facts.stages.length) card.querySelector(".stages").replaceChildren(); // a stop before a restart
   line(card, `No number: ${facts.stop.message}`, true);
   line(card, `${facts.stop.hint} (${facts.stop.code})`);
   const more = facts.flags.filter((flag) => flag.severity === "refuse" && flag.message !== facts.stop.message);
