@@ -130,7 +130,7 @@ def test_an_interval_says_its_coverage_and_its_parts_and_a_readers_mask_has_none
 def test_a_flag_that_this_page_has_never_heard_of_is_shown(case, config):
     flag = {**case.document["flags"][0], "code": "NEW_DOUBT", "severity": "review", "message": "m", "hint": "do h"}
     said = text_of(report_page({**case.document, "flags": [flag], "status": "review"}, config).decode())
-    assert "What to do: do h NEW_DOUBT" in said
+    assert "M NEW_DOUBT What to do: do h" in said
 
 
 def test_same_result_same_bytes(case, config, page):

@@ -5,12 +5,14 @@ from math import ceil
 from typing import Any
 
 from volumetry.deliver.report import change
+from volumetry.deliver.report.flags import by_advice
 
 _SIGNS_A_LINE = 125
 _LINES_OF_A_PRIOR = 18
 """The sentence, the plot beside the table and the pictures."""
-_ROOMY, _CROWDED = 12, 30
-"""Lines that fit with the pictures at their full size, and at the next smaller one."""
+_CLASSES = ((9, ""), (30, "crowded"), (55, "full"))
+"""Lines that fit on two sheets, and the class with which they do."""
+_LAST = "full packed"
 
 
 def crowding(document: Mapping[str, Any]) -> str:
@@ -24,16 +26,15 @@ def crowding(document: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        Empty, ``crowded`` or ``full``: the style sheet prints pictures and small text smaller on these.
+        Empty, ``crowded``, ``full`` or ``full packed``: the style sheet prints pictures and small text smaller on
+        these, and on the last two flags in two columns.
     """
     lines = 0.0
     for flag in document["flags"]:
-        loud = flag["severity"] != "look"
         lines += ceil((len(flag["message"]) + len(flag["code"])) / _SIGNS_A_LINE)
-        lines += ceil(len(flag["hint"]) / _SIGNS_A_LINE) + 0.5 if loud else 0
+    for advice, _ in by_advice(flag for flag in document["flags"] if flag["severity"] != "look"):
+        lines += ceil(len(advice) / _SIGNS_A_LINE) + 0.5
     if change.visits(document):
         lines += _LINES_OF_A_PRIOR + sum(ceil(len(line) / _SIGNS_A_LINE) for line in change.reasons(document))
         lines += len(change.visits(document))
-    if lines <= _ROOMY:
-        return ""
-    return "crowded" if lines <= _CROWDED else "full"
+    return next((name for most, name in _CLASSES if lines <= most), _LAST)

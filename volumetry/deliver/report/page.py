@@ -13,6 +13,7 @@ from volumetry.config import Config
 from volumetry.deliver.report import change, text
 from volumetry.deliver.report.annex import NOTHING, Annex, page_line, page_style
 from volumetry.deliver.report.crowding import crowding
+from volumetry.deliver.report.flags import by_advice
 from volumetry.deliver.report.histogram import lung_histogram
 from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, projections
 from volumetry.deliver.report.key_slices import key_slices
@@ -102,6 +103,7 @@ def report_page(
         "verdict": text.verdict(document),
         "sentence": text.sentence(document),
         "pattern": pattern(document),
+        "by_advice": by_advice,
         "review": [flag for flag in flags if flag["severity"] in ("review", "refuse")],
         "notes": [flag for flag in flags if flag["severity"] == "look"],
         "measured": measured,
@@ -144,7 +146,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["minus"] = _minus
+    environment.filters |= {"minus": _minus, "capital": text.capital}
     return environment.from_string(_resource("report.html.jinja"))
 
 

@@ -112,7 +112,7 @@ def sentence(document: Document) -> str:
 def name_of(document: Document, key: str) -> str:
     """What a volume or share is called where it heads a column or a row."""
     names = {"lung": "Lung", "lesion": "All disease", "ground_glass": "Ground glass"}
-    return names.get(key) or _capital(solid_name(document))
+    return names.get(key) or capital(solid_name(document))
 
 
 def _fluid_found(document: Document) -> str:
@@ -383,7 +383,8 @@ def _cells(volumes: Mapping[str, float]) -> list[str]:
     return cells
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """A text as the beginning of a sentence."""
     return text[:1].upper() + text[1:]
 
 
