@@ -19,7 +19,7 @@ from volumetry.deliver import as_document
 from volumetry.deliver.report import content_security_policy, report_page, text, write_report
 from volumetry.deliver.report.histogram import lung_histogram
 from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, pair, projections
-from volumetry.deliver.report.key_slices import key_slices, thirds
+from volumetry.deliver.report.key_slices import chest_with_doubt, key_slices, thirds
 from volumetry.domain import FLUID, CtScan, Finding, ScanFailure, SeriesInfo, Side, Status, Tissue, TissueMap
 from volumetry.image.orientation import axial_view
 from volumetry.measure.components import bin_names
@@ -390,6 +390,66 @@ def test_fat_that_was_called_solid_is_not_the_key_slice_of_consolidation():
     shown = {level_hu: [chest.places_zyx[0][k - low] for k in ks] for level_hu, ks in places.items()}
     assert any(caption.endswith(place) for place in shown[40.0])
     assert not any(caption.endswith(place) for place in shown[-100.0])
+
+
+def lungs_with(bodies, *, flagged):
+    """The chest of lungs with solid boxes, each (share of the height, reach in voxels, HU), 14 mm high."""
+    spec = PhantomSpec((130, 60, 60), (2.0, 5.0, 5.0), (), AXIAL, vessels=False, seed=3)
+    labels, hu = truth_map(spec).labels_kji.copy(), make_phantom(spec).hu_kji.copy()
+    low, high = np.flatnonzero(labels.any(axis=(1, 2)))[[0, -1]]
+    within = np.argwhere(labels[(low + high) // 2])
+    j, i = within[len(within) // 3]
+    places = []
+    for share, reach, level_hu in bodies:
+        k = int(low + share * (high - low))
+        box = (slice(k - 3, k + 4), slice(j - reach, j + reach + 1), slice(i - reach, i + reach + 1))
+        labels[box], hu[box] = Tissue.SOLID, level_hu
+        places.append(range(k - 3 - low, k + 4 - low))
+    scan = CtScan(hu, spec.grid, SeriesInfo("1.2.3", 130, spec.spacing_kji_mm))
+    document = {"flags": [{"code": "SUSPECT_SOLID"}] if flagged else [], "blood_pool_hu": None}
+    chest = chest_with_doubt(document, TissueMap(labels, spec.grid), scan)
+    return chest, [[chest.places_zyx[0][z] for z in planes] for planes in places]
+
+
+FAT, CONSOLIDATION = (0.42, 6, -100.0), (0.58, 2, 40.0)
+"""Both in the middle third; the fat is the larger."""
+DOUBT = "includes a body flagged as possibly not disease (SUSPECT_SOLID)"
+
+
+def captions_of(chest):
+    said = [plain.caption for plain, _ in key_slices(chest)]
+    return {caption.partition(",")[0]: caption for caption in said}
+
+
+def shows(caption, places):
+    return any(f": {place}" in caption for place in places)
+
+
+def test_key_slices_prefer_lesion_that_no_check_doubts():
+    chest, (fat, consolidation) = lungs_with((FAT, CONSOLIDATION), flagged=True)
+    said = captions_of(chest)
+    assert shows(said["Middle third"], consolidation)
+    assert shows(said["Most consolidation not in doubt"], consolidation)
+    for name in ("Coronal", "Sagittal"):
+        assert "through the largest lesion not in doubt" in said[name]
+    # The planes run through both bodies, which lie above each other; the axial ones through one.
+    assert [name for name, caption in said.items() if DOUBT in caption] == ["Coronal", "Sagittal"]
+    plain, (fat, _) = lungs_with((FAT, CONSOLIDATION), flagged=False)
+    assert shows(captions_of(plain)["Middle third"], fat)
+    assert not any("doubt" in caption or DOUBT in caption for caption in captions_of(plain).values())
+
+
+def test_a_key_slice_of_lesion_in_doubt_says_so():
+    chest, (fat,) = lungs_with((FAT,), flagged=True)
+    said = captions_of(chest)
+    assert shows(said["Middle third"], fat)
+    assert "no disease segmented" in said["Upper third"]
+    assert {name for name, caption in said.items() if caption.endswith(DOUBT)} == {
+        "Middle third",
+        "Coronal",
+        "Sagittal",
+        "Most consolidation",
+    }
 
 
 FLUID_RGB = (124, 58, 237)

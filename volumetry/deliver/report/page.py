@@ -15,8 +15,8 @@ from volumetry.deliver.report.annex import NOTHING, Annex, page_line, page_style
 from volumetry.deliver.report.crowding import crowding
 from volumetry.deliver.report.flags import by_advice
 from volumetry.deliver.report.histogram import lung_histogram
-from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, projections
-from volumetry.deliver.report.key_slices import key_slices
+from volumetry.deliver.report.images import LUNG_WINDOW, projections
+from volumetry.deliver.report.key_slices import chest_with_doubt, key_slices
 from volumetry.deliver.report.pattern import pattern
 from volumetry.deliver.report.policy import one_file_policy
 from volumetry.deliver.report.trend import trend_of
@@ -86,7 +86,7 @@ def report_page(
     """
     measured = "volumes_ml" in document
     cuts = config.measure.hu_cuts
-    chest = chest_of(scan, tissue) if tissue is not None and measured else None
+    chest = chest_with_doubt(document, tissue, scan) if tissue is not None and measured else None
     with ThreadPoolExecutor(1) as beside:  # drawn at the same time as the slices
         masks = beside.submit(projections, chest) if chest else None
         slices = key_slices(chest, solid_name(document)) if chest else []
