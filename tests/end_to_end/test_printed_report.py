@@ -180,7 +180,7 @@ def test_the_pdf_says_what_is_signed(case, tmp_path):
     (tmp_path / "report.pdf").write_bytes(summary.pdf)
     said = " ".join(said_on(tmp_path / "report.pdf").split())
     for words in (
-        "CT severity score 5 of 25 (between 5 and 10)",
+        "CT severity score 5 of 25; 5 to 10 with fissures and disease moved by their uncertainty",
         "Right upper lobe",
         "Left lower lobe",
         "Coronal, through the largest lesion",

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from volumetry.config import Config
-from volumetry.deliver.report import change, text
+from volumetry.deliver.report import change, lobes, text
 from volumetry.deliver.report.annex import NOTHING, Annex, page_line, page_style
 from volumetry.deliver.report.crowding import crowding
 from volumetry.deliver.report.flags import by_advice
@@ -115,6 +115,7 @@ def report_page(
         "histogram": histogram,
         "cuts": cuts,
         "change": change,
+        "lobes_text": lobes,
         "trend": trend_of(document) if measured else None,
         "beside": annex.pictures,
         "patient": annex.patient,

@@ -20,7 +20,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
 
-from volumetry.deliver.report import change, text
+from volumetry.deliver.report import change, lobes, text
 from volumetry.deliver.report.annex import NOTHING, Annex, page_line
 from volumetry.deliver.report.images import LUNG_WINDOW, Chest, Picture, projections
 from volumetry.deliver.report.key_slices import chest_with_doubt, key_slices
@@ -178,7 +178,7 @@ def _head(figure: Figure, document: Mapping[str, Any]) -> float:
     if spans:
         line = f"Intervals: {', '.join(spans)}. {text.interval(document)} {text.rounding(document)}"
         at = _paragraph(figure, line, at - 0.003, 7.5, 132)
-    for line in filter(None, (text.lobes_note(document), text.fluid(document))):
+    for line in filter(None, (lobes.note(document), text.fluid(document))):
         at = _paragraph(figure, line, at - 0.003, 7.5, 132)
     to_look_at = [flag for flag in document["flags"] if flag["severity"] == "review"]
     for flag in to_look_at[:_MOST_FLAGS]:
@@ -278,7 +278,7 @@ def _legend(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
 
 def _table(figure: Figure, document: Mapping[str, Any]) -> float:
     """Sides, thirds and lobes, above the foot of the page; returns where the table begins."""
-    rows = [[name, *cells] for name, cells in (*text.regions(document), *text.lobe_volumes(document))]
+    rows = [[name, *cells] for name, cells in (*text.regions(document), *lobes.volumes(document))]
     names = [text.name_of(document, key) for key in ("ground_glass", "solid", "lesion")]
     heads = ("", "Lung mL", "Aerated mL", *(head for name in names for head in (f"{name} mL", "%")))
     widths = [0.15, 0.1, 0.12, 0.15, 0.07, 0.16, 0.07, 0.14, 0.07]
