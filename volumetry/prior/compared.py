@@ -1,9 +1,10 @@
 """The present scan against an earlier result: same person, older, then the change and its grade."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
+from volumetry.codes import CATALOGUE
 from volumetry.deliver.people import READER
 from volumetry.domain import PriorVisit, Status
 from volumetry.errors import InputError
@@ -35,20 +36,20 @@ def require_same_person(now: Document, earlier: Document) -> None:
     """
     here, there = (document["provenance"].get("patient_digest") for document in (now, earlier))
     if not here:
-        raise InputError(
+        raise _refused(
             "this scan does not state whose it is: there is no PatientID of its own in the header, or no place "
             "for the secret that its digest needs",
             "PATIENT_UNKNOWN",
             "Compare the two reports by eye, or ask for the series with its PatientID.",
         )
     if not there or here.partition("-")[0] != there.partition("-")[0]:
-        raise InputError(
+        raise _refused(
             f"whether the prior {earlier['scan_id']} is of the same patient cannot be known: it was measured on "
             "another installation, with another secret",
             "PATIENT_UNKNOWN",
         )
     if here != there:
-        raise InputError(f"the prior {earlier['scan_id']} is of another patient", "OTHER_PATIENT")
+        raise _refused(f"the prior {earlier['scan_id']} is of another patient", "OTHER_PATIENT")
 
 
 def require_older(now: Document, earlier: Document) -> int:
@@ -74,11 +75,11 @@ def require_older(now: Document, earlier: Document) -> int:
     for day, name in zip(dates, which, strict=True):
         if day is None:
             message = f"{name} does not state a date of acquisition, so it is not known which is older"
-            raise InputError(message, "PRIOR_NOT_OLDER")
+            raise _refused(message, "PRIOR_NOT_OLDER")
     first, second = (day for day in dates if day is not None)
     if first >= second:
         message = f"the prior {earlier['scan_id']} of {first} is not older than this scan of {second}"
-        raise InputError(message, "PRIOR_NOT_OLDER")
+        raise _refused(message, "PRIOR_NOT_OLDER")
     return (second - first).days
 
 
@@ -125,6 +126,35 @@ def visit_of(now: Document, earlier: Document) -> PriorVisit:
         lung_volume_ratio=grade.volume_ratio,
         predicted_shift_percent=grade.predicted_shift_percent,
     )
+
+
+def require_one_result_a_day(priors: Iterable[Document]) -> None:
+    """Stop if two priors are of one day: they would be two rows of one visit, such as a result and its correction.
+
+    Parameters
+    ----------
+    priors
+        result.json of each.
+
+    Raises
+    ------
+    InputError
+        ``PRIOR_REPEATED``
+    """
+    seen: dict[date, Document] = {}
+    for prior in priors:
+        day = _date((prior.get("series") or {}).get("acquisition_date"))
+        if day is None:
+            continue
+        if day in seen:
+            named = " and ".join(dict.fromkeys((seen[day]["scan_id"], prior["scan_id"])))
+            raise _refused(f"two priors are of the same day, {day}: {named}", "PRIOR_REPEATED")
+        seen[day] = prior
+
+
+def _refused(message: str, code: str, hint: str | None = None) -> InputError:
+    """The advice is the catalogue's: what InputError advises by default is about folders of images."""
+    return InputError(message, code, hint or CATALOGUE[code].hint)
 
 
 def _date(text: object) -> date | None:
