@@ -184,7 +184,7 @@ def test_the_pdf_says_what_is_signed(case, tmp_path):
         "Right upper lobe",
         "Left lower lobe",
         "Coronal, through the largest lesion",
-        "Sagittal, through the largest lesion",
+        "Sagittal, right lung, through the largest lesion",
         "Most consolidation, mediastinal window",
         "From the front",
         "Scan S1, acquired 2026-01-31",

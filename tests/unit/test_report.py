@@ -365,6 +365,8 @@ def test_planes_through_the_largest_lesion_and_a_window_for_consolidation(case):
     assert shown["coronal"][0].borders == ("R", "L", "H", "F")
     assert shown["sagittal"][0].borders == ("A", "P", "H", "F")
     assert "W 400 L 40" in shown["mediastinal"][0].caption
+    # The larger of the two lesions is drawn at x -85 mm: LPS, so on the right.
+    assert shown["sagittal"][0].caption.startswith("Sagittal, right lung, through the largest lesion")
     # Aerated lung is black in the mediastinal window, and grey in the lung window.
     mediastinal, lung = (pixels(shown[name][0]) for name in ("mediastinal", "middle"))
     assert np.mean(mediastinal == 0) > 0.1

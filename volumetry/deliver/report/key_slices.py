@@ -32,7 +32,7 @@ from volumetry.deliver.report.images import (
     pair,
     picture_size,
 )
-from volumetry.domain import CtScan, Tissue, TissueMap
+from volumetry.domain import CtScan, Side, Tissue, TissueMap
 from volumetry.image.coarse import sampled, strides
 from volumetry.image.components import Mask, bodies_of
 from volumetry.image.pictures import png_bytes
@@ -204,9 +204,17 @@ def _through_the_largest(chest: Chest, lesion: Mask) -> Iterator[Pair]:
     for axis, name in ((1, "Coronal"), (2, "Sagittal")):
         others = tuple(n for n in range(3) if n != axis)
         at = (int(np.count_nonzero(largest, axis=others).argmax()) + found.box[axis].start) * step[axis]
-        yield _captioned(
-            chest, (axis, at), f"{name}, through the largest lesion{which}: {chest.places_zyx[axis][at]}"
-        )
+        lung = _lung_at(chest, at) if name == "Sagittal" else ""
+        caption = f"{name}{lung}, through the largest lesion{which}: {chest.places_zyx[axis][at]}"
+        yield _captioned(chest, (axis, at), caption)
+
+
+def _lung_at(chest: Chest, x: int) -> str:
+    """Which lung a sagittal plane runs through, for its caption: its borders do not show the side."""
+    if chest.side_zyx is None:
+        return ""
+    right, left = (np.count_nonzero(chest.side_zyx[..., x] == side) for side in (Side.RIGHT, Side.LEFT))
+    return "" if right == left else ", right lung" if right > left else ", left lung"
 
 
 def _solid(chest: Chest, name: str) -> Iterator[Pair]:

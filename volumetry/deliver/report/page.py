@@ -145,10 +145,17 @@ def _style() -> str:
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_unbroken
     )
     environment.filters |= {"minus": _minus, "capital": text.capital}
     return environment.from_string(_resource("report.html.jinja"))
+
+
+def _unbroken(value: Any) -> Any:  # noqa: ANN401  whatever the template shows
+    """A number and its unit stay on one line."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):  # the styles are as they are
+        return value
+    return re.sub(r"(?<=\d) (?=(?:%|mL|cm²|mm|HU|kV)(?!\w))", "\u00a0", value)
 
 
 def _minus(message: str) -> str:
