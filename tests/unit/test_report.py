@@ -259,7 +259,15 @@ def test_no_place_is_named_of_a_trace(case, lesion_ml, percent):
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"), [((0, 0), ""), ((1, 1), ""), ((3, 3), "crowded"), ((12, 4), "full")]
+    ("flags", "expected"),
+    [
+        ((0, 0), ""),
+        ((0, 3), ""),
+        ((1, 1), "crowded"),
+        ((3, 3), "full"),
+        ((12, 4), "full"),
+        ((20, 4), "full packed"),
+    ],
 )
 def test_a_page_with_more_to_say_is_printed_smaller(case, config, flags, expected):
     message = {"code": "SUSPECT_SOLID", "message": "m" * 360, "hint": "h" * 100}

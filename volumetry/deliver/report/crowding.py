@@ -8,10 +8,12 @@ from volumetry.deliver.report import change
 from volumetry.deliver.report.flags import by_advice
 
 _SIGNS_A_LINE = 125
+_LINES_OF_A_HEADING = 10
+"""Of the flags for a reader: with it, the pictures below no longer fit on the first sheet at their full size."""
 _LINES_OF_A_PRIOR = 18
 """The sentence, the plot beside the table and the pictures."""
-_CLASSES = ((9, ""), (30, "crowded"), (55, "full"))
-"""Lines that fit on two sheets, and the class with which they do."""
+_CLASSES = ((12, ""), (30, "crowded"), (78, "full"))
+"""Lines that fit on two sheets, and the class with which they do; measured on scans of 148 to 175 slices."""
 _LAST = "full packed"
 
 
@@ -29,10 +31,11 @@ def crowding(document: Mapping[str, Any]) -> str:
         Empty, ``crowded``, ``full`` or ``full packed``: the style sheet prints pictures and small text smaller on
         these, and on the last two flags in two columns.
     """
-    lines = 0.0
+    asking = [flag for flag in document["flags"] if flag["severity"] != "look"]
+    lines = _LINES_OF_A_HEADING + len(asking) / 4 if asking else 0.0
     for flag in document["flags"]:
         lines += ceil((len(flag["message"]) + len(flag["code"])) / _SIGNS_A_LINE)
-    for advice, _ in by_advice(flag for flag in document["flags"] if flag["severity"] != "look"):
+    for advice, _ in by_advice(asking):
         lines += ceil(len(advice) / _SIGNS_A_LINE) + 0.5
     if change.visits(document):
         lines += _LINES_OF_A_PRIOR + sum(ceil(len(line) / _SIGNS_A_LINE) for line in change.reasons(document))

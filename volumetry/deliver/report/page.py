@@ -152,10 +152,10 @@ def _template() -> jinja2.Template:
 
 
 def _unbroken(value: Any) -> Any:  # noqa: ANN401  whatever the template shows
-    """A number and its unit stay on one line."""
+    """A number and its unit stay on one line, and so does the axis of a position."""
     if not isinstance(value, str) or hasattr(value, "__html__"):  # the styles are as they are
         return value
-    return re.sub(r"(?<=\d) (?=(?:%|mL|cm²|mm|HU|kV)(?!\w))", "\u00a0", value)
+    return re.sub(r"(?<=\d) (?=(?:%|mL|cm²|mm|HU|kV)(?!\w))|(?<=\b[xyz]) (?=[-\u2212]?\d)", "\u00a0", value)
 
 
 def _minus(message: str) -> str:

@@ -166,7 +166,8 @@ def interval_parts(document: Document) -> list[tuple[str, list[str]]]:
         return []
     spans = [" ".join(_interval(document, key)) or NONE for key in _SHARES]
     rows = [("Interval", spans)]
-    for part, points in parts.items():
+    for part in sorted(parts, key=[*_PARTS, *parts].index):
+        points = parts[part]
         name = _PARTS.get(part, part.replace("_", " ").capitalize())
         rows.append((name, [f"{points[key]:.2f}" if key in points else NONE for key in _SHARES]))
     return rows
