@@ -123,20 +123,31 @@ ASKING = [code for code, entry in CATALOGUE.items() if entry.outcome is Outcome.
 """Under the default settings; some exclude each other, so no scan has more."""
 
 
-@pytest.mark.parametrize("earlier", [0, 2, 6])
-@pytest.mark.parametrize("review", [12, len(ASKING)])
-def test_two_sheets_hold_every_flag_in_a_size_that_can_be_read(printed, case, review, earlier):
-    review = different_flags(ASKING[:review])
+OF_THE_SCAN = [code for code in ASKING if not code.startswith("CHARTER_")]
+
+
+@pytest.mark.parametrize(
+    ("codes", "earlier", "expected"),
+    [
+        *((ASKING[:12], earlier, 2) for earlier in (0, 2, 6)),
+        (OF_THE_SCAN, 0, 2),
+        (OF_THE_SCAN, 1, 2),
+        (ASKING, 0, 2),
+        (ASKING, 6, 3),  # more than any scan has
+    ],
+)
+def test_every_flag_is_printed_and_two_sheets_hold_what_one_scan_can_have(printed, case, codes, earlier, expected):
+    review = different_flags(codes)
     notes = [{**note, "code": "NOTED"} for note in flags_of(0, 6)]
     document, annex = full(case, [*review, *notes], earlier=earlier)
     sheets = printed(document, annex)
-    assert len(sheets) == 2
+    assert len(sheets) == expected
     said = "".join("".join(sheets).split())
     for flag in review:
         assert said.count(flag["code"]) == 1
     assert said.count("NOTED") == len(notes)
     for number, sheet in enumerate(sheets, 1):
-        assert f"page {number} of 2" in sheet
+        assert f"page {number} of {expected}" in sheet
 
 
 def test_advice_of_several_flags_is_printed_once_and_no_message_is_left_out(printed, case):

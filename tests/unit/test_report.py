@@ -119,7 +119,7 @@ def test_an_interval_says_its_coverage_and_its_parts_and_a_readers_mask_has_none
     document["interval_parts"] = {"boundary": points, "something_new": {"lesion": 0.5}}
     said = text_of(report_page(document, config).decode())
     assert "coverage of 85 %" in said
-    assert "The outline of the disease moved 1.25 0.75 2.25" in said
+    assert "Outline of the disease shifted 1.25 0.75 2.25" in said
     assert "Something new 0.50 \u2013 \u2013" in said
     assert "Interval 1.2 to 9.9 % 0.0 to 4.4 % 0.3 to 7.7 %" in said
     corrected = {**case.document, "corrected_by": "R", "reason": "because", "automatic": document}

@@ -12,9 +12,9 @@ _LINES_OF_A_HEADING = 10
 """Of the flags for a reader: with it, the pictures below no longer fit on the first sheet at their full size."""
 _LINES_OF_A_PRIOR = 18
 """The sentence, the plot beside the table and the pictures."""
-_CLASSES = ((12, ""), (30, "crowded"), (78, "full"))
+_CLASSES = ((12, ""), (30, "crowded"), (78, "full"), (130, "full packed"))
 """Lines that fit on two sheets, and the class with which they do; measured on scans of 148 to 175 slices."""
-_LAST = "full packed"
+_LAST = "full packed dense"
 
 
 def crowding(document: Mapping[str, Any]) -> str:
@@ -28,8 +28,8 @@ def crowding(document: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        Empty, ``crowded``, ``full`` or ``full packed``: the style sheet prints pictures and small text smaller on
-        these, and on the last two flags in two columns.
+        Empty, ``crowded``, ``full``, ``full packed`` or ``full packed dense``: the style sheet prints pictures and
+        small text smaller on these; flags stand in two columns from ``full`` on, tables from ``packed`` on.
     """
     asking = [flag for flag in document["flags"] if flag["severity"] != "look"]
     lines = _LINES_OF_A_HEADING + len(asking) / 4 if asking else 0.0

@@ -43,11 +43,11 @@ _REGIONS = (
 _SHARES = ("lesion", "ground_glass", "solid")
 _TRACE_ML = 0.05
 _PARTS = {
-    "threshold": "The network's thresholds moved",
-    "augmentation": "The images mirrored",
-    "hu_offset": "All HU moved, as by another calibration",
-    "boundary": "The outline of the disease moved",
-    "reference": "This model against readers, where it was calibrated",
+    "threshold": "Network thresholds changed",
+    "augmentation": "Images mirrored",
+    "hu_offset": "HU shifted, as by another calibration",
+    "boundary": "Outline of the disease shifted",
+    "reference": "Model against readers, in calibration",
 }
 _BINS = ("below {0:g}", "{0:g} to {1:g}", "{1:g} to {2:g}", "above {2:g}")
 
@@ -155,7 +155,7 @@ def interval(document: Document) -> str:
     level = document.get("interval_level")
     stated = "" if level is None else f", with a stated coverage of {100 * level:.0f} %"
     return (
-        f"Intervals hold for scans like those that calibrated the model{stated}; what is flagged is not in them."
+        f"Intervals apply to scans like those of the calibration{stated}; what a flag describes is not covered."
     )
 
 
