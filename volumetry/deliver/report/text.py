@@ -154,9 +154,7 @@ def interval(document: Document) -> str:
         return "No interval is given: none was calibrated for this way of measuring."
     level = document.get("interval_level")
     stated = "" if level is None else f", with a stated coverage of {100 * level:.0f} %"
-    return (
-        f"Intervals apply to scans like those of the calibration{stated}; what a flag describes is not covered."
-    )
+    return f"Intervals apply to scans like those of the calibration{stated}; what a flag describes is not covered."
 
 
 def interval_parts(document: Document) -> list[tuple[str, list[str]]]:
