@@ -18,6 +18,7 @@ from volumetry.config import Config, load_config
 from volumetry.domain import (
     CtScan,
     Finding,
+    Interval,
     LobeMeasurement,
     Provenance,
     ScanFailure,
@@ -185,7 +186,7 @@ def _analysed(
     delivered = by_component_rule(tissue, scan, config.measure)
     check_identities(measurement, delivered)
     with ThreadPoolExecutor(1) as beside:
-        dividing = beside.submit(measured_lobes, tissue, delivered, scan)
+        dividing = beside.submit(measured_lobes, tissue, delivered, scan, measurement.interval)
         blood_hu = blood_pool_hu(tissue, scan)
         of_the_lungs = lung_findings(tissue, scan, measurement, config, blood_hu)
         distribution = distribution_of(delivered)
@@ -213,7 +214,9 @@ def _analysed(
     return Analysis(result, delivered, scan, config)
 
 
-def measured_lobes(tissue: TissueMap, delivered: TissueMap, scan: CtScan) -> LobeMeasurement:
+def measured_lobes(
+    tissue: TissueMap, delivered: TissueMap, scan: CtScan, interval: Interval | None = None
+) -> LobeMeasurement:
     """The lungs divided into lobes and measured; whatever goes wrong costs the lobes alone.
 
     Parameters
@@ -224,6 +227,8 @@ def measured_lobes(tissue: TissueMap, delivered: TissueMap, scan: CtScan) -> Lob
         The map that is counted.
     scan
         HU on the same grid.
+    interval
+        Of the shares of both lungs; None where there is none.
 
     Returns
     -------
@@ -231,7 +236,7 @@ def measured_lobes(tissue: TissueMap, delivered: TissueMap, scan: CtScan) -> Lob
         With the reason where there are no lobes.
     """
     try:
-        measured = measure_lobes(delivered, divide(tissue, scan))
+        measured = measure_lobes(delivered, divide(tissue, scan), interval)
     except Exception as bug:  # noqa: BLE001  a scan is measured even if its lobes are not
         _LOG.exception("lobes")
         return LobeMeasurement("none", f"the program failed to divide the lungs ({type(bug).__name__})")

@@ -364,7 +364,7 @@ def test_without_the_scan_a_single_lung_keeps_its_side(kept, case, result):
 def test_without_the_scan_the_hu_rule_cannot_be_followed(tmp_path):
     config = load_config(Path("default"), overrides={"measure": {"component_rule": "hu"}})
     _, folder, _, _ = checked(tmp_path, config)
-    with pytest.raises(UsageError, match="needs the CT") as stop:
+    with pytest.raises(UsageError, match="need the CT") as stop:
         remeasure(folder, None, folder / "mask.nii.gz", "R", "agree")
     assert "--scan" in stop.value.hint
     assert not (folder / "corrections").exists()
@@ -501,7 +501,7 @@ def test_a_class_that_the_edited_mask_has_lost_is_said(case, result, tmp_path):
     mask = as_nifti(labels, analysis.scan.grid, tmp_path / "edited.nii.gz")
     document, _ = remeasure(result, None, mask, "R", "no consolidation")
     (flag,) = [flag for flag in document["flags"] if flag["code"] == "CLASS_REMOVED"]
-    assert f"solid ({lost} voxels" in flag["message"]
+    assert f"the edited mask has no consolidation ({lost} voxels" in flag["message"]
     assert flag["severity"] == "look"
     document, _ = remeasure(result, None, result / "mask.nii.gz", "R", "agree")
     assert "CLASS_REMOVED" not in {flag["code"] for flag in document["flags"]}

@@ -1,4 +1,4 @@
-"""Headers without identity, the shuffled order, the seal."""
+"""Headers without identity, the shuffled order, the key."""
 
 import io
 import json
@@ -192,7 +192,7 @@ def test_the_seal(tmp_path: Path, config: Config) -> None:
     assert "seed" not in manifest
     assert set(manifest["readings"]) == set(package.readings)
     package.key.write_bytes(package.key.read_bytes().replace(b"s00", b"s99"))
-    with pytest.raises(InputError, match="not the one that was sealed") as stop:
+    with pytest.raises(InputError, match="not the one that was written") as stop:
         unblind(package.folder, package.key, package.folder / "reads.csv")
     assert stop.value.code == "KEY_MISMATCH"
 

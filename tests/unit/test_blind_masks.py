@@ -56,5 +56,5 @@ def test_a_file_that_is_of_no_reading_stops_all(package, names, words):
 def test_a_key_that_was_changed_gives_no_mask(package):
     (package[2] / "R0001.nii.gz").write_bytes(b"x")
     package[1].write_bytes(package[1].read_bytes().replace(b"S1", b"S9"))
-    with pytest.raises(InputError, match="not the one that was sealed"):
+    with pytest.raises(InputError, match="not the one that was written"):
         masks_of(*package)

@@ -5,6 +5,7 @@ import pytest
 
 from volumetry.domain import (
     Grid,
+    Interval,
     LobeMap,
     LobeMeasurement,
     NoLobes,
@@ -69,6 +70,33 @@ def test_the_score_is_the_sum_over_lobes_and_its_range_holds_it():
     assert found.severity_score == 0 + 2 + 2 + 0 + 0  # 20 % and 16.7 %
     # Lowest: 0 % and 12.5 %. Highest: 17.7, 21, 26 and twice 1 %.
     assert found.severity_score_range == (2, 2 + 2 + 3 + 1 + 1)
+
+
+@pytest.mark.parametrize(
+    ("percent", "expected"),
+    [
+        # Both lungs have 75 of 1000 mL, 7.5 %. At 15 % every share is twice as large: 34.3, 41 and 51 %, and the
+        # other two have a point; at 3 % it is 0.4 of the lowest, 0 and 12.5 %, less a point.
+        ((3.0, 15.0), (1, 3 + 3 + 4 + 1 + 1)),
+        # The end of the interval is the measured percentage: the spans alone.
+        ((7.5, 7.5), (2, 2 + 2 + 3 + 1 + 1)),
+        # The right upper lobe alone has lesion in every case: 12.5 % of it become 75 %, less a point.
+        ((45.0, 45.0), (4, 5 + 5 + 5 + 1 + 1)),
+    ],
+)
+def test_the_range_of_the_score_follows_the_interval_of_the_percentage(percent, expected):
+    interval = Interval({"lesion": percent}, {}, 0.95)
+    found = measure_lobes(*drawn(), interval)
+    assert found.severity_score == 4
+    assert found.severity_score_range == expected
+
+
+def test_without_lesion_every_lobe_may_have_what_the_interval_leaves_both_lungs():
+    _, lobes = drawn()
+    none = TissueMap(np.full(GRID.shape_kji, Tissue.AERATED, np.uint8), GRID)
+    found = measure_lobes(none, lobes, Interval({"lesion": (0.0, 4.5)}, {}, 0.95))
+    assert found.severity_score == 0
+    assert found.severity_score_range == (0, 5 * 2)  # 4.5 and a point are 5.5 %
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,9 @@ def test_a_prior_that_cannot_be_one_is_refused(run, scans, results, tmp_path, ea
     ended, _, said = run("check", scans / now, "--out", tmp_path / "now", "--prior", results / earlier, "--quiet")
     assert ended == 3
     assert f"[{code}]" in said
+    element = {"OTHER_PATIENT": "PatientID", "PATIENT_UNKNOWN": "PatientID", "PRIOR_NOT_OLDER": "AcquisitionDate"}
+    assert element[code] in said
+    assert "volumetry inspect" not in said  # inspect says nothing of a pair
     assert not (tmp_path / "now" / "result.json").exists() or "prior" not in document(tmp_path / "now")
 
 
@@ -184,6 +187,42 @@ def test_what_is_not_a_result_is_refused_before_anything_is_measured(run, scans,
     ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", tmp_path / "prior.json")
     assert (ended, "PRIOR_NO_RESULT" in said) == (3, True)
     assert not (tmp_path / "now").exists()
+
+
+def test_two_results_of_one_day_are_refused_before_anything_is_measured(run, scans, results, tmp_path):
+    again = document(results / "before")
+    again["scan_id"], again["reading"] = "corrected", "reader"
+    (tmp_path / "corrected.json").write_text(json.dumps(again), "utf-8")
+    for second, names in ((results / "before", "before"), (tmp_path / "corrected.json", "before and corrected")):
+        priors = ("--prior", results / "before", "--prior", second)
+        ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", *priors)
+        assert (ended, "[PRIOR_REPEATED]" in said) == (3, True)
+        assert f"two priors are of the same day, 2025-12-02: {names}" in said
+        assert not (tmp_path / "now").exists()
+
+
+@pytest.mark.parametrize("schema", [2, 0, "1", None])
+def test_a_result_of_another_schema_is_refused_before_anything_is_measured(run, scans, results, tmp_path, schema):
+    other = document(results / "before") | {"schema": schema}
+    (tmp_path / "prior.json").write_text(json.dumps(other), "utf-8")
+    ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", tmp_path / "prior.json")
+    assert (ended, "[PRIOR_SCHEMA]" in said) == (3, True)
+    assert f"the prior before has schema {schema!r}" in said
+    assert not (tmp_path / "now").exists()
+
+
+def test_a_result_of_schema_1_without_later_keys_is_a_prior(run, scans, results, tmp_path):
+    """What schema 1 has got since it began is absent in older results."""
+    older = document(results / "before")
+    for key in ("reading", "lobes", "severity_score", "severity_score_range", "distribution", "blood_pool_hu"):
+        older.pop(key, None)
+    older["volumes_ml"].pop("fluid", None)
+    (tmp_path / "prior.json").write_text(json.dumps(older), "utf-8")
+    ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", tmp_path / "prior.json")
+    assert ended == 0, said
+    (visit,) = document(tmp_path / "now")["prior"]["visits"]
+    assert visit["reading"] == "automatic"
+    assert visit["volumes_ml"]["lesion"] == older["volumes_ml"]["lesion"]
 
 
 def test_another_secret_is_not_another_patient(run, scans, results, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from volumetry.codes import Outcome
 from volumetry.config import load_config
 from volumetry.domain import CtScan, Grid, SeriesInfo, Tissue, TissueMap
 from volumetry.quality.places import images
-from volumetry.quality.suspect_solid import suspect_findings, suspect_solid
+from volumetry.quality.suspect_solid import suspect_findings, suspect_mask, suspect_solid
 from volumetry.quality.weight import volumes_of
 
 GRID = Grid((100, 80, 120), (2.0, 2.5, 2.5), origin_lps_mm=(0.0, 0.0, -300.0))
@@ -104,6 +104,26 @@ def test_the_order_of_the_array_does_not_matter(axis: int) -> None:
     assert (turned.side, turned.zone, turned.ml) == (straight.side, straight.zone, straight.ml)
     mirrored = (99 - straight.slices[1], 99 - straight.slices[0])
     assert turned.slices == (mirrored if axis == 0 else straight.slices)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_mask_of_what_is_no_lesion_is_the_body_in_any_order_of_the_array(axis: int) -> None:
+    hu, labels = _chest()
+    labels[DOME] = Tissue.SOLID
+    directions = list(GRID.direction_lps)
+    directions[axis] = tuple(-x for x in directions[axis])
+    grid = replace(GRID, direction_lps=tuple(directions))
+    flipped = TissueMap(np.flip(labels, axis).copy(), grid)
+    found = suspect_mask(flipped, _scan(np.flip(hu, axis).copy(), grid))
+    expected = np.zeros(labels.shape, bool)
+    expected[DOME] = True
+    assert (np.flip(found, axis) == expected).mean() > 0.9999
+    assert np.count_nonzero(found & (flipped.labels_kji <= Tissue.AERATED)) == 0
+
+
+def test_a_right_mask_has_no_suspect_voxel() -> None:
+    hu, labels = _chest()
+    assert not suspect_mask(TissueMap(labels, GRID), _scan(hu)).any()
 
 
 def test_the_flag_says_where_and_how_far_it_moves_the_share() -> None:

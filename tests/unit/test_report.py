@@ -19,7 +19,7 @@ from volumetry.deliver import as_document
 from volumetry.deliver.report import content_security_policy, report_page, text, write_report
 from volumetry.deliver.report.histogram import lung_histogram
 from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, pair, projections
-from volumetry.deliver.report.key_slices import key_slices, thirds
+from volumetry.deliver.report.key_slices import chest_with_doubt, key_slices, thirds
 from volumetry.domain import FLUID, CtScan, Finding, ScanFailure, SeriesInfo, Side, Status, Tissue, TissueMap
 from volumetry.image.orientation import axial_view
 from volumetry.measure.components import bin_names
@@ -119,7 +119,7 @@ def test_an_interval_says_its_coverage_and_its_parts_and_a_readers_mask_has_none
     document["interval_parts"] = {"boundary": points, "something_new": {"lesion": 0.5}}
     said = text_of(report_page(document, config).decode())
     assert "coverage of 85 %" in said
-    assert "The outline of the disease moved 1.25 0.75 2.25" in said
+    assert "Outline of the disease shifted 1.25 0.75 2.25" in said
     assert "Something new 0.50 \u2013 \u2013" in said
     assert "Interval 1.2 to 9.9 % 0.0 to 4.4 % 0.3 to 7.7 %" in said
     corrected = {**case.document, "corrected_by": "R", "reason": "because", "automatic": document}
@@ -130,7 +130,7 @@ def test_an_interval_says_its_coverage_and_its_parts_and_a_readers_mask_has_none
 def test_a_flag_that_this_page_has_never_heard_of_is_shown(case, config):
     flag = {**case.document["flags"][0], "code": "NEW_DOUBT", "severity": "review", "message": "m", "hint": "do h"}
     said = text_of(report_page({**case.document, "flags": [flag], "status": "review"}, config).decode())
-    assert "What to do: do h NEW_DOUBT" in said
+    assert "M NEW_DOUBT What to do: do h" in said
 
 
 def test_same_result_same_bytes(case, config, page):
@@ -259,7 +259,15 @@ def test_no_place_is_named_of_a_trace(case, lesion_ml, percent):
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"), [((0, 0), ""), ((1, 1), ""), ((3, 3), "crowded"), ((12, 4), "full")]
+    ("flags", "expected"),
+    [
+        ((0, 0), ""),
+        ((0, 3), ""),
+        ((1, 1), "crowded"),
+        ((3, 3), "full"),
+        ((12, 4), "full"),
+        ((20, 4), "full packed"),
+    ],
 )
 def test_a_page_with_more_to_say_is_printed_smaller(case, config, flags, expected):
     message = {"code": "SUSPECT_SOLID", "message": "m" * 360, "hint": "h" * 100}
@@ -365,6 +373,8 @@ def test_planes_through_the_largest_lesion_and_a_window_for_consolidation(case):
     assert shown["coronal"][0].borders == ("R", "L", "H", "F")
     assert shown["sagittal"][0].borders == ("A", "P", "H", "F")
     assert "W 400 L 40" in shown["mediastinal"][0].caption
+    # The larger of the two lesions is drawn at x -85 mm: LPS, so on the right.
+    assert shown["sagittal"][0].caption.startswith("Sagittal, right lung, through the largest lesion")
     # Aerated lung is black in the mediastinal window, and grey in the lung window.
     mediastinal, lung = (pixels(shown[name][0]) for name in ("mediastinal", "middle"))
     assert np.mean(mediastinal == 0) > 0.1
@@ -390,6 +400,66 @@ def test_fat_that_was_called_solid_is_not_the_key_slice_of_consolidation():
     shown = {level_hu: [chest.places_zyx[0][k - low] for k in ks] for level_hu, ks in places.items()}
     assert any(caption.endswith(place) for place in shown[40.0])
     assert not any(caption.endswith(place) for place in shown[-100.0])
+
+
+def lungs_with(bodies, *, flagged):
+    """The chest of lungs with solid boxes, each (share of the height, reach in voxels, HU), 14 mm high."""
+    spec = PhantomSpec((130, 60, 60), (2.0, 5.0, 5.0), (), AXIAL, vessels=False, seed=3)
+    labels, hu = truth_map(spec).labels_kji.copy(), make_phantom(spec).hu_kji.copy()
+    low, high = np.flatnonzero(labels.any(axis=(1, 2)))[[0, -1]]
+    within = np.argwhere(labels[(low + high) // 2])
+    j, i = within[len(within) // 3]
+    places = []
+    for share, reach, level_hu in bodies:
+        k = int(low + share * (high - low))
+        box = (slice(k - 3, k + 4), slice(j - reach, j + reach + 1), slice(i - reach, i + reach + 1))
+        labels[box], hu[box] = Tissue.SOLID, level_hu
+        places.append(range(k - 3 - low, k + 4 - low))
+    scan = CtScan(hu, spec.grid, SeriesInfo("1.2.3", 130, spec.spacing_kji_mm))
+    document = {"flags": [{"code": "SUSPECT_SOLID"}] if flagged else [], "blood_pool_hu": None}
+    chest = chest_with_doubt(document, TissueMap(labels, spec.grid), scan)
+    return chest, [[chest.places_zyx[0][z] for z in planes] for planes in places]
+
+
+FAT, CONSOLIDATION = (0.42, 6, -100.0), (0.58, 2, 40.0)
+"""Both in the middle third; the fat is the larger."""
+DOUBT = "includes a body flagged as possibly not disease (SUSPECT_SOLID)"
+
+
+def captions_of(chest):
+    said = [plain.caption for plain, _ in key_slices(chest)]
+    return {caption.partition(",")[0]: caption for caption in said}
+
+
+def shows(caption, places):
+    return any(f": {place}" in caption for place in places)
+
+
+def test_key_slices_prefer_lesion_that_no_check_doubts():
+    chest, (fat, consolidation) = lungs_with((FAT, CONSOLIDATION), flagged=True)
+    said = captions_of(chest)
+    assert shows(said["Middle third"], consolidation)
+    assert shows(said["Most consolidation not in doubt"], consolidation)
+    for name in ("Coronal", "Sagittal"):
+        assert "through the largest lesion not in doubt" in said[name]
+    # The planes run through both bodies, which lie above each other; the axial ones through one.
+    assert [name for name, caption in said.items() if DOUBT in caption] == ["Coronal", "Sagittal"]
+    plain, (fat, _) = lungs_with((FAT, CONSOLIDATION), flagged=False)
+    assert shows(captions_of(plain)["Middle third"], fat)
+    assert not any("doubt" in caption or DOUBT in caption for caption in captions_of(plain).values())
+
+
+def test_a_key_slice_of_lesion_in_doubt_says_so():
+    chest, (fat,) = lungs_with((FAT,), flagged=True)
+    said = captions_of(chest)
+    assert shows(said["Middle third"], fat)
+    assert "no disease segmented" in said["Upper third"]
+    assert {name for name, caption in said.items() if caption.endswith(DOUBT)} == {
+        "Middle third",
+        "Coronal",
+        "Sagittal",
+        "Most consolidation",
+    }
 
 
 FLUID_RGB = (124, 58, 237)
@@ -474,7 +544,11 @@ def test_lobes_stand_in_a_table_with_their_span_and_the_score(case, config):
     assert "Right upper 500 15.0 5.0 100 20.0 12.5 to 26.0 2" in said  # 5 to 25 % of a lobe score 2
     assert "CT severity score 2 of 25 between 2 and 3" in said  # in the head line, and with its source below
     assert "Pan et al., Radiology 2020;295:715" in said
-    assert "CT severity score 2 of 25 (between 2 and 3). The lobes follow the fissures that the CT shows." in said
+    assert "CT severity score 2 of 25; 2 to 3 with the fissures moved by their uncertainty." in said
+    assert "The lobes follow the fissures that the CT shows." in said
+    document["interval_percent"] = {"lesion": [10.0, 25.0]}
+    said = text_of(report_page(document, config).decode("utf-8"))
+    assert "2 to 3 with fissures and disease moved by their uncertainty" in said
 
 
 def test_lobes_that_are_approximate_or_absent_say_why(case, config):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volumetry.blinding.package import KEY_COLUMNS
-from volumetry.blinding.unblind import require_seal
+from volumetry.blinding.unblind import require_key
 from volumetry.errors import UsageError
 from volumetry.storage.csv_tables import read_table
 
@@ -38,7 +38,7 @@ def masks_of(package: Path, key: Path, folder: Path) -> list[ReadMask]:
     package
         Folder that `make_reading_package` made.
     key
-        The sealed file.
+        The key file.
     folder
         With one file for each reading that was edited.
 
@@ -50,11 +50,11 @@ def masks_of(package: Path, key: Path, folder: Path) -> list[ReadMask]:
     Raises
     ------
     InputError
-        ``KEY_MISMATCH`` if the key is not the one that was sealed with this package.
+        ``KEY_MISMATCH`` if the key is not the one that was written with this package.
     UsageError
         If a file is of no reading, a reading has two, or there is none: nothing is passed over.
     """
-    require_seal(package, key)
+    require_key(package, key)
     scan_of = {row.cells["reading_id"]: row.cells["scan_id"] for row in read_table(key, KEY_COLUMNS).rows}
     scan_of.pop("", None)
     found: dict[str, ReadMask] = {}

@@ -1,4 +1,4 @@
-"""Blinded reading: scans under opaque names in shuffled order, the key sealed separately.
+"""Blinded reading: scans under opaque names in shuffled order, the key in a file of its own.
 
 ::
 
@@ -91,7 +91,7 @@ class Package:
     Parameters
     ----------
     folder, key
-        The package for the readers, and the sealed file that is not for them.
+        The package for the readers, and the key file that is not for them.
     readings
         Scan id by reading id.
     refused
@@ -117,7 +117,7 @@ def make_reading_package(
     visits: Path | None = None,
     key: Path | None = None,
 ) -> Package:
-    """Copy scans under opaque names in shuffled order, and seal which is which.
+    """Copy scans under opaque names in shuffled order, and write which is which into a key file.
 
     Parameters
     ----------

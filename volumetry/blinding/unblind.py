@@ -1,10 +1,11 @@
-"""The way back: reads joined with the scans, visits and arms they are of, once the seal has been checked."""
+"""The way back: reads joined with the scans, visits and arms they are of, once the key has been checked."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from volumetry.blinding.package import KEY_COLUMNS, PLAN_COLUMNS
+from volumetry.codes import CATALOGUE
 from volumetry.deliver.tables import NAME as DICTIONARY
 from volumetry.deliver.tables import dictionary_bytes
 from volumetry.errors import InputError, OutputError, UsageError
@@ -21,7 +22,7 @@ def unblind(package: Path, key: Path, reads: Path) -> list[dict[str, str]]:
     package
         Folder that `make_reading_package` made; its manifest proves that the key is still the one it was.
     key
-        The sealed file.
+        The key file.
     reads
         The filled ``reads.csv``: one row per reading, or one per reading and reader; further columns are welcome.
 
@@ -34,11 +35,11 @@ def unblind(package: Path, key: Path, reads: Path) -> list[dict[str, str]]:
     Raises
     ------
     InputError
-        ``KEY_MISMATCH`` if the key is not the one that was sealed with this package.
+        ``KEY_MISMATCH`` if the key is not the one that was written with this package.
     TableError
         If `reads` names an unknown reading, or one reader's read twice.
     """
-    require_seal(package, key)
+    require_key(package, key)
     reading_of = {row.cells["reading_id"]: row.cells for row in read_table(key, KEY_COLUMNS).rows}
     reading_of.pop("", None)
     table = read_table(reads, ("reading_id",))
@@ -79,15 +80,15 @@ def write_unblinded(rows: Sequence[Mapping[str, str]], path: Path) -> None:
     write_whole(path.with_name(f"{path.stem}.{DICTIONARY}"), described)
 
 
-def require_seal(package: Path, key: Path) -> None:
-    """Stop unless a key is the one that was sealed with a package.
+def require_key(package: Path, key: Path) -> None:
+    """Stop unless a key is the one that was written with a package.
 
     Parameters
     ----------
     package
         Its manifest has the key's digest.
     key
-        The sealed file.
+        The key file.
 
     Raises
     ------
@@ -103,8 +104,8 @@ def require_seal(package: Path, key: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError) as wrong:
         raise UsageError(f"the package's manifest or the key cannot be read ({type(wrong).__name__})") from wrong
     if found != expected:
-        hint = "Give the key that was made with this package; if it was changed, the blinding is broken."
-        raise InputError("the key is not the one that was sealed with this package", "KEY_MISMATCH", hint)
+        message = "the key is not the one that was written with this reading package: its sha256 differs"
+        raise InputError(message, "KEY_MISMATCH", CATALOGUE["KEY_MISMATCH"].hint)
 
 
 def _check_reads(table: Table, known: Mapping[str, object]) -> None:

@@ -147,7 +147,7 @@ class LobeMeasurement:
     severity_score
         CT severity score, 0 to 25; None without lobes.
     severity_score_range
-        Its lowest and highest value with every share at the end of its span and a point further.
+        Its lowest and highest value: every share at the end of its span and of the interval, and a point further.
     """
 
     method: str

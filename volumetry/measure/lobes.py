@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from volumetry.domain import (
     CODES,
     LOBES,
+    Interval,
     Lobe,
     LobeMap,
     LobeMeasurement,
@@ -28,7 +29,9 @@ single voxels that no reader sees."""
 _SHIFTS = (-1, 0, 1)
 
 
-def measure_lobes(delivered: TissueMap, lobes: LobeMap | NoLobes) -> LobeMeasurement:
+def measure_lobes(
+    delivered: TissueMap, lobes: LobeMap | NoLobes, interval: Interval | None = None
+) -> LobeMeasurement:
     """Numbers of every lobe.
 
     Parameters
@@ -37,6 +40,8 @@ def measure_lobes(delivered: TissueMap, lobes: LobeMap | NoLobes) -> LobeMeasure
         The map that is counted.
     lobes
         The lungs of the same map divided, or why they were not.
+    interval
+        Of the lesion of both lungs, for the range of the score; None where there is none.
 
     Returns
     -------
@@ -60,18 +65,34 @@ def measure_lobes(delivered: TissueMap, lobes: LobeMap | NoLobes) -> LobeMeasure
         return LobeMeasurement("none", f"the {empty.replace('_', ' ')} lobe has no lung")
     moved = [_volumes(counts, lobe_table(*shifts), voxel_ml) for shifts in product(_SHIFTS, _SHIFTS)]
     spans = {lobe.key: _span([volumes[lobe.key] for volumes in moved]) for lobe in LOBES}
-    low, high = (
-        sum(lobe_score(max(0.0, spans[name][end] + way * NEAR_CUT_POINTS)) for name in spans)
-        for end, way in ((0, -1), (1, 1))
-    )
     return LobeMeasurement(
         lobes.method,
         "; ".join(lobes.reasons) or None,
         here,
         spans,
         sum(lobe_score(lobe.percent_of_lung()["lesion"], lobe.lesion) for lobe in here.values()),
-        (low, high),
+        _score_range(here, spans, interval),
     )
+
+
+def _score_range(
+    here: Mapping[str, Volumes], spans: Mapping[str, tuple[float, float]], interval: Interval | None
+) -> tuple[int, int]:
+    """The score with every lobe at the low and at the high end.
+
+    The interval of all lesion is shared out as the lesion is: an end of it changes the share of every lobe by the
+    same factor. To that come the lobe's own span, and `NEAR_CUT_POINTS`.
+    """
+    lesion, lung = sum(lobe.lesion for lobe in here.values()), sum(lobe.lung for lobe in here.values())
+    percent = 100 * lesion / lung
+    ends = (percent, percent) if interval is None else interval.percent["lesion"]
+    low = high = 0
+    for name, span in spans.items():
+        # Without lesion there is nothing to share out, and every lobe may have what both lungs may have.
+        down, up = (share * end / percent if percent else end for share, end in zip(span, ends, strict=True))
+        low += lobe_score(max(0.0, down - NEAR_CUT_POINTS), here[name].lesion)
+        high += lobe_score(up + NEAR_CUT_POINTS)
+    return low, high
 
 
 def lobe_score(percent: float, lesion_ml: float = math.inf) -> int:

@@ -1,6 +1,6 @@
 """The present scan against an earlier result: same person, older, then the change and its grade."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -36,21 +36,21 @@ def require_same_person(now: Document, earlier: Document) -> None:
     """
     here, there = (document["provenance"].get("patient_digest") for document in (now, earlier))
     if not here:
-        raise InputError(
+        raise _refused(
             "this scan does not state whose it is: there is no PatientID of its own in the header, or no place "
             "for the secret that its digest needs",
             "PATIENT_UNKNOWN",
             "Compare the two reports by eye, or ask for the series with its PatientID.",
         )
     if not there or here.partition("-")[0] != there.partition("-")[0]:
-        message = (
+        raise _refused(
             f"whether the prior {earlier['scan_id']} is of the same patient cannot be known: it was measured on "
-            "another installation, with another secret"
+            "another installation, with another secret",
+            "PATIENT_UNKNOWN",
         )
-        raise InputError(message, "PATIENT_UNKNOWN", _advice("PATIENT_UNKNOWN"))
     if here != there:
         message = f"the prior {earlier['scan_id']} is of another patient: its PatientID is not that of this scan"
-        raise InputError(message, "OTHER_PATIENT", _advice("OTHER_PATIENT"))
+        raise _refused(message, "OTHER_PATIENT")
 
 
 def require_older(now: Document, earlier: Document) -> int:
@@ -76,11 +76,11 @@ def require_older(now: Document, earlier: Document) -> int:
     for day, name in zip(dates, which, strict=True):
         if day is None:
             message = f"{name} does not state a date of acquisition, so it is not known which is older"
-            raise InputError(message, "PRIOR_NOT_OLDER", _advice("PRIOR_NOT_OLDER"))
+            raise _refused(message, "PRIOR_NOT_OLDER")
     first, second = (day for day in dates if day is not None)
     if first >= second:
         message = f"the prior {earlier['scan_id']} of {first} is not older than this scan of {second}"
-        raise InputError(message, "PRIOR_NOT_OLDER", _advice("PRIOR_NOT_OLDER"))
+        raise _refused(message, "PRIOR_NOT_OLDER")
     return (second - first).days
 
 
@@ -129,9 +129,34 @@ def visit_of(now: Document, earlier: Document) -> PriorVisit:
     )
 
 
-def _advice(code: str) -> str:
-    """What to do, and which element of the header to look at."""
-    return f"{CATALOGUE[code].hint} Element: {CATALOGUE[code].tag}."
+def require_one_result_a_day(priors: Iterable[Document]) -> None:
+    """Stop if two priors are of one day: they would be two rows of one visit, such as a result and its correction.
+
+    Parameters
+    ----------
+    priors
+        result.json of each.
+
+    Raises
+    ------
+    InputError
+        ``PRIOR_REPEATED``
+    """
+    seen: dict[date, Document] = {}
+    for prior in priors:
+        day = _date((prior.get("series") or {}).get("acquisition_date"))
+        if day is None:
+            continue
+        if day in seen:
+            named = " and ".join(dict.fromkeys((seen[day]["scan_id"], prior["scan_id"])))
+            raise _refused(f"two priors are of the same day, {day}: {named}", "PRIOR_REPEATED")
+        seen[day] = prior
+
+
+def _refused(message: str, code: str, hint: str | None = None) -> InputError:
+    """The advice is the catalogue's, with the element to look at: what InputError advises is about folders."""
+    row = CATALOGUE[code]
+    return InputError(message, code, hint or f"{row.hint} Element: {row.tag}." if row.tag else row.hint)
 
 
 def _date(text: object) -> date | None:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from volumetry.codes import CATALOGUE
 from volumetry.deliver import settle
+from volumetry.deliver.schema import SCHEMA
+from volumetry.domain import Status
 from volumetry.errors import InputError
 
 _NUMBERS = ("lung", "lesion", "ground_glass", "solid")
@@ -44,23 +47,32 @@ def read_earlier(path: Path) -> Earlier:
     Raises
     ------
     InputError
-        ``PRIOR_NO_RESULT`` if there is no measured result, ``PATIENT_UNKNOWN`` if it does not state a patient.
+        ``PRIOR_NO_RESULT`` if there is no measured result, ``PRIOR_SCHEMA`` if its schema is another than this
+        program's, ``PATIENT_UNKNOWN`` if it does not state a patient.
     """
     folder = path if path.is_dir() else None
     try:
         if folder is not None:
             settle(folder)
         document = json.loads((path / "result.json" if folder else path).read_text("utf-8"))
+        name, schema = str(document["scan_id"]), document["schema"]
+        Status(document["status"])
         volumes, shares = document.get("volumes_ml", {}), document.get("percent_of_lung", {})
         sound = all(float(volumes[name]) >= 0 for name in _NUMBERS) and float(volumes["lung"]) > 0
         sound = sound and all(0 <= float(shares[name]) <= 100 for name in _NUMBERS[1:])
         patient = document["provenance"].get("patient_digest")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as wrong:
         raise InputError("the prior is not the result of a measured scan", "PRIOR_NO_RESULT", _RESULT) from wrong
+    if schema != SCHEMA:
+        message = (
+            f"the prior {name} has schema {schema!r} of result.json; this program reads schema {SCHEMA}, and the "
+            "numbers of another schema may be defined differently"
+        )
+        raise InputError(message, "PRIOR_SCHEMA", CATALOGUE["PRIOR_SCHEMA"].hint)
     if not sound:
         raise InputError("the prior's numbers are not those of a measured scan", "PRIOR_NO_RESULT", _RESULT)
     if not isinstance(patient, str):
-        message = f"the prior {document['scan_id']} does not state a digest of its patient"
+        message = f"the prior {name} does not state a digest of its patient"
         raise InputError(message, "PATIENT_UNKNOWN", _AGAIN)
     return Earlier(document, folder)
 

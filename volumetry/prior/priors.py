@@ -10,7 +10,7 @@ from volumetry.deliver.report.beside import Beside, beside
 from volumetry.deliver.report.images import Chest, chest_of
 from volumetry.domain import CtScan, ScanResult, TissueMap
 from volumetry.errors import InputError, UsageError, VolumetryError
-from volumetry.prior.compared import require_older, require_same_person, visit_of
+from volumetry.prior.compared import require_older, require_one_result_a_day, require_same_person, visit_of
 from volumetry.prior.earlier import Earlier, read_earlier
 from volumetry.remeasure.automatic import read_automatic
 from volumetry.remeasure.source import source_of
@@ -57,13 +57,14 @@ class Priors:
     Raises
     ------
     InputError
-        If one of them is not a measured result that states its patient.
+        If one of them is not a measured result that states its patient, or two are of the same day.
     UsageError
         If a scan is given without the folder of its result.
     """
 
     def __init__(self, paths: Sequence[Path], latest_scan: Path | None, config: Config) -> None:
         found = [read_earlier(path) for path in paths]
+        require_one_result_a_day(one.document for one in found)
         self._earlier = sorted(
             found, key=lambda one: str((one.document.get("series") or {}).get("acquisition_date"))
         )

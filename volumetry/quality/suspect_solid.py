@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from volumetry.config import Config
-from volumetry.domain import CtScan, Finding, Tissue, TissueMap, Volumes
-from volumetry.image.coarse import Mask, block_mean, block_middles, strides
+from volumetry.domain import Box, CtScan, Finding, Tissue, TissueMap, Volumes
+from volumetry.image.coarse import Mask, Strides, block_mean, block_middles, repeated, strides
 from volumetry.image.components import bounding_box
 from volumetry.image.orientation import axial_view
 from volumetry.quality.blood_pool import PLAIN_HU
@@ -120,29 +120,88 @@ def suspect_solid(tissue: TissueMap, scan: CtScan, blood_hu: float | None = None
     list[Suspect]
         Each with volume in mL by reason, and place.
     """
+    blocks = _blocks_of(tissue, scan, blood_hu)
+    if blocks is None:
+        return []
+    block_ml = scan.grid.voxel_ml * float(np.prod(blocks.step))
+    found = []
+    for box, body in blocks.bodies(block_ml):
+        why = blocks.why[box]
+        names = {name: np.count_nonzero(body & (why == n)) * block_ml for n, name in enumerate(_WORDS, 1)}
+        where = np.argwhere(body) + [part.start + at.start for part, at in zip(box, blocks.box, strict=True)]
+        low, high = where.min(0) * blocks.step, (where.max(0) + 1) * blocks.step - 1
+        ml = {name: float(ml) for name, ml in names.items() if ml}
+        found.append(
+            Suspect(ml, *_place(where, blocks.lung), axial_view(scan.grid).slices_between(scan.grid, low, high))
+        )
+    return sorted(found, key=lambda one: -one.total_ml)
+
+
+def suspect_mask(tissue: TissueMap, scan: CtScan, blood_hu: float | None = None) -> Mask:
+    """Where the bodies of `suspect_solid` lie, with the lesion up to a block beside them.
+
+    A block is judged with its neighbours, so the rim of a body is not recognised with it.
+
+    Parameters
+    ----------
+    tissue, scan, blood_hu
+        As for `suspect_solid`.
+
+    Returns
+    -------
+    Mask
+        Bool, (k, j, i): lesion in such a body or at its rim.
+    """
+    mask = np.zeros(tissue.grid.shape_kji, bool)
+    blocks = _blocks_of(tissue, scan, blood_hu)
+    if blocks is None:
+        return mask
+    within = np.zeros(blocks.why.shape, bool)
+    for box, body in blocks.bodies(scan.grid.voxel_ml * float(np.prod(blocks.step))):
+        within[box] |= body
+    within = ndimage.binary_dilation(within, np.ones((3, 3, 3)))
+    voxels = tuple(slice(part.start * n, part.stop * n) for part, n in zip(blocks.box, blocks.step, strict=True))
+    seen = axial_view(tissue.grid).of(mask)[voxels]  # a view: what is written here stands in the mask
+    seen[...] = repeated(within, blocks.step, seen.shape)
+    lesion: Mask = mask & (tissue.labels_kji > Tissue.AERATED)
+    return lesion
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Blocks:
+    """The part of a scan with lung in blocks along anatomical axes, and the reason for doubt of each.
+
+    `box` is the part, in blocks of `step` voxels; `lung` has the blocks of the whole scan.
+    """
+
+    why: NDArray[np.uint8]
+    lung: Mask
+    box: Box
+    step: Strides
+
+    def bodies(self, block_ml: float) -> Iterator[tuple[Box, Mask]]:
+        """Connected doubtful blocks that are not too small: their box within `why`, and the blocks in it."""
+        labels, _ = ndimage.label(self.why > 0, np.ones((3, 3, 3)))
+        for label, box in enumerate(ndimage.find_objects(labels), start=1):
+            body = labels[box] == label
+            if np.count_nonzero(body) * block_ml >= _LEAST_ML:
+                yield box, body
+
+
+def _blocks_of(tissue: TissueMap, scan: CtScan, blood_hu: float | None) -> _Blocks | None:
+    """None without lesion."""
     view = axial_view(scan.grid)
     fine_mm = view.spacing_mm(scan.grid)
     step = strides(fine_mm, _COARSE_MM)
     labels = block_middles(view.of(tissue.labels_kji), step)
-    start = bounding_box(labels > 0, margin=3)
-    if start is None or not (labels > Tissue.AERATED).any():
-        return []
-    fine = tuple(slice(part.start * n, part.stop * n) for part, n in zip(start, step, strict=True))
+    box = bounding_box(labels > 0, margin=3)
+    if box is None or not (labels > Tissue.AERATED).any():
+        return None
+    fine = tuple(slice(part.start * n, part.stop * n) for part, n in zip(box, step, strict=True))
     hu = block_mean(view.of(scan.hu_kji)[fine], step, whole=True)
     dense_hu = _PLAIN_DENSE_HU if blood_hu is not None and blood_hu <= PLAIN_HU else _DENSE_HU
-    why = _reasons(labels[start], hu, round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
-    bodies, _ = ndimage.label(why > 0, np.ones((3, 3, 3)))
-    block_ml = scan.grid.voxel_ml * float(np.prod(step))
-    found = []
-    for label, box in enumerate(ndimage.find_objects(bodies), start=1):
-        body = bodies[box] == label
-        if np.count_nonzero(body) * block_ml >= _LEAST_ML:
-            names = {name: np.count_nonzero(body & (why[box] == n)) * block_ml for n, name in enumerate(_WORDS, 1)}
-            where = np.argwhere(body) + [part.start + at.start for part, at in zip(box, start, strict=True)]
-            slices = view.slices_between(scan.grid, where.min(0) * step, (where.max(0) + 1) * step - 1)
-            ml = {name: float(ml) for name, ml in names.items() if ml}
-            found.append(Suspect(ml, *_place(where, labels > 0), slices))
-    return sorted(found, key=lambda one: -one.total_ml)
+    why = _reasons(labels[box], hu, round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
+    return _Blocks(why, labels > 0, box, step)
 
 
 def _reasons(labels: NDArray[np.uint8], hu: NDArray[np.float32], slab: int, dense_hu: float) -> NDArray[np.uint8]:

@@ -44,6 +44,7 @@ from volumetry.remeasure.source import Source, source_of
 from volumetry.storage.atomic import next_numbered, prepare_folder, write_json, write_whole
 from volumetry.storage.digests import file_sha256
 from volumetry.storage.unfinished import unfinished_folder
+from volumetry.wording import solid_name
 
 _AUTOMATIC = (
     "status",
@@ -278,13 +279,14 @@ def _findings(source: Source, of_the_mask: list[Finding]) -> tuple[Finding, ...]
 def _removed_classes(automatic: Automatic, tissue: TissueMap) -> list[Finding]:
     """A class that the automatic mask has and the reader's has not: meant so, or lost by an editor."""
     before, after = automatic.tissue.mask_kji, tissue.mask_kji
-    names = ((Tissue.GROUND_GLASS, "ground glass"), (Tissue.SOLID, "solid"), (FLUID, "pleural fluid"))
+    solid = solid_name(automatic.document)
+    names = ((Tissue.GROUND_GLASS, "ground glass"), (Tissue.SOLID, solid), (FLUID, "pleural fluid"))
     missing = [
         f"{name} ({count} voxels of the automatic mask)"
         for label, name in names
         if (count := int(np.count_nonzero(before == label))) and not (after == label).any()
     ]
-    message = f"the edited mask has nothing of {' and '.join(missing)}: look whether the editor kept every label"
+    message = f"the edited mask has no {' and no '.join(missing)}: look whether the editor kept every label"
     return [Finding("CLASS_REMOVED", Outcome.NOTE, message, float(len(missing)))] if missing else []
 
 

@@ -184,7 +184,7 @@ def _tissues_of(file: Dataset) -> Iterator[tuple[int, int]]:
         if tissue is None:
             number = int(segment.SegmentNumber)
             raise EditedMaskError(
-                f"segment {number} is neither lung, ground glass, solid, lesion nor pleural fluid, "
+                f"segment {number} is neither lung, ground glass, consolidation, lesion nor pleural fluid, "
                 "by code or by label"
             )
         yield int(segment.SegmentNumber), tissue

@@ -120,7 +120,7 @@ def _from_nifti(automatic: Automatic, path: Path, settings: Config) -> Source:
 def _without_ct(automatic: Automatic, settings: Config) -> Source:
     if settings.measure.component_rule == "hu":
         raise UsageError(
-            "ground glass and solid are an HU cut here, which needs the CT",
+            "ground glass and the solid component are ranges of HU here, which need the CT",
             hint="Give the scan's folder by --scan.",
         )
     note = Finding(

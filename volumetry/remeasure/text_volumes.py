@@ -22,7 +22,9 @@ from volumetry.scan.inputs.volume_headers import layered_header
 
 _MOST_LAYERS = 16
 _LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_HOLDS = "labels are 0 outside, 1 aerated, 2 ground glass, 3 solid, 4 lesion of neither class, 5 pleural fluid"
+_HOLDS = (
+    "labels are 0 outside, 1 aerated, 2 ground glass, 3 consolidation, 4 lesion of neither class, 5 pleural fluid"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,8 @@ def _by_segments(values: NDArray[np.generic], segments: list[Segment]) -> NDArra
             if segment.tissue is None:
                 raise EditedMaskError(
                     f"segment {segment.number} (label value {segment.value}) is none of lung, ground glass, "
-                    "solid, lesion of neither class and pleural fluid, by its name",
-                    hint="Name the segments in the editor: lung, ground glass, solid. Remove others.",
+                    "consolidation, lesion of neither class and pleural fluid, by its name",
+                    hint="Name the segments in the editor: lung, ground glass, consolidation. Remove others.",
                 )
             inside = values[..., layer] == segment.value
             members[segment.tissue] = members[segment.tissue] | inside if segment.tissue in members else inside

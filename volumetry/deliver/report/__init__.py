@@ -7,6 +7,9 @@
     beside     slices of an earlier visit and of this one
     trend      shares over the visits as SVG
     text       what the page says
+    lobes      what it says of the lobes, and of the severity score
+    flags      findings with the same advice together
+    crowding   how small a page is printed
     pattern    the distribution of the disease in a sentence
     change     what it says of earlier visits
     annex      what a page holds beyond its result

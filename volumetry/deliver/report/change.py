@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from volumetry.deliver.report.text import NONE, millilitres, share
+from volumetry.deliver.report.text import NONE, capital, millilitres, share
 from volumetry.wording import MINUS
 
 Document = Mapping[str, Any]
@@ -88,7 +88,7 @@ def reasons(document: Document) -> list[str]:
             f"the lung volume is {100 * visit['lung_volume_ratio']:.0f} % of the earlier one; inspiration alone "
             f"would change every percentage by {signed(visit['predicted_shift_percent'], 0)} % of its value"
         )
-        found.append(f"{day(visit['acquisition_date'])}, {visit['scan_id']}: {'. '.join(map(_capital, said))}.")
+        found.append(f"{day(visit['acquisition_date'])}, {visit['scan_id']}: {'. '.join(map(capital, said))}.")
     return found
 
 
@@ -109,7 +109,3 @@ def day(text: str) -> str:
 
 def _or_none(value: float | None, decimals: int) -> str:
     return NONE if value is None else signed(value, decimals)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

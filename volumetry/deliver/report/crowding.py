@@ -5,12 +5,16 @@ from math import ceil
 from typing import Any
 
 from volumetry.deliver.report import change
+from volumetry.deliver.report.flags import by_advice
 
 _SIGNS_A_LINE = 125
+_LINES_OF_A_HEADING = 10
+"""Of the flags for a reader: with it, the pictures below no longer fit on the first sheet at their full size."""
 _LINES_OF_A_PRIOR = 18
 """The sentence, the plot beside the table and the pictures."""
-_ROOMY, _CROWDED = 12, 30
-"""Lines that fit with the pictures at their full size, and at the next smaller one."""
+_CLASSES = ((12, ""), (30, "crowded"), (78, "full"), (130, "full packed"))
+"""Lines that fit on two sheets, and the class with which they do; measured on scans of 148 to 175 slices."""
+_LAST = "full packed dense"
 
 
 def crowding(document: Mapping[str, Any]) -> str:
@@ -24,16 +28,16 @@ def crowding(document: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        Empty, ``crowded`` or ``full``: the style sheet prints pictures and small text smaller on these.
+        Empty, ``crowded``, ``full``, ``full packed`` or ``full packed dense``: the style sheet prints pictures and
+        small text smaller on these; flags stand in two columns from ``full`` on, tables from ``packed`` on.
     """
-    lines = 0.0
+    asking = [flag for flag in document["flags"] if flag["severity"] != "look"]
+    lines = _LINES_OF_A_HEADING + len(asking) / 4 if asking else 0.0
     for flag in document["flags"]:
-        loud = flag["severity"] != "look"
         lines += ceil((len(flag["message"]) + len(flag["code"])) / _SIGNS_A_LINE)
-        lines += ceil(len(flag["hint"]) / _SIGNS_A_LINE) + 0.5 if loud else 0
+    for advice, _ in by_advice(asking):
+        lines += ceil(len(advice) / _SIGNS_A_LINE) + 0.5
     if change.visits(document):
         lines += _LINES_OF_A_PRIOR + sum(ceil(len(line) / _SIGNS_A_LINE) for line in change.reasons(document))
         lines += len(change.visits(document))
-    if lines <= _ROOMY:
-        return ""
-    return "crowded" if lines <= _CROWDED else "full"
+    return next((name for most, name in _CLASSES if lines <= most), _LAST)

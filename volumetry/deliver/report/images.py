@@ -93,6 +93,8 @@ class Chest:
         Values of `Tissue`, and `FLUID`, as delivered.
     places_zyx
         Where each plane along each axis lies, as a PACS shows it.
+    suspect_zyx
+        Lesion that the checks take for something else; None where they found none.
     """
 
     hu_zyx: NDArray[np.float32] | None
@@ -100,6 +102,7 @@ class Chest:
     side_zyx: NDArray[np.uint8] | None
     spacing_zyx_mm: tuple[float, float, float]
     places_zyx: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+    suspect_zyx: NDArray[np.bool_] | None = None
 
     @property
     def lesion_zyx(self) -> NDArray[np.bool_]:
@@ -114,7 +117,7 @@ class Chest:
         return int(within[0]), int(within[-1]) + 1
 
 
-def chest_of(scan: CtScan | None, tissue: TissueMap) -> Chest | None:
+def chest_of(scan: CtScan | None, tissue: TissueMap, suspect_kji: NDArray[np.bool_] | None = None) -> Chest | None:
     """The part of the scan and of its mask that holds lung or pleural fluid; None without lung."""
     if not tissue.labels_kji.any():
         return None
@@ -131,7 +134,8 @@ def chest_of(scan: CtScan | None, tissue: TissueMap) -> Chest | None:
     hu = None if scan is None else view.of(scan.hu_kji)[box]
     numbers = scan.image_numbers if scan else ()
     up, back, left = (_places(tissue.grid, view, axis, numbers)[box[axis]] for axis in range(3))
-    return Chest(hu, mask[box], side, (z_mm, y_mm, x_mm), (up, back, left))
+    suspect = None if suspect_kji is None else view.of(suspect_kji)[box]
+    return Chest(hu, mask[box], side, (z_mm, y_mm, x_mm), (up, back, left), suspect)
 
 
 def _places(grid: Grid, view: AxialView, along: int, numbers: Sequence[int | None]) -> tuple[str, ...]:

@@ -7,9 +7,13 @@ thirds, both would show the same.
 
 The slice of the solid component is shown to tell consolidation from what else is dense, so it is chosen among
 voxels as dense as soft tissue: fat that was called solid does not choose it.
+
+Lesion that the check SUSPECT_SOLID takes for an organ, fat or bone chooses a plane only where there is no other. A
+plane that shows some says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +25,18 @@ from volumetry.deliver.report.images import (
     MEDIASTINAL_WINDOW,
     Chest,
     Picture,
+    Window,
     chest_of,
     filled,
     in_window,
     pair,
     picture_size,
 )
-from volumetry.domain import CtScan, Tissue, TissueMap
+from volumetry.domain import CtScan, Side, Tissue, TissueMap
 from volumetry.image.coarse import sampled, strides
 from volumetry.image.components import Mask, bodies_of
 from volumetry.image.pictures import png_bytes
+from volumetry.quality.suspect_solid import suspect_mask
 
 _NEIGHBOURS_MM = 5.0
 _APART_MM = 30.0
@@ -38,6 +44,8 @@ _APART_MM = 30.0
 _CONTACT_SHEET_PX = 192
 _FAT_BELOW_HU = -30.0
 """Fat has -140 to -30 HU (PMC4043057); consolidation has more, but for its blurred edges."""
+
+_DOUBT = "SUSPECT_SOLID"
 
 Pair = tuple[Picture, Picture]
 
@@ -57,6 +65,27 @@ def key_slices(chest: Chest, solid: str = "consolidation") -> list[Pair]:
         return []
     lesion = chest.lesion_zyx
     return [*_thirds(chest, lesion), *_through_the_largest(chest, lesion), *_solid(chest, solid)]
+
+
+def chest_with_doubt(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan | None) -> Chest | None:
+    """The chest of a result, with the lesion that its finding SUSPECT_SOLID speaks of.
+
+    Parameters
+    ----------
+    document
+        result.json.
+    tissue, scan
+        The delivered mask, and its scan where there is one.
+
+    Returns
+    -------
+    Chest or None
+        None without lung.
+    """
+    suspect = None
+    if scan is not None and any(flag["code"] == _DOUBT for flag in document["flags"]):
+        suspect = suspect_mask(tissue, scan, document.get("blood_pool_hu"))
+    return chest_of(scan, tissue, suspect)
 
 
 def most_supported(areas: NDArray[np.integer], step_mm: float, allowed: NDArray[np.bool_] | None = None) -> int:
@@ -94,10 +123,26 @@ def _thirds(chest: Chest, lesion: Mask) -> Iterator[Pair]:
     low, high = chest.lung_planes
     z_mm, y_mm, x_mm = chest.spacing_zyx_mm
     areas = np.count_nonzero(lesion, axis=(1, 2))
-    for name, (above_low, what) in thirds(areas[low:high], z_mm).items():
+    for name, (above_low, what) in thirds(_areas(chest, lesion)[low:high], z_mm).items():
         z = low + above_low
         area = f" ({areas[z] * y_mm * x_mm / 100:.1f} cm²)" if areas[z] else ""
-        yield pair(chest, (0, z), f"{name} third, {what}{area}: {chest.places_zyx[0][z]}", LUNG_WINDOW)
+        yield _captioned(chest, (0, z), f"{name} third, {what}{area}: {chest.places_zyx[0][z]}")
+
+
+def _areas(chest: Chest, lesion: Mask) -> NDArray[np.int64]:
+    """What chooses an axial plane: its lesion, of which any that no check doubts outweighs all that one does."""
+    areas: NDArray[np.int64] = np.count_nonzero(lesion, axis=(1, 2)).astype(np.int64)
+    if chest.suspect_zyx is not None:
+        areas += (areas.max() + 1) * np.count_nonzero(lesion & ~chest.suspect_zyx, axis=(1, 2))
+    return areas
+
+
+def _captioned(chest: Chest, plane: tuple[int, int], caption: str, window: Window = LUNG_WINDOW) -> Pair:
+    """A plane with its caption, which says whether it shows lesion in doubt."""
+    axis, at = plane
+    if chest.suspect_zyx is not None and np.moveaxis(chest.suspect_zyx, axis, 0)[at].any():
+        caption = f"{caption}; includes a body flagged as possibly not disease ({_DOUBT})"
+    return pair(chest, plane, caption, window)
 
 
 def thirds(areas: NDArray[np.integer], step_mm: float) -> dict[str, tuple[int, str]]:
@@ -150,6 +195,7 @@ def thirds(areas: NDArray[np.integer], step_mm: float) -> dict[str, tuple[int, s
 
 
 def _through_the_largest(chest: Chest, lesion: Mask) -> Iterator[Pair]:
+    lesion, which = _undoubted(chest, lesion)
     step = strides(chest.spacing_zyx_mm)
     found = bodies_of(sampled(lesion, step))
     if not len(found.sizes):
@@ -158,21 +204,36 @@ def _through_the_largest(chest: Chest, lesion: Mask) -> Iterator[Pair]:
     for axis, name in ((1, "Coronal"), (2, "Sagittal")):
         others = tuple(n for n in range(3) if n != axis)
         at = (int(np.count_nonzero(largest, axis=others).argmax()) + found.box[axis].start) * step[axis]
-        yield pair(
-            chest, (axis, at), f"{name}, through the largest lesion: {chest.places_zyx[axis][at]}", LUNG_WINDOW
-        )
+        lung = _lung_at(chest, at) if name == "Sagittal" else ""
+        caption = f"{name}{lung}, through the largest lesion{which}: {chest.places_zyx[axis][at]}"
+        yield _captioned(chest, (axis, at), caption)
+
+
+def _lung_at(chest: Chest, x: int) -> str:
+    """Which lung a sagittal plane runs through, for its caption: its borders do not show the side."""
+    if chest.side_zyx is None:
+        return ""
+    right, left = (np.count_nonzero(chest.side_zyx[..., x] == side) for side in (Side.RIGHT, Side.LEFT))
+    return "" if right == left else ", right lung" if right > left else ", left lung"
 
 
 def _solid(chest: Chest, name: str) -> Iterator[Pair]:
-    solid = chest.mask_zyx == Tissue.SOLID
-    areas = np.count_nonzero(solid, axis=(1, 2))
-    if chest.hu_zyx is None or not areas.any():
+    solid, which = _undoubted(chest, chest.mask_zyx == Tissue.SOLID)
+    if chest.hu_zyx is None or not solid.any():
         return
-    dense = np.count_nonzero(solid & (chest.hu_zyx >= _FAT_BELOW_HU), axis=(1, 2))
-    z = most_supported(dense if dense.any() else areas, chest.spacing_zyx_mm[0])
+    dense = solid & (chest.hu_zyx >= _FAT_BELOW_HU)
+    areas = np.count_nonzero(dense if dense.any() else solid, axis=(1, 2))
+    z = most_supported(areas, chest.spacing_zyx_mm[0])
     window = f"{MEDIASTINAL_WINDOW.name} window, {MEDIASTINAL_WINDOW.text}"
-    caption = f"Most {name}, {window}: {chest.places_zyx[0][z]}"
-    yield pair(chest, (0, z), caption, MEDIASTINAL_WINDOW)
+    yield _captioned(chest, (0, z), f"Most {name}{which}, {window}: {chest.places_zyx[0][z]}", MEDIASTINAL_WINDOW)
+
+
+def _undoubted(chest: Chest, lesion: Mask) -> tuple[Mask, str]:
+    """The lesion that no check doubts, and words for it; else all of it, without words."""
+    if chest.suspect_zyx is None or not (lesion & chest.suspect_zyx).any():
+        return lesion, ""
+    sure: Mask = lesion & ~chest.suspect_zyx
+    return (sure, " not in doubt") if sure.any() else (lesion, "")
 
 
 def key_slice_png(scan: CtScan, tissue: TissueMap) -> bytes:

@@ -10,12 +10,13 @@ from typing import Any
 import jinja2
 
 from volumetry.config import Config
-from volumetry.deliver.report import change, text
+from volumetry.deliver.report import change, lobes, text
 from volumetry.deliver.report.annex import NOTHING, Annex, page_line, page_style
 from volumetry.deliver.report.crowding import crowding
+from volumetry.deliver.report.flags import by_advice
 from volumetry.deliver.report.histogram import lung_histogram
-from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, projections
-from volumetry.deliver.report.key_slices import key_slices
+from volumetry.deliver.report.images import LUNG_WINDOW, projections
+from volumetry.deliver.report.key_slices import chest_with_doubt, key_slices
 from volumetry.deliver.report.pattern import pattern
 from volumetry.deliver.report.policy import one_file_policy
 from volumetry.deliver.report.trend import trend_of
@@ -85,7 +86,7 @@ def report_page(
     """
     measured = "volumes_ml" in document
     cuts = config.measure.hu_cuts
-    chest = chest_of(scan, tissue) if tissue is not None and measured else None
+    chest = chest_with_doubt(document, tissue, scan) if tissue is not None and measured else None
     with ThreadPoolExecutor(1) as beside:  # drawn at the same time as the slices
         masks = beside.submit(projections, chest) if chest else None
         slices = key_slices(chest, solid_name(document)) if chest else []
@@ -102,6 +103,7 @@ def report_page(
         "verdict": text.verdict(document),
         "sentence": text.sentence(document),
         "pattern": pattern(document),
+        "by_advice": by_advice,
         "review": [flag for flag in flags if flag["severity"] in ("review", "refuse")],
         "notes": [flag for flag in flags if flag["severity"] == "look"],
         "measured": measured,
@@ -113,6 +115,7 @@ def report_page(
         "histogram": histogram,
         "cuts": cuts,
         "change": change,
+        "lobes_text": lobes,
         "trend": trend_of(document) if measured else None,
         "beside": annex.pictures,
         "patient": annex.patient,
@@ -142,10 +145,17 @@ def _style() -> str:
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_unbroken
     )
-    environment.filters["minus"] = _minus
+    environment.filters |= {"minus": _minus, "capital": text.capital}
     return environment.from_string(_resource("report.html.jinja"))
+
+
+def _unbroken(value: Any) -> Any:  # noqa: ANN401  whatever the template shows
+    """A number and its unit stay on one line, and so does the axis of a position."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):  # the styles are as they are
+        return value
+    return re.sub(r"(?<=\d) (?=(?:%|mL|cm²|mm|HU|kV)(?!\w))|(?<=\b[xyz]) (?=[-\u2212]?\d)", "\u00a0", value)
 
 
 def _minus(message: str) -> str:

@@ -20,10 +20,10 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
 
-from volumetry.deliver.report import change, text
+from volumetry.deliver.report import change, lobes, text
 from volumetry.deliver.report.annex import NOTHING, Annex, page_line
-from volumetry.deliver.report.images import LUNG_WINDOW, Chest, Picture, chest_of, projections
-from volumetry.deliver.report.key_slices import key_slices
+from volumetry.deliver.report.images import LUNG_WINDOW, Chest, Picture, projections
+from volumetry.deliver.report.key_slices import chest_with_doubt, key_slices
 from volumetry.deliver.report.pattern import pattern
 from volumetry.deliver.report.trend import trend_of
 from volumetry.domain import FLUID, CtScan, Tissue, TissueMap
@@ -48,8 +48,7 @@ _ABOVE_FOOT = 0.108
 _ABOVE_PAGE_LINE = 0.036
 _TABLE_ROW = 0.0142
 _LEGEND = 0.02
-_CAPTION = 0.023
-"""Two lines."""
+_CAPTION_LINE, _CAPTION_MARGIN = 0.008, 0.007
 _TALLEST, _LEAST = 0.145, 0.072
 """A row of pictures. Where one would be lower than the least, the last row is left out."""
 _SIGNS_OF_A_CAPTION = 56
@@ -77,7 +76,7 @@ def summary_of(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan, ann
     canvas = FigureCanvasAgg(first)
     lowest = _head(first, document)
     above_table = _table(first, document)
-    chest = chest_of(scan, tissue)
+    chest = chest_with_doubt(document, tissue, scan)
     if chest is not None:
         _pictures(first, chest, document, (above_table + 0.012, lowest))
     _foot(first, document)
@@ -179,7 +178,7 @@ def _head(figure: Figure, document: Mapping[str, Any]) -> float:
     if spans:
         line = f"Intervals: {', '.join(spans)}. {text.interval(document)} {text.rounding(document)}"
         at = _paragraph(figure, line, at - 0.003, 7.5, 132)
-    for line in filter(None, (text.lobes_note(document), text.fluid(document))):
+    for line in filter(None, (lobes.note(document), text.fluid(document))):
         at = _paragraph(figure, line, at - 0.003, 7.5, 132)
     to_look_at = [flag for flag in document["flags"] if flag["severity"] == "review"]
     for flag in to_look_at[:_MOST_FLAGS]:
@@ -201,33 +200,53 @@ def _pictures(figure: Figure, chest: Chest, document: Mapping[str, Any], space: 
     pairs = key_slices(chest, solid_name(document))
     thirds, further = pairs[:_IN_A_ROW], [masked for _, masked in pairs[_IN_A_ROW:]]
     rows = [
-        ([plain for plain, _ in thirds], False),
-        ([masked for _, masked in thirds], True),
-        (further, True),
-        (projections(chest), True),
+        _Row([plain for plain, _ in thirds], False),
+        _Row([masked for _, masked in thirds]),
+        _Row(further),
+        _Row(projections(chest)),
     ]
-    rows = [row for row in rows if row[0]]
+    rows = [row for row in rows if row.pictures]
     low, high = space
     height = _row_height(rows, high - low - _LEGEND)
     while height < _LEAST and len(rows) > 2:
         rows.pop()
         height = _row_height(rows, high - low - _LEGEND)
     at = high
-    for pictures, captions in rows:
+    for row in rows:
         at -= height + 0.003
-        for n, picture in enumerate(pictures):
+        for n, picture in enumerate(row.pictures):
             _drawn(figure, picture, (0.06 + 0.297 * n, at, 0.286, height))
-            if captions:
-                caption = textwrap.fill(picture.caption.removesuffix(", with the mask"), _SIGNS_OF_A_CAPTION)
+            if row.captioned:
                 left = 0.203 + 0.297 * n
+                caption = _caption(picture)
                 figure.text(left, at - 0.003, caption, size=5.6, color=_SOFT, ha="center", va="top")
-        at -= _CAPTION if captions else 0
+        at -= row.caption_height
     _legend(figure, document, low + _LEGEND / 2)
 
 
-def _row_height(rows: list[tuple[list[Picture], bool]], room: float) -> float:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Pictures beside each other, with or without captions."""
+
+    pictures: list[Picture]
+    captioned: bool = True
+
+    @property
+    def caption_height(self) -> float:
+        """Of the longest caption, as a share of the page."""
+        if not self.captioned:
+            return 0.0
+        lines = max(_caption(picture).count("\n") + 1 for picture in self.pictures)
+        return _CAPTION_MARGIN + _CAPTION_LINE * lines
+
+
+def _caption(picture: Picture) -> str:
+    return textwrap.fill(picture.caption.removesuffix(", with the mask"), _SIGNS_OF_A_CAPTION)
+
+
+def _row_height(rows: list[_Row], room: float) -> float:
     """Of each row, so that all of them and their captions fill the room."""
-    captions = sum(_CAPTION for _, captions in rows if captions) + 0.003 * len(rows)
+    captions = sum(row.caption_height for row in rows) + 0.003 * len(rows)
     return min(_TALLEST, (room - captions) / len(rows))
 
 
@@ -259,7 +278,7 @@ def _legend(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
 
 def _table(figure: Figure, document: Mapping[str, Any]) -> float:
     """Sides, thirds and lobes, above the foot of the page; returns where the table begins."""
-    rows = [[name, *cells] for name, cells in (*text.regions(document), *text.lobe_volumes(document))]
+    rows = [[name, *cells] for name, cells in (*text.regions(document), *lobes.volumes(document))]
     names = [text.name_of(document, key) for key in ("ground_glass", "solid", "lesion")]
     heads = ("", "Lung mL", "Aerated mL", *(head for name in names for head in (f"{name} mL", "%")))
     widths = [0.15, 0.1, 0.12, 0.15, 0.07, 0.16, 0.07, 0.14, 0.07]

@@ -7,7 +7,6 @@ from typing import Any
 from volumetry.deliver.report.pattern import is_enough
 from volumetry.measure import table
 from volumetry.measure.components import REGISTERED_CUTS, HuCuts, bin_names, cuts_named, stored_bins
-from volumetry.measure.lobes import lobe_score
 from volumetry.wording import MINUS, solid_name
 
 Document = Mapping[str, Any]
@@ -34,10 +33,6 @@ _NAMES = {
     "network": "Consolidation is what the result files and trial tables call solid.",
     "hu": "The solid component is a range of HU within the lesion; most of it is consolidation.",
 }
-_SCORES = (
-    "Score of a lobe: 0 no disease, 1 below 5 %, 2 to 25 %, 3 below 50 %, 4 to 75 %, 5 above "
-    "(Pan et al., Radiology 2020;295:715), here from the mask."
-)
 _REGIONS = (
     ("sides", "right", "Right lung"),
     ("sides", "left", "Left lung"),
@@ -45,21 +40,14 @@ _REGIONS = (
     ("zones", "middle", "Middle third"),
     ("zones", "lower", "Lower third"),
 )
-_LOBES = (
-    ("right_upper", "Right upper"),
-    ("right_middle", "Right middle"),
-    ("right_lower", "Right lower"),
-    ("left_upper", "Left upper"),
-    ("left_lower", "Left lower"),
-)
 _SHARES = ("lesion", "ground_glass", "solid")
 _TRACE_ML = 0.05
 _PARTS = {
-    "threshold": "The network's thresholds moved",
-    "augmentation": "The images mirrored",
-    "hu_offset": "All HU moved, as by another calibration",
-    "boundary": "The outline of the disease moved",
-    "reference": "This model against readers, where it was calibrated",
+    "threshold": "Network thresholds changed",
+    "augmentation": "Images mirrored",
+    "hu_offset": "HU shifted, as by another calibration",
+    "boundary": "Outline of the disease shifted",
+    "reference": "Model against readers, in calibration",
 }
 _BINS = ("below {0:g}", "{0:g} to {1:g}", "{1:g} to {2:g}", "above {2:g}")
 
@@ -73,15 +61,6 @@ class Figure:
     unit: str
     below: str
     interval: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Lobe:
-    """One row of the table of lobes, and the share of lesion as a shade from 0 to 1."""
-
-    name: str
-    cells: list[str]
-    shade: float
 
 
 def verdict(document: Document) -> tuple[str, str]:
@@ -112,7 +91,7 @@ def sentence(document: Document) -> str:
 def name_of(document: Document, key: str) -> str:
     """What a volume or share is called where it heads a column or a row."""
     names = {"lung": "Lung", "lesion": "All disease", "ground_glass": "Ground glass"}
-    return names.get(key) or _capital(solid_name(document))
+    return names.get(key) or capital(solid_name(document))
 
 
 def _fluid_found(document: Document) -> str:
@@ -175,9 +154,7 @@ def interval(document: Document) -> str:
         return "No interval is given: none was calibrated for this way of measuring."
     level = document.get("interval_level")
     stated = "" if level is None else f", with a stated coverage of {100 * level:.0f} %"
-    return (
-        f"Intervals hold for scans like those that calibrated the model{stated}; what is flagged is not in them."
-    )
+    return f"Intervals apply to scans like those of the calibration{stated}; what a flag describes is not covered."
 
 
 def interval_parts(document: Document) -> list[tuple[str, list[str]]]:
@@ -187,7 +164,8 @@ def interval_parts(document: Document) -> list[tuple[str, list[str]]]:
         return []
     spans = [" ".join(_interval(document, key)) or NONE for key in _SHARES]
     rows = [("Interval", spans)]
-    for part, points in parts.items():
+    for part in sorted(parts, key=[*_PARTS, *parts].index):
+        points = parts[part]
         name = _PARTS.get(part, part.replace("_", " ").capitalize())
         rows.append((name, [f"{points[key]:.2f}" if key in points else NONE for key in _SHARES]))
     return rows
@@ -195,48 +173,10 @@ def interval_parts(document: Document) -> list[tuple[str, list[str]]]:
 
 def regions(document: Document) -> Iterator[tuple[str, list[str]]]:
     """Rows of the sides and zones table."""
-    yield "Both lungs", _cells(document["volumes_ml"])
+    yield "Both lungs", cells(document["volumes_ml"])
     for group, key, name in _REGIONS:
         if key in document.get(group, {}):
-            yield name, _cells(document[group][key])
-
-
-def lobe_volumes(document: Document) -> Iterator[tuple[str, list[str]]]:
-    """Rows of the lobes with the columns of `regions`."""
-    found = document.get("lobes") or {}
-    for key, name in _LOBES:
-        if key in found:
-            yield f"{name} lobe", _cells(found[key])
-
-
-def lobes(document: Document) -> list[Lobe]:
-    """Rows of the table of lobes; empty where the lungs were not divided."""
-    found = document.get("lobes") or {}
-    rows = []
-    for key, name in _LOBES:
-        if key in found:
-            lobe = found[key]
-            low, high = lobe["lesion_percent_span"]
-            percent = lobe["percent_of_lobe"]
-            cells = [millilitres(lobe["lung"]), share(percent["ground_glass"]), share(percent["solid"])]
-            cells += [millilitres(lobe["lesion"]), share(percent["lesion"]), f"{share(low)} to {share(high)}"]
-            cells.append(f"{lobe_score(percent['lesion'], lobe['lesion'])}")
-            rows.append(Lobe(name, cells, round(min(percent["lesion"], 100) / 100, 3)))
-    return rows
-
-
-def lobes_note(document: Document) -> str:
-    """How the lungs were divided, and the severity score; empty for a result without lobes."""
-    found = document.get("lobes")
-    if not found:
-        return ""
-    if found["method"] == "none":
-        return f"The lungs were not divided into lobes: {found['reason']}."
-    low, high = document["severity_score_range"]
-    score = f"CT severity score {document['severity_score']} of 25 (between {low} and {high})."
-    if found["method"] == "fissures":
-        return f"{score} The lobes follow the fissures that the CT shows. {_SCORES}"
-    return f"{score} The lobes are approximate: {found['reason']}. {_SCORES}"
+            yield name, cells(document[group][key])
 
 
 def hu_bins(document: Document, cuts_hu: HuCuts) -> Iterator[tuple[str, str, str]]:
@@ -375,15 +315,17 @@ def _lesion_share(volumes: Mapping[str, float]) -> float:
     return 100 * volumes["lesion"] / volumes["lung"] if volumes["lung"] > 0 else 0.0
 
 
-def _cells(volumes: Mapping[str, float]) -> list[str]:
-    cells = [millilitres(volumes["lung"]), millilitres(volumes["aerated"])]
+def cells(volumes: Mapping[str, float]) -> list[str]:
+    """A row of the tables of regions: lung, aerated lung, and each share in mL and percent."""
+    row = [millilitres(volumes["lung"]), millilitres(volumes["aerated"])]
     for key in ("ground_glass", "solid", "lesion"):
         percent = share(100 * volumes[key] / volumes["lung"]) if volumes["lung"] > 0 else NONE
-        cells += [millilitres(volumes[key]), percent]
-    return cells
+        row += [millilitres(volumes[key]), percent]
+    return row
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """A text as the beginning of a sentence."""
     return text[:1].upper() + text[1:]
 
 
