@@ -15,7 +15,7 @@ from trial_tables import rows_of, write_csv
 
 from volumetry.batch import audit, batch_of, correct, decide, find_scans, replay, run_batch, verify
 from volumetry.batch.manifest import read_manifest
-from volumetry.cli.viewing import _corrections_of, _saved
+from volumetry.cli.viewing import _saved
 from volumetry.codes import Outcome
 from volumetry.config import load_config
 from volumetry.domain import Finding, ScanRefusedError
@@ -23,6 +23,7 @@ from volumetry.errors import BusyError, UsageError
 from volumetry.explain import as_text, explain
 from volumetry.export import export_cdisc
 from volumetry.export.source import said_by_people
+from volumetry.prior import corrections_place
 from volumetry.remeasure import remeasure
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.trial import run_trial
@@ -171,21 +172,21 @@ def test_the_viewer_shows_the_mask_that_counts(batch):
     result = batch.out / "scans" / "a"
 
     def readings():
-        return load_case(result, load_config(), corrections=_corrections_of(result)).readings()
+        return load_case(result, load_config(), corrections=corrections_place(result)).readings()
 
     assert readings().current is None
     batch.corrected("a", 80, "R1")
     batch.corrected("a", 200, "R2", label=2)
     assert [one.number for one in readings().corrections] == [1, 2]
     assert readings().current.facts()["reader"] == "R2"
-    assert load_case(result, load_config(), corrections=_corrections_of(result)).readings().last == 2
+    assert load_case(result, load_config(), corrections=corrections_place(result)).readings().last == 2
     batch.run(measure={"hu_cuts": [-760.0, -300.0, 50.0]})
     assert readings().current is None
     assert readings().notes == (f"Batch: {batch.row('a')['correction_note']}.",)
     assert "not counted" in batch.row("a")["correction_note"]
     # What a batch keeps can be looked at, although it cannot be corrected.
     kept = batch.out / "corrections" / "a" / "1"
-    assert load_case(kept, load_config(), corrections=_corrections_of(kept)).mask_name == "the mask of R1"
+    assert load_case(kept, load_config(), corrections=corrections_place(kept)).mask_name == "the mask of R1"
 
 
 def test_an_edit_in_the_viewer_enters_the_log_and_passes_no_other_readers(batch):

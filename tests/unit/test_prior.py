@@ -4,11 +4,13 @@ import copy
 import hashlib
 import json
 import re
+import shutil
 from base64 import b64decode
 from dataclasses import replace
 from io import BytesIO
 
 import jsonschema
+import nibabel
 import numpy as np
 import pytest
 import web_scenes
@@ -26,6 +28,7 @@ from volumetry.phantom import SeriesSpec, make_phantom, write_series
 from volumetry.pipeline import analyse_scan
 from volumetry.prior import Priors
 from volumetry.prior.compared import visit_of
+from volumetry.remeasure import remeasure
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.storage.salt import VARIABLE, patient_digest, patient_salt
 
@@ -223,6 +226,38 @@ def test_a_result_of_schema_1_without_later_keys_is_a_prior(run, scans, results,
     (visit,) = document(tmp_path / "now")["prior"]["visits"]
     assert visit["reading"] == "automatic"
     assert visit["volumes_ml"]["lesion"] == older["volumes_ml"]["lesion"]
+
+
+def test_the_correction_that_counts_is_the_prior_and_the_automatic_result_by_name(
+    run, scans, results, tmp_path, config
+):
+    """A reader took all disease out of the earlier scan: the change is all that the present one has."""
+    before = tmp_path / "before"
+    shutil.copytree(results / "before", before)
+    labels, affine = read_nifti(before / "mask.nii.gz")
+    edited = np.where(labels > Tissue.AERATED, np.uint8(Tissue.AERATED), labels).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(edited.transpose(2, 1, 0), affine), tmp_path / "edited.nii.gz")
+    remeasure(before, scans / "before", tmp_path / "edited.nii.gz", "R1", "no disease", config)
+    ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", before)
+    assert ended == 0, said
+    now = document(tmp_path / "now")
+    (visit,) = now["prior"]["visits"]
+    assert (visit["reading"], visit["volumes_ml"]["lesion"]) == ("reader", 0)
+    assert visit["change_ml"]["lesion"] == now["volumes_ml"]["lesion"] > 0
+    assert "2025-12-02, corrected" in (tmp_path / "now" / "report.html").read_text("utf-8")
+
+    ended, _, said = run("check", scans / "now", "--out", tmp_path / "auto", "--prior", before / "result.json")
+    assert ended == 0, said
+    (visit,) = document(tmp_path / "auto")["prior"]["visits"]
+    assert visit["reading"] == "automatic"
+    assert visit["volumes_ml"]["lesion"] == document(before)["volumes_ml"]["lesion"] > 0
+
+    correction = before / "corrections" / "1"
+    correction.chmod(0o755)
+    (correction / "mask.nii.gz").unlink()
+    ended, _, said = run("check", scans / "now", "--out", tmp_path / "damaged", "--prior", before)
+    assert (ended, "correction 1 of the prior before counts" in said) == (3, True), said
+    assert not (tmp_path / "damaged").exists()
 
 
 def test_another_secret_is_not_another_patient(run, scans, results, tmp_path, monkeypatch):

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from volumetry.domain import Segmenter
     from volumetry.remeasure import DrawnOn
     from volumetry.web.corrections import Edit
-    from volumetry.web.readings import Corrections
 
 Port = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")]
 Browser = Annotated[bool, typer.Option(help="Open the page in the browser.")]
@@ -53,13 +52,12 @@ def view(
 
     Example: volumetry view result --scan data-sample/phantom-001
     """
+    from volumetry.prior import corrections_place, require_prior
     from volumetry.web.viewer import view as run
 
     common.must_be_folder(result)
     settings = common.settings_of(config)
     if prior is not None:
-        from volumetry.prior import require_prior
-
         require_prior(result, prior)
 
     def correct(edit: "Edit") -> tuple[dict[str, Any], str]:
@@ -74,26 +72,9 @@ def view(
         port=port,
         open_browser=browser,
         correct=correct,
-        corrections_of=_corrections_of,
+        corrections_of=corrections_place,
         say=typer.echo,
     )
-
-
-def _corrections_of(result: Path) -> "Corrections":
-    """Where the corrections of a result lie: in its own folder, or beside the scans of its batch."""
-    from volumetry.batch import batch_of, corrections_of
-    from volumetry.errors import UsageError
-    from volumetry.web.readings import Corrections
-
-    try:
-        out = batch_of(result)
-    except UsageError:  # an earlier result or a correction of a batch: it can be looked at, and not be corrected
-        out = None
-    if out is None:
-        return Corrections(result, result / "corrections")
-    name = result.resolve().name
-    folder, _, _ = corrections_of(out, name)
-    return Corrections(result, folder, lambda: corrections_of(out, name)[1:])
 
 
 def _saved(result: Path, scan: Path | None, edit: "Edit", settings: "Config | None") -> tuple[dict[str, Any], str]:

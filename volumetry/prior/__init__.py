@@ -2,11 +2,13 @@
 
 ::
 
+    current      which reading of a result counts, the automatic one or a correction
     earlier      a result as it lies on the disk, and whether it can be a prior at all
     compared     same person, older, then the change and how far it can be believed
     priors       both around the measurement of a scan
 """
 
+from volumetry.prior.current import corrections_place
 from volumetry.prior.priors import Priors, require_prior
 
-__all__ = ["Priors", "require_prior"]
+__all__ = ["Priors", "corrections_place", "require_prior"]

@@ -11,6 +11,7 @@ from volumetry.deliver import settle
 from volumetry.deliver.schema import SCHEMA
 from volumetry.domain import Status
 from volumetry.errors import InputError
+from volumetry.prior.current import current_reading
 
 _NUMBERS = ("lung", "lesion", "ground_glass", "solid")
 
@@ -37,7 +38,8 @@ def read_earlier(path: Path) -> Earlier:
     Parameters
     ----------
     path
-        Folder of a result, or its result.json.
+        Folder of a result, of which the reading counts that `current_reading` gives; or a result.json, which
+        counts itself.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def read_earlier(path: Path) -> Earlier:
     if not isinstance(patient, str):
         message = f"the prior {name} does not state a digest of its patient"
         raise InputError(message, "PATIENT_UNKNOWN", _AGAIN)
-    return Earlier(document, folder)
+    return Earlier(document, folder) if folder is None else Earlier(*current_reading(folder, document))
 
 
 _RESULT = "Give the folder, or the result.json, of a measured scan."

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from volumetry.deliver.people import READER
 from volumetry.deliver.report.text import NONE, capital, millilitres, share
 from volumetry.wording import MINUS
 
@@ -73,7 +74,8 @@ def rows(document: Document) -> Iterator[tuple[str, list[str]]]:
             cells.append(share(visit["percent_of_lung"][key]))
             cells.append(_or_none(visit["change_points"].get(key), 1))
             cells.append(_or_none(visit["change_ml"].get(key), 0))
-        yield day(visit["acquisition_date"]), [*cells, visit["grade"]]
+        corrected = ", corrected" if visit["reading"] == READER else ""
+        yield day(visit["acquisition_date"]) + corrected, [*cells, visit["grade"]]
 
 
 def reasons(document: Document) -> list[str]:
