@@ -124,8 +124,9 @@ def test_a_body_apart_is_no_doubt_unless_it_is_as_large_as_a_lobe() -> None:
 
 
 def test_fat_is_not_solid() -> None:
-    """Fat; consolidation, whose border has the density of fat; fat with a vessel in it; and a speck of fat."""
-    solid, hu = np.zeros((12, 12, 60), bool), np.full((12, 12, 60), -900, np.float32)
+    """Fat; thin fat, mixed with lung; consolidation, whose border has the density of fat; fat with a vessel in it;
+    and a speck of fat."""
+    solid, hu = np.zeros((12, 12, 61), bool), np.full((12, 12, 61), -900, np.float32)
     fat, disease, with_vessel = (np.s_[1:11, 1:11, first : first + 10] for first in (1, 15, 30))
     for box in (fat, disease, with_vessel):
         solid[box], hu[box] = True, -100
@@ -133,8 +134,10 @@ def test_fat_is_not_solid() -> None:
     hu[1:11, 1:11, 33:35] = 40  # a fifth of the body
     speck = np.s_[5:7, 5:7, 45:49]
     solid[speck], hu[speck] = True, -100
+    mixed = np.s_[1:11, 1:11, 50:60]  # means over 3 voxels are those of fat in 6 x 8 x 8 of 1000
+    solid[mixed], hu[mixed], hu[1:11, 1:11, 51:59] = True, -250, -100
     expected = np.zeros_like(solid)
-    expected[fat] = True
+    expected[fat] = expected[mixed] = True
     np.testing.assert_array_equal(bodies_of_fat(solid, hu, 0.05), expected)
 
 
