@@ -11,11 +11,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from volumetry.deliver.scheduled import study_day
-from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import Cell, csv_bytes, number_in
 from volumetry.storage.unfinished import temporary_folder
 from volumetry.trial.change import Change
-from volumetry.trial.config import TrialConfig
+from volumetry.trial.config import TrialConfig, TrialConfigError
 from volumetry.trial.define_xml import DataSet, define_xml
 from volumetry.trial.layout import TITLES
 from volumetry.trial.models import Seen
@@ -134,7 +133,7 @@ def _subject_columns(visits: Visits) -> tuple[tuple[str, ...], dict[str, str]]:
     """Columns of ADSL and the labels of the covariates; a covariate is called by its first eight characters."""
     labels = {_short(column): column for column in visits.covariates}
     if len(labels) < len(visits.covariates) or set(labels) & set(_LABELS):
-        raise ConfigError("output.adam_study: two covariates have the same first eight letters; rename one")
+        raise TrialConfigError("output.adam_study: two covariates have the same first eight letters; rename one")
     return ("STUDYID", "USUBJID", "SUBJID", "TRT01P", "DTHFL", *labels), labels
 
 

@@ -249,7 +249,7 @@ class Jobs:
         if job is None:
             return
         if job.state in ("waiting", "running"):
-            raise UsageError("this scan is being measured")
+            raise UsageError("this scan is being measured", hint="Remove it when it has been measured.")
         job.clear()
         if self.keep is None or job.state == "stopped":
             shutil.rmtree(job.result, ignore_errors=True)
@@ -320,7 +320,7 @@ class Jobs:
 
     def _enter(self, job: Job, stage: str) -> None:
         if self._closing:
-            raise UsageError("the server was stopped")
+            raise UsageError("the server was stopped", hint="Start it again, and drop the scan again.")
         job.stage = stage
 
     def _forget_oldest(self) -> None:

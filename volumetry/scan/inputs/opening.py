@@ -22,7 +22,7 @@ from volumetry.scan.headers.files import FileRef, Listing, as_listed, file_ref, 
 from volumetry.scan.headers.reader import unread_archive
 from volumetry.scan.headers.slice_header import NotSlice
 from volumetry.scan.inputs.inflation import GZIP, InflationError, inflate, inflated_start, start_of
-from volumetry.scan.inputs.unpack import ZipLimits, unpack_safely
+from volumetry.scan.inputs.unpack import NO_SPACE, ZipLimits, unpack_safely
 from volumetry.scan.inputs.volume_header import VolumeError
 from volumetry.scan.inputs.volume_headers import volume_header
 from volumetry.storage.unfinished import sweep_temporary, temporary_folder
@@ -272,10 +272,10 @@ def _unpacked(path: Path, given: Given, config: Config) -> Given:
     try:
         names = unpack_safely(path, given.private.path / "archive", zip_limits(config.limits))
     except InputError as refused:
-        finding = found(config, refused.code, refused.message)
+        finding = found(config, refused.code, refused.message, advice=refused.hint)
         return replace(given, listing=Listing(()), found_before=(finding,))
     except OutputError as wrong:
-        raise ScanFailedError(f"the archive cannot be unpacked: {wrong.message}") from wrong
+        raise ScanFailedError(f"the archive cannot be unpacked: {wrong.message}", hint=NO_SPACE) from wrong
     files = (as_listed(where, where.lstat(), str(name)) for name, where in _plain(names).items())
     inside = Listing(tuple(sorted(files, key=lambda file: file.name.encode())))
     return _inflated(replace(given, listing=inside))
@@ -341,4 +341,4 @@ def _no_space() -> Iterator[None]:
     except OSError as wrong:
         if wrong.errno is None or isinstance(wrong, gzip.BadGzipFile):
             raise
-        raise ScanFailedError(f"nothing can be unpacked: {os.strerror(wrong.errno)}") from wrong
+        raise ScanFailedError(f"nothing can be unpacked: {os.strerror(wrong.errno)}", hint=NO_SPACE) from None
