@@ -396,7 +396,8 @@ def stored_config(settings: Mapping[str, Any]) -> Config:
     """
     version = settings.get("settings_version", 1)
     if not isinstance(version, int) or version > SETTINGS_VERSION:
-        raise ConfigError(f"settings of version {version}; this program knows them up to {SETTINGS_VERSION}")
+        message = f"settings of version {version}; this program knows them up to {SETTINGS_VERSION}"
+        raise ConfigError(message, hint="Use the version of volumetry that made this result, or a later one.")
     kept: dict[str, Any] = {}
     for section, value in settings.items():
         dropped = _DROPPED.get(section, frozenset())

@@ -62,7 +62,7 @@ class InputError(VolumetryError):
     """The scan cannot be measured as it was given."""
 
     code = "INPUT"
-    hint = "Run `volumetry inspect` on the folder to see every series and what is wrong with it."
+    hint = "Check the file or folder that the message names; the command with --help states what it needs."
     exit_code = 3
 
 

@@ -17,10 +17,12 @@ from volumetry.cli import app
 from volumetry.codes import CATALOGUE
 from volumetry.config import Config
 from volumetry.deliver import result_schema
+from volumetry.deliver.dicom.concepts import FLUID
 from volumetry.deliver.row import columns
 from volumetry.trial.config import TrialConfig
 
 ROOT = Path(__file__).resolve().parents[2]
+_WITH_BOTH_NAMES = ("What the numbers mean", "Send the result to the PACS")
 VALIDATION = (ROOT / "docs" / "validation.md").read_text("utf-8")
 
 
@@ -199,3 +201,13 @@ def _texts(notebook: dict) -> list[str]:
         "".join("".join(o["text"]) for o in cell.get("outputs", []) if o["output_type"] == "stream")
         for cell in notebook["cells"]
     ]
+
+
+def test_the_guide_gives_both_names_of_pleural_fluid_where_either_is_read():
+    """Page and viewer say fluid; SEG and SR have the name of the standard code."""
+    guide = (ROOT / "docs" / "radiologist.md").read_text("utf-8")
+    numbers, archive = (guide.split(f"\n## {title}\n")[1].split("\n## ")[0] for title in _WITH_BOTH_NAMES)
+    for part in (numbers, archive):
+        assert "pleural fluid" in part.casefold()
+        assert FLUID.meaning in " ".join(part.split())
+    assert FLUID.value in archive

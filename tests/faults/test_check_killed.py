@@ -127,7 +127,7 @@ def _children_of_nobody(scan: Path) -> list[int]:
                 cwd = os.readlink(entry / "cwd")
             except OSError:
                 continue
-            if b"decode_child.py" in words and parent == 1 and "volumetry-" in cwd:
+            if b"decode_child.py" in words and parent == 1 and ".part" in cwd:
                 found.append(int(entry.name))
     return found
 

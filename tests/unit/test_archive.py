@@ -350,6 +350,7 @@ def test_a_series_that_comes_incomplete_is_refused_and_leaves_nothing(files, tmp
     with pytest.raises(InputError, match="lists 4 instances and gave 3") as stop:
         _pull_series(ForgetfulArchive(files, lists, gives, states), "1.2", "1.3", tmp_path / "out")
     assert stop.value.code == "MANIFEST_MISMATCH"
+    assert "sent to it again" in stop.value.hint
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
 
 

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from volumetry.blinding.deidentify import Disguise, OverlayInPixelsError, cleaned, plain, seconds_of, secret_words
 from volumetry.blinding.package import make_reading_package
 from volumetry.blinding.unblind import unblind, write_unblinded
+from volumetry.codes import CATALOGUE
 from volumetry.config import Config
 from volumetry.errors import InputError, OutputError, UsageError
 from volumetry.phantom import PhantomSpec, SeriesSpec, make_phantom
@@ -301,9 +302,25 @@ def test_a_scan_that_cannot_be_blinded_is_left_out_with_its_reason(tmp_path: Pat
     assert len(unblind(package.folder, package.key, package.folder / "reads.csv")) == 1
 
 
+def test_nothing_to_read_says_what_is_wrong_and_what_to_do(tmp_path: Path, config: Config) -> None:
+    """Each reason once, the most severe first; an archive is to be unpacked."""
+    (tmp_path / "a.zip").write_bytes(b"PK\3\4")
+    (tmp_path / "b.zip").write_bytes(b"PK\3\4")
+    scans = [Scan("a", tmp_path / "a.zip"), Scan("b", tmp_path / "b.zip")]
+    scans.append(_scan(tmp_path / "scans", "burned", BurnedInAnnotation="YES"))
+    with pytest.raises(InputError) as stop:
+        make_reading_package(scans, tmp_path / "package", config)
+    assert stop.value.message.count("unpack the archive") == 1
+    assert stop.value.hint == f"{CATALOGUE['EMPTY_INPUT'].hint} {CATALOGUE['BURNED_IN'].hint}"
+    with pytest.raises(InputError, match="no scans were given") as stop:
+        make_reading_package([], tmp_path / "package", config)
+    assert stop.value.hint == CATALOGUE["NOTHING_TO_READ"].hint
+
+
 def test_nothing_to_read_leaves_nothing_behind(tmp_path: Path, config: Config) -> None:
     scan = _scan(tmp_path / "scans", "burned", BurnedInAnnotation="YES")
     with pytest.raises(InputError, match="BURNED_IN") as stop:
         make_reading_package([scan], tmp_path / "a", config)
     assert stop.value.code == "NOTHING_TO_READ"
+    assert stop.value.hint == CATALOGUE["BURNED_IN"].hint
     assert [p.name for p in tmp_path.iterdir()] == ["scans"]

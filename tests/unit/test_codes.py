@@ -9,10 +9,11 @@ import pytest
 
 import volumetry
 from volumetry import errors
-from volumetry.codes import CATALOGUE, Outcome, severity_rank
+from volumetry.codes import CATALOGUE, About, Outcome, severity_rank
 from volumetry.domain import ScanFailure, ScanRefusedError, Status
 from volumetry.errors import InputError, VolumetryError
 from volumetry.pipeline import failure_of
+from volumetry.trial.config import TrialConfigError
 
 OURS = [
     "SEGMENTATION",
@@ -91,6 +92,39 @@ def test_a_row_says_whose_fault_it_is(kinds):
 def test_refused_input_and_our_own_failure_end_differently():
     assert errors.InputError("x").exit_code == 3
     assert errors.ScanFailedError("x", "TIMEOUT").exit_code == 9
+
+
+def test_whoever_gives_a_stop_another_code_says_what_to_do(kinds):
+    """Or the advice would be that of the class, which knows nothing of this code."""
+    by_name = {kind.__name__: kind for kind in kinds}
+    silent = set()
+    for path in Path(volumetry.__file__).parent.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            name = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
+            given = _codes_in(call, {name}) if name in by_name and name != "ScanRefusedError" else set()
+            has_hint = given and (len(call.args) > 2 or any(word.arg == "hint" for word in call.keywords))
+            if given and not has_hint and by_name[name].hint not in {CATALOGUE[code].hint for code in given}:
+                silent.add(f"{path.name}:{call.lineno}")
+    assert silent == set()
+
+
+def test_only_a_scan_is_advised_to_be_inspected(kinds):
+    """A table, an archive or a file of labels is nothing that `volumetry inspect` knows."""
+    hints = {kind.hint for kind in kinds} | {row.hint for row in CATALOGUE.values() if row.about is not About.SCAN}
+    assert len(hints) > 20
+    assert not [hint for hint in hints if "volumetry inspect" in hint]
+
+
+def test_a_setting_of_a_trial_is_not_compared_with_those_of_a_scan():
+    """The advice of ConfigError names configs/default.toml, that of TrialConfigError configs/trial.toml."""
+    modules = (Path(volumetry.__file__).parent / "trial").rglob("*.py")
+    nodes = [node for path in modules for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    stops = [
+        node for node in nodes if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ConfigError"
+    ]
+    assert len(stops) > 0
+    assert all(any(word.arg == "hint" for word in stop.keywords) for stop in stops)
+    assert "configs/trial.toml" in TrialConfigError.hint
 
 
 @pytest.mark.parametrize("row", CATALOGUE.values(), ids=lambda row: row.name)

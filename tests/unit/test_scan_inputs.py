@@ -20,6 +20,7 @@ from volumetry.domain import ScanRefusedError
 from volumetry.errors import ScanFailedError
 from volumetry.scan import files_of_input, inspect_folder, read_scan, source_headers
 from volumetry.scan.inputs import opening as room
+from volumetry.scan.inputs.unpack import append_private
 
 MEASURABLE = "measurable"
 
@@ -251,8 +252,23 @@ def test_a_full_disk_is_no_fault_of_the_scan(folder, tmp_path, config, monkeypat
 
     gzipped(folder)
     monkeypatch.setattr(room, "inflate", full)
-    with pytest.raises(ScanFailedError, match="No space left"):
+    with pytest.raises(ScanFailedError, match="No space left") as stop:
         read_scan(folder, config)
+    assert "TMPDIR" in stop.value.hint
+    assert stop.value.__cause__ is None  # else the command line calls it a bug
+    archive = zipped(tmp_path / "a.zip", folder)
+    monkeypatch.setattr(room, "unpack_safely", lambda *_: append_private(tmp_path / "missing" / "file", b"x"))
+    with pytest.raises(ScanFailedError, match="cannot write a temporary file") as stop:
+        read_scan(archive, config)
+    assert "TMPDIR" in stop.value.hint
+
+
+def test_a_refused_archive_is_not_advised_to_be_given_itself(tmp_path, config):
+    (tmp_path / "a.zip").write_bytes(b"PK\3\4 and nothing more")
+    with pytest.raises(ScanRefusedError) as stop:
+        read_scan(tmp_path / "a.zip", config)
+    assert stop.value.code == "ZIP_REJECTED"
+    assert stop.value.hint.startswith("Unpack the archive")
 
 
 def test_a_process_that_ends_at_once_can_take_its_private_folders_along(folder, config, private):

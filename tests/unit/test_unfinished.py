@@ -9,7 +9,13 @@ import pytest
 
 from volumetry.storage import unfinished
 from volumetry.storage.atomic import prepare_folder, write_whole
-from volumetry.storage.unfinished import sweep, unfinished_file, unfinished_folder
+from volumetry.storage.unfinished import (
+    sweep,
+    sweep_temporary,
+    temporary_folder,
+    unfinished_file,
+    unfinished_folder,
+)
 
 WRITER = """
 import os, sys
@@ -85,6 +91,53 @@ def test_what_no_lock_of_this_machine_can_prove_dead_goes_after_a_day(tmp_path, 
     os.utime(left, (tmp_path.stat().st_mtime - age_s,) * 2)
     prepare_folder(tmp_path)
     assert left.exists() is not goes
+
+
+@pytest.mark.parametrize(("age_s", "goes"), [(DAY_S / 2, False), (DAY_S + 60, True)])
+def test_a_folder_of_another_machine_goes_after_a_day_unless_its_writer_is_there(
+    tmp_path, monkeypatch, age_s, goes
+):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(unfinished, "_HERE", "00000000")
+        with unfinished_folder(tmp_path) as written:
+            left = tmp_path / ".000000000badcafe.part"
+            left.mkdir()
+            elsewhere.undo()
+            for folder in (written, left):
+                os.utime(folder, (tmp_path.stat().st_mtime - age_s,) * 2)
+            sweep(tmp_path)
+            assert (written.exists(), left.exists()) == (True, not goes)
+
+
+def test_what_another_user_left_stays(tmp_path, monkeypatch):
+    left = tmp_path / f".{unfinished._HERE}0badcafe.part"
+    left.mkdir()
+    us = os.geteuid()
+    monkeypatch.setattr(unfinished.os, "geteuid", lambda: us + 1)
+    sweep(tmp_path)
+    assert left.exists()
+    monkeypatch.undo()
+    sweep(tmp_path)
+    assert not left.exists()
+
+
+def test_a_temporary_folder_is_private_and_takes_what_killed_writers_left_along(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / f".{unfinished._HERE}0badcafe.part"
+    left.mkdir()
+    with temporary_folder() as ours:
+        assert not left.exists()
+        assert ours.stat().st_mode & 0o777 == 0o700
+        (ours / "image").touch()
+        with temporary_folder() as other:  # of the same process
+            assert (ours / "image").exists()
+            assert other.parent == ours.parent == tmp_path
+    assert hidden(tmp_path) == []
+
+
+def test_a_missing_folder_for_temporary_files_stops_nobody_who_needs_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    sweep_temporary()
 
 
 def test_a_writer_that_a_sweep_overtook_takes_another_name(tmp_path, monkeypatch):

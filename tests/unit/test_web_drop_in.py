@@ -17,6 +17,7 @@ from volumetry.deliver.report import text
 from volumetry.errors import UsageError
 from volumetry.image.nifti import read_nifti
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
+from volumetry.web import drop_in
 from volumetry.web.drop_in import drop_in_app
 from volumetry.web.jobs import Jobs
 from volumetry.web.uploads import UploadLimits
@@ -64,6 +65,20 @@ class Page:
     def close(self):
         self.jobs.close()
         self.client.close()
+
+
+def test_the_servers_folder_never_looks_abandoned_to_another_machine(tmp_path, monkeypatch):
+    """What nothing touched for a day is cleared away there, whether its writer lives or not."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(drop_in, "_TOUCH_EVERY_S", 0.01)
+    with drop_in._all_that_is_temporary():
+        (folder,) = tmp_path.iterdir()
+        os.utime(folder, (0, 0))
+        deadline = time.monotonic() + 30
+        while folder.stat().st_mtime == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert time.time() - folder.stat().st_mtime < 60
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
@@ -363,4 +378,4 @@ def test_a_mask_edited_on_the_page_becomes_a_correction_with_and_without_the_ct(
         assert (facts["correction"]["reader"], facts["automatic_sentence"]) == ("R1", automatic)
         assert (shown["shown"], shown["temporary"]) == (number, False)
     page.close()
-    assert not list(tmp_path.glob("volumetry-*"))
+    assert not list(tmp_path.glob(".*.part"))

@@ -159,7 +159,8 @@ def listening(
             request_handler=_Handler,
         )
     except OSError as taken:
-        raise UsageError(f"port {address[1]} cannot be used: {taken.strerror}") from taken
+        message = f"port {address[1]} cannot be used: {taken.strerror}"
+        raise UsageError(message, hint="Give another port by --port.") from taken
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
     thread.start()
     try:

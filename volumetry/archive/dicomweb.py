@@ -31,6 +31,10 @@ _PERHAPS_THE_SYNTAX = (400, 406, 409, 415)
 """Statuses with which an archive may refuse a transfer syntax (DICOM PS3.18, 10.5.3)."""
 _AS_STORED = (("application/dicom", "*"),)  # in the archive's own transfer syntax, not transcoded
 _HINT = "Check the address (it usually ends in /dicom-web), the token and the certificate; then try again."
+_NOT_THERE = "Check the UIDs of study and series, and that this account may read the study."
+_INCOMPLETE = "Try again later, in case the archive still receives images; else have the study sent to it again."
+_NOT_DICOM = "Give seg.dcm and sr.dcm of a result; if one is damaged, run `volumetry check --dicom` again."
+_FILES = "Check the certificate files, and that the output folder can be written and has free space."
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +145,13 @@ def pull(url: str, study: str, series: str | None, out: Path, access: Access | N
     """
     prepare_folder(out)
     if any(out.iterdir()):
-        raise UsageError(f"{out.name} is not empty; pull overwrites nothing")
+        raise UsageError(f"{out.name} is not empty; pull overwrites nothing", hint="Give a new folder by --out.")
     with _client(url, access or Access()) as client:
         if series is not None:
             return _pull_series(client, study, series, out)
         uids = _ct_series(client, study)
         if not uids:
-            raise InputError("the archive has no CT series in this study", "EMPTY_INPUT", _HINT)
+            raise InputError("the archive has no CT series in this study", "EMPTY_INPUT", _NOT_THERE)
         return sum(_pull_series(client, study, uid, out / str(n)) for n, uid in enumerate(uids, start=1))
 
 
@@ -282,13 +286,15 @@ def _client(url: str, access: Access) -> Iterator["DICOMwebClient"]:
         except requests.RequestException as gone:
             raise OutputError(f"the archive cannot be reached ({type(gone).__name__})", "ARCHIVE", _HINT) from None
         except OSError as wrong:
-            raise OutputError(f"cannot read a certificate or write a file: {wrong.strerror}") from wrong
+            raise OutputError(
+                f"cannot read a certificate or write a file: {wrong.strerror}", hint=_FILES
+            ) from wrong
 
 
 def _pull_series(client: "DICOMwebClient", study: str, series: str, out: Path) -> int:
     listed = {_value(one, "00080018") for one in client.search_for_instances(study, series, get_remaining=True)}
     if not listed:
-        raise InputError("the archive has no such series", "EMPTY_INPUT", _HINT)
+        raise InputError("the archive has no such series", "EMPTY_INPUT", _NOT_THERE)
     prepare_folder(out.parent)
     with unfinished_folder(out.parent) as partial:
         got = set()
@@ -299,7 +305,8 @@ def _pull_series(client: "DICOMwebClient", study: str, series: str, out: Path) -
         stated = _count(client.search_for_series(study, search_filters={"0020000E": series}), "00201209")
         if listed - got or stated > len(got):
             there = max(len(listed), stated)
-            raise InputError(f"the archive lists {there} instances and gave {len(got)}", "MANIFEST_MISMATCH")
+            message = f"the archive lists {there} instances and gave {len(got)}"
+            raise InputError(message, "MANIFEST_MISMATCH", _INCOMPLETE)
         if out.exists():
             out.rmdir()
         partial.rename(out)
@@ -322,6 +329,6 @@ def _read(path: Path) -> Dataset:
     try:
         ds = pydicom.dcmread(path)
     except (InvalidDicomError, OSError) as wrong:
-        raise InputError(f"{path.name} cannot be read as DICOM", "NOT_PART10") from wrong
+        raise InputError(f"{path.name} cannot be read as DICOM", "NOT_PART10", _NOT_DICOM) from wrong
     ds.preamble = bytes(128)  # without one the archive would give back a file that nobody reads
     return ds

@@ -5,7 +5,6 @@ geometry, decoding, tidying and counting; it says nothing about the network's ac
 itself is only asked to reproduce the probe that ships with it.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from volumetry.phantom.htj2k import htj2k_values, put_htj2k
 from volumetry.pipeline import analyse_scan
 from volumetry.scan import read_scan
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
+from volumetry.storage.unfinished import temporary_folder
 
 _TEN_ML_RADIUS_MM = (10_000 * 3 / 4 / np.pi) ** (1 / 3)
 _TEN_ML: Vector = (_TEN_ML_RADIUS_MM,) * 3
@@ -66,11 +66,11 @@ def run_selftest(config: Config, on_stage: Callable[[str], None] = lambda _: Non
         ``checks`` (phantom, quantity, truth and found in mL, error and limit in percent, passed), ``facts``
         (check, detail, passed), ``passed``, ``software_version``.
     """
-    with tempfile.TemporaryDirectory(prefix="volumetry-") as folder:
+    with temporary_folder() as folder:
         on_stage("phantoms")
-        checks = [line for case in _cases() for line in _measured(case, Path(folder), config)]
+        checks = [line for case in _cases() for line in _measured(case, folder, config)]
         on_stage("syntaxes")
-        facts = [*_syntaxes(Path(folder), config)]
+        facts = [*_syntaxes(folder, config)]
     on_stage("model")
     facts.append(_model(config))
     return {

@@ -50,6 +50,7 @@ from volumetry.memory import FREED_MEMORY_KEPT
 from volumetry.segment.factory import SHIPPED
 
 _LOG = logging.getLogger(__name__)
+_NO_SCHEDULER = "Start it with `dask scheduler`, and check the address and that its port can be reached."
 
 
 _WINDOW = 3
@@ -287,7 +288,7 @@ def _client(cluster: Cluster, config: Config) -> Iterator[Any]:
             try:
                 client = Client(cluster.scheduler, timeout=30)
             except (OSError, ValueError) as wrong:
-                raise UsageError("no dask scheduler answers at the address given") from wrong
+                raise UsageError("no dask scheduler answers at the address given", hint=_NO_SCHEDULER) from wrong
             yield stack.enter_context(client)
             return
         environment = {**_thread_environment(cluster.threads_each), **FREED_MEMORY_KEPT}

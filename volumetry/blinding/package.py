@@ -20,7 +20,7 @@ from typing import Protocol
 
 from volumetry import __version__
 from volumetry.blinding.deidentify import Disguise, OverlayInPixelsError, cleaned, seconds_of, secret_words
-from volumetry.codes import About, codes_about
+from volumetry.codes import CATALOGUE, About, codes_about, severity_rank
 from volumetry.config import Config
 from volumetry.domain import Finding
 from volumetry.errors import InputError, OutputError, UsageError
@@ -47,6 +47,7 @@ READ_COLUMNS = (
     "comment",
 )
 PLAN_COLUMNS = ("subject", "visit", "day", "arm")
+_ELSEWHERE = "Give another folder by --out, or another file by --key."
 _NO_SLICES = codes_about(About.OTHER_FILE) - {"ENHANCED_MULTIFRAME"}
 """Files that are certainly no slice of a CT: not copied, and nothing is lost by it."""
 
@@ -160,13 +161,23 @@ def make_reading_package(
     with unfinished_folder(out.parent) as building:
         readings, refused = _copied(_shuffled(sources, seed), building, words, config)
         if not readings:
-            reasons = ", ".join(sorted({refusal.code for refusal in refused})) or "no scans were given"
-            raise InputError(f"no scan can be blinded: {reasons}", "NOTHING_TO_READ")
+            raise _nothing_to_read(refused)
         rows = _key_rows({name: source.scan_id for name, (source, _) in readings.items()}, refused, plan, seed)
         sealed = csv_bytes(KEY_COLUMNS, rows)
         _describe(building, {name: digest for name, (_, digest) in readings.items()}, len(refused), sealed)
         _publish(building, out, key, sealed)
     return Package(out, key, {name: source.scan_id for name, (source, _) in readings.items()}, tuple(refused))
+
+
+def _nothing_to_read(refused: Sequence[Refusal]) -> InputError:
+    """Each reason once, with what the catalogue advises against it."""
+    codes = sorted({refusal.code for refusal in refused}, key=severity_rank)
+    reasons = "; ".join(
+        f"{code}: {next(refusal.reason for refusal in refused if refusal.code == code)}" for code in codes
+    )
+    advice = dict.fromkeys(CATALOGUE[code].hint for code in codes or ["NOTHING_TO_READ"])
+    message = f"no scan can be blinded: {reasons or 'no scans were given'}"
+    return InputError(message, "NOTHING_TO_READ", " ".join(advice))
 
 
 def _check_places(sources: Sequence[Source], out: Path, key: Path) -> None:
@@ -175,9 +186,9 @@ def _check_places(sources: Sequence[Source], out: Path, key: Path) -> None:
     if any(out.resolve().is_relative_to(source.path.resolve()) for source in sources):
         raise UsageError("the package must not lie inside a scan's folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError("the package's folder is not empty, and nothing is overwritten")
+        raise OutputError("the package's folder is not empty, and nothing is overwritten", hint=_ELSEWHERE)
     if key.exists():
-        raise OutputError("there is a key of this name already, and nothing is overwritten")
+        raise OutputError("there is a key of this name already, and nothing is overwritten", hint=_ELSEWHERE)
 
 
 def _plan(visits: Path | None) -> dict[str, dict[str, str]]:

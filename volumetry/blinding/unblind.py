@@ -71,7 +71,7 @@ def write_unblinded(rows: Sequence[Mapping[str, str]], path: Path) -> None:
         If the file is there already, or cannot be written.
     """
     if path.exists():
-        raise OutputError(f"{path.name} exists already and is not overwritten")
+        raise OutputError(f"{path.name} exists already and is not overwritten", hint="Give another name by --out.")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     first = [name for name in ("scan_id", *PLAN_COLUMNS) if name in columns]
     header = [*first, *(c for c in columns if c not in first)]

@@ -25,7 +25,7 @@ def phantom(
 
     prepare_folder(out)
     if any(out.iterdir()):
-        raise OutputError(f"{out.name} is not empty; phantoms overwrite nothing")
+        raise OutputError(f"{out.name} is not empty; phantoms overwrite nothing", hint="Give a new folder.")
     write_phantoms(out, seed)
     if not quiet:
         typer.echo(f"wrote {sum(1 for p in out.iterdir() if p.is_dir())} series and truth.json to {out}")

@@ -37,6 +37,9 @@ class Asked:
     made: Mapping[str, Any]
 
 
+_RUN_AGAIN = "Run `volumetry trial` again, or restore the file."
+
+
 def asked(path: Path, which: str) -> Asked:
     """The row of a table by its number, as a spreadsheet counts, or by the scan that it is of.
 
@@ -82,7 +85,7 @@ def _made(path: Path) -> tuple[Kind, dict[str, Any]]:
                 "as_it_was_made": digest == known,
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as wrong:
-            raise InputError(f"{TRIAL} beside the table cannot be read") from wrong
+            raise InputError(f"{TRIAL} beside the table cannot be read", hint=_RUN_AGAIN) from wrong
     if (folder / AUDIT).is_file():
         log = Audit.opened(folder)
         known = log.tables.get(path.name)

@@ -77,7 +77,7 @@ def set_pixels(ds: Dataset, stored_ji: Stored, transfer_syntax: str) -> None:
 def jpeg_lossless(stored_ji: Stored) -> bytes:
     """A JPEG process 14 codestream, selection value 1: legal under both .70 and .57; the encoder is GDCM's."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(stored_ji))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:  # noqa: TID251  a drawn slice, of nobody
         path = Path(folder) / "slice.dcm"
         writer = sitk.ImageFileWriter()
         writer.SetImageIO("GDCMImageIO")

@@ -106,7 +106,7 @@ def read_automatic(folder: Path) -> Automatic:
             "mask.nii.gz in the result folder is no longer the automatic mask, or the scan was not measured",
             hint="Keep the edited mask elsewhere and run `volumetry check` again: it makes the mask anew.",
         )
-    labels_kji, affine_ras = read_nifti(folder / "mask.nii.gz")
+    labels_kji, affine_ras = read_nifti(folder / "mask.nii.gz", hint=_NEWER)
     grid = _grid(labels_kji.shape, affine_ras, document["series"]["spacing_kji_mm"])
     tissue = TissueMap.of_mask(labels_kji.astype(np.uint8), grid, "fluid" in document["volumes_ml"])
     return Automatic(folder, document, run, tissue)

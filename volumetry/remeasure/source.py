@@ -25,6 +25,7 @@ from volumetry.scan import read_scan
 from volumetry.segment.postprocess import with_sides
 
 _BESIDE = "ct.nii.gz"
+_GIVEN_THEN = "Give the folder that was given to `volumetry check`."
 _OFF_MM = 0.01
 _SAMPLED = 4
 _SLAB_MM = 4.0
@@ -98,10 +99,10 @@ def _from_input(automatic: Automatic, folder: Path, settings: Config) -> Source:
 
 def _from_nifti(automatic: Automatic, path: Path, settings: Config) -> Source:
     """A CT without digests is the scan if, on the automatic mask, it gives the automatic result's numbers back."""
-    hu_kji, affine_ras = read_nifti(path)
+    hu_kji, affine_ras = read_nifti(path, hint=_GIVEN_THEN)
     grid = automatic.grid
     if hu_kji.shape != grid.shape_kji or not np.allclose(affine_ras, grid.affine_ras, atol=_OFF_MM):
-        raise InputError("the CT lies on another grid than the result's mask")
+        raise InputError("the CT lies on another grid than the result's mask", hint=_GIVEN_THEN)
     scan = _scan(automatic, hu_kji.astype(np.float32))
     tissue = with_sides(automatic.tissue, scan, settings.tidy)
     again = measure(tissue, scan, automatic.settings.measure)
@@ -111,7 +112,7 @@ def _from_nifti(automatic: Automatic, path: Path, settings: Config) -> Source:
     if not np.allclose(found, wanted, rtol=1e-6, atol=1e-6):
         raise InputError(
             "this CT does not give the automatic result's Hounsfield figures on the automatic mask",
-            hint="Give the folder that was given to `volumetry check`.",
+            hint=_GIVEN_THEN,
         )
     kept = tuple(found for found in automatic.findings_of_the_scan if found.code not in _OF_MASK_AND_CT)
     return Source(scan, scan, kept, True)

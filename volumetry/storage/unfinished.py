@@ -3,7 +3,8 @@
 Whoever writes holds the kernel's lock on the hidden file or folder from its making until it has its final name.
 The kernel lets go of the lock when the process ends, however it ends: what can be locked has no writer any more.
 That holds on one machine, so the name carries the machine's mark. What another machine left, or what lies there
-without a lock for a while (an object being compared), is cleared away when nothing touched it for a day.
+without a lock for a while (an object being compared), is cleared away when nothing touched it for a day: who keeps
+a folder longer touches it. What belongs to another user stays.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import secrets
 import shutil
 import socket
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +90,20 @@ def unfinished_folder(parent: Path) -> Iterator[Path]:
             return
 
 
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A new hidden folder in the system's folder for temporary files; what killed runs left there goes first.
+
+    Yields
+    ------
+    Path
+        As for `unfinished_folder`; removed at the end.
+    """
+    sweep_temporary()
+    with unfinished_folder(Path(tempfile.gettempdir())) as folder:
+        yield folder
+
+
 def is_unfinished(name: str) -> bool:
     """Whether a name is that of something still being written.
 
@@ -118,6 +134,12 @@ def sweep(folder: Path) -> None:
             if said:
                 with contextlib.suppress(OSError):
                     _remove_if_stale(path, folder, here=said["mark"] == _HERE)
+
+
+def sweep_temporary() -> None:
+    """Remove what killed runs left in the system's folder for temporary files: it may name patients."""
+    with contextlib.suppress(OSError):  # there may be no such folder; who needs one will say so
+        sweep(Path(tempfile.gettempdir()))
 
 
 def _remove_if_stale(path: Path, folder: Path, *, here: bool) -> None:

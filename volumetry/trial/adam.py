@@ -8,15 +8,13 @@ conversion is a submission data set.
 import importlib.util
 import math
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from volumetry.deliver.scheduled import study_day
-from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import Cell, csv_bytes, number_in
+from volumetry.storage.unfinished import temporary_folder
 from volumetry.trial.change import Change
-from volumetry.trial.config import TrialConfig
+from volumetry.trial.config import TrialConfig, TrialConfigError
 from volumetry.trial.define_xml import DataSet, define_xml
 from volumetry.trial.layout import TITLES
 from volumetry.trial.models import Seen
@@ -135,7 +133,7 @@ def _subject_columns(visits: Visits) -> tuple[tuple[str, ...], dict[str, str]]:
     """Columns of ADSL and the labels of the covariates; a covariate is called by its first eight characters."""
     labels = {_short(column): column for column in visits.covariates}
     if len(labels) < len(visits.covariates) or set(labels) & set(_LABELS):
-        raise ConfigError("output.adam_study: two covariates have the same first eight letters; rename one")
+        raise TrialConfigError("output.adam_study: two covariates have the same first eight letters; rename one")
     return ("STUDYID", "USUBJID", "SUBJID", "TRT01P", "DTHFL", *labels), labels
 
 
@@ -223,8 +221,8 @@ def _transport(name: str, columns: Sequence[str], records: Iterable[Record], lab
         else:
             frame[column] = frame[column].fillna("")
     said = [(labels.get(column) or column)[:_LONGEST_LABEL] for column in columns]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name.lower()}.xpt"
+    with temporary_folder() as folder:
+        path = folder / f"{name.lower()}.xpt"
         pyreadstat.write_xport(frame, str(path), column_labels=said, table_name=name, file_format_version=5)
         return _WHEN_WRITTEN.sub(b"01JAN60:00:00:00", path.read_bytes())
 

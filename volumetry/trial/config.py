@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from volumetry.errors import ConfigError
 from volumetry.storage.digests import canonical_sha256
 from volumetry.storage.settings_files import merged_settings, read_toml
 from volumetry.storage.toml_file import Section, validated
@@ -35,6 +36,12 @@ def plain(name: str) -> str:
     True
     """
     return "".join(c for c in name.casefold() if not c.isspace() and c not in _JOINTS)
+
+
+class TrialConfigError(ConfigError):
+    """A setting of the analysis does not fit the data."""
+
+    hint = "Correct the setting that the message names; configs/trial.toml states what each setting means."
 
 
 class Baseline(Section):

@@ -15,10 +15,9 @@ from statistics import median
 
 import numpy as np
 
-from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import number_in
 from volumetry.trial.compare import Comparison, Contrast, by_arm, compare
-from volumetry.trial.config import TrialConfig
+from volumetry.trial.config import TrialConfig, TrialConfigError
 from volumetry.trial.imputation import Incomplete, analysed, imputed
 from volumetry.trial.models import Model, Seen
 from volumetry.trial.other_outcomes import NO, YES
@@ -53,11 +52,11 @@ def members(visits: Visits, name: str, config: TrialConfig) -> frozenset[str]:
     """
     column = next((flag.column for flag in config.sets.flags if flag.name == name), None)
     if column is None or column not in visits.covariates:
-        raise ConfigError(f"sets: the analysis set {name!r} has no column in the visits table ({column})")
+        raise TrialConfigError(f"sets: the analysis set {name!r} has no column in the visits table ({column})")
     of = visits.covariates[column]
     odd = [subject for subject in visits.rows if of.get(subject, "").casefold() not in YES | NO]
     if odd:
-        raise ConfigError(f"sets: {len(odd)} subjects have neither yes nor no in the column {column!r}")
+        raise TrialConfigError(f"sets: {len(odd)} subjects have neither yes nor no in the column {column!r}")
     return frozenset(subject for subject, text in of.items() if text.casefold() in YES)
 
 
@@ -67,7 +66,7 @@ def restricted(visits: Visits, config: TrialConfig) -> Visits:
         return visits
     kept = members(visits, config.sets.primary, config)
     if not kept:
-        raise ConfigError(f"sets.primary: {config.sets.primary!r} has no member")
+        raise TrialConfigError(f"sets.primary: {config.sets.primary!r} has no member")
     rows = {subject: of for subject, of in visits.rows.items() if subject in kept}
     return replace(visits, rows=rows, arms={s: arm for s, arm in visits.arms.items() if s in kept})
 
@@ -259,10 +258,10 @@ def _visit_days(of: Sequence[Seen]) -> dict[str, float]:
 
 def _event_days(visits: Visits, column: str) -> dict[str, float]:
     if column not in visits.covariates:
-        raise ConfigError(f"estimands.events: the visits table has no column {column!r}")
+        raise TrialConfigError(f"estimands.events: the visits table has no column {column!r}")
     days = {subject: number_in(text) for subject, text in visits.covariates[column].items()}
     if None in days.values():
-        raise ConfigError(f"estimands.events: the column {column!r} must hold days as numbers")
+        raise TrialConfigError(f"estimands.events: the column {column!r} must hold days as numbers")
     return {subject: day for subject, day in days.items() if day is not None}
 
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import Cell, number_in
 from volumetry.trial import adjusted
 from volumetry.trial.adjusted import Effect
 from volumetry.trial.change import Change
 from volumetry.trial.compare import POOLED, Contrast, arm_of, by_arm
-from volumetry.trial.config import TrialConfig
+from volumetry.trial.config import TrialConfig, TrialConfigError
 from volumetry.trial.kenward_roger import adjusted_covariance
 from volumetry.trial.outcomes import at_visit, values_at
 from volumetry.trial.results import MEASURES
@@ -171,13 +170,13 @@ def _check_columns(visits: Visits, config: TrialConfig) -> None:
     settings = config.models
     for column in (*settings.covariates, *settings.factors, *settings.strata):
         if column not in visits.covariates:
-            raise ConfigError(
+            raise TrialConfigError(
                 f"models: no covariate of the visits table is {column!r}: {', '.join(visits.covariates) or '-'}",
                 hint="Name the column under [columns] covariates too.",
             )
     for column in settings.covariates:
         if any(number_in(text) is None for text in visits.covariates[column].values()):
-            raise ConfigError(f"models.covariates: {column!r} does not hold numbers; name it under factors")
+            raise TrialConfigError(f"models.covariates: {column!r} does not hold numbers; name it under factors")
 
 
 def _one(method: str, seen: list[Seen], arms: Contrast, visits: Visits, config: TrialConfig) -> Model:
@@ -289,7 +288,7 @@ def _number(text: str, column: str) -> float:
     """A covariate; what is no number must not pass as 0."""
     number = number_in(text)
     if number is None:
-        raise ConfigError(f"models.covariates: {column!r} does not hold numbers; name it under factors")
+        raise TrialConfigError(f"models.covariates: {column!r} does not hold numbers; name it under factors")
     return number
 
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import Cell, number_in
 from volumetry.trial.analysis_config import Threshold
 from volumetry.trial.change import CHANGES, Change
 from volumetry.trial.compare import POOLED, Comparison, Contrast, arm_of, by_arm, compare, follow_ups
-from volumetry.trial.config import TrialConfig
+from volumetry.trial.config import TrialConfig, TrialConfigError
 from volumetry.trial.proportions import Ratio, exact_odds_ratio, miettinen_nurminen, newcombe
 from volumetry.trial.results import MEASURES
 from volumetry.trial.statistics import Interval, Summary, Values, fisher, median_interval, summarise, woolf
@@ -274,7 +273,7 @@ def responders(
         seen = {visit for _subject, visit in known}
         asked = {(p.subject, p.visit) for p in placements if p.visit in seen}
     else:
-        raise ConfigError(f"responders.thresholds: there is no change {scale!r} of {measure!r}")
+        raise TrialConfigError(f"responders.thresholds: there is no change {scale!r} of {measure!r}")
     found = {key: float(value <= threshold.at_most) for key, value in known.items()}
     if config.responders.missing == "non_responder":
         found = dict.fromkeys(sorted(asked), 0.0) | found

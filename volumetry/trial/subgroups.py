@@ -11,12 +11,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from volumetry.errors import ConfigError
 from volumetry.storage.csv_tables import Cell, number_in
 from volumetry.trial.adjusted import interaction
 from volumetry.trial.analysis_config import Subgroup
 from volumetry.trial.compare import Comparison, Contrast, by_arm, compare
-from volumetry.trial.config import TrialConfig
+from volumetry.trial.config import TrialConfig, TrialConfigError
 from volumetry.trial.layout import p_value, quartiles, with_interval
 from volumetry.trial.models import Seen
 from volumetry.trial.printed import Printed, PrintedRow
@@ -126,7 +125,7 @@ def _named(done: Comparison, whole: Comparison) -> Comparison:
 def _levels(subgroup: Subgroup, visits: Visits) -> tuple[Mapping[str, str], list[str]]:
     """Level of every subject for whom it is known, and the levels in their order."""
     if subgroup.column not in visits.covariates:
-        raise ConfigError(
+        raise TrialConfigError(
             f"subgroups: no covariate of the visits table is {subgroup.column!r}",
             hint="Name the column under [columns] covariates too.",
         )
@@ -135,7 +134,7 @@ def _levels(subgroup: Subgroup, visits: Visits) -> tuple[Mapping[str, str], list
         return texts, sorted(set(texts.values()))
     numbers = {subject: number_in(text) for subject, text in texts.items()}
     if None in numbers.values():
-        raise ConfigError(f"subgroups: {subgroup.column!r} does not hold numbers and cannot be cut")
+        raise TrialConfigError(f"subgroups: {subgroup.column!r} does not hold numbers and cannot be cut")
     cuts = sorted(subgroup.cuts)
     names = [
         f"below {cuts[0]:g}",

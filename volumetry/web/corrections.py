@@ -6,7 +6,6 @@ the page says that its user knows of the other: of two readers at work at once, 
 
 import asyncio
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from volumetry.domain import FLUID
 from volumetry.errors import UsageError, VolumetryError
 from volumetry.image.nifti import nifti_bytes
 from volumetry.storage.atomic import write_whole
+from volumetry.storage.unfinished import temporary_folder
 from volumetry.web.cases import ViewCase
 from volumetry.web.readings import CORRECTED_MEANWHILE, Readings
 
@@ -137,8 +137,8 @@ def _saved(case: ViewCase, sent: _Sent, correct: Correct) -> tuple[dict[str, Any
     readings = case.readings()
     if readings.mask_sha256 not in (sent.drawn_on, sent.knows_of):
         raise _drawn_on_another(readings)
-    with tempfile.TemporaryDirectory(prefix="volumetry-") as folder:
-        mask = Path(folder) / "edited.nii"
+    with temporary_folder() as folder:
+        mask = folder / "edited.nii"
         write_whole(mask, nifti_bytes(sent.labels_kji, case.affine_ras))
         return correct(Edit(mask, sent.reader, sent.reason, sent.drawn_on, readings.last))
 

@@ -3,8 +3,9 @@
 import asyncio
 import os
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from volumetry.config import Config
 from volumetry.domain import Segmenter
 from volumetry.errors import InputError, OutputError, UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
-from volumetry.storage.unfinished import sweep, unfinished_folder
+from volumetry.storage.unfinished import temporary_folder
 from volumetry.web.jobs import CorrectResult, Job, Jobs
 from volumetry.web.serving import LocalServer, new_app, run_and_open
 from volumetry.web.uploads import Upload, UploadLimits
 from volumetry.web.viewer import add_static, static_folder, viewer_is_there, viewer_routes
+
+_TOUCH_EVERY_S = 3600.0
 
 
 def serve(  # noqa: PLR0913  the command's own options
@@ -87,14 +90,30 @@ def _all_that_is_temporary() -> Iterator[None]:
 
     Uploads name patients: what a killed server left is removed here by the next one.
     """
-    before, place = tempfile.tempdir, Path(tempfile.gettempdir())
+    before = tempfile.tempdir
     try:
-        sweep(place)
-        with unfinished_folder(place) as folder:
+        with temporary_folder() as folder, _touched(folder):
             tempfile.tempdir = str(folder)
             yield
     finally:  # after the folder is gone: a thread that still works finds no other place
         tempfile.tempdir = before
+
+
+@contextmanager
+def _touched(folder: Path) -> Iterator[None]:
+    """Touch a folder now and then: where it is shared, another machine may see no lock, and judges by its age."""
+    ended = threading.Event()
+
+    def touch() -> None:
+        while not ended.wait(_TOUCH_EVERY_S):
+            with suppress(OSError):
+                os.utime(folder)
+
+    threading.Thread(target=touch, name="volumetry-touch", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def drop_in_app(jobs: Jobs) -> FastAPI:

@@ -9,10 +9,9 @@ import json
 import queue
 import re
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from volumetry.domain import ScanFailure, Segmenter
 from volumetry.errors import InputError, OutputError, UsageError, VolumetryError
 from volumetry.pipeline import STAGES, failure_of, failure_of_bug
 from volumetry.storage.atomic import prepare_folder, write_whole
-from volumetry.storage.unfinished import unfinished_folder
+from volumetry.storage.unfinished import temporary_folder, unfinished_folder
 from volumetry.web.cases import ViewCase, case_of, load_case
 from volumetry.web.corrections import Correct, Edit
 from volumetry.web.readings import Corrections
@@ -149,6 +148,7 @@ class Jobs:
     _table: dict[str, Job] = field(default_factory=dict)
     _queue: "queue.Queue[str | None]" = field(default_factory=queue.Queue)
     _private: Path | None = None
+    _until_closed: ExitStack = field(default_factory=ExitStack)
     _worker: threading.Thread | None = None
     _closing: bool = False
     _making: Path | None = None
@@ -157,7 +157,7 @@ class Jobs:
 
     def start(self) -> None:
         """Make the private folder and begin to measure what comes."""
-        self._private = Path(tempfile.mkdtemp(prefix="volumetry-"))
+        self._private = self._until_closed.enter_context(temporary_folder())
         self._find_kept()
         self._worker = threading.Thread(target=self._work, name="volumetry-jobs", daemon=True)
         self._worker.start()
@@ -176,8 +176,7 @@ class Jobs:
         with self._naming:  # no result gets its name any more
             if self._making is not None:
                 shutil.rmtree(self._making, ignore_errors=True)
-        if self._private is not None:
-            shutil.rmtree(self._private, ignore_errors=True)
+        self._until_closed.close()
 
     @property
     def root(self) -> Path:
@@ -223,8 +222,8 @@ class Jobs:
         """With the CT, if it is still in memory: the uploaded files are gone."""
         if job.case is None or job.case.hu_kji is None:
             return correct(job.result, None, edit)
-        with tempfile.TemporaryDirectory(dir=self.root) as folder:
-            ct = Path(folder) / "ct.nii"
+        with unfinished_folder(self.root) as folder:
+            ct = folder / "ct.nii"
             write_whole(ct, job.case.ct_nifti(reduced=False))
             try:
                 return correct(job.result, ct, edit)
@@ -250,7 +249,7 @@ class Jobs:
         if job is None:
             return
         if job.state in ("waiting", "running"):
-            raise UsageError("this scan is being measured")
+            raise UsageError("this scan is being measured", hint="Remove it when it has been measured.")
         job.clear()
         if self.keep is None or job.state == "stopped":
             shutil.rmtree(job.result, ignore_errors=True)
@@ -321,7 +320,7 @@ class Jobs:
 
     def _enter(self, job: Job, stage: str) -> None:
         if self._closing:
-            raise UsageError("the server was stopped")
+            raise UsageError("the server was stopped", hint="Start it again, and drop the scan again.")
         job.stage = stage
 
     def _forget_oldest(self) -> None:

@@ -43,7 +43,8 @@ class LocalServer:
         try:
             self._listener = socket.create_server((LOOPBACK, port))
         except OSError as taken:
-            raise UsageError(f"port {port} cannot be used: {taken.strerror}") from taken
+            message = f"port {port} cannot be used: {taken.strerror}"
+            raise UsageError(message, hint="Give another port by --port.") from taken
         self.port: int = self._listener.getsockname()[1]
         guard = Guard(app, self.port)
         self.address = f"http://{LOOPBACK}:{self.port}/"

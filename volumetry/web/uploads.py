@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from volumetry.errors import InputError, OutputError
-from volumetry.scan.inputs.unpack import append_private
+from volumetry.scan.inputs.unpack import NO_SPACE, append_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as wrong:
-        raise OutputError(f"cannot store the upload: {wrong.strerror}") from wrong
+        raise OutputError(f"cannot store the upload: {wrong.strerror}", hint=NO_SPACE) from wrong
 
 
 def _too_large(what: str) -> InputError:

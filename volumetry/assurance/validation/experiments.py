@@ -1,6 +1,5 @@
 """Phantoms through the whole line but for the network: DICOM out, DICOM in, an observer, tidying, counting."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from volumetry.assurance.validation.observer import Observer
 from volumetry.config import Config
 from volumetry.phantom import make_phantom, write_series
 from volumetry.pipeline import analyse_scan
+from volumetry.storage.unfinished import temporary_folder, unfinished_folder
 
 QUANTITIES = ("lung", "ground_glass", "solid", "lesion")
 
@@ -119,11 +119,11 @@ def validate(
     design = design or Design()
     acquisitions = tuple(design.acquisitions())
     cases: list[Case] = []
-    with tempfile.TemporaryDirectory(prefix="volumetry-") as folder:
+    with temporary_folder() as folder:
         for number, acquisition in enumerate(acquisitions, 1):
             on_stage(f"validation: phantom {number} of {len(acquisitions)}")
-            with tempfile.TemporaryDirectory(dir=folder) as series:
-                cases += _measured(acquisition, Path(series), config)
+            with unfinished_folder(folder) as series:
+                cases += _measured(acquisition, series, config)
     return Validation(design, tuple(cases))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
+from volumetry.codes import CATALOGUE
 from volumetry.deliver.dicom import concepts
 from volumetry.deliver.dicom.concepts import Structure
 from volumetry.deliver.dicom.regions import regions_of
@@ -21,6 +22,12 @@ _OFF_SHARE = 0.25
 """How far a frame may lie from its slice, in slice steps: the gate lets slices jitter, by far less."""
 _OFF_MM = 0.05
 """How far in-plane positions may differ over a whole slice: far below any pixel."""
+
+
+class DiffersError(OutputError):
+    """An object that was written is not what was measured."""
+
+    hint = CATALOGUE["IDENTITY"].hint
 
 
 def compare_seg(path: Path, tissue: TissueMap, segments: Sequence[Structure]) -> None:
@@ -56,10 +63,10 @@ def compare_sr(
     """
     content = hd.sr.srread(path).content
     if not isinstance(content, hd.sr.MeasurementReport):
-        raise OutputError(f"{path.name} is not a measurement report")
+        raise DiffersError(f"{path.name} is not a measurement report")
     groups = content.get_volumetric_roi_measurement_groups()
     if len(groups) != len(segments):
-        raise OutputError(f"{path.name}: {len(groups)} measurement groups for {len(segments)} segments")
+        raise DiffersError(f"{path.name}: {len(groups)} measurement groups for {len(segments)} segments")
     for number, (group, segment) in enumerate(zip(groups, segments, strict=True), 1):
         target = group.referenced_segment
         if (
@@ -67,18 +74,18 @@ def compare_sr(
             or target.referenced_sop_instance_uid != seg.SOPInstanceUID
             or list(target.referenced_segment_numbers or ()) != [number]
         ):
-            raise OutputError(f"{path.name}: group {number} does not refer to segment {number} of the SEG")
+            raise DiffersError(f"{path.name}: group {number} does not refer to segment {number} of the SEG")
         found = [(m.name.value, m.value, m.unit.value) for m in group.get_measurements()]
         wanted = [(name.value, value, unit.value) for name, value, unit in numbers_of(segment, document)]
         if found != wanted:
-            raise OutputError(f"{path.name}: the numbers of group {number} are not those of the result")
+            raise DiffersError(f"{path.name}: the numbers of group {number} are not those of the result")
         limits = [_uncertainty(m) for m in group.get_measurements()]
         wanted_limits = [uncertainty_of(name, segment, document) for name, _, _ in numbers_of(segment, document)]
         if limits != [None if one is None else one[:2] for one in wanted_limits]:
-            raise OutputError(f"{path.name}: the intervals of group {number} are not those of the result")
+            raise DiffersError(f"{path.name}: the intervals of group {number} are not those of the result")
         counted = np.count_nonzero(np.isin(tissue.mask_kji, segment.tissues)) * tissue.grid.voxel_ml
         if abs(own_ml(segment, document) - counted) > tissue.grid.voxel_ml / 2:
-            raise OutputError(f"{path.name}: the volume of group {number} is not that of the mask")
+            raise DiffersError(f"{path.name}: the volume of group {number} is not that of the mask")
     _require_regions(path, content, document)
 
 
@@ -95,7 +102,7 @@ def _require_regions(path: Path, content: hd.sr.MeasurementReport, document: Map
         for region, of in regions_of(document)
     }
     if found != wanted:
-        raise OutputError(f"{path.name}: the numbers of sides and lobes are not those of the result")
+        raise DiffersError(f"{path.name}: the numbers of sides and lobes are not those of the result")
 
 
 def _uncertainty(measurement: hd.sr.Measurement) -> tuple[float, float] | None:
@@ -117,7 +124,7 @@ def compare_summary(path: Path, summary: Summary) -> None:
     else:
         same = np.array_equal(file.pixel_array, summary.rgb)
     if not same:
-        raise OutputError("the summary page differs from what was made")
+        raise DiffersError("the summary page differs from what was made")
 
 
 def _placed(file: Dataset, grid: Grid, segment: int | None = None) -> NDArray[np.uint8]:
@@ -131,7 +138,7 @@ def _placed(file: Dataset, grid: Grid, segment: int | None = None) -> NDArray[np
             continue
         k = _slice_of(groups, file.SharedFunctionalGroupsSequence[0], frame.shape, grid)
         if taken[k]:
-            raise OutputError(f"two frames of one segment lie on slice {k}")
+            raise DiffersError(f"two frames of one segment lie on slice {k}")
         taken[k] = True
         volume[k] = frame
     return volume
@@ -151,7 +158,7 @@ def _slice_of(groups: Dataset, shared: Dataset, shape: tuple[int, ...], grid: Gr
     index = np.linalg.solve(grid.step_lps_mm, origin - np.asarray(grid.origin_lps_mm))
     k = round(float(index[0]))
     if shape != grid.shape_kji[1:] or not 0 <= k < grid.shape_kji[0] or abs(index[0] - k) > _OFF_SHARE:
-        raise OutputError("a frame lies on no slice of the mask")
+        raise DiffersError("a frame lies on no slice of the mask")
     rows, columns = shape[0] - 1, shape[1] - 1
     # Steps across the plane: the same far corner seen from the frame and from the grid.
     far_frame = cosines[3:] * row_mm * rows + cosines[:3] * column_mm * columns
@@ -160,7 +167,7 @@ def _slice_of(groups: Dataset, shared: Dataset, shape: tuple[int, ...], grid: Gr
     off_mm = max(np.linalg.norm(far_frame - far_grid), np.linalg.norm(side_frame - side_grid))
     shifted_mm = np.linalg.norm((index - [k, 0, 0])[1:] * grid.spacing_kji_mm[1:])
     if off_mm > _allowed_mm(grid) or shifted_mm > _allowed_mm(grid):
-        raise OutputError(f"the frame of slice {k} lies {max(off_mm, shifted_mm):.2f} mm beside it")
+        raise DiffersError(f"the frame of slice {k} lies {max(off_mm, shifted_mm):.2f} mm beside it")
     return k
 
 
@@ -172,4 +179,4 @@ def _allowed_mm(grid: Grid) -> float:
 def _require_same(found: NDArray[np.uint8], wanted: NDArray[np.uint8], name: str) -> None:
     different = int(np.count_nonzero(found != wanted))
     if different:
-        raise OutputError(f"{name} of the SEG differs from the mask in {different} voxels")
+        raise DiffersError(f"{name} of the SEG differs from the mask in {different} voxels")

@@ -14,7 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from volumetry.codes import CATALOGUE
 from volumetry.config import Config
 from volumetry.deliver.dicom.captures import encapsulated_pdf, secondary_capture
-from volumetry.deliver.dicom.compare import compare_seg, compare_sr, compare_summary
+from volumetry.deliver.dicom.compare import DiffersError, compare_seg, compare_sr, compare_summary
 from volumetry.deliver.dicom.concepts import structures
 from volumetry.deliver.dicom.options import DicomOptions
 from volumetry.deliver.dicom.references import as_single_slices, files_of, refer_to_frames
@@ -93,7 +93,7 @@ def write_seg_and_sr(
         seg.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian  # another writing of the same instance
     with new_result(folder, _NAMES) as making:
         seg_file, sr_file = (_saved(seg, making / "seg.dcm"), _saved(report, making / "sr.dcm"))
-        with _one_stop(_UNREADABLE):
+        with _one_stop(_UNREADABLE, DiffersError.hint):
             compare_seg(seg_file, tissue, segments)
             compare_sr(sr_file, seg, segments, tissue, document)
     return {name: folder / name for name in _NAMES}
@@ -135,7 +135,7 @@ def write_summary(
         with _one_stop(_INVALID, _MEND):
             dataset = make(source.headers, summary)
             stamp(dataset, document, folder, name)
-        with new_result(folder, (name,)) as making, _one_stop(_UNREADABLE):
+        with new_result(folder, (name,)) as making, _one_stop(_UNREADABLE, DiffersError.hint):
             compare_summary(_saved(dataset, making / name), summary)
         written[name] = folder / name
     return written

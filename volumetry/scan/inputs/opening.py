@@ -7,10 +7,9 @@ ends, however it ends. Nothing in it has a name from outside; what a file is cal
 import gzip
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -23,9 +22,10 @@ from volumetry.scan.headers.files import FileRef, Listing, as_listed, file_ref, 
 from volumetry.scan.headers.reader import unread_archive
 from volumetry.scan.headers.slice_header import NotSlice
 from volumetry.scan.inputs.inflation import GZIP, InflationError, inflate, inflated_start, start_of
-from volumetry.scan.inputs.unpack import ZipLimits, unpack_safely
+from volumetry.scan.inputs.unpack import NO_SPACE, ZipLimits, unpack_safely
 from volumetry.scan.inputs.volume_header import VolumeError
 from volumetry.scan.inputs.volume_headers import volume_header
+from volumetry.storage.unfinished import sweep_temporary, temporary_folder
 
 _KIND_BYTES = 4096
 _DICOM = (FileKind.PART10, FileKind.BARE)
@@ -40,6 +40,7 @@ class PrivateFolder:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._until_removed = ExitStack()
         self._path: Path | None = None
         self._count = 0
         self._bytes_left = int(limits.max_unpacked_gb * 2**30)
@@ -48,14 +49,14 @@ class PrivateFolder:
     def path(self) -> Path:
         """The folder."""
         if self._path is None:
-            self._path = Path(tempfile.mkdtemp(prefix="volumetry-"))
+            self._path = self._until_removed.enter_context(temporary_folder())
             _private_folders.add(self._path)
         return self._path
 
     def remove(self) -> None:
         """Take it from the disk with all that is in it."""
         if self._path is not None:
-            shutil.rmtree(self._path, ignore_errors=True)
+            self._until_removed.close()
             _private_folders.discard(self._path)
             self._path = None
 
@@ -136,6 +137,7 @@ def opened(path: Path, config: Config) -> Iterator[Given]:
     Given
         The files, and what was found on listing them; what was unpacked is removed at the end.
     """
+    sweep_temporary()
     private = PrivateFolder(config.limits)
     try:
         yield _given(path, private, config)
@@ -270,10 +272,10 @@ def _unpacked(path: Path, given: Given, config: Config) -> Given:
     try:
         names = unpack_safely(path, given.private.path / "archive", zip_limits(config.limits))
     except InputError as refused:
-        finding = found(config, refused.code, refused.message)
+        finding = found(config, refused.code, refused.message, advice=refused.hint)
         return replace(given, listing=Listing(()), found_before=(finding,))
     except OutputError as wrong:
-        raise ScanFailedError(f"the archive cannot be unpacked: {wrong.message}") from wrong
+        raise ScanFailedError(f"the archive cannot be unpacked: {wrong.message}", hint=NO_SPACE) from wrong
     files = (as_listed(where, where.lstat(), str(name)) for name, where in _plain(names).items())
     inside = Listing(tuple(sorted(files, key=lambda file: file.name.encode())))
     return _inflated(replace(given, listing=inside))
@@ -339,4 +341,4 @@ def _no_space() -> Iterator[None]:
     except OSError as wrong:
         if wrong.errno is None or isinstance(wrong, gzip.BadGzipFile):
             raise
-        raise ScanFailedError(f"nothing can be unpacked: {os.strerror(wrong.errno)}") from wrong
+        raise ScanFailedError(f"nothing can be unpacked: {os.strerror(wrong.errno)}", hint=NO_SPACE) from None

@@ -80,7 +80,7 @@ def unpack_safely(archive: Path, folder: Path, limits: ZipLimits) -> dict[PurePo
     try:
         folder.mkdir(mode=0o700)
     except OSError as wrong:
-        raise OutputError(f"cannot make a private folder: {wrong.strerror}") from wrong
+        raise OutputError(f"cannot make a private folder: {wrong.strerror}", hint=NO_SPACE) from wrong
     try:
         return _unpack(archive, folder, limits)
     except OutputError:
@@ -93,6 +93,7 @@ def unpack_safely(archive: Path, folder: Path, limits: ZipLimits) -> dict[PurePo
         raise InputError(f"the ZIP archive is refused: {reason}", "ZIP_REJECTED", _HINT) from None
 
 
+NO_SPACE = "Free space in the folder for temporary files, or set TMPDIR to a folder that has it; then run again."
 _HINT = "Unpack the archive and give the folder, or have it packed again."
 
 
@@ -210,4 +211,4 @@ def append_private(path: Path, chunk: bytes) -> None:
     except OSError as wrong:
         with suppress(OSError):
             path.unlink()
-        raise OutputError(f"cannot write the upload: {wrong.strerror}") from wrong
+        raise OutputError(f"cannot write a temporary file: {wrong.strerror}", hint=NO_SPACE) from wrong

@@ -26,6 +26,7 @@ from volumetry.errors import ScanFailedError
 from volumetry.memory import note_child
 from volumetry.scan.headers.slice_header import SliceHeader
 from volumetry.scan.headers.syntaxes import BIG_ENDIAN, DECODERS
+from volumetry.storage.unfinished import temporary_folder
 
 Stored = NDArray[np.int16] | NDArray[np.uint16] | NDArray[np.int32] | NDArray[np.float32]
 
@@ -206,7 +207,7 @@ def _run(request: bytes, memory: int, limits: Limits) -> bytes:
 
 
 def _one_child(request: bytes, memory: int, timeout_s: float) -> tuple[int, bytes]:
-    with tempfile.TemporaryDirectory(prefix="volumetry-") as private:
+    with temporary_folder() as private:
         child = subprocess.Popen(  # noqa: S603  our own interpreter and our own file, no shell
             [sys.executable, "-I", str(_CHILD)],
             stdin=subprocess.PIPE,

@@ -98,7 +98,8 @@ def _known(
     known = np.full(body.shape, truth.NO_LUNG, np.uint8)
     if spec.organs:
         if spec.scheme not in truth.SCHEMES:
-            raise ConfigError(f"{spec.name}: scheme {spec.scheme!r} is not one of {sorted(truth.SCHEMES)}")
+            message = f"{spec.name}: scheme {spec.scheme!r} is not one of {sorted(truth.SCHEMES)}"
+            raise ConfigError(message, hint="Compare the file with configs/train-thorax3d.toml.")
         organs = stored(spec.organs)
         for number, regions in truth.SCHEMES[spec.scheme].items():
             known[organs == number] = regions

@@ -16,6 +16,7 @@ from volumetry.errors import InputError
 from volumetry.training.thorax.config import ThoraxConfig
 
 SUFFIX = ".safetensors"
+_PACK = "Pack the chests with this configuration."
 """Of a chest within a file of packed ones."""
 
 
@@ -81,11 +82,9 @@ def _unpacked(file: Path, name: str) -> Chest:
         with zipfile.ZipFile(file) as archive:
             stored = load_arrays(archive.read(f"{name}{SUFFIX}"))
     except KeyError as wrong:
-        raise InputError(
-            f"{file.name} does not hold {name}", hint="Pack the chests with this configuration."
-        ) from wrong
+        raise InputError(f"{file.name} does not hold {name}", hint=_PACK) from wrong
     except (zipfile.BadZipFile, SafetensorError) as wrong:
-        raise InputError(f"{file.name} is no file of packed chests") from wrong
+        raise InputError(f"{file.name} is no file of packed chests", hint=_PACK) from wrong
     k, j, i = (float(step) for step in stored["spacing_mm"])
     lung = stored["lung"].astype(np.float32) / np.float32(255)
     return Chest(name, stored["hu"].astype(np.float32), stored["regions"], lung, (k, j, i))
