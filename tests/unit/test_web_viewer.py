@@ -150,7 +150,7 @@ def test_ids_are_opaque_and_unknown_ones_are_not_found(folders, config):
 
 def test_the_report_is_served_without_scripts():
     page = b"<style>p { color: red }</style><p>report</p>"
-    case = ViewCase({}, np.zeros((1, 1, 1), np.uint8), np.eye(4), None, page)
+    case = ViewCase({"provenance": {"mask_sha256": "0"}}, np.zeros((1, 1, 1), np.uint8), np.eye(4), None, page)
     client = Client(viewer.viewer_app({"one": case}, "/")).enter()
     answer = client.get("/cases/one/report.html")
     client.close()
