@@ -131,6 +131,24 @@ def test_a_checkpoint_of_other_settings_is_not_continued(recipe: Path, data: Pat
         train(recipe, tmp_path / "out", data)
 
 
+def test_a_run_with_a_further_round_goes_on_from_the_shorter_one(recipe: Path, data: Path, tmp_path: Path) -> None:
+    """The rounds before are the same, so that it ends where a run with all of them does."""
+    text = recipe.read_text("utf-8")
+    begin, end = text.rindex("[[schedule.rounds]]"), text.index("[loss]")
+    shorter = tmp_path / "shorter.toml"
+    shorter.write_text(text[:begin] + text[end:], "utf-8")
+    train(shorter, tmp_path / "longer", data)
+    seen: list[int] = []
+    longer = train(recipe, tmp_path / "longer", data, progress=lambda step, steps, figures: seen.append(step))
+    straight = train(recipe, tmp_path / "straight", data)
+    assert seen == [STEPS]
+    assert longer is not None
+    assert straight is not None
+    assert (longer / "model.safetensors").read_bytes() == (straight / "model.safetensors").read_bytes()
+    with pytest.raises(OutputError, match="another configuration"):
+        train(shorter, tmp_path / "longer", data)
+
+
 def test_the_time_limit_stops_with_a_checkpoint(recipe: Path, data: Path, tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text("utf-8").replace("max_minutes = 600.0", "max_minutes = 1e-9"), "utf-8")
     steps: list[int] = []

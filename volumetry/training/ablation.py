@@ -108,7 +108,7 @@ def _run(
     config: TrainConfig, variant: TrainConfig, checkpoint: Path, bank: Bank, judged: Sequence[Sample]
 ) -> dict[str, float]:
     trained, state = new_state(config, "cpu"), new_state(variant, "cpu")
-    load_checkpoint(checkpoint, trained, config.sha256)
+    load_checkpoint(checkpoint, trained, (config.sha256,))
     state.network.load_state_dict(trained.average.state_dict())
     state.average.load_state_dict(trained.average.state_dict())
     for _ in steps(variant, bank, state, "cpu"):

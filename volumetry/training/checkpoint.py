@@ -1,7 +1,7 @@
 """Where a run is between two steps: kept on disk, taken up again, and its table of curves with it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +77,17 @@ def step_of(path: Path) -> int:
         return int(stored.get_tensor("step"))
 
 
-def load_checkpoint(path: Path, state: State, digest: str) -> None:
+def load_checkpoint(path: Path, state: State, digests: Collection[str]) -> None:
     """Put `state` where the checkpoint was.
+
+    Parameters
+    ----------
+    path
+        Of the checkpoint.
+    state
+        Of a run of the same architecture.
+    digests
+        Of the configurations whose checkpoints the run may go on from.
 
     Raises
     ------
@@ -86,7 +95,7 @@ def load_checkpoint(path: Path, state: State, digest: str) -> None:
         If the checkpoint belongs to another configuration.
     """
     with safe_open(path, framework="pt") as stored:
-        if (stored.metadata() or {}).get("config_sha256") != digest:
+        if (stored.metadata() or {}).get("config_sha256") not in digests:
             raise OutputError(
                 f"{path.parent.name} holds the checkpoint of another configuration",
                 hint="Train into another folder, or start over without resuming.",

@@ -276,6 +276,15 @@ class TrainConfig(Section):
         return canonical_sha256(self.model_dump(mode="json", exclude=prose))
 
     @property
+    def digests(self) -> tuple[str, ...]:
+        """Digests of this configuration and of it without its last rounds, whose checkpoints it goes on from."""
+        rounds = self.schedule.rounds
+        parts = (
+            self.schedule.model_copy(update={"rounds": rounds[:count]}) for count in range(1, len(rounds) + 1)
+        )
+        return tuple(self.model_copy(update={"schedule": part}).sha256 for part in parts)
+
+    @property
     def measuring_recipe(self) -> InputRecipe:
         """How pictures are made when a scan is measured; stands on the card."""
         return InputRecipe(**self.input.model_dump(), pad_multiple=2 ** (len(self.model.channels) - 1))

@@ -87,7 +87,7 @@ def train(
     state = new_state(config, device)
     take_over(state, config)
     if resume and (run / CHECKPOINT).is_file():
-        load_checkpoint(run / CHECKPOINT, state, config.sha256)
+        load_checkpoint(run / CHECKPOINT, state, config.digests)
     trim(run / CURVES, state.step)
     if not _run(config, bank, state, run, device, progress):
         return None

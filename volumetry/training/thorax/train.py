@@ -79,7 +79,7 @@ def train_thorax(
     judged = list(load_chests(config, root, held_out=True))
     state = new_state(config, device)
     if (run / CHECKPOINT).is_file():
-        load_checkpoint(run / CHECKPOINT, state, config.sha256_at(step_of(run / CHECKPOINT)))
+        load_checkpoint(run / CHECKPOINT, state, (config.sha256_at(step_of(run / CHECKPOINT)),))
     trim(run / CURVES, state.step)
     _run(config, scenes, judged, state, run, progress)
     draw_curves(run / CURVES, run / "curves.png", "Dice and shares, held-out chests")
