@@ -1,5 +1,6 @@
 """When a study is whole, who may send, and what may leave this machine."""
 
+import contextlib
 import gc
 import json
 import os
@@ -222,6 +223,103 @@ def test_what_the_archive_does_not_take_waits_and_survives_a_restart(tmp_path):
 def test_a_study_without_end_is_refused(inbox):
     box, _ = inbox
     assert [box.add(1, "1.2", str(n), b"%d" % n) for n in range(5)] == [True, True, True, False, False]
+
+
+def stored(study):
+    return sorted(path.read_bytes() for path in study.folder.glob("*.dcm"))
+
+
+@contextlib.contextmanager
+def full():
+    """No instance can be written."""
+
+    def write_bytes(_path, _content):
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "write_bytes", write_bytes)
+        yield
+
+
+def test_a_study_of_which_instances_were_refused_is_incomplete_until_they_come_again(patient_inbox):
+    box, clock = patient_inbox
+    box.add(1, "1.2", "1", b"a")
+    with full():
+        assert not box.add(1, "1.2", "2", b"b")
+        assert not box.add(1, "1.2", "3", b"c")
+    assert box.add(1, "1.2", "3", b"c"), "within the same association"
+    box.left(1, properly=True)
+    (study,) = taken(box, clock)
+    assert (study.instances, list(study.refused.values())) == (2, ["No space left on device"])
+    box.done(study, answered=False)
+    box.add(2, "1.2", "2", b"b")
+    box.left(2, properly=True)
+    (study,) = taken(box, clock)
+    assert (stored(study), study.refused) == ([b"a", b"b", b"c"], {})
+
+
+def test_what_was_refused_while_a_study_was_looked_at_makes_it_incomplete(patient_inbox):
+    box, clock = patient_inbox
+    box.add(1, "1.2", "1", b"a")
+    box.left(1, properly=True)
+    (study,) = taken(box, clock)
+    with full():
+        box.add(2, "1.2", "1", b"a")  # kept already
+        box.add(2, "1.2", "2", b"b")
+    box.left(2, properly=True)
+    box.done(study, answered=True)
+    (study,) = taken(box, clock)
+    assert (stored(study), len(study.refused), study.answered) == ([b"a"], 1, False)
+
+
+def test_a_measured_study_sent_again_to_a_full_folder_is_no_empty_study(patient_inbox):
+    box, clock = patient_inbox
+    box.add(1, "1.2", "1", b"a")
+    box.left(1, properly=True)
+    box.done(*taken(box, clock), answered=True)
+    with full():
+        assert box.add(2, "1.2", "1", b"a"), "it is there already"
+    box.left(2, properly=True)
+    (study,) = taken(box, clock)
+    assert (stored(study), study.refused) == ([b"a"], {})
+
+
+def test_a_folder_that_cannot_be_made_costs_its_study_alone(patient_inbox, monkeypatch):
+    box, clock = patient_inbox
+
+    def no_inode(_path, **_how):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", no_inode)
+        assert not box.add(1, "1.2", "1", b"a")
+    box.add(1, "1.3", "1", b"b")
+    box.left(1, properly=True)
+    lost, other = taken(box, clock)
+    assert (lost.instances, len(lost.refused), stored(other)) == (0, 1, [b"b"])
+    for study in (lost, other):
+        box.done(study, answered=False)
+    clock.now += 61
+    assert box.expire() == [other], "of the other one there is nothing to remove"
+
+
+def test_a_study_that_may_be_measured_later_is_given_again_and_then_expires(patient_inbox, tmp_path):
+    box, clock = patient_inbox
+    box.add(1, "1.2", "1", b"a")
+    box.left(1, properly=True)
+    (study,) = taken(box, clock)
+    waits = []
+    while (wait_s := box.done(study, answered=False, repeat=True)) is not None:
+        waits.append(wait_s)
+        clock.now += wait_s - 1
+        assert (box.expire(), box.whole()) == ([], [])
+        clock.now += 1
+        assert box.whole() == [study]
+        assert stored(study) == [b"a"]
+    assert waits == [30, 60, 120, 240, 480, 960, *[1800] * 6]
+    clock.now += 61
+    assert box.expire() == [study]
+    assert not list((tmp_path / "in").rglob("*.dcm"))
 
 
 @pytest.mark.parametrize(
@@ -478,11 +576,11 @@ def test_no_torn_image_stays_where_the_folder_is_full(inbox, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
-        box.add(1, "1.2", "1.2.2", b"second")
+    assert not box.add(1, "1.2", "1.2.2", b"second")
     (study,) = box._studies.values()
     assert [path.read_bytes() for path in study.folder.iterdir()] == [b"first"]
     assert study.instances == 1
+    assert list(study.refused.values()) == ["No space left on device"]
 
 
 @pytest.fixture
@@ -539,6 +637,58 @@ def test_a_sender_that_breaks_off_is_not_measured(start, files):
     link.abort()
     node.wait_for("broken off")
     assert called == []
+
+
+def send(node, files):
+    """Statuses of an association that goes on after a refusal."""
+    ae = AE(ae_title="SENDER")
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    link = ae.associate("127.0.0.1", node.port, ae_title="VOLUMETRY")
+    statuses = [link.send_c_store(path).Status for path in files]
+    link.release()
+    return statuses
+
+
+def test_what_is_left_of_a_study_after_refusals_is_not_measured(start, files):
+    measured = []
+    node = start(lambda folder: measured.append(len(list(folder.glob("*.dcm")))) or [])
+    with full():
+        assert send(node, files) == [0xA700] * 4
+        node.wait_for("refused 4 images of it (No space left on device: 4) and has 0;")
+    assert send(node, files[:3]) == [0] * 3
+    node.wait_for("refused 1 images of it (No space left on device: 1) and has 3; it is not measured")
+    assert measured == []
+    assert send(node, files[3:]) == [0]
+    node.wait_for("measured; 0 files")
+    assert measured == [4]
+    assert not any("Doe" in line or str(pydicom.dcmread(files[0]).PatientID) in line for line in node.said)
+
+
+def test_a_study_is_measured_again_when_its_results_could_not_be_written(start, files, monkeypatch):
+    monkeypatch.setattr("volumetry.archive.inbox.FIRST_S", 0.3)
+    calls = []
+
+    def on_study(folder):
+        calls.append(len(list(folder.glob("*.dcm"))))
+        if len(calls) == 1:
+            raise OutputError("cannot write report.html: No space left on device")
+        return []
+
+    node = start(on_study, late_s=0.0)
+    store(node.peer(), files)
+    node.wait_for("its 4 images are kept; measured again in 0.3 s")
+    node.wait_for("measured; 0 files")
+    assert calls == [4, 4]
+    assert not any("removed" in line for line in node.said)
+
+
+def test_images_without_a_result_are_removed_with_a_word(start, files):
+    def on_study(_folder):
+        raise ScanFailedError("too slow", "TIMEOUT")
+
+    node = start(on_study, late_s=0.0)
+    store(node.peer(), files)
+    node.wait_for("removed 4 images of a study that was not measured: send all of it again")
 
 
 def test_images_of_a_study_not_measured_are_not_removed_in_silence(start, files):
