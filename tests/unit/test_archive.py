@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +22,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 from web_browser import absent
 
+from volumetry.archive import acceptor
 from volumetry.archive.dicomweb import Access, _pull_series, pull, push, require_safe
 from volumetry.archive.inbox import Inbox, Left
 from volumetry.archive.outbox import Outbox
@@ -708,6 +710,53 @@ def test_connections_that_say_nothing_keep_nobody_out(start, files):
     for probe in probes:  # as a load balancer looks whether somebody listens
         probe.close()
     assert store(node.peer(), files) == len(files)
+    for one in silent:
+        one.close()
+
+
+HALF_A_REQUEST = b"\x01\x00" + (300).to_bytes(4, "big") + b"\x00\x01"  # PS3.8, 9.3.2: length, protocol version
+
+
+def test_half_a_request_takes_no_association(start, files):
+    node = start(lambda _: [])
+    halves = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(2 * node_limit())]
+    for half in halves:
+        half.sendall(HALF_A_REQUEST)
+    began = time.monotonic()
+    assert store(node.peer(), files) == len(files)
+    assert time.monotonic() - began < acceptor.GREETING_S
+    for half in halves:
+        half.close()
+
+
+def test_a_request_must_come_within_seconds_not_byte_by_byte(start, monkeypatch):
+    monkeypatch.setattr(acceptor, "GREETING_S", 0.5)
+    node = start(lambda _: [])
+    with socket.create_connection(("127.0.0.1", node.port)) as slow:
+        slow.settimeout(0.1)
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            for byte in HALF_A_REQUEST + bytes(292):
+                slow.sendall(bytes([byte]))
+                with contextlib.suppress(TimeoutError):
+                    if not slow.recv(1):
+                        break
+        assert time.monotonic() - began < 5, "closed long before 300 bytes came"
+
+
+@pytest.mark.parametrize("begins", [b"", HALF_A_REQUEST], ids=["silent", "half a request"])
+def test_of_too_many_silent_connections_the_oldest_is_closed(start, files, begins):
+    node = start(lambda _: [])
+    silent = []
+    for _ in range(acceptor.MOST_SILENT + 6):
+        silent.append(socket.create_connection(("127.0.0.1", node.port)))
+        silent[-1].sendall(begins)
+    began = time.monotonic()
+    assert store(node.peer(), files) == len(files)
+    silent[0].settimeout(PATIENCE_S)
+    with contextlib.suppress(ConnectionResetError):
+        assert silent[0].recv(1) == b""
+    assert time.monotonic() - began < acceptor.GREETING_S
     for one in silent:
         one.close()
 
