@@ -222,6 +222,40 @@ def test_what_the_archive_does_not_take_waits_and_survives_a_restart(tmp_path):
     assert len(Outbox(tmp_path / "outbox", send, clock)) == 0
 
 
+@pytest.mark.parametrize("content", [b"", b"{\n", b"[]", b"{}", b'{"files": [1]}', b'{"files": 1}', b"\xff\x00"])
+def test_a_broken_list_in_the_outbox_is_set_aside_and_the_others_are_sent(tmp_path, content):
+    sent = []
+    result = tmp_path / "seg.dcm"
+    result.write_bytes(b"seg")
+    Outbox(tmp_path / "outbox", sent.append).add([result])
+    broken = tmp_path / "outbox" / "broken.json"
+    broken.write_bytes(content)
+    outbox = Outbox(tmp_path / "outbox", sent.append)
+    said = outbox.deliver()
+    assert [line.partition(" in the outbox")[0] for line in sorted(said)] == ["1 files sent back", "broken.json"]
+    assert sent == [[result]]
+    assert broken.with_suffix(".broken").read_bytes() == content
+    assert outbox.deliver() == []
+    assert len(Outbox(tmp_path / "outbox", sent.append)) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [ConfigError("the key cannot be read"), ValueError("Doe^Jane"), OSError(5, "I/O")]
+)
+def test_whatever_stops_sending_is_tried_again(tmp_path, wrong):
+    def send(_files):
+        raise wrong
+
+    result = tmp_path / "seg.dcm"
+    result.write_bytes(b"seg")
+    outbox = Outbox(tmp_path / "outbox", send)
+    outbox.add([result])
+    (line,) = outbox.deliver()
+    assert "tried again in 30 s" in line
+    assert "Doe" not in line
+    assert len(outbox) == 1
+
+
 def test_a_study_without_end_is_refused(inbox):
     box, _ = inbox
     assert [box.add(1, "1.2", str(n), b"%d" % n) for n in range(5)] == [True, True, True, False, False]
