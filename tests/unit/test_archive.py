@@ -294,6 +294,41 @@ def test_a_study_of_which_instances_were_refused_is_incomplete_until_they_come_a
     assert (stored(study), study.refused) == ([b"a", b"b", b"c"], {})
 
 
+def test_refused_images_that_come_alone_after_the_others_were_removed_are_no_study(patient_inbox):
+    box, clock = patient_inbox
+    box.add(1, "1.2", "1", b"a")
+    with full():
+        box.add(1, "1.2", "2", b"b")
+    box.left(1, properly=True)
+    for content, lacks in ((None, 1), ({"2": b"b"}, 1), ({"1": b"a", "2": b"b"}, 0)):
+        for instance, data in (content or {}).items():
+            assert box.add(2, "1.2", instance, data)
+        box.left(2, properly=True)
+        (study,) = taken(box, clock)
+        assert len(study.refused) == lacks
+        box.done(study, answered=not lacks)
+        clock.now += 61
+        assert box.expire() == ([study] if lacks else [])
+    box.add(3, "1.2", "3", b"c")
+    box.left(3, properly=True)
+    assert taken(box, clock)[0].refused == {}, "it was measured whole"
+
+
+def test_an_incomplete_study_is_forgotten_after_a_day(patient_inbox):
+    box, clock = patient_inbox
+    with full():
+        box.add(1, "1.2", "1", b"a")
+    box.left(1, properly=True)
+    box.done(*taken(box, clock), answered=False)
+    clock.now += 61
+    box.expire()
+    clock.now += 86400
+    box.expire()
+    box.add(2, "1.2", "2", b"b")
+    box.left(2, properly=True)
+    assert taken(box, clock)[0].refused == {}
+
+
 def test_what_was_refused_while_a_study_was_looked_at_makes_it_incomplete(patient_inbox):
     box, clock = patient_inbox
     box.add(1, "1.2", "1", b"a")
@@ -690,14 +725,30 @@ def test_what_is_left_of_a_study_after_refusals_is_not_measured(start, files):
     node = start(lambda folder: measured.append(len(list(folder.glob("*.dcm")))) or [])
     with full():
         assert send(node, files) == [0xA700] * 4
-        node.wait_for("refused 4 images of it (No space left on device: 4) and has 0;")
+        node.wait_for("could not keep 4 images of it (No space left on device: 4) and has 0;")
     assert send(node, files[:3]) == [0] * 3
-    node.wait_for("refused 1 images of it (No space left on device: 1) and has 3; it is not measured")
+    node.wait_for("could not keep 1 images of it (No space left on device: 1) and has 3; it is not measured")
     assert measured == []
     assert send(node, files[3:]) == [0]
     node.wait_for("measured; 0 files")
     assert measured == [4]
     assert not any("Doe" in line or str(pydicom.dcmread(files[0]).PatientID) in line for line in node.said)
+
+
+def test_a_study_whose_images_were_removed_by_others_is_not_measured(start, files):
+    measured = []
+    node = start(lambda folder: measured.append(folder) or [])
+    ae = AE(ae_title="SENDER")
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    link = ae.associate("127.0.0.1", node.port, ae_title="VOLUMETRY")
+    assert [link.send_c_store(path).Status for path in files] == [0] * 4
+    for path in list(node.out.rglob("*.dcm"))[:3]:
+        path.unlink()
+    link.release()
+    node.wait_for("3 of 4 images of a study are gone from its folder; it is not measured: send all of it again")
+    assert measured == []
+    store(node.peer(), files)
+    node.wait_for("measured; 0 files")
 
 
 def test_a_study_is_measured_again_when_its_results_could_not_be_written(start, files, monkeypatch):

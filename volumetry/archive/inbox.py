@@ -20,6 +20,8 @@ _ANSWERED = "-answered"
 
 FIRST_S, LONGEST_S, ATTEMPTS = 30.0, 1800.0, 12
 """A measurement that can succeed later is repeated so often, over some three hours: the wait doubles."""
+REMEMBERED_S = 86400.0
+"""For how long an incomplete study is known as one after its images were removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Arrival:
     answered: bool = False
     """It was measured, or refused for a reason that was stated."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Instances, by digest, that this node could not keep and that have not come again, with the reason."""
+    """Instances, by digest, that came and are not there, with the reason; until they come again."""
     repeats: int = 0
     """How often measuring it was put off."""
     due_s: float | None = None
@@ -106,6 +108,7 @@ class Inbox:
         self._studies: dict[str, Arrival] = {}
         self._taken: list[Arrival] = []
         self._kept: dict[str, Arrival] = {}
+        self._incomplete: dict[str, Arrival] = {}
         self._lock = threading.Lock()
         self.left_by_killed = sweep(incoming)
         unlocked = self._folder.with_name(f".{self._folder.name}")  # not yet to be swept by another node
@@ -154,9 +157,12 @@ class Inbox:
             if arrival is None:
                 # Named once only: what comes while it is measured begins a new arrival and cannot mix with it.
                 arrival = Arrival(study, self._folder / f"{study}-{secrets.token_hex(4)}")
+                if study in self._incomplete:  # else the refused images, sent alone, would be a study
+                    arrival.refused = self._incomplete.pop(study).refused
             else:
                 arrival.again, arrival.answered, arrival.due_s = True, False, None
                 arrival.folder = _renamed(arrival.folder, arrival.folder.name.removesuffix(_ANSWERED))
+                arrival.instances = len(list(arrival.folder.glob("*.dcm")))  # others may have removed some
             self._studies[study] = arrival
         arrival = self._studies[study]
         arrival.senders.add(sender)
@@ -252,7 +258,14 @@ class Inbox:
             ]
             removed = [self._kept.pop(study) for study in late]
             for arrival in removed:
+                if arrival.refused:
+                    for path in arrival.folder.glob("*.dcm"):
+                        self._refuse(arrival, _instance_of(path), "removed before the rest came")
+                    self._incomplete[arrival.study] = arrival
                 shutil.rmtree(arrival.folder, ignore_errors=True)
+            for study, arrival in list(self._incomplete.items()):
+                if self._clock() - arrival.last_s >= REMEMBERED_S:
+                    del self._incomplete[study]
             return [arrival for arrival in removed if arrival.instances and not arrival.answered]
 
     def remove_all(self) -> int:

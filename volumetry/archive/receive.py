@@ -294,14 +294,18 @@ def _lacking(study: Arrival, node: Node) -> str:
     if study.refused:
         reasons = ", ".join(f"{reason}: {n}" for reason, n in Counter(study.refused.values()).most_common())
         return (
-            f"a study is incomplete: this node refused {len(study.refused)} images of it ({reasons}) and has "
-            f"{study.instances}; it is not measured, and a result that it has is kept: send those images {rest}"
+            f"a study is incomplete: this node could not keep {len(study.refused)} images of it ({reasons}) and "
+            f"has {study.instances}; it is not measured, an earlier result is kept: send those images {rest}"
         )
     if study.broken_off:
         return (
             f"a study was broken off after {study.instances} instances and is not measured: send the rest {rest}"
         )
-    return "" if study.instances else "a study without images is not measured"
+    there = len(list(study.folder.glob("*.dcm")))
+    if there < study.instances:
+        gone = f"{study.instances - there} of {study.instances} images of a study are gone from its folder"
+        return f"{gone}; it is not measured: send all of it again"
+    return ""
 
 
 @contextmanager
