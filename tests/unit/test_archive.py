@@ -374,6 +374,16 @@ def test_a_folder_that_cannot_be_made_costs_its_study_alone(patient_inbox, monke
     assert box.expire() == [other], "of the other one there is nothing to remove"
 
 
+def test_a_node_without_room_for_its_folder_says_so(tmp_path, monkeypatch):
+    def full(_path, _target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OutputError, match="received images can be made: No space left"):
+        Inbox(tmp_path / "in", quiet_s=10.0, max_instances=3)
+    assert list((tmp_path / "in").iterdir()) == []
+
+
 def test_a_study_that_may_be_measured_later_is_given_again_and_then_expires(patient_inbox, tmp_path):
     box, clock = patient_inbox
     box.add(1, "1.2", "1", b"a")

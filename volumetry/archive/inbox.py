@@ -14,6 +14,8 @@ from datetime import datetime
 from math import inf
 from pathlib import Path
 
+from volumetry.errors import OutputError
+
 _LOCK = ".lock"
 _ANSWERED = "-answered"
 """At the end of the name of a study's folder, once its sender has nothing more to do."""
@@ -90,6 +92,11 @@ class Inbox:
         For how long a study that was taken out is kept, so that what comes late joins it.
     clock
         Seconds, monotonic.
+
+    Raises
+    ------
+    OutputError
+        If no folder can be made in `incoming`.
     """
 
     def __init__(
@@ -112,9 +119,13 @@ class Inbox:
         self._lock = threading.Lock()
         self.left_by_killed = sweep(incoming)
         unlocked = self._folder.with_name(f".{self._folder.name}")  # not yet to be swept by another node
-        unlocked.mkdir(parents=True, mode=0o700)
-        self._alive = _locked(unlocked)
-        unlocked.rename(self._folder)
+        try:
+            unlocked.mkdir(parents=True, mode=0o700)
+            self._alive = _locked(unlocked)
+            unlocked.rename(self._folder)
+        except OSError as wrong:
+            shutil.rmtree(unlocked, ignore_errors=True)
+            raise OutputError(f"no folder for received images can be made: {_why(wrong)}") from wrong
 
     def add(self, sender: int, study_uid: str, instance_uid: str, content: bytes) -> bool:
         """Keep one instance; False, and remembered with its study, if it cannot be kept.
