@@ -19,7 +19,7 @@ class Running:
     """A node in a thread."""
 
     def __init__(self, node, out, on_study, send_back=None, **more):
-        self.said, self.port = [], 0
+        self.said, self.port, self.out = [], 0, out
         self._stop, ready = threading.Event(), threading.Event()
 
         def on_ready(port):

@@ -58,6 +58,7 @@ def visit(document, n):
     return {
         **{key: document[key] for key in ("volumes_ml", "percent_of_lung", "interval_percent")},
         **{"scan_id": f"S0-{n}", "acquisition_date": f"2025{13 - n:02}01", "days_before": 30 * n, "grade": "B"},
+        "reading": "automatic",
         "reasons": ["LUNG_VOLUME: 0.82", "KERNEL_CHANGED: B31f, B70f", "SCANNER_CHANGED: one, another"],
         **{"unknown": ["CONTRAST", "KVP"], "lung_volume_ratio": 0.82, "predicted_shift_percent": 18.0},
         "change_points": dict.fromkeys(document["percent_of_lung"], -1.5),
@@ -160,7 +161,7 @@ def test_advice_of_several_flags_is_printed_once_and_no_message_is_left_out(prin
     assert all(flag["code"] in said for flag in charter)
 
 
-@pytest.mark.parametrize(("count", "earlier"), [(0, 0), (2, 0), (12, 0), (12, 2), (0, 6)])
+@pytest.mark.parametrize(("count", "earlier"), [(0, 0), (2, 0), (12, 0), (12, 2), (0, 6), (0, 9)])
 def test_on_the_pdf_no_word_stands_on_another_and_none_beyond_the_edge(case, tmp_path, count, earlier):
     need("pdftotext")
     document, annex = full(case, [LONG_FLAG | {"severity": "review"}] * count, earlier=earlier)

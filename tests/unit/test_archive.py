@@ -1,5 +1,6 @@
 """When a study is whole, who may send, and what may leave this machine."""
 
+import contextlib
 import gc
 import json
 import os
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +22,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 from web_browser import absent
 
+from volumetry.archive import acceptor
 from volumetry.archive.dicomweb import Access, _pull_series, pull, push, require_safe
 from volumetry.archive.inbox import Inbox, Left
 from volumetry.archive.outbox import Outbox
@@ -219,9 +222,185 @@ def test_what_the_archive_does_not_take_waits_and_survives_a_restart(tmp_path):
     assert len(Outbox(tmp_path / "outbox", send, clock)) == 0
 
 
+@pytest.mark.parametrize("content", [b"", b"{\n", b"[]", b"{}", b'{"files": [1]}', b'{"files": 1}', b"\xff\x00"])
+def test_a_broken_list_in_the_outbox_is_set_aside_and_the_others_are_sent(tmp_path, content):
+    sent = []
+    result = tmp_path / "seg.dcm"
+    result.write_bytes(b"seg")
+    Outbox(tmp_path / "outbox", sent.append).add([result])
+    broken = tmp_path / "outbox" / "broken.json"
+    broken.write_bytes(content)
+    outbox = Outbox(tmp_path / "outbox", sent.append)
+    said = outbox.deliver()
+    assert [line.partition(" in the outbox")[0] for line in sorted(said)] == ["1 files sent back", "broken.json"]
+    assert sent == [[result]]
+    assert broken.with_suffix(".broken").read_bytes() == content
+    assert outbox.deliver() == []
+    assert len(Outbox(tmp_path / "outbox", sent.append)) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [ConfigError("the key cannot be read"), ValueError("Doe^Jane"), OSError(5, "I/O")]
+)
+def test_whatever_stops_sending_is_tried_again(tmp_path, wrong):
+    def send(_files):
+        raise wrong
+
+    result = tmp_path / "seg.dcm"
+    result.write_bytes(b"seg")
+    outbox = Outbox(tmp_path / "outbox", send)
+    outbox.add([result])
+    (line,) = outbox.deliver()
+    assert "tried again in 30 s" in line
+    assert "Doe" not in line
+    assert len(outbox) == 1
+
+
 def test_a_study_without_end_is_refused(inbox):
     box, _ = inbox
     assert [box.add(1, "1.2", str(n), b"%d" % n) for n in range(5)] == [True, True, True, False, False]
+
+
+def stored(study):
+    return sorted(path.read_bytes() for path in study.folder.glob("*.dcm"))
+
+
+@contextlib.contextmanager
+def full():
+    """No instance can be written."""
+
+    def write_bytes(_path, _content):
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "write_bytes", write_bytes)
+        yield
+
+
+def test_a_study_of_which_instances_were_refused_is_incomplete_until_they_come_again(patient_inbox):
+    box, clock = patient_inbox
+    box.add(1, "1.2", "1", b"a")
+    with full():
+        assert not box.add(1, "1.2", "2", b"b")
+        assert not box.add(1, "1.2", "3", b"c")
+    assert box.add(1, "1.2", "3", b"c"), "within the same association"
+    box.left(1, properly=True)
+    (study,) = taken(box, clock)
+    assert (study.instances, list(study.refused.values())) == (2, ["No space left on device"])
+    box.done(study, answered=False)
+    box.add(2, "1.2", "2", b"b")
+    box.left(2, properly=True)
+    (study,) = taken(box, clock)
+    assert (stored(study), study.refused) == ([b"a", b"b", b"c"], {})
+
+
+def test_refused_images_that_come_alone_after_the_others_were_removed_are_no_study(patient_inbox):
+    box, clock = patient_inbox
+    box.add(1, "1.2", "1", b"a")
+    with full():
+        box.add(1, "1.2", "2", b"b")
+    box.left(1, properly=True)
+    for content, lacks in ((None, 1), ({"2": b"b"}, 1), ({"1": b"a", "2": b"b"}, 0)):
+        for instance, data in (content or {}).items():
+            assert box.add(2, "1.2", instance, data)
+        box.left(2, properly=True)
+        (study,) = taken(box, clock)
+        assert len(study.refused) == lacks
+        box.done(study, answered=not lacks)
+        clock.now += 61
+        assert box.expire() == ([study] if lacks else [])
+    box.add(3, "1.2", "3", b"c")
+    box.left(3, properly=True)
+    assert taken(box, clock)[0].refused == {}, "it was measured whole"
+
+
+def test_an_incomplete_study_is_forgotten_after_a_day(patient_inbox):
+    box, clock = patient_inbox
+    with full():
+        box.add(1, "1.2", "1", b"a")
+    box.left(1, properly=True)
+    box.done(*taken(box, clock), answered=False)
+    clock.now += 61
+    box.expire()
+    clock.now += 86400
+    box.expire()
+    box.add(2, "1.2", "2", b"b")
+    box.left(2, properly=True)
+    assert taken(box, clock)[0].refused == {}
+
+
+def test_what_was_refused_while_a_study_was_looked_at_makes_it_incomplete(patient_inbox):
+    box, clock = patient_inbox
+    box.add(1, "1.2", "1", b"a")
+    box.left(1, properly=True)
+    (study,) = taken(box, clock)
+    with full():
+        box.add(2, "1.2", "1", b"a")  # kept already
+        box.add(2, "1.2", "2", b"b")
+    box.left(2, properly=True)
+    box.done(study, answered=True)
+    (study,) = taken(box, clock)
+    assert (stored(study), len(study.refused), study.answered) == ([b"a"], 1, False)
+
+
+def test_a_measured_study_sent_again_to_a_full_folder_is_no_empty_study(patient_inbox):
+    box, clock = patient_inbox
+    box.add(1, "1.2", "1", b"a")
+    box.left(1, properly=True)
+    box.done(*taken(box, clock), answered=True)
+    with full():
+        assert box.add(2, "1.2", "1", b"a"), "it is there already"
+    box.left(2, properly=True)
+    (study,) = taken(box, clock)
+    assert (stored(study), study.refused) == ([b"a"], {})
+
+
+def test_a_folder_that_cannot_be_made_costs_its_study_alone(patient_inbox, monkeypatch):
+    box, clock = patient_inbox
+
+    def no_inode(_path, **_how):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", no_inode)
+        assert not box.add(1, "1.2", "1", b"a")
+    box.add(1, "1.3", "1", b"b")
+    box.left(1, properly=True)
+    lost, other = taken(box, clock)
+    assert (lost.instances, len(lost.refused), stored(other)) == (0, 1, [b"b"])
+    for study in (lost, other):
+        box.done(study, answered=False)
+    clock.now += 61
+    assert box.expire() == [other], "of the other one there is nothing to remove"
+
+
+def test_a_node_without_room_for_its_folder_says_so(tmp_path, monkeypatch):
+    def full(_path, _target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OutputError, match="received images can be made: No space left"):
+        Inbox(tmp_path / "in", quiet_s=10.0, max_instances=3)
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+def test_a_study_that_may_be_measured_later_is_given_again_and_then_expires(patient_inbox, tmp_path):
+    box, clock = patient_inbox
+    box.add(1, "1.2", "1", b"a")
+    box.left(1, properly=True)
+    (study,) = taken(box, clock)
+    waits = []
+    while (wait_s := box.done(study, answered=False, repeat=True)) is not None:
+        waits.append(wait_s)
+        clock.now += wait_s - 1
+        assert (box.expire(), box.whole()) == ([], [])
+        clock.now += 1
+        assert box.whole() == [study]
+        assert stored(study) == [b"a"]
+    assert waits == [30, 60, 120, 240, 480, 960, *[1800] * 6]
+    clock.now += 61
+    assert box.expire() == [study]
+    assert not list((tmp_path / "in").rglob("*.dcm"))
 
 
 @pytest.mark.parametrize(
@@ -478,11 +657,11 @@ def test_no_torn_image_stays_where_the_folder_is_full(inbox, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
-        box.add(1, "1.2", "1.2.2", b"second")
+    assert not box.add(1, "1.2", "1.2.2", b"second")
     (study,) = box._studies.values()
     assert [path.read_bytes() for path in study.folder.iterdir()] == [b"first"]
     assert study.instances == 1
+    assert list(study.refused.values()) == ["No space left on device"]
 
 
 @pytest.fixture
@@ -541,6 +720,74 @@ def test_a_sender_that_breaks_off_is_not_measured(start, files):
     assert called == []
 
 
+def send(node, files):
+    """Statuses of an association that goes on after a refusal."""
+    ae = AE(ae_title="SENDER")
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    link = ae.associate("127.0.0.1", node.port, ae_title="VOLUMETRY")
+    statuses = [link.send_c_store(path).Status for path in files]
+    link.release()
+    return statuses
+
+
+def test_what_is_left_of_a_study_after_refusals_is_not_measured(start, files):
+    measured = []
+    node = start(lambda folder: measured.append(len(list(folder.glob("*.dcm")))) or [])
+    with full():
+        assert send(node, files) == [0xA700] * 4
+        node.wait_for("could not keep 4 images of it (No space left on device: 4) and has 0;")
+    assert send(node, files[:3]) == [0] * 3
+    node.wait_for("could not keep 1 images of it (No space left on device: 1) and has 3; it is not measured")
+    assert measured == []
+    assert send(node, files[3:]) == [0]
+    node.wait_for("measured; 0 files")
+    assert measured == [4]
+    assert not any("Doe" in line or str(pydicom.dcmread(files[0]).PatientID) in line for line in node.said)
+
+
+def test_a_study_whose_images_were_removed_by_others_is_not_measured(start, files):
+    measured = []
+    node = start(lambda folder: measured.append(folder) or [])
+    ae = AE(ae_title="SENDER")
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    link = ae.associate("127.0.0.1", node.port, ae_title="VOLUMETRY")
+    assert [link.send_c_store(path).Status for path in files] == [0] * 4
+    for path in list(node.out.rglob("*.dcm"))[:3]:
+        path.unlink()
+    link.release()
+    node.wait_for("3 of 4 images of a study are gone from its folder; it is not measured: send all of it again")
+    assert measured == []
+    store(node.peer(), files)
+    node.wait_for("measured; 0 files")
+
+
+def test_a_study_is_measured_again_when_its_results_could_not_be_written(start, files, monkeypatch):
+    monkeypatch.setattr("volumetry.archive.inbox.FIRST_S", 0.3)
+    calls = []
+
+    def on_study(folder):
+        calls.append(len(list(folder.glob("*.dcm"))))
+        if len(calls) == 1:
+            raise OutputError("cannot write report.html: No space left on device")
+        return []
+
+    node = start(on_study, late_s=0.0)
+    store(node.peer(), files)
+    node.wait_for("its 4 images are kept; measured again in 0.3 s")
+    node.wait_for("measured; 0 files")
+    assert calls == [4, 4]
+    assert not any("removed" in line for line in node.said)
+
+
+def test_images_without_a_result_are_removed_with_a_word(start, files):
+    def on_study(_folder):
+        raise ScanFailedError("too slow", "TIMEOUT")
+
+    node = start(on_study, late_s=0.0)
+    store(node.peer(), files)
+    node.wait_for("removed 4 images of a study that was not measured: send all of it again")
+
+
 def test_images_of_a_study_not_measured_are_not_removed_in_silence(start, files):
     node = start(lambda _: [], late_s=0.0)
     ae = AE(ae_title="SENDER")
@@ -558,6 +805,53 @@ def test_connections_that_say_nothing_keep_nobody_out(start, files):
     for probe in probes:  # as a load balancer looks whether somebody listens
         probe.close()
     assert store(node.peer(), files) == len(files)
+    for one in silent:
+        one.close()
+
+
+HALF_A_REQUEST = b"\x01\x00" + (300).to_bytes(4, "big") + b"\x00\x01"  # PS3.8, 9.3.2: length, protocol version
+
+
+def test_half_a_request_takes_no_association(start, files):
+    node = start(lambda _: [])
+    halves = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(2 * node_limit())]
+    for half in halves:
+        half.sendall(HALF_A_REQUEST)
+    began = time.monotonic()
+    assert store(node.peer(), files) == len(files)
+    assert time.monotonic() - began < acceptor.GREETING_S
+    for half in halves:
+        half.close()
+
+
+def test_a_request_must_come_within_seconds_not_byte_by_byte(start, monkeypatch):
+    monkeypatch.setattr(acceptor, "GREETING_S", 0.5)
+    node = start(lambda _: [])
+    with socket.create_connection(("127.0.0.1", node.port)) as slow:
+        slow.settimeout(0.1)
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            for byte in HALF_A_REQUEST + bytes(292):
+                slow.sendall(bytes([byte]))
+                with contextlib.suppress(TimeoutError):
+                    if not slow.recv(1):
+                        break
+        assert time.monotonic() - began < 5, "closed long before 300 bytes came"
+
+
+@pytest.mark.parametrize("begins", [b"", HALF_A_REQUEST], ids=["silent", "half a request"])
+def test_of_too_many_silent_connections_the_oldest_is_closed(start, files, begins):
+    node = start(lambda _: [])
+    silent = []
+    for _ in range(acceptor.MOST_SILENT + 6):
+        silent.append(socket.create_connection(("127.0.0.1", node.port)))
+        silent[-1].sendall(begins)
+    began = time.monotonic()
+    assert store(node.peer(), files) == len(files)
+    silent[0].settimeout(PATIENCE_S)
+    with contextlib.suppress(ConnectionResetError):
+        assert silent[0].recv(1) == b""
+    assert time.monotonic() - began < acceptor.GREETING_S
     for one in silent:
         one.close()
 

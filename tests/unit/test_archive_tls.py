@@ -6,6 +6,7 @@ import http.server
 import socket
 import ssl
 import threading
+import time
 from types import SimpleNamespace
 
 import pydicom
@@ -15,6 +16,7 @@ from certificates import certificate, openssl
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 
+from volumetry.archive import acceptor
 from volumetry.archive import tls as tls_module
 from volumetry.archive.dicomweb import Access, push
 from volumetry.archive.receive import Node, Peer, store
@@ -111,8 +113,10 @@ def send(node, files, tls_args):
 
 def test_a_connection_without_a_handshake_keeps_nobody_waiting(start, files, keys):
     node = start(lambda _: [], tls=Tls.from_files(keys.node.certificate, keys.node.key, keys.authority))
-    silent = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(2)]
+    silent = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(acceptor.MOST_SILENT + 6)]
+    began = time.monotonic()
     assert send(node, files, (context(ssl.Purpose.SERVER_AUTH, keys, keys.sender), "127.0.0.1")) == len(files)
+    assert time.monotonic() - began < acceptor.GREETING_S
     for one in silent:
         one.close()
 

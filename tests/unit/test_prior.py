@@ -20,6 +20,8 @@ from volumetry.case import annex_of, measured_folder
 from volumetry.cli import main
 from volumetry.deliver import as_document, result_schema
 from volumetry.deliver.report import change, report_page
+from volumetry.deliver.report.annex import NOTHING
+from volumetry.deliver.report.summary import _change_page
 from volumetry.deliver.report.trend import HEIGHT, WIDTH, trend_of
 from volumetry.deliver.result import as_plain
 from volumetry.domain import Tissue
@@ -304,6 +306,17 @@ def test_every_printed_page_names_scan_and_date_and_the_patient_only_if_asked(bo
     plain = (both / "now" / "report.html").read_text("utf-8")
     assert "SYN-001" not in plain
     assert "Scan now, acquired 2026-01-01" in plain
+
+
+@pytest.mark.parametrize(("count", "said"), [(6, []), (14, ["6 of 14 earlier results shown"])])
+def test_the_pdf_says_how_many_earlier_results_it_leaves_out(both, count, said):
+    shown = document(both / "now")
+    shown["prior"]["visits"] *= count
+    page = _change_page(shown, NOTHING, "line")
+    rows = page.axes[-1].tables[0].get_celld()
+    assert max(row for row, _ in rows) == 6
+    lines = [text.get_text() for text in page.texts]
+    assert [line.partition(",")[0] for line in lines if "earlier results" in line] == said
 
 
 def document_priors(both):

@@ -1,7 +1,7 @@
-"""The server behind `receive`: who has not greeted holds no association, and no peer decides how much is buffered.
+"""The server behind `receive`: only a whole request gets an association, and no peer decides how much is buffered.
 
 pynetdicom gives every TCP connection an association and reads whatever length a PDU announces. Here a connection
-first has a few seconds for the head of an A-ASSOCIATE-RQ; one that closes or stays silent, as a load balancer's
+first has a few seconds in all to send its A-ASSOCIATE-RQ; one that closes or stays silent, as a load balancer's
 probe does, costs a thread for that long. Lengths are capped before anything is read (DICOM PS3.8, 9.3).
 """
 
@@ -21,7 +21,7 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 from volumetry.errors import UsageError
 
 GREETING_S = 5.0
-"""Within which a connection must send the head of an A-ASSOCIATE-RQ, with TLS after its handshake."""
+"""Within which a connection must send its A-ASSOCIATE-RQ, with TLS after its handshake."""
 PDU_S = 60.0
 """Within which a PDU that has begun must have come."""
 MOST_PDU_BYTES = 1 << 20
@@ -29,7 +29,7 @@ MOST_PDU_BYTES = 1 << 20
 MOST_OBJECT_BYTES = 2 << 30
 """Of one object on its way in, which pynetdicom holds in memory."""
 MOST_SILENT = 64
-"""Connections that have not greeted; more are closed at once."""
+"""Connections that have not sent it; for one more the oldest is closed."""
 
 _A_ASSOCIATE_RQ = 0x01
 _PDU_HEAD = 6
@@ -40,6 +40,13 @@ class _Socket(AssociationSocket):
 
     received = 0
     """Bytes since the last whole object."""
+    request = b""
+    """What was read of the connection before it became an association."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read."""
+        return bool(self.request) or super().ready
 
     def recv(self, nr_bytes: int) -> bytearray:
         """The bytes of a PDU's head or body; fewer if the connection was closed.
@@ -53,26 +60,61 @@ class _Socket(AssociationSocket):
         if nr_bytes > MOST_PDU_BYTES or self.received > MOST_OBJECT_BYTES:
             raise OSError("more than this node takes")
         connection = cast(socket.socket, self.socket)
-        until, data = time.monotonic() + PDU_S, bytearray()
-        while len(data) < nr_bytes:
-            left = until - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("a PDU did not end")
-            connection.settimeout(left)
-            part = connection.recv(min(65536, nr_bytes - len(data)))
-            if not part:
-                break
-            data += part
+        data, self.request = bytearray(self.request[:nr_bytes]), self.request[nr_bytes:]
+        data += _read(connection, nr_bytes - len(data), time.monotonic() + PDU_S)
         connection.settimeout(PDU_S)
         return data
 
 
+def _read(connection: socket.socket, nr_bytes: int, until: float) -> bytearray:
+    """So many bytes; fewer if the connection was closed, `TimeoutError` if they have not come by then."""
+    data = bytearray()
+    while len(data) < nr_bytes:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("a PDU did not end")
+        connection.settimeout(left)
+        part = connection.recv(min(65536, nr_bytes - len(data)))
+        if not part:
+            break
+        data += part
+    return data
+
+
 class _Handler(RequestHandler):
+    def __init__(self, request: tuple[socket.socket, bytes], client_address: object, server: "_Server") -> None:
+        connection, self._already_read = request
+        super().__init__(connection, client_address, server)
+
     def _create_association(self) -> Association:
         association = super()._create_association()
         # A second socket object would announce the connection twice.
         cast(Any, association.dul.socket).__class__ = _Socket
+        cast(Any, association.dul.socket).request = self._already_read
         return association
+
+
+class _Silent:
+    """Connections that have not asked for an association yet, the oldest first."""
+
+    def __init__(self) -> None:
+        self._connections: dict[socket.socket, None] = {}
+        self._lock = threading.Lock()
+
+    def add(self, connection: socket.socket) -> None:
+        """One more; beyond `MOST_SILENT`, the oldest reads the end of its connection."""
+        with self._lock:
+            self._connections[connection] = None
+            if len(self._connections) > MOST_SILENT:
+                oldest = next(iter(self._connections))
+                del self._connections[oldest]
+                with suppress(OSError):
+                    socket.socket.shutdown(oldest, socket.SHUT_RDWR)  # of TLS as well, which its thread still uses
+
+    def remove(self, connection: socket.socket) -> bool:
+        """Whether it was not closed meanwhile."""
+        with self._lock:
+            return self._connections.pop(connection, self) is None
 
 
 class _Server(ThreadedAssociationServer):
@@ -82,7 +124,7 @@ class _Server(ThreadedAssociationServer):
     request_queue_size = 128
 
     # One for all nodes of a process: what it limits are threads.
-    silent = threading.BoundedSemaphore(MOST_SILENT)
+    silent = _Silent()
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Accept only: a handshake here would keep everybody else waiting."""
@@ -90,42 +132,37 @@ class _Server(ThreadedAssociationServer):
         return connection, address
 
     def process_request_thread(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
-        """Wait for a greeting, then hand over; close what does not greet."""
-        if not self.silent.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
+        """Wait for an A-ASSOCIATE-RQ, then hand over; close what does not send it."""
         try:
-            greeted = self._greeted(request)
-        finally:
-            self.silent.release()
-        if greeted is None:
-            self.shutdown_request(request)
-        else:
-            super().process_request_thread(greeted, client_address)
-
-    def _greeted(self, request: socket.socket) -> socket.socket | None:
-        """The connection, encrypted if it must be, once it may become an association."""
-        try:
-            request.settimeout(GREETING_S)
             if self.ssl_context is not None:
-                # What follows is from one who has the key, if callers must have one; TLS lets nobody look ahead.
-                return self.ssl_context.wrap_socket(request, server_side=True)
-            return request if _begins_an_association(request) else None
-        except (OSError, ssl.SSLError, ValueError):
-            return None
+                request = self.ssl_context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+            self.silent.add(request)
+            try:
+                asked = _request_of(request)
+            finally:
+                in_time = self.silent.remove(request)
+            if asked and in_time:
+                _Handler((request, asked), client_address, self)
+                return
+        except (OSError, ssl.SSLError, ValueError):  # closed, too slow, or no TLS
+            pass
+        except Exception:  # noqa: BLE001  one connection, never the node
+            self.handle_error(request, client_address)
+        self.shutdown_request(request)
 
 
-def _begins_an_association(request: socket.socket) -> bool:
-    """Whether the head of an A-ASSOCIATE-RQ of acceptable length comes in time; it stays in the socket."""
+def _request_of(connection: socket.socket) -> bytes:
+    """The A-ASSOCIATE-RQ with which a connection begins; empty if it begins otherwise."""
+    connection.settimeout(GREETING_S)
+    if isinstance(connection, ssl.SSLSocket):
+        connection.do_handshake()  # the timeout holds for all of it
     until = time.monotonic() + GREETING_S
-    while time.monotonic() < until:
-        head = request.recv(_PDU_HEAD, socket.MSG_PEEK)
-        if not head or head[0] != _A_ASSOCIATE_RQ:
-            return False
-        if len(head) == _PDU_HEAD:
-            return int.from_bytes(head[2:], "big") <= MOST_PDU_BYTES
-        time.sleep(0.05)  # a part of six bytes: the rest is on its way
-    return False
+    head = _read(connection, _PDU_HEAD, until)
+    length = int.from_bytes(head[2:], "big")
+    if len(head) < _PDU_HEAD or head[0] != _A_ASSOCIATE_RQ or length > MOST_PDU_BYTES:
+        return b""
+    body = _read(connection, length, until)
+    return bytes(head + body) if len(body) == length else b""
 
 
 def object_received(association: Association) -> None:

@@ -1,6 +1,7 @@
 """`receive`: a C-STORE node that measures a study when it has come in whole and sends the results back."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from volumetry.archive.inbox import Arrival, Inbox, Left, sweep
 from volumetry.archive.outbox import Outbox
 from volumetry.archive.syntaxes import can_be_uncompressed, kind_of, kinds_to_offer, uncompressed
 from volumetry.archive.tls import Tls
-from volumetry.errors import InputError, OutputError, UsageError, VolumetryError
+from volumetry.errors import InputError, OutputError, SegmentationError, UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
 from volumetry.storage.in_memory import can_be_swapped, require_in_memory
 
@@ -122,8 +123,9 @@ def receive(  # noqa: PLR0913  the command's own options
     node
         Port, title, and when a study is whole.
     out
-        Studies on their way in lie in ``out/incoming``; they are removed `Node.late_s` after they were measured,
-        and at the next start if the node was killed. What could not be sent back waits in ``out/outbox``.
+        Studies on their way in lie in ``out/incoming``; they are removed `Node.late_s` after they were measured
+        or could not be, and at the next start if the node was killed. What could not be sent back waits in
+        ``out/outbox``.
     on_study
         Measures a study's folder and gives the files to send back. A known stop costs its study alone.
     send_back
@@ -167,8 +169,15 @@ def receive(  # noqa: PLR0913  the command's own options
             on_ready(port)
             while not stop.wait(_POLL_S):
                 for study in inbox.whole():
-                    inbox.done(study, answered=_measure(study, node, on_study, outbox, say))
-                inbox.expire()
+                    answered, repeat = _measure(study, node, on_study, outbox, say)
+                    wait_s = inbox.done(study, answered=answered, repeat=repeat)
+                    if wait_s is not None:
+                        say(f"its {study.instances} images are kept; measured again in {wait_s:g} s")
+                for removed in inbox.expire():
+                    say(
+                        f"removed {removed.instances} images of a study that was not measured: "
+                        "send all of it again"
+                    )
                 for line in outbox.deliver() if outbox else ():
                     say(line)
     finally:
@@ -256,28 +265,47 @@ def _said_of(left: Left) -> Iterator[str]:
 
 def _measure(
     study: Arrival, node: Node, on_study: OnStudy, outbox: Outbox | None, say: Callable[[str], None]
-) -> bool:
-    """Whether the study has its answer: its results, or a stated reason why it cannot be measured."""
+) -> tuple[bool, bool]:
+    """Whether the study has its answer, results or a stated reason, and else whether it may have it later."""
+    lacking = _lacking(study, node)
+    if lacking:
+        say(lacking)
+        return False, False
+    more = ", with images that came late" if study.again else ""
+    say(f"a study is whole{more}: {study.instances} instances, quiet for {node.quiet_s:g} s; measuring")
     try:
-        if study.broken_off:
-            say(
-                f"a study was broken off after {study.instances} instances and is not measured: send the rest "
-                f"within {node.late_s:g} s, or all of it again"
-            )
-            return False
-        more = ", with images that came late" if study.again else ""
-        say(f"a study is whole{more}: {study.instances} instances, quiet for {node.quiet_s:g} s; measuring")
         files = on_study(study.folder)
         if outbox is not None and files:
             outbox.add(files)
         say(f"measured; {len(files)} files written")
-        return True
+        return True, False
     except VolumetryError as known:
         say(f"not measured: {known.message} [{known.code}]")
-        return isinstance(known, InputError)  # the same images would be refused again
+        # The same images would be refused again; a full disk may have room later.
+        return isinstance(known, InputError | SegmentationError), isinstance(known, OutputError)
     except Exception as bug:  # noqa: BLE001  a bug costs its own study, never the node; its text may hold values
         say(f"not measured: the program failed ({type(bug).__name__}) [INTERNAL_ERROR]")
-        return False
+        return False, isinstance(bug, OSError)
+
+
+def _lacking(study: Arrival, node: Node) -> str:
+    """Why a study is not whole; empty if it is."""
+    rest = f"within {node.late_s:g} s, or all of it again"
+    if study.refused:
+        reasons = ", ".join(f"{reason}: {n}" for reason, n in Counter(study.refused.values()).most_common())
+        return (
+            f"a study is incomplete: this node could not keep {len(study.refused)} images of it ({reasons}) and "
+            f"has {study.instances}; it is not measured, an earlier result is kept: send those images {rest}"
+        )
+    if study.broken_off:
+        return (
+            f"a study was broken off after {study.instances} instances and is not measured: send the rest {rest}"
+        )
+    there = len(list(study.folder.glob("*.dcm")))
+    if there < study.instances:
+        gone = f"{study.instances - there} of {study.instances} images of a study are gone from its folder"
+        return f"{gone}; it is not measured: send all of it again"
+    return ""
 
 
 @contextmanager
@@ -329,8 +357,10 @@ def _keep(event: "Event", inbox: Inbox) -> int:
         instance_uid = str(event.dataset.SOPInstanceUID)
     except Exception:  # noqa: BLE001  a damaged dataset raises anything
         return CANNOT_UNDERSTAND
+    sender = id(event.assoc)
     try:
-        kept = inbox.add(id(event.assoc), study_uid, instance_uid, event.encoded_dataset())
-    except OSError:
+        kept = inbox.add(sender, study_uid, instance_uid, event.encoded_dataset())
+    except Exception as wrong:  # noqa: BLE001  short of memory; pynetdicom would refuse it, and nobody count it
+        inbox.refuse(sender, study_uid, instance_uid, type(wrong).__name__)
         return OUT_OF_RESOURCES
     return SUCCESS if kept else OUT_OF_RESOURCES

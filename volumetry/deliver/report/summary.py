@@ -111,6 +111,9 @@ def _change_page(document: Mapping[str, Any], annex: Annex, line: str) -> Figure
     at -= 0.215 + height
     widths = [0.12, 0.07, 0.09, *(0.09, 0.07, 0.06) * 3, 0.06]
     _listed(figure, rows, _change_heads(document), widths, (0.06, at, 0.88, height))
+    if (known := len(change.visits(document))) > len(rows):
+        note = f"{len(rows)} of {known} earlier results shown, the latest; report.html and result.json list all."
+        at = _paragraph(figure, note, at - 0.006, 7.5, 132)
     for reason in change.reasons(document)[-_MOST_ROWS:]:
         at = _paragraph(figure, reason, at - 0.006, 7.5, 132)
     height = min(0.16, (at - _ABOVE_PAGE_LINE) / max(1, len(annex.pictures)))
