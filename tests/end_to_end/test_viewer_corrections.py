@@ -194,6 +194,80 @@ def test_a_mask_corrected_on_the_page_is_measured_beside_the_automatic_one(viewe
     assert watched.complaints == []
 
 
+LESION_SLICES = (16, 20)
+"""Both show the solid lesion of the left lung."""
+AERATED_SPOT = (36, 42)
+"""Column and row in the right lung; aerated around in these slices and those in between."""
+STROKE = """([spot, slices, label, radius]) => {
+  const { volume, edits } = volumetry;
+  for (const slice of slices) {
+    edits.begin();
+    const own = [spot[0], spot[1], slice];
+    edits.paint(2, [0, 1, 2].map((d) => volume.ownIndex(d, own[volume.order[d]])), radius, label,
+      { erase: false, within: true });
+    edits.end();
+  }
+}"""
+
+
+@pytest.fixture
+def two_lesions(viewer):
+    """The page with a base whose solid lesion is two: in `LESION_SLICES`, and aerated lung in between."""
+    base = viewer.case.labels_kji.copy()
+    low, high = LESION_SLICES
+    assert (base[low] == 3).any()
+    assert (base[high] == 3).any()
+    base[low + 1 : high][base[low + 1 : high] == 3] = 1
+    page = viewer.watched.page
+    page.evaluate("(base) => volumetry.edits.begins(Uint8Array.from(base))", base.ravel().tolist())
+    return page, base
+
+
+def test_filling_between_slices_leaves_a_lesion_that_was_not_painted_as_it_is(two_lesions):
+    page, base = two_lesions
+    low, high = LESION_SLICES
+    i, j = AERATED_SPOT
+    assert (base[low : high + 1, j - 5 : j + 6, i - 5 : i + 6] == 1).all()
+    page.evaluate(STROKE, [AERATED_SPOT, LESION_SLICES, 3, 8])
+    assert page.evaluate("volumetry.edits.fill(3, true)") == 3 * disc(8)
+    rows, columns = np.ogrid[: base.shape[1], : base.shape[2]]
+    expected = base.copy()
+    expected[low : high + 1, 4 * ((rows - j) ** 2 + (columns - i) ** 2) <= 8**2] = 3
+    assert np.array_equal(labels_on(page, base.shape), expected)
+
+
+def test_strokes_that_were_undone_are_not_filled_between(two_lesions):
+    page, base = two_lesions
+    page.evaluate(STROKE, [AERATED_SPOT, LESION_SLICES, 3, 8])
+    for _ in LESION_SLICES:
+        assert page.evaluate("[volumetry.edits.undo(), volumetry.edits.fill(3, true)]") == [True, 0]
+    assert page.evaluate("volumetry.edits.undo()") is False
+    assert np.array_equal(labels_on(page, base.shape), base)
+
+
+@pytest.mark.parametrize("label", [1, 2, 3])
+def test_smoothing_only_inside_the_mask_leaves_its_outline(viewer, label):
+    page, before = viewer.watched.page, viewer.case.labels_kji
+    outline = before > 0
+    changed = {}
+    for within in (True, False):
+        changed[within] = page.evaluate(
+            """([slices, label, within]) => {
+              const edits = volumetry.edits;
+              return slices.map((slice) => edits.smooth(slice, label, within)).reduce((a, b) => a + b);
+            }""",
+            [list(range(before.shape[0])), label, within],
+        )
+        smooth = labels_on(page, before.shape)
+        if within:
+            assert np.array_equal(smooth > 0, outline)
+        while page.evaluate("volumetry.edits.undo()"):
+            pass
+    assert changed[False] > 0
+    if label == 1:  # the edge of the lung is smoothed where it may be
+        assert changed[False] > changed[True]
+
+
 def test_fluid_painted_on_the_page_is_saved_measured_and_drawn_in_its_own_colour(viewer, shots):
     watched, case = viewer.watched, viewer.case
     page = watched.page
