@@ -458,6 +458,70 @@ def test_an_edit_that_is_not_saved_is_not_left_unasked(viewer):
     assert np.array_equal(labels_on(page, viewer.case.labels_kji.shape), viewer.case.labels_kji)
 
 
+def test_a_key_over_a_plane_scrolls_and_never_chooses_another_mask(viewer):
+    page = viewer.watched.page
+    paint(page, SPOT, 3)
+    save(page)
+    wait_for_saved(page, 1)
+    page.hover("#axial")
+    page.evaluate("([i, j, k]) => { volumetry.goTo([i, j, k]); }", SPOT)
+    slices = "document.querySelector('.at').textContent.match(/slice (\\d+) of/)[1]"
+    at = int(page.evaluate(slices))
+    choose(page, 0)
+    choose(page, 1)
+    assert page.evaluate("document.activeElement.id") != "readings"
+    page.keyboard.press("ArrowUp")
+    page.focus("#readings")  # also where it has the focus, such as by the Tab key
+    page.keyboard.press("ArrowUp")
+    page.focus("#opacity")
+    opacity = page.input_value("#opacity")
+    page.keyboard.press("ArrowUp")
+    page.wait_for_timeout(500)
+    assert (page.get_attribute("body", "data-reading"), page.input_value("#readings")) == ("1", "1")
+    assert page.input_value("#opacity") == opacity
+    assert int(page.evaluate(slices)) == at + 3
+    # Away from the planes, the control has its own keys.
+    page.hover("#verdict")
+    page.keyboard.press("ArrowUp")
+    assert float(page.input_value("#opacity")) == pytest.approx(float(opacity) + 0.05)
+    assert int(page.evaluate(slices)) == at + 3
+
+
+@pytest.mark.parametrize("control", ["#readings", "#opacity", "#radius", "#within"])
+def test_window_and_tool_keys_work_whatever_control_was_used_last(viewer, control):
+    page = viewer.watched.page
+    paint(page, SPOT, 3)
+    save(page)
+    wait_for_saved(page, 1)
+    page.focus(control)
+    for key, state, value in (("2", "window", 1), ("e", "tool", "erase"), ("1", "window", 0), ("b", "tool", "brush")):
+        page.keyboard.press(key)
+        assert page.evaluate("(name) => volumetry.state[name]", state) == value
+    assert page.get_attribute("body", "data-reading") == "1"
+
+
+def test_no_key_changes_the_mask_in_the_middle_of_a_stroke(viewer):
+    page = viewer.watched.page
+    paint(page, OTHER_SPOT, 3)
+    save(page)
+    wait_for_saved(page, 1)
+    count = paint(page, OTHER_SPOT, 2)
+    page.evaluate("([i, j, k]) => { volumetry.goTo([i, j, k]); }", SPOT)
+    page.click("[data-tool=brush]")
+    page.focus("#readings")
+    page.mouse.move(*page.evaluate("volumetry.screenOf('axial')"))
+    page.mouse.down()
+    painted = page.evaluate("volumetry.edits.changed")
+    assert painted > count
+    for key in ("z", "f", "g", "ArrowUp"):
+        page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    assert page.evaluate("[volumetry.edits.changed, document.body.dataset.reading]") == [painted, "1"]
+    page.mouse.up()
+    page.keyboard.press("z")
+    assert page.evaluate("volumetry.edits.changed") == count
+
+
 def test_the_automatic_mask_can_be_made_the_current_one_again(viewer):
     page = viewer.watched.page
     paint(page, SPOT, 3)
