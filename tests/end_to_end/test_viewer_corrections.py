@@ -494,7 +494,8 @@ def test_window_and_tool_keys_work_whatever_control_was_used_last(viewer, contro
     save(page)
     wait_for_saved(page, 1)
     page.focus(control)
-    for key, state, value in (("2", "window", 1), ("e", "tool", "erase"), ("1", "window", 0), ("b", "tool", "brush")):
+    pressed = (("2", "window", 1), ("e", "tool", "erase"), ("1", "window", 0), ("b", "tool", "brush"))
+    for key, state, value in pressed:
         page.keyboard.press(key)
         assert page.evaluate("(name) => volumetry.state[name]", state) == value
     assert page.get_attribute("body", "data-reading") == "1"

@@ -335,6 +335,23 @@ def test_a_full_disk_says_so(page, scan, monkeypatch, what, name):
     assert private_files(page) == []
 
 
+def test_by_the_hu_rule_a_mask_can_be_corrected_as_long_as_its_ct_is_there(config, tmp_path, scan, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    by_hu = config.model_copy(update={"measure": config.measure.model_copy(update={"component_rule": "hu"})})
+    page = Page(by_hu, tmp_path, keep=tmp_path / "kept", correct=web_scenes.corrected)
+    job = measured(page, scan)
+    facts = page.client.get(f"/cases/{job}/facts.json").json()
+    assert (facts["can_correct"], facts["why_not_correct"]) == (True, None)
+    page.close()
+    page = Page(by_hu, tmp_path, keep=tmp_path / "kept", correct=web_scenes.corrected)
+    facts = page.client.get(f"/cases/{job}/facts.json").json()
+    assert facts["can_correct"] is False
+    assert "need the CT, and this page no longer has it. Drop the scan again, or" in facts["why_not_correct"]
+    answer = page.client.post(f"/cases/{job}/correction", content=b"{}\n")
+    assert (answer.status_code, answer.json()["message"]) == (409, facts["why_not_correct"])
+    page.close()
+
+
 def test_a_mask_edited_on_the_page_becomes_a_correction_with_and_without_the_ct(
     config, tmp_path, scan, monkeypatch
 ):

@@ -555,6 +555,7 @@ async function main() {
   facts = await getJson(`/cases/${caseId}/facts.json${askedReading()}`);
   sayVerdict();
   if (!facts.has_ct) note("There is no CT with this result: the mask is shown alone. With the command view, add --scan FOLDER.");
+  if (facts.why_not_correct) note(`The mask cannot be corrected on this page: ${facts.why_not_correct}`);
   if (facts.temporary && facts.can_correct) note("Results and corrections of this server are removed when it ends. To keep them, start it with --keep FOLDER.");
   const shares = [0, facts.has_ct ? 0 : 1];
   const loaded = (n) => (share) => { shares[n] = share; byId("progress").value = (shares[0] + 2 * shares[1]) / 3; };
