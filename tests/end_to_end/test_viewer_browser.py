@@ -296,6 +296,10 @@ def test_a_scan_with_markup_and_a_gap_is_refused_in_words(drop_page, tmp_path, s
     sorted(folder.iterdir())[20].unlink()
     said = dropped(watched, "#folder", folder)
     picture(watched.page, shots / "drop-bad.png")
+    title = watched.page.inner_text(".job h2")
+    watched.page.reload()
+    watched.page.wait_for_selector("body[data-state=ready]")
+    assert title == watched.page.inner_text(".job h2") == "Scan 1: 39 slices, acquired 2026-01-01"
     assert "MISSING_SLICES" in said
     assert "No number" in said
     assert watched.page.query_selector("#jobs img") is None

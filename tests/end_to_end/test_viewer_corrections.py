@@ -615,3 +615,11 @@ def test_the_page_of_serve_shows_a_correction_and_keeps_it_over_a_restart(
             page.click("text=Open the slices")
         opened.value.wait_for_selector("body[data-state=ready]", timeout=PATIENCE_MS)
         assert opened.value.inner_text("#reading-said").startswith("Correction 1 by R1 of ")
+        assert "cannot be shown" not in said
+        with next((tmp_path / "kept").glob("*/corrections/1/mask.nii.gz")).open("ab") as damaged:
+            damaged.write(b"x")
+        page.reload()
+        page.wait_for_selector("body[data-state=ready]", timeout=PATIENCE_MS)
+        assert page.inner_text(".figures") == automatic
+        said = page.inner_text(".job .words")
+        assert "Correction 1 cannot be shown: its files are missing or were changed." in said

@@ -394,5 +394,12 @@ def test_a_mask_edited_on_the_page_becomes_a_correction_with_and_without_the_ct(
         assert facts["sentence"] == shown["sentence"] == text.sentence(document)
         assert (facts["correction"]["reader"], facts["automatic_sentence"]) == ("R1", automatic)
         assert (shown["shown"], shown["temporary"]) == (number, False)
+    # A card says what the viewer says of a correction that was damaged, and counts the one before it.
+    with (folder / "mask.nii.gz").open("ab") as file:
+        file.write(b"x")
+    facts, shown = page.facts(job), page.client.get(f"/cases/{job}/facts.json").json()
+    assert (facts["correction"]["number"], shown["current"]) == (1, 1)
+    assert facts["reading_notes"] == shown["reading_notes"]
+    assert facts["reading_notes"] == ["Correction 2 cannot be shown: its files are missing or were changed."]
     page.close()
     assert not list(tmp_path.glob(".*.part"))

@@ -76,7 +76,8 @@ class Job:
     def facts(self) -> dict[str, Any]:
         """What the page shows: the numbers of the current mask."""
         automatic = self.document or {}
-        correction = self.corrections.look(automatic).current if self.state == "done" else None
+        readings = self.corrections.look(automatic) if self.state == "done" else None
+        correction = None if readings is None else readings.current
         document: Mapping[str, Any] = automatic if correction is None else correction.document
         shown_from = self.result if correction is None else correction.folder
         series = document.get("series") or {}
@@ -91,6 +92,7 @@ class Job:
             **{key: document.get(key) for key in ("status", "message", "percent_of_lung", "volumes_ml")},
             "sentence": text.sentence(document) if "volumes_ml" in document else None,
             "correction": None if correction is None else correction.facts(),
+            "reading_notes": [] if readings is None else list(readings.notes),
             "automatic_sentence": None if correction is None else text.sentence(automatic),
             "flags": [
                 {key: flag[key] for key in ("code", "severity", "message", "hint")}
