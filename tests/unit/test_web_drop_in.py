@@ -14,7 +14,7 @@ import web_scenes
 from web_client import Client
 
 from volumetry.deliver.report import text
-from volumetry.errors import UsageError
+from volumetry.errors import BusyError, UsageError
 from volumetry.image.nifti import read_nifti
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.web import drop_in
@@ -79,6 +79,27 @@ def test_the_servers_folder_never_looks_abandoned_to_another_machine(tmp_path, m
             time.sleep(0.01)
         assert time.time() - folder.stat().st_mtime < 60
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_server_of_the_same_folder_is_refused_as_long_as_the_first_runs(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    begun = []
+
+    def run(_server, _say, _open):
+        begun.append(1)
+        if len(begun) == 1:
+            with pytest.raises(
+                BusyError, match="another `volumetry serve` keeps its results in this folder"
+            ) as refused:
+                drop_in.serve(ThresholdSegmenter(), config, keep=tmp_path / "kept")
+            assert "--keep" in refused.value.hint
+            drop_in.serve(ThresholdSegmenter(), config, keep=tmp_path / "other")
+            drop_in.serve(ThresholdSegmenter(), config)
+
+    monkeypatch.setattr(drop_in, "run_and_open", run)
+    drop_in.serve(ThresholdSegmenter(), config, keep=tmp_path / "kept")
+    drop_in.serve(ThresholdSegmenter(), config, keep=tmp_path / "kept")
+    assert len(begun) == 4
 
 
 @pytest.fixture
