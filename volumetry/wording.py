@@ -11,6 +11,7 @@ from typing import Any
 MINUS = "\u2212"
 EVERY_SLICE = "every slice"
 EFFECT = "Effect on the measurement"
+HU_RULE_NEEDS_CT = "ground glass and the solid component are ranges of HU here, which need the CT"
 
 
 def solid_name(document: Mapping[str, Any]) -> str:

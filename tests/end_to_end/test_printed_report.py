@@ -20,6 +20,8 @@ FLAG = {
     "message": "12 mL of solid opacity continue as an organ: left lower zone, images 137 to 141, z -347.9 mm",
     "hint": "Look whether this is lung disease; if it is not, the share of lesion is 0.8 points lower.",
 }
+WIDTH_PX = round((210 - 2 * 12) / 25.4 * 96)
+"""Of an A4 sheet between its margins."""
 LONG_FLAG = FLAG | {"message": "; and ".join([FLAG["message"]] * 4)}
 """Five lines, as the longest of a real scan."""
 
@@ -84,6 +86,10 @@ def printed(tmp_path_factory, config, case):
             html = report_page(document, config, case.analysis.tissue, case.analysis.scan, annex)
             (folder / "report.html").write_bytes(html)
             page.goto((folder / "report.html").as_uri())
+            page.set_viewport_size({"width": WIDTH_PX, "height": 1000})
+            page.emulate_media(media="print")
+            if "prior" not in document:  # a wider page is printed smaller; the table of earlier scans is wider
+                assert page.evaluate("document.documentElement.scrollWidth") == WIDTH_PX
             page.pdf(path=folder / "report.pdf", prefer_css_page_size=True, print_background=True)
             page.close()
             return said_on(folder / "report.pdf", "-layout").rstrip("\f\n").split("\f")
@@ -149,6 +155,32 @@ def test_every_flag_is_printed_and_two_sheets_hold_what_one_scan_can_have(printe
     assert said.count("NOTED") == len(notes)
     for number, sheet in enumerate(sheets, 1):
         assert f"page {number} of {expected}" in sheet
+
+
+def corrected(case, reader, reason, flags=()):
+    document, annex = full(case, flags)
+    kept = ("volumes_ml", "percent_of_lung")
+    said = {"corrected_by": reader, "reason": reason, "automatic": {key: document[key] for key in kept}}
+    no_interval = {"interval_percent": None, "interval_level": None, "interval_parts": None}
+    return document | said | no_interval, annex
+
+
+HAN, KANA = "\u75c5\u5909", "\u30d7\u30ed"
+
+
+@pytest.mark.parametrize("notes", [0, 5])
+@pytest.mark.parametrize(
+    ("reader", "reason"),
+    [("R1", "because " * 248), ("R" * 120, "x" * 1990), (60 * KANA, 975 * HAN), (40 * HAN, (24 * HAN + " ") * 40)],
+    ids=["words", "no_spaces", "wide", "wide_words"],
+)
+def test_a_reason_as_long_as_it_may_be_is_printed_whole_and_on_two_sheets(printed, case, reader, reason, notes):
+    sheets = printed(*corrected(case, reader, f"{reason} END", flags_of(0, notes)))
+    assert len(sheets) == 2
+    said = "".join("".join(sheets).split())
+    assert "END" in said.partition("Correctedandautomaticresult")[0]
+    if "x" in reason:
+        assert said.count("x" * 60) >= 1980 // 125
 
 
 def test_advice_of_several_flags_is_printed_once_and_no_message_is_left_out(printed, case):

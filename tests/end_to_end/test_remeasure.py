@@ -560,6 +560,8 @@ def test_an_edit_takes_no_number_that_another_took_meanwhile(case, result, monke
     [
         (" ", "x", "the reader is empty"),
         ("R1", "\n", "the reason is empty"),
+        ("\u200d \u200c", "x", "the reader is empty"),
+        ("R1\u202e", "x", "the reader contains characters that cannot be printed"),
         ("R" * 121, "x", "the reader has 121 characters"),
         ("R1", "x\x07y", "the reason contains characters that cannot be printed"),
     ],
@@ -570,3 +572,11 @@ def test_what_is_wrong_with_reader_or_reason_is_said_of_the_one_that_is_wrong(re
     assert stop.value.hint
     assert "--help" not in stop.value.hint
     assert not (result / "corrections").exists()
+
+
+@pytest.mark.parametrize("reader", ["\u0639\u0644\u06cc\u200c\u0631\u0636\u0627", "\u0930\u094d\u200d\u092f"])
+def test_a_name_whose_letters_are_shaped_by_a_joiner_is_kept_as_it_was_typed(result, reader):
+    """Persian writes U+200C in names, Indic scripts U+200C and U+200D; neither has a glyph of its own."""
+    document, folder = remeasure(result, None, result / "mask.nii.gz", f" {reader} ", "agree")
+    assert document["corrected_by"] == reader
+    assert f"Corrected by {reader}: agree" in (folder / "report.html").read_text("utf-8")

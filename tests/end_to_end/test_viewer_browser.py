@@ -289,6 +289,20 @@ def test_markup_in_every_text_of_a_good_scan_is_text_on_every_page(drop_page, fo
     assert watched.complaints == []
 
 
+def test_a_refused_scan_is_titled_by_what_was_read_of_it_also_after_a_reload(drop_page, folders, tmp_path):
+    watched, _, _ = drop_page
+    (tmp_path / "in").mkdir()
+    for path in sorted(
+        (folders / "now" / "scan").iterdir(), key=lambda path: pydicom.dcmread(path).InstanceNumber
+    )[:3]:
+        shutil.copy(path, tmp_path / "in")
+    assert "TOO_FEW_SLICES" in dropped(watched, "#folder", tmp_path / "in")
+    title = watched.page.inner_text(".job h2")
+    watched.page.reload()
+    watched.page.wait_for_selector("body[data-state=ready]")
+    assert title == watched.page.inner_text(".job h2") == "Scan 1: 3 slices, acquired 2026-01-01"
+
+
 def test_a_scan_with_markup_and_a_gap_is_refused_in_words(drop_page, tmp_path, shots):
     watched, _, _ = drop_page
     folder = tmp_path / "in"

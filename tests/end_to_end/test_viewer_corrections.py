@@ -194,6 +194,80 @@ def test_a_mask_corrected_on_the_page_is_measured_beside_the_automatic_one(viewe
     assert watched.complaints == []
 
 
+LESION_SLICES = (16, 20)
+"""Both show the solid lesion of the left lung."""
+AERATED_SPOT = (36, 42)
+"""Column and row in the right lung; aerated around in these slices and those in between."""
+STROKE = """([spot, slices, label, radius]) => {
+  const { volume, edits } = volumetry;
+  for (const slice of slices) {
+    edits.begin();
+    const own = [spot[0], spot[1], slice];
+    edits.paint(2, [0, 1, 2].map((d) => volume.ownIndex(d, own[volume.order[d]])), radius, label,
+      { erase: false, within: true });
+    edits.end();
+  }
+}"""
+
+
+@pytest.fixture
+def two_lesions(viewer):
+    """The page with a base whose solid lesion is two: in `LESION_SLICES`, and aerated lung in between."""
+    base = viewer.case.labels_kji.copy()
+    low, high = LESION_SLICES
+    assert (base[low] == 3).any()
+    assert (base[high] == 3).any()
+    base[low + 1 : high][base[low + 1 : high] == 3] = 1
+    page = viewer.watched.page
+    page.evaluate("(base) => volumetry.edits.begins(Uint8Array.from(base))", base.ravel().tolist())
+    return page, base
+
+
+def test_filling_between_slices_leaves_a_lesion_that_was_not_painted_as_it_is(two_lesions):
+    page, base = two_lesions
+    low, high = LESION_SLICES
+    i, j = AERATED_SPOT
+    assert (base[low : high + 1, j - 5 : j + 6, i - 5 : i + 6] == 1).all()
+    page.evaluate(STROKE, [AERATED_SPOT, LESION_SLICES, 3, 8])
+    assert page.evaluate("volumetry.edits.fill(3, true)") == 3 * disc(8)
+    rows, columns = np.ogrid[: base.shape[1], : base.shape[2]]
+    expected = base.copy()
+    expected[low : high + 1, 4 * ((rows - j) ** 2 + (columns - i) ** 2) <= 8**2] = 3
+    assert np.array_equal(labels_on(page, base.shape), expected)
+
+
+def test_strokes_that_were_undone_are_not_filled_between(two_lesions):
+    page, base = two_lesions
+    page.evaluate(STROKE, [AERATED_SPOT, LESION_SLICES, 3, 8])
+    for _ in LESION_SLICES:
+        assert page.evaluate("[volumetry.edits.undo(), volumetry.edits.fill(3, true)]") == [True, 0]
+    assert page.evaluate("volumetry.edits.undo()") is False
+    assert np.array_equal(labels_on(page, base.shape), base)
+
+
+@pytest.mark.parametrize("label", [1, 2, 3])
+def test_smoothing_only_inside_the_mask_leaves_its_outline(viewer, label):
+    page, before = viewer.watched.page, viewer.case.labels_kji
+    outline = before > 0
+    changed = {}
+    for within in (True, False):
+        changed[within] = page.evaluate(
+            """([slices, label, within]) => {
+              const edits = volumetry.edits;
+              return slices.map((slice) => edits.smooth(slice, label, within)).reduce((a, b) => a + b);
+            }""",
+            [list(range(before.shape[0])), label, within],
+        )
+        smooth = labels_on(page, before.shape)
+        if within:
+            assert np.array_equal(smooth > 0, outline)
+        while page.evaluate("volumetry.edits.undo()"):
+            pass
+    assert changed[False] > 0
+    if label == 1:  # the edge of the lung is smoothed where it may be
+        assert changed[False] > changed[True]
+
+
 def test_fluid_painted_on_the_page_is_saved_measured_and_drawn_in_its_own_colour(viewer, shots):
     watched, case = viewer.watched, viewer.case
     page = watched.page
@@ -384,6 +458,71 @@ def test_an_edit_that_is_not_saved_is_not_left_unasked(viewer):
     assert np.array_equal(labels_on(page, viewer.case.labels_kji.shape), viewer.case.labels_kji)
 
 
+def test_a_key_over_a_plane_scrolls_and_never_chooses_another_mask(viewer):
+    page = viewer.watched.page
+    paint(page, SPOT, 3)
+    save(page)
+    wait_for_saved(page, 1)
+    page.hover("#axial")
+    page.evaluate("([i, j, k]) => { volumetry.goTo([i, j, k]); }", SPOT)
+    slices = "document.querySelector('.at').textContent.match(/slice (\\d+) of/)[1]"
+    at = int(page.evaluate(slices))
+    choose(page, 0)
+    choose(page, 1)
+    assert page.evaluate("document.activeElement.id") != "readings"
+    page.keyboard.press("ArrowUp")
+    page.focus("#readings")  # also where it has the focus, such as by the Tab key
+    page.keyboard.press("ArrowUp")
+    page.focus("#opacity")
+    opacity = page.input_value("#opacity")
+    page.keyboard.press("ArrowUp")
+    page.wait_for_timeout(500)
+    assert (page.get_attribute("body", "data-reading"), page.input_value("#readings")) == ("1", "1")
+    assert page.input_value("#opacity") == opacity
+    assert int(page.evaluate(slices)) == at + 3
+    # Away from the planes, the control has its own keys.
+    page.hover("#verdict")
+    page.keyboard.press("ArrowUp")
+    assert float(page.input_value("#opacity")) == pytest.approx(float(opacity) + 0.05)
+    assert int(page.evaluate(slices)) == at + 3
+
+
+@pytest.mark.parametrize("control", ["#readings", "#opacity", "#radius", "#within"])
+def test_window_and_tool_keys_work_whatever_control_was_used_last(viewer, control):
+    page = viewer.watched.page
+    paint(page, SPOT, 3)
+    save(page)
+    wait_for_saved(page, 1)
+    page.focus(control)
+    pressed = (("2", "window", 1), ("e", "tool", "erase"), ("1", "window", 0), ("b", "tool", "brush"))
+    for key, state, value in pressed:
+        page.keyboard.press(key)
+        assert page.evaluate("(name) => volumetry.state[name]", state) == value
+    assert page.get_attribute("body", "data-reading") == "1"
+
+
+def test_no_key_changes_the_mask_in_the_middle_of_a_stroke(viewer):
+    page = viewer.watched.page
+    paint(page, OTHER_SPOT, 3)
+    save(page)
+    wait_for_saved(page, 1)
+    count = paint(page, OTHER_SPOT, 2)
+    page.evaluate("([i, j, k]) => { volumetry.goTo([i, j, k]); }", SPOT)
+    page.click("[data-tool=brush]")
+    page.focus("#readings")
+    page.mouse.move(*page.evaluate("volumetry.screenOf('axial')"))
+    page.mouse.down()
+    painted = page.evaluate("volumetry.edits.changed")
+    assert painted > count
+    for key in ("z", "f", "g", "ArrowUp"):
+        page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    assert page.evaluate("[volumetry.edits.changed, document.body.dataset.reading]") == [painted, "1"]
+    page.mouse.up()
+    page.keyboard.press("z")
+    assert page.evaluate("volumetry.edits.changed") == count
+
+
 def test_the_automatic_mask_can_be_made_the_current_one_again(viewer):
     page = viewer.watched.page
     paint(page, SPOT, 3)
@@ -476,3 +615,11 @@ def test_the_page_of_serve_shows_a_correction_and_keeps_it_over_a_restart(
             page.click("text=Open the slices")
         opened.value.wait_for_selector("body[data-state=ready]", timeout=PATIENCE_MS)
         assert opened.value.inner_text("#reading-said").startswith("Correction 1 by R1 of ")
+        assert "cannot be shown" not in said
+        with next((tmp_path / "kept").glob("*/corrections/1/mask.nii.gz")).open("ab") as damaged:
+            damaged.write(b"x")
+        page.reload()
+        page.wait_for_selector("body[data-state=ready]", timeout=PATIENCE_MS)
+        assert page.inner_text(".figures") == automatic
+        said = page.inner_text(".job .words")
+        assert "Correction 1 cannot be shown: its files are missing or were changed." in said

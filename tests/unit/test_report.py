@@ -17,6 +17,7 @@ from small_results import LESIONS, measured_phantom
 from volumetry.codes import CATALOGUE
 from volumetry.deliver import as_document
 from volumetry.deliver.report import content_security_policy, report_page, text, write_report
+from volumetry.deliver.report.crowding import crowding
 from volumetry.deliver.report.histogram import lung_histogram
 from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, pair, projections
 from volumetry.deliver.report.key_slices import chest_with_doubt, key_slices, thirds
@@ -275,6 +276,21 @@ def test_a_page_with_more_to_say_is_printed_smaller(case, config, flags, expecte
     document = {**case.document, "flags": [*review, *look]}
     page = report_page(document, config).decode()
     assert ('<main class="' + expected in page) if expected else "<main>" in page
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("a" * 1400, ""),
+        ("a" * 1600, "crowded"),
+        ("\u75c5" * 700, ""),
+        ("\u75c5" * 800, "crowded"),
+        ("\u75c5" * 1950, "full"),
+    ],
+)
+def test_the_reason_of_a_correction_counts_by_its_width(case, reason, expected):
+    """125 Latin signs a line, of Chinese half as many: 12 lines fit at full size, 30 on a crowded page."""
+    assert crowding({**case.document, "flags": [], "corrected_by": "R1", "reason": reason}) == expected
 
 
 def test_traces_are_not_written_as_nothing():

@@ -14,7 +14,7 @@ import web_scenes
 from web_client import Client
 
 from volumetry.deliver.report import text
-from volumetry.errors import UsageError
+from volumetry.errors import BusyError, UsageError
 from volumetry.image.nifti import read_nifti
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.web import drop_in
@@ -79,6 +79,27 @@ def test_the_servers_folder_never_looks_abandoned_to_another_machine(tmp_path, m
             time.sleep(0.01)
         assert time.time() - folder.stat().st_mtime < 60
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_server_of_the_same_folder_is_refused_as_long_as_the_first_runs(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    begun = []
+
+    def run(_server, _say, _open):
+        begun.append(1)
+        if len(begun) == 1:
+            with pytest.raises(
+                BusyError, match="another `volumetry serve` keeps its results in this folder"
+            ) as refused:
+                drop_in.serve(ThresholdSegmenter(), config, keep=tmp_path / "kept")
+            assert "--keep" in refused.value.hint
+            drop_in.serve(ThresholdSegmenter(), config, keep=tmp_path / "other")
+            drop_in.serve(ThresholdSegmenter(), config)
+
+    monkeypatch.setattr(drop_in, "run_and_open", run)
+    drop_in.serve(ThresholdSegmenter(), config, keep=tmp_path / "kept")
+    drop_in.serve(ThresholdSegmenter(), config, keep=tmp_path / "kept")
+    assert len(begun) == 4
 
 
 @pytest.fixture
@@ -335,6 +356,23 @@ def test_a_full_disk_says_so(page, scan, monkeypatch, what, name):
     assert private_files(page) == []
 
 
+def test_by_the_hu_rule_a_mask_can_be_corrected_as_long_as_its_ct_is_there(config, tmp_path, scan, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    by_hu = config.model_copy(update={"measure": config.measure.model_copy(update={"component_rule": "hu"})})
+    page = Page(by_hu, tmp_path, keep=tmp_path / "kept", correct=web_scenes.corrected)
+    job = measured(page, scan)
+    facts = page.client.get(f"/cases/{job}/facts.json").json()
+    assert (facts["can_correct"], facts["why_not_correct"]) == (True, None)
+    page.close()
+    page = Page(by_hu, tmp_path, keep=tmp_path / "kept", correct=web_scenes.corrected)
+    facts = page.client.get(f"/cases/{job}/facts.json").json()
+    assert facts["can_correct"] is False
+    assert "need the CT, and this page no longer has it. Drop the scan again, or" in facts["why_not_correct"]
+    answer = page.client.post(f"/cases/{job}/correction", content=b"{}\n")
+    assert (answer.status_code, answer.json()["message"]) == (409, facts["why_not_correct"])
+    page.close()
+
+
 def test_a_mask_edited_on_the_page_becomes_a_correction_with_and_without_the_ct(
     config, tmp_path, scan, monkeypatch
 ):
@@ -377,5 +415,12 @@ def test_a_mask_edited_on_the_page_becomes_a_correction_with_and_without_the_ct(
         assert facts["sentence"] == shown["sentence"] == text.sentence(document)
         assert (facts["correction"]["reader"], facts["automatic_sentence"]) == ("R1", automatic)
         assert (shown["shown"], shown["temporary"]) == (number, False)
+    # A card says what the viewer says of a correction that was damaged, and counts the one before it.
+    with (folder / "mask.nii.gz").open("ab") as file:
+        file.write(b"x")
+    facts, shown = page.facts(job), page.client.get(f"/cases/{job}/facts.json").json()
+    assert (facts["correction"]["number"], shown["current"]) == (1, 1)
+    assert facts["reading_notes"] == shown["reading_notes"]
+    assert facts["reading_notes"] == ["Correction 2 cannot be shown: its files are missing or were changed."]
     page.close()
     assert not list(tmp_path.glob(".*.part"))

@@ -148,6 +148,43 @@ def test_ids_are_opaque_and_unknown_ones_are_not_found(folders, config):
     assert len({viewer.new_id() for _ in range(50)}) == 50
 
 
+def page_of_view(monkeypatch, result, config, *given, **more):
+    """The client of the app that `view` runs."""
+    apps = []
+    monkeypatch.setattr(viewer, "LocalServer", lambda app, _port: apps.append(app))
+    monkeypatch.setattr(viewer, "run_and_open", lambda *_arguments: None)
+    viewer.view(result, config, *given, correct=lambda _edit: None, **more)
+    return Client(apps[0]).enter()
+
+
+def test_without_the_ct_that_its_correction_needs_a_mask_is_not_offered_for_correction(
+    folders, config, tmp_path, monkeypatch
+):
+    result = tmp_path / "result"
+    shutil.copytree(folders[0], result)
+    document = json.loads((result / "result.json").read_text("utf-8"))
+    by_hu = json.dumps(document | {"component_rule": "hu"})
+
+    def offered(*given, **more):
+        client = page_of_view(monkeypatch, result, config, *given, **more)
+        case = client.get("/").headers["location"].rpartition("/")[2]
+        facts = client.get(f"/cases/{case}/facts.json").json()
+        answer = client.post(f"/cases/{case}/correction", content=b"{}\n")
+        client.close()
+        assert answer.status_code == (400 if facts["can_correct"] else 409)
+        assert facts["can_correct"] is (facts["why_not_correct"] is None)
+        return facts["why_not_correct"]
+
+    assert offered() is None
+    assert "need the CT. End this command and start it with --scan FOLDER" in offered(rule="hu")
+    (result / "result.json").write_text(by_hu)
+    assert "need the CT. End this command and start it with --scan FOLDER" in offered()
+    assert offered(rule="network") is None
+    assert offered(folders[1]) is None
+    (result / "ct.nii.gz").touch()
+    assert offered() is None
+
+
 def test_the_report_is_served_without_scripts():
     page = b"<style>p { color: red }</style><p>report</p>"
     case = ViewCase({"provenance": {"mask_sha256": "0"}}, np.zeros((1, 1, 1), np.uint8), np.eye(4), None, page)

@@ -73,6 +73,7 @@ def view(
         open_browser=browser,
         correct=correct,
         corrections_of=corrections_place,
+        rule=settings.measure.component_rule if config else None,
         say=typer.echo,
     )
 

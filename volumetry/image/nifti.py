@@ -15,6 +15,8 @@ from volumetry.errors import InputError
 Affine = NDArray[np.float64]
 """4 x 4: (i, j, k, 1) to RAS mm."""
 
+CT_BESIDE = "ct.nii.gz"
+"""A CT that a user put beside a result, on the grid of its mask."""
 SOFTWARE_VOXELS = 2_000_000
 """A browser without a graphics card still draws this within seconds: 256 x 256 x 40 took 12 s, 512 x 512 x 300
 never came back."""

@@ -205,14 +205,19 @@ def _compared(automatic: Automatic, delivered: TissueMap, mask_file: Path) -> di
     }
 
 
+_JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
+"""Zero-width non-joiner and joiner: they shape letters within Persian and Indic names."""
+
+
 def _text(text: str, name: str, longest: int) -> str:
     cleaned = " ".join(text.split())
-    if not cleaned:
+    visible = cleaned.translate(_JOINERS)
+    if not visible.strip():
         raise UsageError(f"the {name} is empty", hint=_ASKED[name])
     if len(cleaned) > longest:
         hint = f"State it in at most {longest} characters."
         raise UsageError(f"the {name} has {len(cleaned)} characters", hint=hint)
-    if not cleaned.isprintable():
+    if not visible.isprintable():
         hint = "Type it again, without control characters."
         raise UsageError(f"the {name} contains characters that cannot be printed", hint=hint)
     return cleaned

@@ -15,7 +15,7 @@ from volumetry.codes import Outcome
 from volumetry.config import Config
 from volumetry.domain import CtScan, Finding, Grid, Side, TissueMap
 from volumetry.errors import InputError, UsageError
-from volumetry.image.nifti import read_nifti
+from volumetry.image.nifti import CT_BESIDE, read_nifti
 from volumetry.image.orientation import axial_view
 from volumetry.measure import measure
 from volumetry.measure.components import stored_bins
@@ -23,8 +23,8 @@ from volumetry.quality import charter_findings
 from volumetry.remeasure.automatic import Automatic
 from volumetry.scan import read_scan
 from volumetry.segment.postprocess import with_sides
+from volumetry.wording import HU_RULE_NEEDS_CT
 
-_BESIDE = "ct.nii.gz"
 _GIVEN_THEN = "Give the folder that was given to `volumetry check`."
 _OFF_MM = 0.01
 _SAMPLED = 4
@@ -78,7 +78,7 @@ def source_of(automatic: Automatic, given: Path | None, settings: Config) -> Sou
     UsageError
         If it cannot be done without the CT.
     """
-    beside = automatic.folder / _BESIDE
+    beside = automatic.folder / CT_BESIDE
     path = given if given is not None else beside if beside.is_file() else None
     if path is None:
         return _without_ct(automatic, settings)
@@ -120,10 +120,7 @@ def _from_nifti(automatic: Automatic, path: Path, settings: Config) -> Source:
 
 def _without_ct(automatic: Automatic, settings: Config) -> Source:
     if settings.measure.component_rule == "hu":
-        raise UsageError(
-            "ground glass and the solid component are ranges of HU here, which need the CT",
-            hint="Give the scan's folder by --scan.",
-        )
+        raise UsageError(HU_RULE_NEEDS_CT, hint="Give the scan's folder by --scan.")
     note = Finding(
         "HU_NOT_MEASURED",
         Outcome.NOTE,

@@ -73,12 +73,12 @@ def settle(folder: Path) -> None:
     """
     try:
         if (folder / PLACING).is_dir():
-            with _locked(folder / PLACING) as ours:
+            with locked(folder / PLACING) as ours:
                 if ours:
                     _place(folder)
         whole = folder.resolve()
         for replaced in sorted(whole.parent.glob(f".{_literal(whole.name)}.????????.replaced")):
-            with _locked(replaced) as ours:
+            with locked(replaced) as ours:
                 if ours:
                     _keep_replaced(replaced, whole)
     except OSError as wrong:
@@ -104,7 +104,7 @@ def _exchanged(making: Path, folder: Path, names: set[str]) -> bool:
     # The new result is in its place: what fails now is left to the next run, which settles it.
     with contextlib.suppress(OSError):
         sync_folder(folder.parent)
-    with contextlib.suppress(OSError), _locked(beside) as ours:
+    with contextlib.suppress(OSError), locked(beside) as ours:
         if ours:
             _keep_replaced(beside, folder)
     return True
@@ -226,8 +226,19 @@ def _place(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Whether nobody else is at work in a folder; held until the end."""
+def locked(folder: Path) -> Iterator[bool]:
+    """Hold a folder for one process, on one machine; the kernel lets go of it when the process ends.
+
+    Parameters
+    ----------
+    folder
+        Nothing is written into it.
+
+    Yields
+    ------
+    bool
+        Whether nobody else holds it.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:

@@ -6,7 +6,7 @@ the page says that its user knows of the other: of two readers at work at once, 
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from volumetry.codes import CATALOGUE
 from volumetry.deliver.report import text
 from volumetry.domain import FLUID
 from volumetry.errors import UsageError, VolumetryError
-from volumetry.image.nifti import nifti_bytes
+from volumetry.image.nifti import CT_BESIDE, nifti_bytes
 from volumetry.storage.atomic import write_whole
 from volumetry.storage.unfinished import temporary_folder
 from volumetry.web.cases import ViewCase
@@ -54,8 +54,8 @@ class Edit:
 Correct = Callable[[Edit], tuple[dict[str, Any], str]]
 """Measures an edit; gives the correction's result.json and its name."""
 
-FindCorrect = Callable[[str], Correct | None]
-"""What measures a correction of a case, by the case's id; None of one that cannot be corrected."""
+FindCorrect = Callable[[str], Correct | str | None]
+"""What measures a correction of a case, by the case's id; of one that cannot be corrected the reason, or None."""
 
 _MOST_WORDS = 16_384
 """Bytes; a reason of 2000 characters may need four each."""
@@ -70,6 +70,21 @@ class _Sent:
     drawn_on: str
     knows_of: str | None
     labels_kji: NDArray[np.uint8]
+
+
+def needs_ct(result: Path, document: Mapping[str, Any], rule: str | None = None) -> bool:
+    """Whether a correction can only be measured on a CT that is handed over with it.
+
+    Parameters
+    ----------
+    result
+        Folder of the result; a CT may lie beside it.
+    document
+        result.json.
+    rule
+        Component rule with which corrections are measured; by default that of the result.
+    """
+    return (rule or document.get("component_rule")) == "hu" and not (result / CT_BESIDE).is_file()
 
 
 def correction_routes(find: Callable[[str], ViewCase | None], find_correct: FindCorrect) -> APIRouter:
@@ -95,6 +110,8 @@ def correction_routes(find: Callable[[str], ViewCase | None], find_correct: Find
         case = None if correct is None else find(case_id)
         if correct is None or case is None:
             raise HTTPException(404)
+        if isinstance(correct, str):
+            return _refusal(UsageError(correct, hint=""), case)
         body = await _body(request, case.labels_kji.size + _MOST_WORDS)
         sent = _parts(body, case)
         async with one_at_a_time:

@@ -16,8 +16,9 @@ from starlette.requests import ClientDisconnect
 from volumetry.case import Add, nothing_more
 from volumetry.config import Config
 from volumetry.domain import Segmenter
-from volumetry.errors import InputError, OutputError, UsageError, VolumetryError
+from volumetry.errors import BusyError, InputError, OutputError, UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
+from volumetry.storage.placing import locked
 from volumetry.storage.unfinished import temporary_folder
 from volumetry.web.jobs import CorrectResult, Job, Jobs
 from volumetry.web.serving import LocalServer, new_app, run_and_open
@@ -64,18 +65,32 @@ def serve(  # noqa: PLR0913  the command's own options
         If the port is taken.
     OutputError
         If `keep` cannot be written.
+    BusyError
+        If another server keeps its results there: each would number its own, and not show those of the other.
     """
-    if keep is not None:
-        prepare_folder(keep)
     jobs = Jobs(segmenter, config, UploadLimits(), on_delivered, keep, correct)
-    server = LocalServer(drop_in_app(jobs), port)
     try:
-        with _all_that_is_temporary():
+        with _alone_in(keep), _all_that_is_temporary():
+            server = LocalServer(drop_in_app(jobs), port)
             run_and_open(server, say, open_browser)
     except SystemExit as signalled:
         _end_if_at_work(jobs, signalled.code)
         raise
     _end_if_at_work(jobs, 0)
+
+
+@contextmanager
+def _alone_in(keep: Path | None) -> Iterator[None]:
+    """Hold the folder in which results are kept, if there is one, against another server."""
+    if keep is None:
+        yield
+        return
+    prepare_folder(keep)
+    with locked(keep) as alone:
+        if not alone:
+            hint = "Use the page of that one or end it, or give another folder by --keep."
+            raise BusyError("another `volumetry serve` keeps its results in this folder", hint=hint)
+        yield
 
 
 def _end_if_at_work(jobs: Jobs, exit_code: str | int | None) -> None:

@@ -27,10 +27,11 @@ from volumetry.pipeline import STAGES, failure_of, failure_of_bug
 from volumetry.storage.atomic import prepare_folder, write_whole
 from volumetry.storage.unfinished import temporary_folder, unfinished_folder
 from volumetry.web.cases import ViewCase, case_of, load_case
-from volumetry.web.corrections import Correct, Edit
+from volumetry.web.corrections import Correct, Edit, needs_ct
 from volumetry.web.readings import Corrections
 from volumetry.web.uploads import Upload, UploadLimits
 from volumetry.web.viewer import new_id
+from volumetry.wording import HU_RULE_NEEDS_CT
 
 CorrectResult = Callable[[Path, Path | None, Edit], tuple[dict[str, Any], str]]
 """Called with a result's folder, its CT as NIfTI if it is at hand, and an edited mask; gives the correction's
@@ -75,7 +76,8 @@ class Job:
     def facts(self) -> dict[str, Any]:
         """What the page shows: the numbers of the current mask."""
         automatic = self.document or {}
-        correction = self.corrections.look(automatic).current if self.state == "done" else None
+        readings = self.corrections.look(automatic) if self.state == "done" else None
+        correction = None if readings is None else readings.current
         document: Mapping[str, Any] = automatic if correction is None else correction.document
         shown_from = self.result if correction is None else correction.folder
         series = document.get("series") or {}
@@ -90,6 +92,7 @@ class Job:
             **{key: document.get(key) for key in ("status", "message", "percent_of_lung", "volumes_ml")},
             "sentence": text.sentence(document) if "volumes_ml" in document else None,
             "correction": None if correction is None else correction.facts(),
+            "reading_notes": [] if readings is None else list(readings.notes),
             "automatic_sentence": None if correction is None else text.sentence(automatic),
             "flags": [
                 {key: flag[key] for key in ("code", "severity", "message", "hint")}
@@ -211,11 +214,14 @@ class Jobs:
         job = self._table.get(job_id)
         return job.as_shown(self.config) if job else None
 
-    def corrector(self, job_id: str) -> Correct | None:
-        """What measures an edited mask of a job that is done."""
+    def corrector(self, job_id: str) -> Correct | str | None:
+        """What measures an edited mask of a job that is done, or why none does."""
         job = self._table.get(job_id)
         if self.correct is None or job is None or job.state != "done":
             return None
+        if job.case is None and needs_ct(job.result, job.document or {}):
+            kept = "" if job.temporary else ", or open the kept result with `volumetry view RESULT --scan FOLDER`"
+            return f"{HU_RULE_NEEDS_CT}, and this page no longer has it. Drop the scan again{kept}."
         return partial(self._correct, self.correct, job)
 
     def _correct(self, correct: CorrectResult, job: Job, edit: Edit) -> tuple[dict[str, Any], str]:

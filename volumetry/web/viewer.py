@@ -13,9 +13,10 @@ from volumetry.config import Config
 from volumetry.deliver.report import policy_of
 from volumetry.errors import UsageError
 from volumetry.web.cases import ViewCase, load_case
-from volumetry.web.corrections import Correct, FindCorrect, correction_routes
+from volumetry.web.corrections import Correct, FindCorrect, correction_routes, needs_ct
 from volumetry.web.readings import Corrections, Readings
 from volumetry.web.serving import LocalServer, new_app, run_and_open
+from volumetry.wording import HU_RULE_NEEDS_CT
 
 NIIVUE = "niivue.umd.js"
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -61,7 +62,7 @@ def viewer_routes(find: FindCase, find_correct: FindCorrect) -> APIRouter:
     find
         Case by id; None for an id that is none.
     find_correct
-        What measures a correction of a case; None of one that cannot be corrected.
+        What measures a correction of a case; of one that cannot be corrected the reason, or None.
     """
     case = _known(find)
 
@@ -79,12 +80,13 @@ def viewer_routes(find: FindCase, find_correct: FindCorrect) -> APIRouter:
     @router.get("/cases/{case_id}/facts.json")
     def facts(case_id: str, reading: str | None = None) -> dict[str, Any]:
         of = case(case_id)
-        readings = of.readings()
+        readings, correct = of.readings(), find_correct(case_id)
         return {
             **_read(of, readings, reading).facts(),
             **readings.facts(),
             "base": of.mask_name,
-            "can_correct": find_correct(case_id) is not None,
+            "can_correct": callable(correct),
+            "why_not_correct": correct if isinstance(correct, str) else None,
             "has_viewer": viewer_is_there(),
         }
 
@@ -140,7 +142,9 @@ def _read(case: ViewCase, readings: Readings, wanted: str | None) -> ViewCase:
         raise HTTPException(404) from None
 
 
-def viewer_app(cases: Mapping[str, ViewCase], start: str, correct: Mapping[str, Correct] | None = None) -> FastAPI:
+def viewer_app(
+    cases: Mapping[str, ViewCase], start: str, correct: Mapping[str, Correct | str] | None = None
+) -> FastAPI:
     """An app that shows these cases, and takes corrections of those in `correct`; ``/`` leads to `start`."""
     app = new_app()
     add_static(app)
@@ -160,6 +164,7 @@ def view(  # noqa: PLR0913  the command's own options
     open_browser: bool = True,
     correct: Correct | None = None,
     corrections_of: Callable[[Path], Corrections] | None = None,
+    rule: str | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Show a result in the browser until the user stops it.
@@ -180,6 +185,8 @@ def view(  # noqa: PLR0913  the command's own options
         What measures a mask that was edited on the page; without it, masks are shown alone.
     corrections_of
         Says where the corrections of a result lie; by default in its own folder.
+    rule
+        Component rule with which `correct` measures; by default that of the result.
     say
         Called with the link, which must reach the user and no log.
 
@@ -198,7 +205,10 @@ def view(  # noqa: PLR0913  the command's own options
     if prior is not None:
         other = new_id()
         cases[other], start = load_case(prior, config, prior_scan, of(prior)), f"/slices/{first}/{other}"
-    app = viewer_app(cases, start, {} if correct is None else {first: correct})
+    measures: Correct | str | None = correct
+    if correct is not None and scan is None and needs_ct(result, cases[first].document, rule):
+        measures = f"{HU_RULE_NEEDS_CT}. End this command and start it with --scan FOLDER."
+    app = viewer_app(cases, start, {} if measures is None else {first: measures})
     run_and_open(LocalServer(app, port), say, open_browser)
 
 

@@ -108,13 +108,15 @@ async function showEarlier() {
   document.body.dataset.state = "ready";
 }
 
+// By the facts that were read of the scan; a title that is there stays if there are none.
 function titled(facts, card) {
   const day = facts.acquired?.replace(/^(\d{4})(\d{2})(\d{2})$/, "$1-$2-$3");
   const parts = [facts.slices && `${facts.slices} slices`, day && `acquired ${day}`].filter(Boolean);
-  card.querySelector("h2").textContent = `Scan ${facts.number}${parts.length ? `: ${parts.join(", ")}` : ""}`;
+  if (parts.length) card.querySelector("h2").textContent = `Scan ${facts.number}: ${parts.join(", ")}`;
 }
 
 function showStop(facts, card) {
+  titled(facts, card);
   card.querySelector("progress").hidden = true;
   if (!facts.stages.length) card.querySelector(".stages").replaceChildren(); // a stop before a restart
   line(card, `No number: ${facts.stop.message}`, true);
@@ -133,6 +135,7 @@ function showResult(job, facts, card) {
     const { reader, written, reason } = facts.correction;
     line(card, `Corrected by ${reader} on ${written.slice(0, 10)}: ${reason}. The automatic mask gave: ${facts.automatic_sentence}`);
   }
+  for (const said of facts.reading_notes) line(card, said, true);
   const doubts = facts.flags.filter((flag) => flag.severity === "review");
   if (doubts.length) line(card, "A reader must look:", true);
   for (const flag of doubts) line(card, `${flag.message}. ${flag.hint} (${flag.code})`);

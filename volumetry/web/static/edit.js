@@ -11,6 +11,7 @@ class Edits {
   constructor(volume, base) {
     this.volume = volume;
     this.labels = volume.labels;
+    this.marks = new Uint8Array(volume.labels.length);  // the label that was painted here in an axial slice, or 0
     this.version = 0;
     this.begins(base);
   }
@@ -23,23 +24,28 @@ class Edits {
     this.version++;
     this.done = [];
     this.current = null;
+    this.marks.fill(0);
     this.painted = [];  // axial slices in the order in which they were painted last
   }
 
   // Everything between begin and end is taken back by one undo.
-  begin() { this.current = new Map(); }
+  begin() { this.current = { was: new Map(), painted: this.painted }; }
 
+  // How many voxels took another label, or were painted.
   end() {
-    if (this.current?.size) this.done.push(this.current);
+    const count = this.current?.was.size ?? 0;
+    if (count) this.done.push(this.current);
     if (this.done.length > MOST_UNDO) this.done.shift();
     this.current = null;
+    return count;
   }
 
-  put(place, label) {
-    const was = this.labels[place];
-    if (was === label) return;
-    if (!this.current.has(place)) this.current.set(place, was);
-    this.set(place, label);
+  put(place, label, mark = this.marks[place]) {
+    const [was, marked] = [this.labels[place], this.marks[place]];
+    if (was === label && marked === mark) return;
+    if (!this.current.was.has(place)) this.current.was.set(place, [was, marked]);
+    this.marks[place] = mark;
+    if (was !== label) this.set(place, label);
   }
 
   set(place, label) {
@@ -51,8 +57,13 @@ class Edits {
 
   undo() {
     const last = this.done.pop();
-    if (last) for (const [place, was] of last) this.set(place, was);
-    return Boolean(last);
+    if (!last) return false;
+    for (const [place, [was, mark]] of last.was) {
+      this.set(place, was);
+      this.marks[place] = mark;
+    }
+    this.painted = last.painted;
+    return true;
   }
 
   // A disc of `radius` mm in the plane across `axis`, around a voxel.
@@ -70,9 +81,9 @@ class Edits {
         const place = this.volume.at(...voxel);
         const was = this.labels[place];
         if (erase) { if (was === label) this.put(place, label === AERATED || label === FLUID ? OUTSIDE : AERATED); }
-        else if (!within || was !== OUTSIDE) this.put(place, label);
+        else if (!within || was !== OUTSIDE) this.put(place, label, axis === 2 ? label : this.marks[place]);
       }
-    if (axis === 2) this.painted = [...this.painted.filter((slice) => slice !== centre[2]), centre[2]].slice(-2);
+    if (axis === 2 && !erase) this.painted = [...this.painted.filter((slice) => slice !== centre[2]), centre[2]].slice(-2);
   }
 
   // The connected region of one label of lesion, by faces, takes another.
@@ -96,13 +107,12 @@ class Edits {
           stack.push(next);
         }
     }
-    const count = this.current.size;
-    this.end();
-    return count;
+    return this.end();
   }
 
   // Shape-based interpolation (Raya and Udupa, IEEE Trans Med Imaging 1990;9:32-42): the signed distances to the
-  // outline in both slices are mixed linearly, and what is inside takes the label.
+  // outline of what was painted in both slices are mixed linearly, and what is inside takes the label. What has the
+  // label but was not painted plays no part: a lesion elsewhere in these slices stays as it is.
   fill(label, within) {
     const [low, high] = [...this.painted].sort((one, other) => one - other);
     if (high === undefined || high - low < 2) return 0;
@@ -120,19 +130,18 @@ class Edits {
           if (!within || this.labels[place] !== OUTSIDE) this.put(place, label);
         }
     }
-    const count = this.current.size;
-    this.end();
-    return count;
+    return this.end();
   }
 
-  // Positive inside, in thirds of a pixel. Null where the slice does not show the label.
+  // Positive inside, in thirds of a pixel. Null where nothing of the slice is painted with the label.
   signedDistance(slice, label) {
     const [nx, ny] = this.volume.size;
     const inside = new Uint8Array(nx * ny);
     let any = false;
     for (let b = 0; b < ny; b++)
       for (let a = 0; a < nx; a++) {
-        inside[a + nx * b] = this.labels[this.volume.at(a, b, slice)] === label ? 1 : 0;
+        const place = this.volume.at(a, b, slice);
+        inside[a + nx * b] = this.labels[place] === label && this.marks[place] === label ? 1 : 0;
         any ||= inside[a + nx * b] === 1;
       }
     if (!any) return null;
@@ -142,8 +151,8 @@ class Edits {
   }
 
   // In an axial slice, a pixel has the label if most of its 3 x 3 neighbours have it; one that loses it takes the
-  // most frequent other label around it.
-  smooth(slice, label) {
+  // most frequent other label around it. Within the mask, nothing joins the mask and nothing leaves it.
+  smooth(slice, label, within) {
     const [nx, ny] = this.volume.size;
     const before = new Uint8Array(nx * ny);
     for (let b = 0; b < ny; b++) for (let a = 0; a < nx; a++) before[a + nx * b] = this.labels[this.volume.at(a, b, slice)];
@@ -153,15 +162,15 @@ class Edits {
         const counts = [0, 0, 0, 0, 0, 0];
         for (let db = -1; db <= 1; db++) for (let da = -1; da <= 1; da++) counts[before[a + da + nx * (b + db)]]++;
         const has = before[a + nx * b] === label;
-        if (!has && counts[label] > 4) this.put(this.volume.at(a, b, slice), label);
+        if (within) counts[OUTSIDE] = 0;
+        if (!has && counts[label] > 4 && !(within && before[a + nx * b] === OUTSIDE)) this.put(this.volume.at(a, b, slice), label);
         if (has && counts[label] < 5) {
           counts[label] = 0;
-          this.put(this.volume.at(a, b, slice), counts.indexOf(Math.max(...counts)));
+          const most = Math.max(...counts);
+          if (most > 0) this.put(this.volume.at(a, b, slice), counts.indexOf(most));
         }
       }
-    const count = this.current.size;
-    this.end();
-    return count;
+    return this.end();
   }
 }
 

@@ -425,20 +425,22 @@ const KEYS = {
   r: () => edit(() => pick("tool", "tool", "relabel")),
   "[": () => setRadius(state.radius - 1), "]": () => setRadius(state.radius + 1),
   f: () => edit(() => edits.fill(state.label, byId("within").checked)),
-  g: () => edit(() => edits.smooth(cross[2], state.label)),
+  g: () => edit(() => edits.smooth(cross[2], state.label, byId("within").checked)),
   z: () => edit(() => edits.undo()),
   ArrowUp: () => scroll(state.plane, 1), ArrowDown: () => scroll(state.plane, -1),
   PageUp: () => scroll(state.plane, 10), PageDown: () => scroll(state.plane, -10),
   "?": () => byId("help").showModal(),
 };
 
+// A list or a slider takes the arrow and page keys, unless the pointer is over a plane: they then scroll its slices.
+const isOfControl = (event) => event.key.length > 1 && !state.pointer && event.target.matches("select, [type=range]");
+
 function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open || byId("saving").open) return;
-  if (event.target.matches("input, select")) return;
   const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (!act) return;
+  if (!act || isOfControl(event)) return;
   event.preventDefault();
-  act();
+  if (!edits.current) act();  // nothing else happens in the middle of a stroke
 }
 
 function button(parent, group, value, text, title) {
@@ -523,6 +525,8 @@ async function show(query) {
 async function choose() {
   const wanted = Number(byId("readings").value);
   byId("readings").value = facts.shown;
+  byId("readings").blur();  // else the next arrow key, meant for the slices, would choose another mask
+  if (state.busy) return;
   if (edits.changed && !confirm("The changes on this page are not saved. Leave them and show the other mask?")) return;
   await show(queryOf(wanted)).catch((wrong) => note(`This mask cannot be shown: ${wrong.message}`, true));
 }
@@ -551,6 +555,7 @@ async function main() {
   facts = await getJson(`/cases/${caseId}/facts.json${askedReading()}`);
   sayVerdict();
   if (!facts.has_ct) note("There is no CT with this result: the mask is shown alone. With the command view, add --scan FOLDER.");
+  if (facts.why_not_correct) note(`The mask cannot be corrected on this page: ${facts.why_not_correct}`);
   if (facts.temporary && facts.can_correct) note("Results and corrections of this server are removed when it ends. To keep them, start it with --keep FOLDER.");
   const shares = [0, facts.has_ct ? 0 : 1];
   const loaded = (n) => (share) => { shares[n] = share; byId("progress").value = (shares[0] + 2 * shares[1]) / 3; };
