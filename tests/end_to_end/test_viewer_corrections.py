@@ -539,6 +539,18 @@ def test_the_automatic_mask_can_be_made_the_current_one_again(viewer):
     assert mask(viewer, 1)[SPOT[::-1]] == 3
 
 
+def test_the_page_says_why_a_mask_cannot_be_corrected_and_offers_no_tools(browser, viewer):
+    with serving() as start:
+        server = start(viewer_app({"now": viewer.case}, "/slices/now", {"now": "it needs the CT."}))
+        watched = Watched(browser)
+        open_viewer(watched.page, server.link)
+        assert "The mask cannot be corrected on this page: it needs the CT." in watched.page.inner_text("#notes")
+        assert watched.page.is_hidden("#tools")
+        watched.page.keyboard.press("b")
+        assert watched.page.evaluate("volumetry.state.tool") == "look"
+        assert watched.complaints == []
+
+
 def test_a_field_that_is_empty_is_named(viewer):
     page = viewer.watched.page
     paint(page, SPOT, 3)

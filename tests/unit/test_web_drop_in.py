@@ -16,6 +16,7 @@ from web_client import Client
 from volumetry.deliver.report import text
 from volumetry.errors import BusyError, UsageError
 from volumetry.image.nifti import read_nifti
+from volumetry.phantom import SeriesSpec, make_phantom, write_series
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.web import drop_in
 from volumetry.web.drop_in import drop_in_app
@@ -367,9 +368,29 @@ def test_by_the_hu_rule_a_mask_can_be_corrected_as_long_as_its_ct_is_there(confi
     page = Page(by_hu, tmp_path, keep=tmp_path / "kept", correct=web_scenes.corrected)
     facts = page.client.get(f"/cases/{job}/facts.json").json()
     assert facts["can_correct"] is False
-    assert "need the CT, and this page no longer has it. Drop the scan again, or" in facts["why_not_correct"]
+    assert (
+        "need the CT, and this page no longer has it. To correct the mask, open the kept result with"
+        in facts["why_not_correct"]
+    )
     answer = page.client.post(f"/cases/{job}/correction", content=b"{}\n")
     assert (answer.status_code, answer.json()["message"]) == (409, facts["why_not_correct"])
+    page.close()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_by_the_hu_rule_a_ct_with_fractions_of_hu_is_not_corrected_on_the_page(
+    config, tmp_path, monkeypatch, kept
+):
+    """The page keeps whole HU: its CT would not give the result's numbers back."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    write_series(make_phantom(web_scenes.SPEC), tmp_path / "scan", SeriesSpec(slope=0.3))
+    by_hu = config.model_copy(update={"measure": config.measure.model_copy(update={"component_rule": "hu"})})
+    page = Page(by_hu, tmp_path, keep=tmp_path / "kept" if kept else None, correct=web_scenes.corrected)
+    job = measured(page, [path.read_bytes() for path in (tmp_path / "scan").iterdir()])
+    facts = page.client.get(f"/cases/{job}/facts.json").json()
+    assert (facts["has_ct"], facts["can_correct"]) == (True, False)
+    what = "open the kept result" if kept else "start `volumetry serve --keep FOLDER` and drop it"
+    assert f"this page keeps it in whole HU only. To correct the mask, {what}" in facts["why_not_correct"]
     page.close()
 
 

@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from volumetry.case import Add, measure_case, nothing_more
 from volumetry.config import Config
 from volumetry.deliver import as_document, fill_failure
@@ -67,6 +69,8 @@ class Job:
     document: dict[str, Any] | None = None
     case: ViewCase | None = None
     temporary: bool = False
+    whole_hu: bool = True
+    """Whether the CT has no fractions of HU, which `case` does not keep."""
 
     @property
     def corrections(self) -> Corrections:
@@ -219,9 +223,9 @@ class Jobs:
         job = self._table.get(job_id)
         if self.correct is None or job is None or job.state != "done":
             return None
-        if job.case is None and needs_ct(job.result, job.document or {}):
-            kept = "" if job.temporary else ", or open the kept result with `volumetry view RESULT --scan FOLDER`"
-            return f"{HU_RULE_NEEDS_CT}, and this page no longer has it. Drop the scan again{kept}."
+        has_ct = job.case is not None and job.whole_hu
+        if not has_ct and needs_ct(job.result, job.document or {}):
+            return _without_ct(job)
         return partial(self._correct, self.correct, job)
 
     def _correct(self, correct: CorrectResult, job: Job, edit: Edit) -> tuple[dict[str, Any], str]:
@@ -319,6 +323,7 @@ class Jobs:
         analysis = case.measured()
         report = making / _REPORT
         shown = case_of(analysis, report.read_bytes() if report.is_file() else None, job.corrections)
+        job.whole_hu = shown.hu_kji is not None and np.array_equal(shown.hu_kji, analysis.scan.hu_kji)
         with self._naming:
             self._enter(job, "deliver")
             making.rename(job.result)
@@ -356,6 +361,20 @@ class Jobs:
                 job_id = folder.name.removeprefix(_RESULT)
                 self._table[job_id] = Job(int(said[1]), None, folder, state, stop=stop, document=document)
         self._highest = max((job.number for job in self._table.values()), default=0)
+
+
+def _without_ct(job: Job) -> str:
+    """Why a mask that needs the CT cannot be corrected, and where it can."""
+    if job.case is None:
+        why, then = "this page no longer has it", "drop the scan again"
+    else:
+        why, then = (
+            "this page keeps it in whole HU only",
+            "start `volumetry serve --keep FOLDER` and drop it again",
+        )
+    if not job.temporary:
+        then = "open the kept result with `volumetry view RESULT --scan FOLDER`"
+    return f"{HU_RULE_NEEDS_CT}, and {why}. To correct the mask, {then}."
 
 
 def _stop_of(document: Mapping[str, Any]) -> dict[str, str]:
