@@ -3,6 +3,7 @@
 `check`, `batch`, `receive` and `serve` all come through here; they differ in how the folder gets its name.
 """
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from volumetry.config import Config
-from volumetry.deliver import NAMES, fill, fill_failure, new_result
+from volumetry.deliver import fill, fill_failure
+from volumetry.deliver.corrections import Say, new_scan_result
 from volumetry.deliver.report import Annex, write_report
 from volumetry.deliver.report.annex import NOTHING
 from volumetry.deliver.report.beside import Beside
@@ -22,6 +24,7 @@ from volumetry.storage.salt import patient_digest
 if TYPE_CHECKING:
     from volumetry.deliver.dicom import Export
 
+_LOG = logging.getLogger(__name__)
 
 Noted = Callable[[Analysis], Analysis]
 """Called with a measured scan before anything of it is written, to state more in its result."""
@@ -188,6 +191,7 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
     export: "Export | None" = None,
     salt: bytes | None = None,
     priors: PriorVisits | None = None,
+    say: Say = _LOG.warning,
 ) -> tuple[Analysis, dict[str, Any]]:
     """Measure one scan into a folder, with a report; what an earlier run left there is kept.
 
@@ -201,6 +205,8 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
         From `volumetry.storage.salt.patient_salt`: the result then states a digest of its patient.
     priors
         Earlier results of the same person.
+    say
+        Told what became of readers' corrections in the folder, also where the scan gives no number.
 
     Returns
     -------
@@ -228,7 +234,7 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
 
     case: Case | None = None
     try:
-        with new_result(out, NAMES) as making:
+        with new_scan_result(out, say) as making:
             case = measure_case(
                 scan, making, scan_id, segmenter, config, on_stage=on_stage, export=export, noted=noted, add=report
             )
@@ -315,7 +321,8 @@ def write_result(analysis: Analysis, folder: str | Path) -> dict[str, Any]:
     analysis
         From `analyse` or `analyse_scan`.
     folder
-        Made if missing. An earlier result in it moves to ``earlier/``.
+        Made if missing. An earlier result in it moves to ``earlier/``; readers' corrections of the same images
+        stay, and the log says so.
 
     Returns
     -------
@@ -327,7 +334,7 @@ def write_result(analysis: Analysis, folder: str | Path) -> dict[str, Any]:
     OutputError
         If anything cannot be written; then what was there before is still there.
     """
-    with new_result(Path(folder), NAMES) as making:
+    with new_scan_result(Path(folder), _LOG.warning) as making:
         document = fill(analysis.result, analysis.tissue, analysis.config, making)
         write_report(document, making, analysis.config, analysis.tissue, analysis.scan)
     return document

@@ -260,6 +260,29 @@ def test_the_correction_that_counts_is_the_prior_and_the_automatic_result_by_nam
     assert not (tmp_path / "damaged").exists()
 
 
+def test_a_correction_counts_on_when_its_images_are_measured_again(run, scans, results, tmp_path, config):
+    """A reader took all disease out of the earlier scan, which is then measured again into the same folder."""
+    before = tmp_path / "before"
+    shutil.copytree(results / "before", before)
+    labels, affine = read_nifti(before / "mask.nii.gz")
+    edited = np.where(labels > Tissue.AERATED, np.uint8(Tissue.AERATED), labels).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(edited.transpose(2, 1, 0), affine), tmp_path / "edited.nii.gz")
+    remeasure(before, scans / "before", tmp_path / "edited.nii.gz", "R1", "no disease", config)
+    ended, _, said = run("check", scans / "before", "--out", before, "--quiet")
+    assert (ended, said) == (0, "look: 1 correction of a reader was kept and counts\n")
+    assert [path.name for path in (before / "earlier" / "1").glob("corr*")] == []
+    ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", before)
+    assert ended == 0, said
+    (visit,) = document(tmp_path / "now")["prior"]["visits"]
+    assert (visit["reading"], visit["volumes_ml"]["lesion"]) == ("reader", 0)
+    (tmp_path / "empty").mkdir()
+    ended, _, said = run("check", tmp_path / "empty", "--out", before)
+    assert (ended, "1 correction of a reader was kept; this run gave no number" in said) == (3, True), said
+    ended, _, said = run("check", scans / "now", "--out", before)
+    assert (ended, "1 correction of a reader was moved to earlier/" in said) == (0, True), said
+    assert sorted(path.parent.name for path in before.rglob("corrections")) == ["3"]
+
+
 def test_another_secret_is_not_another_patient(run, scans, results, tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, SALT + " and of another hospital")
     ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", results / "before")

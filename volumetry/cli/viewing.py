@@ -328,7 +328,9 @@ def _measured_study(
     name = f"study-{study.name.partition('-')[0][:16]}"  # of the digest by which the inbox names it
     folder = out / name
     export = Export(study, settings, DicomOptions(pdf=pdf))
-    analysis, document = measured_folder(study, folder, name, segmenter, settings, export=export)
+    analysis, document = measured_folder(
+        study, folder, name, segmenter, settings, export=export, say=lambda sentence: say(f"{name}: {sentence}")
+    )
     try:
         return dicom_objects(export, analysis, document, folder, annex_of(study, analysis))
     except OutputError as stop:
@@ -344,6 +346,6 @@ def _peer(text: str, tls: "Tls | None") -> "Peer":
 
     host, _, rest = text.partition(":")
     number, _, title = rest.partition(":")
-    if not (host and number.isdigit() and title):
+    if not (host and number.isdecimal() and title):
         raise UsageError("--send-to takes host:port:AE")
     return Peer(host, int(number), title, tls)
