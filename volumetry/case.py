@@ -45,6 +45,28 @@ def as_measured(analysis: Analysis) -> Analysis:
     return analysis
 
 
+def with_patient(analysis: Analysis, salt: bytes | None) -> Analysis:
+    """A measured scan whose result states a digest of its patient, so that later results can name it as a prior.
+
+    Parameters
+    ----------
+    analysis
+        As it was measured.
+    salt
+        From `volumetry.storage.salt.patient_salt`.
+
+    Returns
+    -------
+    Analysis
+        The same where there is no secret, or the header does not say whose the scan is.
+    """
+    if salt is None or analysis.scan.patient is None:
+        return analysis
+    digest = patient_digest(salt, analysis.scan.patient)
+    stated = replace(analysis.result.provenance, patient_digest=digest)
+    return replace(analysis, result=replace(analysis.result, provenance=stated))
+
+
 Add = Callable[[dict[str, Any], Analysis, Path], object]
 """Called with result.json's document, the analysis and the unfinished folder, to write more into it."""
 
@@ -222,11 +244,8 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
     """
 
     def noted(analysis: Analysis) -> Analysis:
-        result = analysis.result
-        if salt is not None and analysis.scan.patient is not None:
-            digest = patient_digest(salt, analysis.scan.patient)
-            result = replace(result, provenance=replace(result.provenance, patient_digest=digest))
-        return replace(analysis, result=result if priors is None else priors.noted(result))
+        stated = with_patient(analysis, salt)
+        return stated if priors is None else replace(stated, result=priors.noted(stated.result))
 
     def report(document: dict[str, Any], analysis: Analysis, making: Path) -> None:
         annex = annex_of(scan, analysis, priors)

@@ -16,8 +16,10 @@ import pytest
 import web_scenes
 from PIL import Image
 
+from volumetry.batch import correct, find_scans, replay, run_batch, verify
 from volumetry.case import annex_of, measured_folder
 from volumetry.cli import main
+from volumetry.cli.viewing import _measured_study
 from volumetry.deliver import as_document, result_schema
 from volumetry.deliver.report import change, report_page
 from volumetry.deliver.report.trend import HEIGHT, WIDTH, trend_of
@@ -51,6 +53,11 @@ def scans(tmp_path_factory):
     return root
 
 
+@pytest.fixture(autouse=True)
+def secret(monkeypatch):
+    monkeypatch.setenv(VARIABLE, SALT)
+
+
 @pytest.fixture(scope="module")
 def results(scans, tmp_path_factory, config):
     """A result of every scan, under one secret."""
@@ -63,7 +70,6 @@ def results(scans, tmp_path_factory, config):
 @pytest.fixture
 def run(monkeypatch, capsys):
     monkeypatch.setattr("volumetry.cli.common.segmenter_of", lambda _settings: ThresholdSegmenter())
-    monkeypatch.setenv(VARIABLE, SALT)
 
     def call(*arguments):
         with pytest.raises(SystemExit) as end:
@@ -281,6 +287,42 @@ def test_a_correction_counts_on_when_its_images_are_measured_again(run, scans, r
     ended, _, said = run("check", scans / "now", "--out", before)
     assert (ended, "1 correction of a reader was moved to earlier/" in said) == (0, True), said
     assert sorted(path.parent.name for path in before.rglob("corrections")) == ["3"]
+
+
+def test_a_scan_of_a_batch_is_a_prior_and_no_table_has_its_digest(run, scans, results, tmp_path, config):
+    shutil.copytree(scans / "before", tmp_path / "in" / "before")
+    out, found = tmp_path / "out", find_scans(tmp_path / "in")
+    run_batch(found, out, ThresholdSegmenter(), config)
+    before = out / "scans" / "before"
+    digest = document(results / "before")["provenance"]["patient_digest"]
+    assert document(before)["provenance"]["patient_digest"] == digest
+    tables = [path.read_text("utf-8") for path in out.rglob("*.csv")]
+    assert any("provenance.patient_digest" in text for text in tables)
+    assert not any(digest in text for text in tables)
+    assert [one.verdict for one in replay(out, found, lambda _: ThresholdSegmenter())] == ["identical"]
+
+    labels, affine = read_nifti(before / "mask.nii.gz")
+    edited = np.where(labels > Tissue.AERATED, np.uint8(Tissue.AERATED), labels).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(edited.transpose(2, 1, 0), affine), tmp_path / "edited.nii.gz")
+
+    def make(parent):
+        edit = (tmp_path / "edited.nii.gz", "R1", "no disease", config)
+        return remeasure(before, scans / "before", *edit, corrections=parent)
+
+    correct(out, "before", make)
+    ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", before)
+    assert ended == 0, said
+    (visit,) = document(tmp_path / "now")["prior"]["visits"]
+    assert (visit["reading"], visit["volumes_ml"]["lesion"]) == ("reader", 0)
+    assert verify(out).passed
+
+
+def test_a_study_that_was_received_states_its_patient(scans, results, tmp_path, config):
+    study = tmp_path / "abc-1"
+    study.symlink_to(scans / "before")
+    _measured_study(study, tmp_path / "out", ThresholdSegmenter(), config, False, print)
+    said = document(tmp_path / "out" / "study-abc")["provenance"]["patient_digest"]
+    assert said == document(results / "before")["provenance"]["patient_digest"]
 
 
 def test_another_secret_is_not_another_patient(run, scans, results, tmp_path, monkeypatch):

@@ -283,10 +283,12 @@ def receive(
     from volumetry.archive.receive import Node, store
     from volumetry.archive.receive import receive as run
     from volumetry.archive.tls import Tls
+    from volumetry.storage.salt import patient_salt
 
     tls = Tls.from_files(tls_cert, tls_key, tls_ca)
     peer = None if send_to is None else _peer(send_to, tls)
     settings = common.settings_of(config, device)
+    patient_salt()  # one that is too short stops the node here, and not each of its studies
     segmenter = common.segmenter_of(settings)
 
     def say(line: str) -> None:
@@ -324,12 +326,20 @@ def _measured_study(
     from volumetry.case import annex_of, dicom_objects, measured_folder
     from volumetry.deliver.dicom import DicomOptions, Export
     from volumetry.errors import OutputError
+    from volumetry.storage.salt import patient_salt
 
     name = f"study-{study.name.partition('-')[0][:16]}"  # of the digest by which the inbox names it
     folder = out / name
     export = Export(study, settings, DicomOptions(pdf=pdf))
     analysis, document = measured_folder(
-        study, folder, name, segmenter, settings, export=export, say=lambda sentence: say(f"{name}: {sentence}")
+        study,
+        folder,
+        name,
+        segmenter,
+        settings,
+        export=export,
+        salt=patient_salt(),
+        say=lambda sentence: say(f"{name}: {sentence}"),
     )
     try:
         return dicom_objects(export, analysis, document, folder, annex_of(study, analysis))
