@@ -25,6 +25,7 @@ from volumetry.deliver.report import change, report_page
 from volumetry.deliver.report.trend import HEIGHT, WIDTH, trend_of
 from volumetry.deliver.result import as_plain
 from volumetry.domain import Tissue
+from volumetry.errors import InputError
 from volumetry.image.nifti import read_nifti
 from volumetry.phantom import SeriesSpec, make_phantom, write_series
 from volumetry.pipeline import analyse_scan
@@ -195,6 +196,58 @@ def test_what_is_not_a_result_is_refused_before_anything_is_measured(run, scans,
     (tmp_path / "prior.json").write_text(content)
     ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", tmp_path / "prior.json")
     assert (ended, "PRIOR_NO_RESULT" in said) == (3, True)
+    assert not (tmp_path / "now").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        (None, lambda _: {"status": "refused"}),
+        (None, lambda _: {"flags": None}),
+        (None, lambda _: {"interval_percent": {"lesion": [1.0]}}),
+        (None, lambda _: {"interval_percent": {"lesion": ["1", "2"]}}),
+        (None, lambda _: {"interval_percent": {"lesion": [2.0, 1.0]}}),
+        (None, lambda _: {"interval_percent": [3]}),
+        ("series", lambda _: {"thickness_mm": "thin"}),
+        ("volumes_ml", lambda ml: {"lung": 0}),
+        ("volumes_ml", lambda ml: {"lung": str(ml["lung"])}),
+        ("volumes_ml", lambda ml: {"lung": float("inf")}),
+        ("volumes_ml", lambda ml: {"lesion": ml["lung"] + 1, "ground_glass": ml["lung"] + 1}),
+        ("volumes_ml", lambda ml: {"lesion": ml["lesion"] + 0.01 * ml["lung"]}),  # 1 % of the lung more
+        ("volumes_ml", lambda ml: {"solid": ml["lesion"]}),
+        ("percent_of_lung", lambda shares: {"lesion": shares["lesion"] + 1}),
+    ],
+)
+def test_numbers_that_are_not_those_of_a_measured_scan_are_no_prior(results, tmp_path, config, part, change):
+    sound = document(results / "before")
+    sound["interval_percent"] = {"lesion": [1.0, 2.0]}
+    (tmp_path / "prior.json").write_text(json.dumps(sound), "utf-8")
+    assert Priors([tmp_path / "prior.json"], None, config).stop is None
+    place = sound if part is None else sound[part]
+    place.update(change(place))
+    (tmp_path / "prior.json").write_text(json.dumps(sound), "utf-8")
+    with pytest.raises(InputError) as stop:
+        Priors([tmp_path / "prior.json"], None, config)
+    assert stop.value.code == "PRIOR_NO_RESULT"
+
+
+@pytest.mark.parametrize(
+    ("file", "how"),
+    [("result.json", "changed"), ("mask.nii.gz", "changed"), ("mask.nii.gz", "missing"), ("run.json", "changed")],
+)
+def test_a_result_whose_files_were_changed_is_no_prior(run, scans, results, tmp_path, file, how):
+    before = tmp_path / "before"
+    shutil.copytree(results / "before", before)
+    path = before / file
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(b"{}" if file == "run.json" else path.read_bytes() + b" ")
+    given = [before, path] if file == "result.json" else [before]
+    for prior in given:
+        ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", prior)
+        assert (ended, "[PRIOR_NO_RESULT]" in said) == (3, True), said
+        assert f"{file} of the prior before {'is missing' if how == 'missing' else 'was changed'}" in said
     assert not (tmp_path / "now").exists()
 
 
