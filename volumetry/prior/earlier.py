@@ -86,7 +86,11 @@ def read_earlier(path: Path) -> Earlier:
     if not isinstance(patient, str):
         message = f"the prior {name} does not state a digest of its patient"
         raise InputError(message, "PATIENT_UNKNOWN", _AGAIN)
-    return Earlier(document, folder) if folder is None else Earlier(*current_reading(folder, document))
+    if folder is None:
+        return Earlier(document, folder)
+    reading, place = current_reading(folder, document)
+    # A correction is of the same images, and may be older than the digest or the secret of the automatic result.
+    return Earlier({**reading, "provenance": {**reading["provenance"], "patient_digest": patient}}, place)
 
 
 _MALFORMED = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
