@@ -3,6 +3,7 @@
 `check`, `batch`, `receive` and `serve` all come through here; they differ in how the folder gets its name.
 """
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from volumetry.config import Config
-from volumetry.deliver import NAMES, fill, fill_failure, new_result
+from volumetry.deliver import fill, fill_failure
+from volumetry.deliver.corrections import Say, new_scan_result
 from volumetry.deliver.report import Annex, write_report
 from volumetry.deliver.report.annex import NOTHING
 from volumetry.deliver.report.beside import Beside
@@ -22,6 +24,7 @@ from volumetry.storage.salt import patient_digest
 if TYPE_CHECKING:
     from volumetry.deliver.dicom import Export
 
+_LOG = logging.getLogger(__name__)
 
 Noted = Callable[[Analysis], Analysis]
 """Called with a measured scan before anything of it is written, to state more in its result."""
@@ -40,6 +43,28 @@ class PriorVisits(Protocol):
 def as_measured(analysis: Analysis) -> Analysis:
     """The result as it was measured."""
     return analysis
+
+
+def with_patient(analysis: Analysis, salt: bytes | None) -> Analysis:
+    """A measured scan whose result states a digest of its patient, so that later results can name it as a prior.
+
+    Parameters
+    ----------
+    analysis
+        As it was measured.
+    salt
+        From `volumetry.storage.salt.patient_salt`.
+
+    Returns
+    -------
+    Analysis
+        The same where there is no secret, or the header does not say whose the scan is.
+    """
+    if salt is None or analysis.scan.patient is None:
+        return analysis
+    digest = patient_digest(salt, analysis.scan.patient)
+    stated = replace(analysis.result.provenance, patient_digest=digest)
+    return replace(analysis, result=replace(analysis.result, provenance=stated))
 
 
 Add = Callable[[dict[str, Any], Analysis, Path], object]
@@ -188,6 +213,7 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
     export: "Export | None" = None,
     salt: bytes | None = None,
     priors: PriorVisits | None = None,
+    say: Say = _LOG.warning,
 ) -> tuple[Analysis, dict[str, Any]]:
     """Measure one scan into a folder, with a report; what an earlier run left there is kept.
 
@@ -201,6 +227,8 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
         From `volumetry.storage.salt.patient_salt`: the result then states a digest of its patient.
     priors
         Earlier results of the same person.
+    say
+        Told what became of readers' corrections in the folder, also where the scan gives no number.
 
     Returns
     -------
@@ -216,11 +244,8 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
     """
 
     def noted(analysis: Analysis) -> Analysis:
-        result = analysis.result
-        if salt is not None and analysis.scan.patient is not None:
-            digest = patient_digest(salt, analysis.scan.patient)
-            result = replace(result, provenance=replace(result.provenance, patient_digest=digest))
-        return replace(analysis, result=result if priors is None else priors.noted(result))
+        stated = with_patient(analysis, salt)
+        return stated if priors is None else replace(stated, result=priors.noted(stated.result))
 
     def report(document: dict[str, Any], analysis: Analysis, making: Path) -> None:
         annex = annex_of(scan, analysis, priors)
@@ -228,7 +253,7 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
 
     case: Case | None = None
     try:
-        with new_result(out, NAMES) as making:
+        with new_scan_result(out, say) as making:
             case = measure_case(
                 scan, making, scan_id, segmenter, config, on_stage=on_stage, export=export, noted=noted, add=report
             )
@@ -315,7 +340,8 @@ def write_result(analysis: Analysis, folder: str | Path) -> dict[str, Any]:
     analysis
         From `analyse` or `analyse_scan`.
     folder
-        Made if missing. An earlier result in it moves to ``earlier/``.
+        Made if missing. An earlier result in it moves to ``earlier/``; readers' corrections of the same images
+        stay, and the log says so.
 
     Returns
     -------
@@ -327,7 +353,7 @@ def write_result(analysis: Analysis, folder: str | Path) -> dict[str, Any]:
     OutputError
         If anything cannot be written; then what was there before is still there.
     """
-    with new_result(Path(folder), NAMES) as making:
+    with new_scan_result(Path(folder), _LOG.warning) as making:
         document = fill(analysis.result, analysis.tissue, analysis.config, making)
         write_report(document, making, analysis.config, analysis.tissue, analysis.scan)
     return document

@@ -13,6 +13,7 @@ from faults.conftest import unfinished_or_whole
 
 from volumetry.config import load_config
 from volumetry.deliver import new_result, settle
+from volumetry.deliver.corrections import new_scan_result
 from volumetry.domain import ScanFailure, Status
 from volumetry.storage import placing
 from volumetry.storage.placing import PLACING
@@ -44,7 +45,11 @@ def deliver(code, out):
 for at in range(1, 80):
     out = Path(base, f"{at:02d}", "out")
     for code in old:
-        deliver(code, out)
+        if code == "corrected":
+            (out / "corrections" / "1").mkdir(parents=True)
+            (out / "corrections" / "1" / "result.json").write_text("{}")
+        else:
+            deliver(code, out)
     pid = os.fork()
     if pid == 0:
         for name in ("rename", "replace", "mkdir", "rmdir", "unlink"):
@@ -70,7 +75,8 @@ def _killed_at_each_call(tmp_path: Path, way: str, new: str, *old: str) -> list[
     script = tmp_path / "deliver.py"
     script.write_text(SCRIPT, "utf-8")
     command = [sys.executable, "-B", str(script), str(tmp_path / "at"), way, new, *old]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    tests = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tests), str(tests.parent)))}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)  # noqa: S603  our own script
     assert done.returncode == 0, done.stderr
     outs = [folder / "out" for folder in sorted((tmp_path / "at").iterdir())]
@@ -87,6 +93,26 @@ def _code_of(folder: Path) -> str | None:
 
 def _every_result(out: Path) -> list[str | None]:
     return [_code_of(out), *(_code_of(place) for place in sorted((out / "earlier").glob("*")))]
+
+
+def _drawn_on(out: Path, images: str) -> None:
+    (out / "corrections" / "1").mkdir(parents=True)
+    document = {"provenance": {"pixels_sha256": images}}
+    (out / "corrections" / "1" / "result.json").write_text(json.dumps(document), "utf-8")
+
+
+def _places_of_the_correction(out: Path) -> list[str]:
+    """Names of the folders whose correction it is."""
+    return [path.parents[2].name for path in out.rglob("corrections/1/result.json")]
+
+
+def _deliver_images(out: Path, images: str) -> list[str]:
+    """A result of these images, with no more in it; what was said of corrections."""
+    said: list[str] = []
+    with new_scan_result(out, said.append) as making:
+        document = {"code": images[0], "provenance": {"pixels_sha256": images}}
+        (making / "result.json").write_text(json.dumps(document), "utf-8")
+    return said
 
 
 def _can_exchange(tmp_path: Path) -> bool:
@@ -116,6 +142,40 @@ def test_killed_anywhere_the_folder_is_the_old_result_or_the_new_one(way, tmp_pa
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_killed_anywhere_a_correction_stays_where_the_new_result_gives_no_number(way, tmp_path):
+    seen = set()
+    for out in _killed_at_each_call(tmp_path, way, "NO_RESCALE", "corrected", "EMPTY_INPUT"):
+        assert _places_of_the_correction(out) == ["out"], out
+        settle(out)
+        seen.add(_code_of(out))
+        assert _places_of_the_correction(out) == ["out"], out
+        assert "EMPTY_INPUT" in _every_result(out), out
+        assert not (out / PLACING).exists()
+    assert seen == {"EMPTY_INPUT", "NO_RESCALE"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("measured", "drawn", "place", "word"),
+    [("a", "a", "out", "kept"), ("b", "a", "1", "moved"), ("b", "b", "out", "kept"), ("a", "b", "out", "kept")],
+)
+def test_a_correction_goes_only_with_a_result_of_other_images(
+    way, measured, drawn, place, word, tmp_path, monkeypatch
+):
+    """The first result is of the images "a"; each second one of its own."""
+    if way == "one by one":
+        monkeypatch.setattr(placing, "exchange", lambda *_: False)
+    out = tmp_path / "out"
+    assert _deliver_images(out, "a" * 64) == []
+    _drawn_on(out, drawn * 64)
+    (said,) = _deliver_images(out, measured * 64)
+    assert said.startswith(f"1 correction of a reader was {word}")
+    assert "counts" not in said  # it has no mask
+    assert _places_of_the_correction(out) == [place]
+    assert json.loads((out / "result.json").read_text("utf-8"))["code"] == measured
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_first_result_is_there_whole_or_not_at_all(way, tmp_path):
     outs = _killed_at_each_call(tmp_path, way, "NO_RESCALE")
     for out in outs:
@@ -132,12 +192,11 @@ def test_what_else_lies_there_stays(way, tmp_path, monkeypatch):
     out = tmp_path / "out"
     deliver_failure(_failure("NOT_CT"), load_config(), out)
     (out / "notes.txt").write_text("mine", "utf-8")
-    (out / "corrections" / "1").mkdir(parents=True)
+    _drawn_on(out, "1" * 64)
     deliver_failure(_failure("NO_RESCALE"), load_config(), out)
     assert (out / "notes.txt").read_text("utf-8") == "mine"
     assert _every_result(out) == ["NO_RESCALE", "NOT_CT"]
-    assert (out / "earlier" / "1" / "corrections" / "1").is_dir()  # of the old mask, so it goes with it
-    assert not (out / "corrections").exists()
+    assert _places_of_the_correction(out) == ["out"]
 
 
 def test_a_folder_keeps_its_mode_and_a_process_that_stands_in_it_its_place(tmp_path, monkeypatch):

@@ -16,8 +16,10 @@ import pytest
 import web_scenes
 from PIL import Image
 
+from volumetry.batch import correct, find_scans, replay, run_batch, verify
 from volumetry.case import annex_of, measured_folder
 from volumetry.cli import main
+from volumetry.cli.viewing import _measured_study
 from volumetry.deliver import as_document, result_schema
 from volumetry.deliver.report import change, report_page
 from volumetry.deliver.report.annex import NOTHING
@@ -25,6 +27,7 @@ from volumetry.deliver.report.summary import _change_page
 from volumetry.deliver.report.trend import HEIGHT, WIDTH, trend_of
 from volumetry.deliver.result import as_plain
 from volumetry.domain import Tissue
+from volumetry.errors import InputError
 from volumetry.image.nifti import read_nifti
 from volumetry.phantom import SeriesSpec, make_phantom, write_series
 from volumetry.pipeline import analyse_scan
@@ -53,6 +56,11 @@ def scans(tmp_path_factory):
     return root
 
 
+@pytest.fixture(autouse=True)
+def secret(monkeypatch):
+    monkeypatch.setenv(VARIABLE, SALT)
+
+
 @pytest.fixture(scope="module")
 def results(scans, tmp_path_factory, config):
     """A result of every scan, under one secret."""
@@ -65,7 +73,6 @@ def results(scans, tmp_path_factory, config):
 @pytest.fixture
 def run(monkeypatch, capsys):
     monkeypatch.setattr("volumetry.cli.common.segmenter_of", lambda _settings: ThresholdSegmenter())
-    monkeypatch.setenv(VARIABLE, SALT)
 
     def call(*arguments):
         with pytest.raises(SystemExit) as end:
@@ -194,6 +201,58 @@ def test_what_is_not_a_result_is_refused_before_anything_is_measured(run, scans,
     assert not (tmp_path / "now").exists()
 
 
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        (None, lambda _: {"status": "refused"}),
+        (None, lambda _: {"flags": None}),
+        (None, lambda _: {"interval_percent": {"lesion": [1.0]}}),
+        (None, lambda _: {"interval_percent": {"lesion": ["1", "2"]}}),
+        (None, lambda _: {"interval_percent": {"lesion": [2.0, 1.0]}}),
+        (None, lambda _: {"interval_percent": [3]}),
+        ("series", lambda _: {"thickness_mm": "thin"}),
+        ("volumes_ml", lambda ml: {"lung": 0}),
+        ("volumes_ml", lambda ml: {"lung": str(ml["lung"])}),
+        ("volumes_ml", lambda ml: {"lung": float("inf")}),
+        ("volumes_ml", lambda ml: {"lesion": ml["lung"] + 1, "ground_glass": ml["lung"] + 1}),
+        ("volumes_ml", lambda ml: {"lesion": ml["lesion"] + 0.01 * ml["lung"]}),  # 1 % of the lung more
+        ("volumes_ml", lambda ml: {"solid": ml["lesion"]}),
+        ("percent_of_lung", lambda shares: {"lesion": shares["lesion"] + 1}),
+    ],
+)
+def test_numbers_that_are_not_those_of_a_measured_scan_are_no_prior(results, tmp_path, config, part, change):
+    sound = document(results / "before")
+    sound["interval_percent"] = {"lesion": [1.0, 2.0]}
+    (tmp_path / "prior.json").write_text(json.dumps(sound), "utf-8")
+    assert Priors([tmp_path / "prior.json"], None, config).stop is None
+    place = sound if part is None else sound[part]
+    place.update(change(place))
+    (tmp_path / "prior.json").write_text(json.dumps(sound), "utf-8")
+    with pytest.raises(InputError) as stop:
+        Priors([tmp_path / "prior.json"], None, config)
+    assert stop.value.code == "PRIOR_NO_RESULT"
+
+
+@pytest.mark.parametrize(
+    ("file", "how"),
+    [("result.json", "changed"), ("mask.nii.gz", "changed"), ("mask.nii.gz", "missing"), ("run.json", "changed")],
+)
+def test_a_result_whose_files_were_changed_is_no_prior(run, scans, results, tmp_path, file, how):
+    before = tmp_path / "before"
+    shutil.copytree(results / "before", before)
+    path = before / file
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(b"{}" if file == "run.json" else path.read_bytes() + b" ")
+    given = [before, path] if file == "result.json" else [before]
+    for prior in given:
+        ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", prior)
+        assert (ended, "[PRIOR_NO_RESULT]" in said) == (3, True), said
+        assert f"{file} of the prior before {'is missing' if how == 'missing' else 'was changed'}" in said
+    assert not (tmp_path / "now").exists()
+
+
 def test_two_results_of_one_day_are_refused_before_anything_is_measured(run, scans, results, tmp_path):
     again = document(results / "before")
     again["scan_id"], again["reading"] = "corrected", "reader"
@@ -260,6 +319,70 @@ def test_the_correction_that_counts_is_the_prior_and_the_automatic_result_by_nam
     ended, _, said = run("check", scans / "now", "--out", tmp_path / "damaged", "--prior", before)
     assert (ended, "correction 1 of the prior before counts" in said) == (3, True), said
     assert not (tmp_path / "damaged").exists()
+
+
+def test_a_correction_counts_on_when_its_images_are_measured_again(run, scans, results, tmp_path, config):
+    """A reader took all disease out of the earlier scan, which is then measured again into the same folder."""
+    before = tmp_path / "before"
+    shutil.copytree(results / "before", before)
+    labels, affine = read_nifti(before / "mask.nii.gz")
+    edited = np.where(labels > Tissue.AERATED, np.uint8(Tissue.AERATED), labels).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(edited.transpose(2, 1, 0), affine), tmp_path / "edited.nii.gz")
+    as_measured = (before / "result.json").read_bytes()
+    without = document(before)
+    without["provenance"]["patient_digest"] = None  # as versions before 0.2.0 measured it
+    (before / "result.json").write_text(json.dumps(without), "utf-8")
+    remeasure(before, scans / "before", tmp_path / "edited.nii.gz", "R1", "no disease", config)
+    (before / "result.json").write_bytes(as_measured)
+    ended, _, said = run("check", scans / "before", "--out", before, "--quiet")
+    assert (ended, said) == (0, "look: 1 correction of a reader was kept and counts\n")
+    assert [path.name for path in (before / "earlier" / "1").glob("corr*")] == []
+    ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", before)
+    assert ended == 0, said
+    (visit,) = document(tmp_path / "now")["prior"]["visits"]
+    assert (visit["reading"], visit["volumes_ml"]["lesion"]) == ("reader", 0)
+    (tmp_path / "empty").mkdir()
+    ended, _, said = run("check", tmp_path / "empty", "--out", before)
+    assert (ended, "1 correction of a reader was kept; this run gave no number" in said) == (3, True), said
+    ended, _, said = run("check", scans / "now", "--out", before)
+    assert (ended, "1 correction of a reader was moved to earlier/" in said) == (0, True), said
+    assert sorted(path.parent.name for path in before.rglob("corrections")) == ["3"]
+
+
+def test_a_scan_of_a_batch_is_a_prior_and_no_table_has_its_digest(run, scans, results, tmp_path, config):
+    shutil.copytree(scans / "before", tmp_path / "in" / "before")
+    out, found = tmp_path / "out", find_scans(tmp_path / "in")
+    run_batch(found, out, ThresholdSegmenter(), config)
+    before = out / "scans" / "before"
+    digest = document(results / "before")["provenance"]["patient_digest"]
+    assert document(before)["provenance"]["patient_digest"] == digest
+    tables = [path.read_text("utf-8") for path in out.rglob("*.csv")]
+    assert any("provenance.patient_digest" in text for text in tables)
+    assert not any(digest in text for text in tables)
+    assert [one.verdict for one in replay(out, found, lambda _: ThresholdSegmenter())] == ["identical"]
+
+    labels, affine = read_nifti(before / "mask.nii.gz")
+    edited = np.where(labels > Tissue.AERATED, np.uint8(Tissue.AERATED), labels).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(edited.transpose(2, 1, 0), affine), tmp_path / "edited.nii.gz")
+
+    def make(parent):
+        edit = (tmp_path / "edited.nii.gz", "R1", "no disease", config)
+        return remeasure(before, scans / "before", *edit, corrections=parent)
+
+    correct(out, "before", make)
+    ended, _, said = run("check", scans / "now", "--out", tmp_path / "now", "--prior", before)
+    assert ended == 0, said
+    (visit,) = document(tmp_path / "now")["prior"]["visits"]
+    assert (visit["reading"], visit["volumes_ml"]["lesion"]) == ("reader", 0)
+    assert verify(out).passed
+
+
+def test_a_study_that_was_received_states_its_patient(scans, results, tmp_path, config):
+    study = tmp_path / "abc-1"
+    study.symlink_to(scans / "before")
+    _measured_study(study, tmp_path / "out", ThresholdSegmenter(), config, False, print)
+    said = document(tmp_path / "out" / "study-abc")["provenance"]["patient_digest"]
+    assert said == document(results / "before")["provenance"]["patient_digest"]
 
 
 def test_another_secret_is_not_another_patient(run, scans, results, tmp_path, monkeypatch):

@@ -416,6 +416,10 @@ def test_fat_that_was_called_solid_is_not_the_key_slice_of_consolidation():
     shown = {level_hu: [chest.places_zyx[0][k - low] for k in ks] for level_hu, ks in places.items()}
     assert any(caption.endswith(place) for place in shown[40.0])
     assert not any(caption.endswith(place) for place in shown[-100.0])
+    (of_reader,) = (
+        plain.caption for plain, _ in key_slices(chest, of_reader=True) if "Most consol" in plain.caption
+    )
+    assert any(of_reader.endswith(place) for place in shown[-100.0])  # the larger body, whatever its density
 
 
 def lungs_with(bodies, *, flagged):

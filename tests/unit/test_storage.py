@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from volumetry.storage.atomic import next_numbered, write_json
+from volumetry.storage.atomic import next_numbered, numbered, write_json
 from volumetry.storage.csv_tables import csv_bytes, guarded, read_table, unguarded
 from volumetry.storage.digests import canonical_sha256, file_sha256
 
@@ -30,9 +30,10 @@ def test_a_document_is_written_as_json_that_any_reader_takes(tmp_path):
 
 def test_the_next_number_follows_the_largest(tmp_path):
     assert next_numbered(tmp_path / "earlier").name == "1"
-    for name in ("1", "10", "2", "x"):
+    for name in ("1", "10", "2", "x", "²", "١٢"):  # a digit that is no number, and 12 in other digits
         (tmp_path / name).mkdir()
     assert next_numbered(tmp_path) == tmp_path / "11"
+    assert [path.name for path in numbered(tmp_path)] == ["1", "2", "10"]
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+49", "-x", "@a", "\tb", "\rc"])

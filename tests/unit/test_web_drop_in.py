@@ -130,6 +130,7 @@ def test_a_dropped_folder_is_measured_shown_and_removed(page, scan, tmp_path):
     assert facts["volumes_ml"]["ground_glass"] == pytest.approx(drawn, rel=0.1)
     assert {flag["code"] for flag in facts["flags"]} >= {"THICK_SLICES"}
     assert page.delivered[0].scan.series.slice_count == len(scan)
+    assert page.delivered[0].result.provenance.patient_digest  # a kept result can be a prior
     assert page.client.get(f"/cases/{job}/facts.json").json()["has_ct"] is True
     assert page.client.get(f"/cases/{job}/report.html").text == "<p>report"
     left = {path.name for path in private_files(page)}

@@ -45,6 +45,7 @@ def correct(result, config, reader, label):
 
 
 def test_the_last_correction_is_current_and_all_of_them_can_be_shown(result, config):
+    (result / "corrections" / "²").mkdir(parents=True)  # a digit, and no number
     readers = [f"R{number}" for number in range(1, 11)]
     masks = [correct(result, config, reader, 2 + number % 2) for number, reader in enumerate(readers)]
     case = load_case(result, config)

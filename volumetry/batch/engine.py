@@ -24,6 +24,7 @@ from volumetry.batch.work import Brief, Order, carry_out
 from volumetry.config import Config
 from volumetry.domain import Segmenter, SegmenterFacts
 from volumetry.storage.atomic import prepare_folder
+from volumetry.storage.salt import patient_salt
 
 OnScan = Callable[[ScanFolder, Mapping[str, Any], bool], None]
 """Called with each scan, its ``status`` and ``code``, and whether it was there already."""
@@ -119,6 +120,7 @@ class Run:
 
     def through(self, runner: Runner) -> tables.Rows:
         """Every scan's row, made by the runner or by an earlier run."""
+        patient_salt()  # one that is too short stops the run here, and not each of its scans
         scans = with_leftovers(self.scans, self.ledger, self.leftovers)
         rows = tables.Rows(self.ledger.out, scans, self.config.measure.hu_cuts, self.ledger.audit)
         try:

@@ -8,18 +8,18 @@ from typing import Any
 from volumetry.batch import records
 from volumetry.batch.current import CORRECTIONS
 from volumetry.batch.records import TornError
+from volumetry.storage.atomic import numbered
 
 
 def corrections_on_disk(out: Path, scan_id: str) -> Iterator[Path]:
     """Numbered folders of a scan's corrections, the first first."""
-    numbered = [path for path in (out / CORRECTIONS / scan_id).glob("*") if path.name.isdigit()]
-    yield from sorted(numbered, key=lambda path: int(path.name))
+    yield from numbered(out / CORRECTIONS / scan_id)
 
 
 def strays(out: Path) -> Iterator[Path]:
     """Corrections beside a scan's result, as earlier versions wrote them and as the Python function does."""
-    numbered = [path for path in (out / "scans").glob(f"*/{CORRECTIONS}/*") if path.name.isdigit()]
-    yield from sorted(numbered, key=lambda path: (path.parent.parent.name, int(path.name)))
+    for beside in sorted((out / "scans").glob(f"*/{CORRECTIONS}")):
+        yield from numbered(beside)
 
 
 def facts_of(out: Path, scan_id: str, folder: Path) -> tuple[str, dict[str, Any]] | None:
@@ -53,7 +53,7 @@ def facts_of(out: Path, scan_id: str, folder: Path) -> tuple[str, dict[str, Any]
 
 def _record_with_mask(out: Path, scan_id: str, mask_sha256: str) -> records.Record | None:
     """The record of the automatic result that has this mask; the present one before earlier ones."""
-    earlier = sorted((out / "earlier" / scan_id).glob("[0-9]*"), key=lambda path: -int(path.name))
+    earlier = reversed(numbered(out / "earlier" / scan_id))
     for folder in (out / "scans" / scan_id, *earlier):
         try:
             record = records.read_record(folder)

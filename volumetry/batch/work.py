@@ -16,7 +16,7 @@ from typing import Any
 from volumetry.batch.find import ScanFolder
 from volumetry.batch.records import Stamp, TornError, content_of, listing_of, read_record, write_record
 from volumetry.batch.succession import alone, take_place
-from volumetry.case import failed_case, measure_case
+from volumetry.case import failed_case, measure_case, with_patient
 from volumetry.codes import CATALOGUE
 from volumetry.config import Config
 from volumetry.deliver.report.key_slices import key_slice_png
@@ -25,6 +25,7 @@ from volumetry.errors import ConfigError, ModelError, OutputError, UsageError
 from volumetry.pipeline import Analysis, failure_of
 from volumetry.quality.trachea_noise import control_figures
 from volumetry.storage.atomic import sync_folder, write_whole
+from volumetry.storage.salt import patient_salt
 
 KEY_SLICE = "key_slice.png"
 
@@ -106,10 +107,13 @@ def carry_out(order: Order, segmenter: Segmenter, config: Config) -> Brief:
         if not any(finding.code == "BURNED_IN" for finding in analysis.result.findings):
             write_whole(folder / KEY_SLICE, key_slice_png(analysis.scan, analysis.tissue))
 
+    def noted(analysis: Analysis) -> Analysis:
+        return with_patient(analysis, patient_salt())
+
     scan_id = order.scan.scan_id
     with _bench(order) as folder:
         try:
-            case = measure_case(order.scan.path, folder, scan_id, segmenter, config, add=add)
+            case = measure_case(order.scan.path, folder, scan_id, segmenter, config, noted=noted, add=add)
         except (
             ConfigError,
             ModelError,

@@ -124,7 +124,16 @@ def check(
         segmenter = Loading(lambda: common.segmenter_of(settings))
         scan_id = scan_id or safe_scan_id(scan)
         analysis, document = case.measured_folder(
-            scan, out, scan_id, segmenter, settings, stages, export, patient_salt(), priors
+            scan,
+            out,
+            scan_id,
+            segmenter,
+            settings,
+            stages,
+            export,
+            patient_salt(),
+            priors,
+            say=lambda sentence: show.look([sentence]),
         )
         if pdf or export is not None:
             annex = case.annex_of(scan, analysis, priors)

@@ -284,10 +284,12 @@ def receive(
     from volumetry.archive.receive import Node, store
     from volumetry.archive.receive import receive as run
     from volumetry.archive.tls import Tls
+    from volumetry.storage.salt import patient_salt
 
     tls = Tls.from_files(tls_cert, tls_key, tls_ca)
     peer = None if send_to is None else _peer(send_to, tls)
     settings = common.settings_of(config, device)
+    patient_salt()  # one that is too short stops the node here, and not each of its studies
     segmenter = common.segmenter_of(settings)
 
     def say(line: str) -> None:
@@ -325,11 +327,21 @@ def _measured_study(
     from volumetry.case import annex_of, dicom_objects, measured_folder
     from volumetry.deliver.dicom import DicomOptions, Export
     from volumetry.errors import OutputError
+    from volumetry.storage.salt import patient_salt
 
     name = f"study-{study.name.partition('-')[0][:16]}"  # of the digest by which the inbox names it
     folder = out / name
     export = Export(study, settings, DicomOptions(pdf=pdf))
-    analysis, document = measured_folder(study, folder, name, segmenter, settings, export=export)
+    analysis, document = measured_folder(
+        study,
+        folder,
+        name,
+        segmenter,
+        settings,
+        export=export,
+        salt=patient_salt(),
+        say=lambda sentence: say(f"{name}: {sentence}"),
+    )
     try:
         return dicom_objects(export, analysis, document, folder, annex_of(study, analysis))
     except OutputError as stop:
@@ -345,6 +357,6 @@ def _peer(text: str, tls: "Tls | None") -> "Peer":
 
     host, _, rest = text.partition(":")
     number, _, title = rest.partition(":")
-    if not (host and number.isdigit() and title):
+    if not (host and number.isdecimal() and title):
         raise UsageError("--send-to takes host:port:AE")
     return Peer(host, int(number), title, tls)

@@ -28,7 +28,10 @@ NAMES = (
     "report-image.dcm",
     "corrections",
 )
-"""What belongs to one result: a later run into the folder moves all of it aside together."""
+"""What belongs to one result: a later run into the folder moves all of it aside together.
+
+Of the corrections, only those of other images than the later run's: `volumetry.deliver.corrections`.
+"""
 
 
 def fill(result: ScanResult, tissue: TissueMap, config: Config, making: Path) -> dict[str, Any]:

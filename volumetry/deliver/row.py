@@ -9,6 +9,9 @@ from volumetry.measure import table
 from volumetry.measure.components import REGISTERED_CUTS, HuCuts, cuts_named
 from volumetry.storage.csv_tables import csv_line, guarded
 
+_IN_NO_TABLE = "provenance.patient_digest"
+"""Tables leave the site, where a pseudonym that all results of a patient share has no use."""
+
 
 def columns(hu_cuts: HuCuts = REGISTERED_CUTS) -> tuple[str, ...]:
     """The table's columns, in the schema's order; the same for every scan of these HU cuts, measured or not.
@@ -53,7 +56,7 @@ def row_of(document: Mapping[str, Any], hu_cuts: HuCuts | None = None) -> dict[s
     """One document as the cells of a table.
 
     Numbers are written with all their digits. A text that a spreadsheet would take for a formula gets a leading
-    apostrophe. Lists are joined with ``;`` (of flags, their codes).
+    apostrophe. Lists are joined with ``;`` (of flags, their codes). The digest of the patient is left out.
 
     Parameters
     ----------
@@ -68,7 +71,8 @@ def row_of(document: Mapping[str, Any], hu_cuts: HuCuts | None = None) -> dict[s
         Text by column.
     """
     hu_cuts = hu_cuts or cuts_named(document.get("hu_bins_ml", ())) or REGISTERED_CUTS
-    return {name: _cell(_at(document, path)) for name, (path, _) in leaves(hu_cuts).items()}
+    cells = {name: _cell(_at(document, path)) for name, (path, _) in leaves(hu_cuts).items()}
+    return cells | {_IN_NO_TABLE: ""}
 
 
 def table_bytes(documents: Iterable[Mapping[str, Any]], hu_cuts: HuCuts) -> bytes:

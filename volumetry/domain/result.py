@@ -186,7 +186,7 @@ class Provenance:
         Operating threshold: lesion where the network's probability reaches it; None without a network.
     patient_digest
         Of PatientID under a secret of the installation; None where the header states no id that is a patient's
-        own, or the result was not made by `check`.
+        own, or the result was made in Python.
     """
 
     software_version: str

@@ -103,7 +103,7 @@ def visit_of(now: Document, earlier: Document) -> PriorVisit:
         ``PRIOR_NOT_OLDER`` if it is not older, or a date is missing.
     """
     days = require_older(now, earlier)
-    rows = _row(earlier), _row(now)
+    rows = scan_row(earlier), scan_row(now)
     grade = grade_pair(*rows, load_trial_config().pair)
     more = tuple(_made_otherwise(now, earlier))
     same_rule = _rule(now) == _rule(earlier)
@@ -166,8 +166,14 @@ def _date(text: object) -> date | None:
         return None
 
 
-def _row(document: Document) -> ScanRow:
-    """A result as the trial's rows have it; what is not known is absent."""
+def scan_row(document: Document) -> ScanRow:
+    """A result as the trial's rows have it; what is not known is absent.
+
+    Parameters
+    ----------
+    document
+        result.json of a measured scan.
+    """
     series, made = document.get("series") or {}, document["provenance"]
     numbers = {f"series.{name}": series.get(name) for name in _OF_THE_SCANNER}
     numbers |= {name: document.get(name) for name in _OF_THE_LUNG}

@@ -103,7 +103,7 @@ def find_model(name: str) -> Path:
 
 def _version_key(folder: Path) -> tuple[tuple[int, ...], str]:
     name, _, version = folder.name.rpartition("-")
-    return tuple(int(part) if part.isdigit() else -1 for part in version.split(".")), name
+    return tuple(int(part) if part.isdecimal() else -1 for part in version.split(".")), name
 
 
 def load_model(folder: Path) -> Model:

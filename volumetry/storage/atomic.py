@@ -159,8 +159,25 @@ def next_numbered(folder: Path) -> Path:
     Path
         A path below `folder` that does not exist yet.
     """
-    taken = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+    taken = [int(path.name) for path in numbered(folder)]
     return folder / str(max(taken, default=0) + 1)
+
+
+def numbered(folder: Path) -> list[Path]:
+    """What has a number as its name, the lowest first: digits of ASCII alone, as those that are made here.
+
+    Parameters
+    ----------
+    folder
+        May be missing.
+
+    Returns
+    -------
+    list[Path]
+        Other entries are left out, such as ``²``, which is a digit and no number.
+    """
+    found = (path for path in folder.glob("*") if path.name.isascii() and path.name.isdecimal())
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def sync_folder(folder: Path) -> None:

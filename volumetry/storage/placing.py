@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from volumetry.errors import OutputError
@@ -24,9 +24,17 @@ from volumetry.storage.unfinished import is_unfinished, unfinished_folder
 EARLIER, PLACING, _PLAN = "earlier", ".placing", "plan.json"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
+Staying = Callable[[Path], Collection[str]]
+"""Called with the new result, whole and still hidden; of the old one's names, those that stay beside it."""
+
+
+def nothing_stays(_making: Path) -> Collection[str]:
+    """Everything of the old result moves."""
+    return ()
+
 
 @contextlib.contextmanager
-def new_result(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+def new_result(folder: Path, names: Sequence[str], staying: Staying = nothing_stays) -> Iterator[Path]:
     """A hidden folder for a new result; at the end it takes the place of what is in `folder` under these names.
 
     Parameters
@@ -35,6 +43,8 @@ def new_result(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         Made if missing. What is in it under other names stays where it is.
     names
         Of everything that belongs to one result; an old one goes to ``earlier/<n>/``, all of it.
+    staying
+        Asked right before anything moves; what stays is not touched.
 
     Yields
     ------
@@ -51,8 +61,10 @@ def new_result(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     try:
         with unfinished_folder(folder) as making:
             yield making
-            if not _exchanged(making, folder.resolve(), set(names)):
-                _commit(making, folder, names)
+            stays = staying(making)
+            moved = [name for name in names if name not in stays]
+            if not _exchanged(making, folder.resolve(), set(moved)):
+                _commit(making, folder, moved)
                 _place(folder)
     except OSError as wrong:
         raise OutputError(f"cannot put the result into its place: {wrong.strerror}") from wrong

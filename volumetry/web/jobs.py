@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from volumetry.case import Add, measure_case, nothing_more
+from volumetry.case import Add, measure_case, nothing_more, with_patient
 from volumetry.config import Config
 from volumetry.deliver import as_document, fill_failure
 from volumetry.deliver.report import text
@@ -27,6 +27,7 @@ from volumetry.domain import ScanFailure, Segmenter
 from volumetry.errors import InputError, OutputError, UsageError, VolumetryError
 from volumetry.pipeline import STAGES, failure_of, failure_of_bug
 from volumetry.storage.atomic import prepare_folder, write_whole
+from volumetry.storage.salt import patient_salt
 from volumetry.storage.unfinished import temporary_folder, unfinished_folder
 from volumetry.web.cases import ViewCase, case_of, load_case
 from volumetry.web.corrections import Correct, Edit, needs_ct
@@ -155,6 +156,7 @@ class Jobs:
     _table: dict[str, Job] = field(default_factory=dict)
     _queue: "queue.Queue[str | None]" = field(default_factory=queue.Queue)
     _private: Path | None = None
+    _salt: bytes | None = None
     _until_closed: ExitStack = field(default_factory=ExitStack)
     _worker: threading.Thread | None = None
     _closing: bool = False
@@ -164,6 +166,7 @@ class Jobs:
 
     def start(self) -> None:
         """Make the private folder and begin to measure what comes."""
+        self._salt = patient_salt()
         self._private = self._until_closed.enter_context(temporary_folder())
         self._find_kept()
         self._worker = threading.Thread(target=self._work, name="volumetry-jobs", daemon=True)
@@ -317,6 +320,7 @@ class Jobs:
             self.segmenter,
             self.config,
             on_stage=lambda stage: self._enter(job, stage),
+            noted=lambda analysis: with_patient(analysis, self._salt),
             add=self.on_delivered,
         )
         job.document = case.document

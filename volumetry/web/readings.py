@@ -10,45 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from volumetry.deliver.corrections import Correction, images_of, read_correction
 from volumetry.storage.atomic import next_numbered
-from volumetry.storage.digests import file_sha256
 
 CORRECTED_MEANWHILE = "CORRECTED_MEANWHILE"
 
 Counted = Callable[[], tuple[int | None, str]]
 """Number of the correction whose value counts, if one does, and what is to be said of it."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Correction:
-    """A reader's mask, whole on the disk.
-
-    Parameters
-    ----------
-    number
-        Counts from 1; 0 is the automatic mask.
-    folder
-        Holds the files.
-    document
-        result.json.
-    written
-        When, in UTC (ISO 8601).
-    """
-
-    number: int
-    folder: Path
-    document: Mapping[str, Any]
-    written: str
-
-    @property
-    def mask_sha256(self) -> str:
-        """Digest of the mask."""
-        return str(self.document["provenance"]["mask_sha256"])
-
-    def facts(self) -> dict[str, Any]:
-        """What a page says of it."""
-        reader, reason = self.document["corrected_by"], self.document["reason"]
-        return {"number": self.number, "reader": reader, "reason": reason, "written": self.written}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,10 +101,10 @@ class Corrections:
         last = int(next_numbered(self.folder).name) - 1
         shown, notes = [], []
         for number in range(1, last + 1):
-            correction = _read(self.folder / str(number))
+            correction = read_correction(self.folder / str(number))
             if correction is None:
                 notes.append(f"Correction {number} cannot be shown: its files are missing or were changed.")
-            elif _images(correction.document) != _images(automatic):
+            elif images_of(correction.document) != images_of(automatic):
                 notes.append(f"Correction {number} cannot be shown: it was drawn on other images.")
             else:
                 shown.append(correction)
@@ -155,23 +123,3 @@ class Corrections:
             return str(document["provenance"]["mask_sha256"])
         except (OSError, ValueError, KeyError, TypeError):
             return str(shown["provenance"]["mask_sha256"])
-
-
-def _images(document: Mapping[str, Any]) -> object:
-    """Digest of the images that were measured: pixels and geometry."""
-    return (document.get("provenance") or {}).get("pixels_sha256")
-
-
-def _read(folder: Path) -> Correction | None:
-    """A correction whose numbers and mask are those that were written; None of anything else."""
-    try:
-        run = json.loads((folder / "run.json").read_text("utf-8"))
-        document = json.loads((folder / "result.json").read_text("utf-8"))
-        listed = run["files_sha256"]
-        if any(file_sha256(folder / name) != listed[name] for name in ("result.json", "mask.nii.gz")):
-            return None
-        correction = Correction(int(folder.name), folder, document, str(run["written"]))
-        # What is said of it must be there: a result that is no correction may lie here, too.
-        return correction if correction.facts() and correction.mask_sha256 else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -6,7 +6,8 @@ within 5 mm on both sides show as much. Slices of two thirds do not stand closer
 thirds, both would show the same.
 
 The slice of the solid component is shown to tell consolidation from what else is dense, so it is chosen among
-voxels as dense as soft tissue: fat that was called solid does not choose it.
+voxels as dense as soft tissue: fat that was called solid does not choose it. A reader has told them apart: of a
+reader's mask it is the slice with most of the label.
 
 Lesion that the check SUSPECT_SOLID takes for an organ, fat or bone chooses a plane only where there is no other. A
 plane that shows some says so.
@@ -50,7 +51,7 @@ _DOUBT = "SUSPECT_SOLID"
 Pair = tuple[Picture, Picture]
 
 
-def key_slices(chest: Chest, solid: str = "consolidation") -> list[Pair]:
+def key_slices(chest: Chest, solid: str = "consolidation", *, of_reader: bool = False) -> list[Pair]:
     """Planes without and with the mask; none without the scan.
 
     An axial slice of each third of the lungs' height, from above; a coronal and a sagittal plane through the
@@ -60,11 +61,17 @@ def key_slices(chest: Chest, solid: str = "consolidation") -> list[Pair]:
     ----------
     solid
         What the solid component is called, from `volumetry.wording.solid_name`.
+    of_reader
+        Whether a reader drew the mask.
     """
     if chest.hu_zyx is None:
         return []
     lesion = chest.lesion_zyx
-    return [*_thirds(chest, lesion), *_through_the_largest(chest, lesion), *_solid(chest, solid)]
+    return [
+        *_thirds(chest, lesion),
+        *_through_the_largest(chest, lesion),
+        *_solid(chest, solid, of_reader=of_reader),
+    ]
 
 
 def chest_with_doubt(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan | None) -> Chest | None:
@@ -217,13 +224,16 @@ def _lung_at(chest: Chest, x: int) -> str:
     return "" if right == left else ", right lung" if right > left else ", left lung"
 
 
-def _solid(chest: Chest, name: str) -> Iterator[Pair]:
+def _solid(chest: Chest, name: str, *, of_reader: bool) -> Iterator[Pair]:
     solid, which = _undoubted(chest, chest.mask_zyx == Tissue.SOLID)
     if chest.hu_zyx is None or not solid.any():
         return
-    dense = solid & (chest.hu_zyx >= _FAT_BELOW_HU)
-    areas = np.count_nonzero(dense if dense.any() else solid, axis=(1, 2))
-    z = most_supported(areas, chest.spacing_zyx_mm[0])
+    if of_reader:
+        z = int(np.count_nonzero(solid, axis=(1, 2)).argmax())
+    else:
+        dense = solid & (chest.hu_zyx >= _FAT_BELOW_HU)
+        areas = np.count_nonzero(dense if dense.any() else solid, axis=(1, 2))
+        z = most_supported(areas, chest.spacing_zyx_mm[0])
     window = f"{MEDIASTINAL_WINDOW.name} window, {MEDIASTINAL_WINDOW.text}"
     yield _captioned(chest, (0, z), f"Most {name}{which}, {window}: {chest.places_zyx[0][z]}", MEDIASTINAL_WINDOW)
 

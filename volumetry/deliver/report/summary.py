@@ -20,6 +20,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
 
+from volumetry.deliver.people import READER
 from volumetry.deliver.report import change, lobes, text
 from volumetry.deliver.report.annex import NOTHING, Annex, page_line
 from volumetry.deliver.report.images import LUNG_WINDOW, Chest, Picture, projections
@@ -200,7 +201,7 @@ def _paragraph(figure: Figure, text: str, top: float, size: float, width: int) -
 
 def _pictures(figure: Figure, chest: Chest, document: Mapping[str, Any], space: tuple[float, float]) -> None:
     """Rows of pictures and their legend between two heights of the page, as large as they fit."""
-    pairs = key_slices(chest, solid_name(document))
+    pairs = key_slices(chest, solid_name(document), of_reader=document.get("reading") == READER)
     thirds, further = pairs[:_IN_A_ROW], [masked for _, masked in pairs[_IN_A_ROW:]]
     rows = [
         _Row([plain for plain, _ in thirds], False),
