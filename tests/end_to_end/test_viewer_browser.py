@@ -192,7 +192,7 @@ def test_a_dropped_folder_gives_its_numbers_and_opens_in_the_viewer(drop_page, f
     opened.value.wait_for_selector("h1")
     # Card and report say the same sentence, and so do the viewers.
     sentence = watched.page.inner_text(".job .figures")
-    assert opened.value.inner_text(".sentence").startswith(sentence)
+    assert opened.value.inner_text(".sentence").replace("\N{NO-BREAK SPACE}", " ").startswith(sentence)
     opened.value.screenshot(path=shots / "report-page.png")
     assert opened.value.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
     with watched.context.expect_page() as opened:
