@@ -163,7 +163,7 @@ def _ct_series(client: "DICOMwebClient", study: str) -> list[str]:
     found = client.search_for_series(study, get_remaining=True)
     modalities = {_value(one, "0020000E"): _value(one, "00080060") for one in found}
     stated = _count(client.search_for_studies(search_filters={"0020000D": study}), "00201206")
-    if stated > len(modalities):
+    if stated is not None and stated > len(modalities):
         raise InputError(
             f"the archive lists {len(modalities)} of the {stated} series of this study",
             "MANIFEST_MISMATCH",
@@ -303,8 +303,8 @@ def _pull_series(client: "DICOMwebClient", study: str, series: str, out: Path) -
             ds.save_as(partial / f"{n:05d}.dcm", enforce_file_format=True)
             got.add(str(ds.SOPInstanceUID))
         stated = _count(client.search_for_series(study, search_filters={"0020000E": series}), "00201209")
-        if listed - got or stated > len(got):
-            there = max(len(listed), stated)
+        if listed - got or (stated is not None and stated > len(got)):
+            there = max(len(listed), stated or 0)
             message = f"the archive lists {there} instances and gave {len(got)}"
             raise InputError(message, "MANIFEST_MISMATCH", _INCOMPLETE)
         if out.exists():
@@ -319,10 +319,10 @@ def _value(found: Mapping[str, Mapping[str, Sequence[str]]], tag: str) -> str:
     return str(values[0]) if values else ""
 
 
-def _count(found: Sequence[Mapping[str, Mapping[str, Sequence[str]]]], tag: str) -> int:
-    """How many there are in all, as a study or series states it; 0 if it does not."""
+def _count(found: Sequence[Mapping[str, Mapping[str, Sequence[str]]]], tag: str) -> int | None:
+    """How many there are in all, as a study or series states it; None if it does not."""
     stated = _value(found[0], tag) if found else ""
-    return int(stated) if stated.isdecimal() else 0
+    return int(stated) if stated.isdecimal() else None
 
 
 def _read(path: Path) -> Dataset:
