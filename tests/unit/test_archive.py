@@ -812,14 +812,13 @@ def test_connections_that_say_nothing_keep_nobody_out(start, files):
 HALF_A_REQUEST = b"\x01\x00" + (300).to_bytes(4, "big") + b"\x00\x01"  # PS3.8, 9.3.2: length, protocol version
 
 
-def test_half_a_request_takes_no_association(start, files):
+def test_half_a_request_takes_no_association(start, files, monkeypatch):
+    monkeypatch.setattr(acceptor, "GREETING_S", 600.0)  # none of them is closed meanwhile
     node = start(lambda _: [])
     halves = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(2 * node_limit())]
     for half in halves:
         half.sendall(HALF_A_REQUEST)
-    began = time.monotonic()
     assert store(node.peer(), files) == len(files)
-    assert time.monotonic() - began < acceptor.GREETING_S
     for half in halves:
         half.close()
 
