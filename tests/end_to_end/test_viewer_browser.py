@@ -303,6 +303,23 @@ def test_a_refused_scan_is_titled_by_what_was_read_of_it_also_after_a_reload(dro
     assert title == watched.page.inner_text(".job h2") == "Scan 1: 3 slices, acquired 2026-01-01"
 
 
+def test_a_scan_dropped_before_the_earlier_ones_are_listed_has_one_card(drop_page, folders, tmp_path):
+    watched, _, _ = drop_page
+    held = []
+    watched.page.route("**/jobs", lambda route: held.append(route) if not held else route.continue_())
+    watched.page.reload()
+    watched.page.wait_for_selector("#zone")
+    (tmp_path / "in").mkdir()
+    for path in sorted((folders / "now" / "scan").iterdir())[:3]:
+        shutil.copy(path, tmp_path / "in")
+    watched.page.set_input_files("#folder", tmp_path / "in")
+    watched.page.wait_for_timeout(500)  # time enough for a page that does not wait to send the scan
+    held[0].continue_()
+    watched.page.wait_for_selector(".job[data-state=stopped]", timeout=PATIENCE_MS)
+    assert watched.page.locator(".job").count() == 1
+    assert "TOO_FEW_SLICES" in watched.page.inner_text(".job")
+
+
 def test_a_scan_with_markup_and_a_gap_is_refused_in_words(drop_page, tmp_path, shots):
     watched, _, _ = drop_page
     folder = tmp_path / "in"

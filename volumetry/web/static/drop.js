@@ -65,6 +65,7 @@ async function send(job, files, isZip, card) {
 
 async function measure(files, isZip) {
   if (!files.length) return;
+  await earlier; // a scan sent before the list of earlier scans was asked for would be listed as another page's
   const what = isZip ? "a ZIP" : `${files.length} files`;
   const card = newCard(`New scan: ${what}`);
   try {
@@ -107,6 +108,8 @@ async function showEarlier() {
   }
   document.body.dataset.state = "ready";
 }
+// A list that cannot be had keeps nobody from sending a scan.
+const earlier = showEarlier().catch((wrong) => line(newCard("Earlier scans"), `The list of earlier scans could not be read: ${wrong.message}`, true));
 
 // By the facts that were read of the scan; a title that is there stays if there are none.
 function titled(facts, card) {
@@ -186,7 +189,6 @@ for (const kind of ["dragover", "dragenter"])
 document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) byId("zone").classList.remove("over"); });
 document.addEventListener("drop", dropped);
 byId("folder").addEventListener("change", (event) => chosen(event, false));
-showEarlier();
 byId("zip").addEventListener("change", (event) => chosen(event, true));
 byId("stop").addEventListener("click", async () => {
   await ask("POST", "/stop");
