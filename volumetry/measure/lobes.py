@@ -108,7 +108,8 @@ def lobe_score(percent: float, lesion_ml: float = math.inf) -> int:
     Returns
     -------
     int
-        0 none; 1 below 5 %; 2 from 5 to 25 %; 3 between 25 and 50 %; 4 from 50 to 75 %; 5 above 75 %.
+        0 none; 1 below 5 %; 2 from 5 to 25 %; 3 between 25 and 50 %; 4 from 50 to 75 %; 5 above 75 %. Both are
+        rounded to one decimal first, as the report prints them, so that a reader finds the same score.
 
     Notes
     -----
@@ -118,14 +119,15 @@ def lobe_score(percent: float, lesion_ml: float = math.inf) -> int:
 
     Examples
     --------
-    >>> [lobe_score(x) for x in (0, 0.1, 5, 25, 25.5, 49.9, 50, 75, 75.1)]
-    [0, 1, 2, 2, 3, 3, 4, 4, 5]
+    >>> [lobe_score(x) for x in (0, 0.1, 4.94, 4.96, 25, 25.5, 49.9, 50, 75, 75.1)]
+    [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]
     >>> lobe_score(0.1, lesion_ml=0.9)
     0
     """
-    if percent <= 0 or lesion_ml < LEAST_LESION_ML:
+    if percent <= 0 or round(lesion_ml, 1) < LEAST_LESION_ML:
         return 0
-    return 1 + (percent >= 5) + (percent > 25) + (percent >= 50) + (percent > 75)
+    shown = round(percent, 1)
+    return 1 + (shown >= 5) + (shown > 25) + (shown >= 50) + (shown > 75)
 
 
 def _counts(delivered: TissueMap, lobes: LobeMap) -> NDArray[np.int64]:
