@@ -21,6 +21,7 @@ DOME: Part = np.s_[15:17, 20:60, 20:50]  # 4 mm of liver below the right lung
 APEX: Part = np.s_[90:92, 20:40, 70:100]  # neck muscle above the left lung
 FAT: Part = np.s_[30:44, 14:24, 50:70]  # beside the heart
 BONE: Part = np.s_[50:64, 70:76, 30:40]  # a rib behind the right lung
+HILUM: Part = np.s_[50:58, 36:48, 70:79]  # 11 mL beside the mediastinum, in the middle of height and depth
 
 
 def _chest() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -58,6 +59,7 @@ def test_consolidation_at_the_wall_is_no_suspect() -> None:
         (APEX, "slab", ("left", "upper")),
         (FAT, "fat", ("right", "lower")),
         (BONE, "dense", ("right", "middle")),
+        (HILUM, "hilum", ("left", "middle")),
     ],
 )
 def test_what_is_no_lesion_is_told_with_volume_reason_and_place(
@@ -65,12 +67,40 @@ def test_what_is_no_lesion_is_told_with_volume_reason_and_place(
 ) -> None:
     hu, labels = _chest()
     labels[part] = Tissue.SOLID
+    if reason == "hilum":
+        hu[part] = 40
     (suspect,) = suspect_solid(TissueMap(labels, GRID), _scan(hu))
     assert suspect.ml[reason] == pytest.approx(suspect.total_ml)
     # Blocks at the edge of fat and bone are mixed with their surroundings: 3 blocks of 2 to 2.5 mm are averaged.
     assert suspect.total_ml == pytest.approx(_ml(part), rel=0.02 if reason == "slab" else 0.4)
     assert (suspect.side, suspect.zone) == place
     assert part[0].start <= suspect.slices[0] <= suspect.slices[1] < part[0].stop
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        np.s_[50:58, 36:48, 96:105],  # near the ribs
+        np.s_[50:58, 12:24, 70:79],  # in front
+        np.s_[50:58, 56:68, 70:79],  # at the spine
+        np.s_[76:84, 36:48, 70:79],  # near the apex
+        np.s_[26:34, 36:48, 70:79],  # near the base
+        np.s_[46:62, 32:52, 70:79],  # 36 mL
+        np.s_[52:55, 40:46, 70:76],  # 1 mL
+    ],
+)
+def test_consolidation_of_another_place_or_size_is_no_hilum(part: Part) -> None:
+    hu, labels = _chest()
+    hu[part], labels[part] = 40, Tissue.SOLID
+    assert suspect_solid(TissueMap(labels, GRID), _scan(hu)) == []
+
+
+def test_consolidation_in_ground_glass_is_no_hilum() -> None:
+    hu, labels = _chest()
+    around = np.s_[46:62, 32:52, 70:83]
+    hu[around], labels[around] = -600, Tissue.GROUND_GLASS
+    hu[HILUM], labels[HILUM] = 40, Tissue.SOLID
+    assert suspect_solid(TissueMap(labels, GRID), _scan(hu)) == []
 
 
 def test_a_thick_lesion_above_the_diaphragm_is_none() -> None:

@@ -1,13 +1,17 @@
 """Lesion of our own mask that is probably none: organs and fat that the network took for dense lung.
 
-The network sees one axial slice at a time, and what it knows least is an organ that touches the lung. Three things
-betray such lesion, and none of them is seen in consolidation but at its very edges:
+What the network knows least is an organ that touches the lung. Three things betray such lesion, and none of them
+is seen in consolidation but at its very edges:
 
 * a **slab**: the lesion is at most 6 mm high, and above or below it, outside the mask, the same tissue goes on
   without a step in density. Liver, spleen, diaphragm, neck muscle and aorta are cut so, in the slice where the
   network went wrong, and not in the next;
 * **fat**: homogeneous, around -90 HU; beside the heart, below the diaphragm's back, in the axilla;
 * **too dense**: bone, calcification, or a vessel full of contrast.
+
+Vessels and nodes of a **hilum** have the density of consolidation, so that place and surroundings alone betray
+them: a solid body of 2 to 25 mL in the middle of the lungs' height and depth and in the inner part of a lung, less
+than 55 % of whose surface is ground glass. A consolidation there may look the same: a reader must tell.
 
 Organs that are taken whole and thick are not seen, so the volume is a lower bound.
 
@@ -47,10 +51,16 @@ _DENSE_HU, _PLAIN_DENSE_HU = 130.0, 100.0
 """No lesion is denser than this over 6 mm, with contrast and without."""
 _LEAST_ML = 0.5
 """Smaller bodies are the edges of something else."""
+_HILUM_ML = (2.0, 25.0)
+_HILUM_UP, _HILUM_BACK, _HILUM_OUT = (0.40, 0.70), (0.40, 0.70), (0.18, 0.42)
+"""Middle of the body: of the lungs' height from below, of their depth from the front, of half their width."""
+_HILUM_GROUND_GLASS = 0.55
+"""Largest share of the body's surface: consolidation of pneumonia lies in ground glass."""
 _WORDS = {
     "slab": "is continuous with tissue outside the mask",
     "fat": "is fat",
     "dense": "is bone, calcification or contrast",
+    "hilum": "lies as vessels and nodes of a hilum do",
 }
 
 
@@ -61,7 +71,7 @@ class Suspect:
     Parameters
     ----------
     ml
-        Its volume, by reason: ``slab``, ``fat``, ``dense``; each part is counted once.
+        Its volume, by reason: ``slab``, ``fat``, ``dense``, ``hilum``; each part is counted once.
     side, zone
         ``left`` or ``right``, and the third of the lungs' height.
     slices
@@ -97,7 +107,7 @@ def suspect_findings(
     )
     more = f"; and {len(suspects) - 3} smaller" if len(suspects) > 3 else ""
     text = (
-        f"at least {ml:.0f} mL of the lesion may be organ, fat or bone ({reasons}): {largest}{more}. "
+        f"at least {ml:.0f} mL of the lesion may be organ, vessel, fat or bone ({reasons}): {largest}{more}. "
         f"Without it the lesion percentage is {points:.2f} points lower"
     )
     yield weighed(config, "SUSPECT_SOLID", text, ml, points)
@@ -200,11 +210,14 @@ def _blocks_of(tissue: TissueMap, scan: CtScan, blood_hu: float | None) -> _Bloc
     fine = tuple(slice(part.start * n, part.stop * n) for part, n in zip(box, step, strict=True))
     hu = block_mean(view.of(scan.hu_kji)[fine], step, whole=True)
     dense_hu = _PLAIN_DENSE_HU if blood_hu is not None and blood_hu <= PLAIN_HU else _DENSE_HU
-    why = _reasons(labels[box], hu, round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
+    hilar = _hilar(labels, float(np.prod(fine_mm) * np.prod(step)) / 1000)[box]
+    why = _reasons(labels[box], hu, hilar, round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
     return _Blocks(why, labels > 0, box, step)
 
 
-def _reasons(labels: NDArray[np.uint8], hu: NDArray[np.float32], slab: int, dense_hu: float) -> NDArray[np.uint8]:
+def _reasons(
+    labels: NDArray[np.uint8], hu: NDArray[np.float32], hilar: Mask, slab: int, dense_hu: float
+) -> NDArray[np.uint8]:
     """Per block 0, or the place of its reason among `_WORDS`."""
     lesion = labels > Tissue.AERATED
     mean = ndimage.uniform_filter(hu, 3)
@@ -213,7 +226,33 @@ def _reasons(labels: NDArray[np.uint8], hu: NDArray[np.float32], slab: int, dens
     why[_slabs(labels, hu, max(1, slab)) & (hu > _SOFT_HU)] = 1
     why[lesion & even & (mean > _FAT_HU[0]) & (mean < _FAT_HU[1])] = 2
     why[lesion & (mean > dense_hu)] = 3
+    why[(why == 0) & hilar] = 4
     return why
+
+
+def _hilar(labels: NDArray[np.uint8], block_ml: float) -> Mask:
+    """Bodies of the solid component that lie as vessels and nodes of a hilum do."""
+    lung = bounding_box(labels > 0)
+    solid, _ = ndimage.label(labels == Tissue.SOLID)
+    found = np.zeros(labels.shape, bool)
+    for label, box in enumerate(ndimage.find_objects(solid), start=1):
+        around = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
+        body = solid[around] == label
+        if lung is None or not _HILUM_ML[0] <= np.count_nonzero(body) * block_ml <= _HILUM_ML[1]:
+            continue
+        middle = [float(n.mean()) + part.start for n, part in zip(np.nonzero(body), around, strict=True)]
+        up, back, across = (
+            (at - part.start) / (part.stop - 1 - part.start) for at, part in zip(middle, lung, strict=True)
+        )
+        surface = labels[around][ndimage.binary_dilation(body) & ~body]
+        if (
+            _HILUM_UP[0] <= up <= _HILUM_UP[1]
+            and _HILUM_BACK[0] <= back <= _HILUM_BACK[1]
+            and _HILUM_OUT[0] <= abs(2 * across - 1) <= _HILUM_OUT[1]
+            and np.count_nonzero(surface == Tissue.GROUND_GLASS) < _HILUM_GROUND_GLASS * surface.size
+        ):
+            found[around] |= body
+    return found
 
 
 def _slabs(labels: NDArray[np.uint8], hu: NDArray[np.float32], highest: int) -> Mask:

@@ -9,8 +9,8 @@ The slice of the solid component is shown to tell consolidation from what else i
 voxels as dense as soft tissue: fat that was called solid does not choose it. A reader has told them apart: of a
 reader's mask it is the slice with most of the label.
 
-Lesion that the check SUSPECT_SOLID takes for an organ, fat or bone chooses a plane only where there is no other. A
-plane that shows some says so.
+Lesion that the check SUSPECT_SOLID takes for an organ, a hilum, fat or bone chooses a plane only where there is no
+other. A plane that shows some says so.
 """
 
 from collections.abc import Iterator, Mapping
