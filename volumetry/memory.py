@@ -15,6 +15,8 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_BYTES = 192 << 20
+_LONG_SCAN_BYTES = 512 << 20
+"""512 slices of 512 x 512 in 32 bits."""
 FREED_MEMORY_KEPT = {
     "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),
     "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES),
@@ -81,11 +83,30 @@ def note_child(kb: int | None) -> None:
         peak.add_child(kb)
 
 
-def _reset_peak() -> bool:
-    """Let the kernel forget the peak so far, once what earlier work freed is given back; False where it cannot."""
+def give_back_freed_memory(scan_bytes: int) -> None:
+    """Return to the system what the C library keeps of freed blocks, before a stage of a long scan.
+
+    What one stage freed in pieces is of no use to the large arrays of the next: 200 MB of a scan of 800 slices. A
+    shorter scan is faster with what is kept.
+
+    Parameters
+    ----------
+    scan_bytes
+        Of the scan's HU.
+    """
+    if scan_bytes >= _LONG_SCAN_BYTES:
+        _trim()
+
+
+def _trim() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def _reset_peak() -> bool:
+    """Let the kernel forget the peak so far, once what earlier work freed is given back; False where it cannot."""
+    _trim()
     try:
         _CLEAR.write_text(_RESET_PEAK, "ascii")
     except OSError:

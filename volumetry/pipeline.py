@@ -38,7 +38,7 @@ from volumetry.measure import (
     measure,
     measure_lobes,
 )
-from volumetry.memory import PeakMemory, peak_memory
+from volumetry.memory import PeakMemory, give_back_freed_memory, peak_memory
 from volumetry.quality import blood_pool_hu, charter_findings, lung_findings
 from volumetry.scan import read_scan
 from volumetry.segment.factory import SHIPPED, segmenter_from
@@ -182,6 +182,7 @@ def _analysed(
     segmenter = segmenter or segmenter_from(SHIPPED, config)  # torch is imported only here
     tissue = tidy(segmenter(scan), scan, config.tidy)
     clock.begin("measure")
+    give_back_freed_memory(scan.hu_kji.nbytes)
     measurement = measure(tissue, scan, config.measure, config.interval)
     delivered = by_component_rule(tissue, scan, config.measure)
     check_identities(measurement, delivered)
@@ -191,6 +192,7 @@ def _analysed(
         of_the_lungs = lung_findings(tissue, scan, measurement, config, blood_hu)
         distribution = distribution_of(delivered)
     lobes = dividing.result()
+    give_back_freed_memory(scan.hu_kji.nbytes)
     findings = most_severe_first([*scan.findings, *charter, *of_the_lungs])
     _stop_if_refused(findings, scan)
     clock.end()

@@ -102,3 +102,32 @@ def test_a_scans_peak_knows_the_decoding_child_and_not_the_process_that_started_
     assert len(ballast) == 600 << 20
     assert told
     assert all(kb is not None and 0 < kb < 500 << 10 for kb in told)
+
+
+GIVEN_BACK = """
+import ctypes, re
+from pathlib import Path
+from volumetry.memory import give_back_freed_memory, keep_freed_memory
+keep_freed_memory()
+def held_mb():
+    return int(re.search(r"VmRSS:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+before = held_mb()
+blocks = [ctypes.c_void_p(libc.malloc(60_000_000)) for _ in range(3)]
+for block in blocks:
+    libc.memset(block, 1, 60_000_000)
+    libc.free(block)
+for scan_bytes in (250, 800):
+    give_back_freed_memory(scan_bytes * 2**20)
+    print(held_mb() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc is told")
+def test_freed_memory_is_given_back_before_a_stage_of_a_long_scan_alone():
+    done = subprocess.run([sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, check=True)  # noqa: S603  our own
+    short_mb, long_mb = map(float, done.stdout.split())
+    if short_mb < 100:
+        pytest.skip("this C library keeps nothing")
+    assert long_mb < 30

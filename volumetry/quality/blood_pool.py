@@ -50,14 +50,14 @@ def blood_pool_hu(tissue: TissueMap, scan: CtScan) -> float | None:
         None where they cannot be separated from what lies around them.
     """
     view = axial_view(scan.grid)
-    lung = view.of(tissue.labels_kji) > 0
-    heights = np.flatnonzero(lung.any(axis=(1, 2)))
+    labels = view.of(tissue.labels_kji)
+    heights = np.flatnonzero(labels.any(axis=(1, 2)))
     step = strides(view.spacing_mm(scan.grid))
     if heights.size < step[0]:
         return None
     first, last = (int(heights[0] + share * np.ptp(heights)) for share in _HEIGHTS)
     hu = block_mean(view.of(scan.hu_kji)[first : last + 1], step, whole=True)
-    inside = block_mean(lung[first : last + 1], step, whole=True)
+    inside = block_mean(labels[first : last + 1] > 0, step, whole=True)
     _, back_mm, left_mm = block_spacing_mm(view.spacing_mm(scan.grid), step)
     found = [_pools(plane, share, (back_mm, left_mm)) for plane, share in zip(hu, inside, strict=True)]
     means = np.concatenate(found) if found else np.zeros(0)

@@ -278,17 +278,17 @@ def _contact_mm2(tissue: TissueMap, scan: CtScan) -> NDArray[np.float64]:
     """Area over which the lung of each slice touches the frame, or voxels without a value."""
     grid = tissue.grid
     k_mm, j_mm, i_mm = grid.spacing_kji_mm
-    lung = tissue.labels_kji > 0
-    contact_mm2 = np.zeros(len(lung))
+    labels = tissue.labels_kji
+    contact_mm2 = np.zeros(len(labels))
     for axis in {0, 1, 2} - {axial_view(grid).axes[0]}:
         face_mm2 = float(np.prod(np.delete(grid.spacing_kji_mm, axis)))
         if axis == 0:
             for end in (0, -1):
-                contact_mm2[end] += face_mm2 * np.count_nonzero(lung[end])
+                contact_mm2[end] += face_mm2 * np.count_nonzero(labels[end])
         else:
-            contact_mm2 += face_mm2 * np.count_nonzero(lung.take([0, -1], axis=axis), axis=(1, 2))
+            contact_mm2 += face_mm2 * np.count_nonzero(labels.take([0, -1], axis=axis), axis=(1, 2))
     if scan.no_data_kji is not None:
-        for k, (plane, missing) in enumerate(zip(lung, scan.no_data_kji, strict=True)):
+        for k, (plane, missing) in enumerate(zip(labels > 0, scan.no_data_kji, strict=True)):
             contact_mm2[k] += k_mm * i_mm * _touching(plane, missing) + k_mm * j_mm * _touching(plane.T, missing.T)
     return contact_mm2
 
@@ -300,8 +300,8 @@ def _touching(plane: NDArray[np.bool_], missing: NDArray[np.bool_]) -> int:
 def _section_area_cm2(tissue: TissueMap, axis: int) -> NDArray[np.float64]:
     first, second = np.delete(tissue.grid.step_lps_mm.T, axis, axis=0)
     pixel_cm2 = float(np.linalg.norm(np.cross(first, second))) / 100
-    counts: NDArray[np.intp] = np.count_nonzero(np.moveaxis(tissue.labels_kji, axis, 0), axis=(1, 2))
-    return counts * np.float64(pixel_cm2)
+    sections = np.moveaxis(tissue.labels_kji, axis, 0)  # one by one: of the whole, numpy makes a copy first
+    return np.array([np.count_nonzero(section) for section in sections]) * np.float64(pixel_cm2)
 
 
 def _section_distance_mm(grid: Grid, axis: int) -> float:

@@ -156,17 +156,17 @@ class _Chest:
     @classmethod
     def of(cls, tissue: TissueMap, scan: CtScan) -> "_Chest | None":
         view = axial_view(scan.grid)
-        lung = view.of(tissue.labels_kji) > 0
+        labels = view.of(tissue.labels_kji)
         fine_mm = view.spacing_mm(scan.grid)
         step = strides(fine_mm)
-        box = bounding_box(lung, margin=(0, round(_MARGIN_MM / fine_mm[1]), round(_MARGIN_MM / fine_mm[2])))
+        box = bounding_box(labels, margin=(0, round(_MARGIN_MM / fine_mm[1]), round(_MARGIN_MM / fine_mm[2])))
         if box is None:
             return None
         coarse = block_mean(view.of(scan.hu_kji)[box], step, whole=True)
         bone = coarse > _BONE_HU
         if not bone.any():
             return None
-        inside = block_mean(lung[box], step, whole=True) > 0.5
+        inside = block_mean(labels[box] > 0, step, whole=True) > 0.5
         fluid = np.zeros_like(inside)
         if tissue.fluid_kji is not None:
             fluid = block_mean(view.of(tissue.fluid_kji)[box], step, whole=True) > 0.5

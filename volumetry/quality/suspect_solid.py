@@ -204,7 +204,7 @@ def _blocks_of(tissue: TissueMap, scan: CtScan, blood_hu: float | None) -> _Bloc
     fine_mm = view.spacing_mm(scan.grid)
     step = strides(fine_mm, _COARSE_MM)
     labels = block_middles(view.of(tissue.labels_kji), step)
-    box = bounding_box(labels > 0, margin=3)
+    box = bounding_box(labels, margin=3)
     if box is None or not (labels > Tissue.AERATED).any():
         return None
     fine = tuple(slice(part.start * n, part.stop * n) for part, n in zip(box, step, strict=True))
@@ -232,7 +232,7 @@ def _reasons(
 
 def _hilar(labels: NDArray[np.uint8], block_ml: float) -> Mask:
     """Bodies of the solid component that lie as vessels and nodes of a hilum do."""
-    lung = bounding_box(labels > 0)
+    lung = bounding_box(labels)
     solid, _ = ndimage.label(labels == Tissue.SOLID)
     found = np.zeros(labels.shape, bool)
     for label, box in enumerate(ndimage.find_objects(solid), start=1):

@@ -49,7 +49,7 @@ def control_figures(scan: CtScan, tissue: TissueMap) -> dict[str, float]:
 def _lumens(scan: CtScan, tissue: TissueMap) -> list[NDArray[np.float32]]:
     """HU of the middle of the trachea, slice by slice."""
     direction = np.asarray(scan.grid.direction_lps)
-    lung_slices = np.flatnonzero((tissue.labels_kji != Tissue.OUTSIDE).any(axis=(1, 2)))
+    lung_slices = np.flatnonzero(tissue.labels_kji.any(axis=(1, 2)))
     if lung_slices.size == 0 or abs(direction[0, 2]) < np.cos(np.deg2rad(30)):
         return []
     middle = (int(lung_slices[0]) + int(lung_slices[-1])) // 2

@@ -57,10 +57,12 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
         was found comes back empty: that is for the quality gate to refuse.
     """
     labels = tissue.labels_kji.copy()
+    # From here on the segmenter's own labels, 200 MB of a long scan, are kept only by a caller who needs them.
+    tissue = replace(tissue, labels_kji=labels)
     if scan.no_data_kji is not None:
         labels[scan.no_data_kji] = Tissue.OUTSIDE
     dropped = dict.fromkeys(CAUSES, 0.0) | dict(tissue.dropped_ml)
-    box = bounding_box(labels > 0, margin=1)
+    box = bounding_box(labels, margin=1)
     if box is not None:
         # What surrounds gas decides whether it is lung, and gas may reach far out of the box.
         fluid = None if tissue.fluid_kji is None else tissue.fluid_kji[box]
@@ -70,9 +72,9 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
         del excluded
         dropped |= _without_specks(labels[box], tissue.grid, settings)
     # Not beside the specks, though it could be: the labels of both at once are 300 MB of a long scan's peak.
-    side = _sides(labels > 0, scan, settings)
+    side = _sides(labels, scan, settings)
     fluid_kji = None if tissue.fluid_kji is None else _outside(tissue.fluid_kji, labels)
-    return replace(tissue, labels_kji=labels, side_kji=side, dropped_ml=dropped, fluid_kji=fluid_kji)
+    return replace(tissue, side_kji=side, dropped_ml=dropped, fluid_kji=fluid_kji)
 
 
 def _outside(fluid_kji: Mask, labels_kji: NDArray[np.uint8]) -> Mask:
@@ -149,8 +151,7 @@ def with_sides(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     TissueMap
         With ``side_kji``.
     """
-    side = _sides(tissue.labels_kji > 0, scan, settings)
-    return replace(tissue, side_kji=side)
+    return replace(tissue, side_kji=_sides(tissue.labels_kji, scan, settings))
 
 
 def _lungs(labelled: Mask, excluded: Mask, scan: CtScan, settings: Tidy) -> Mask:
@@ -270,12 +271,14 @@ def _merge_class_specks(labels: NDArray[np.uint8], lesions: Bodies, min_voxels: 
     return changed
 
 
-def _sides(lung: Mask, scan: CtScan, settings: Tidy) -> NDArray[np.uint8]:
+def _sides(labels: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> NDArray[np.uint8]:
     """Left and right by LPS x: by body where the lungs are apart, by the neck between them where they touch."""
-    side = np.zeros(lung.shape, np.uint8)
-    found = bodies_of(lung, corners=False)
-    if len(found.sizes) == 0:
+    side = np.zeros(labels.shape, np.uint8)
+    box = bounding_box(labels)
+    if box is None:
         return side
+    # The box is tight, so that the bodies' own box is all of it.
+    found = replace(bodies_of(labels[box] > 0, corners=False), box=box)
     midline_mm = _midline_mm(scan, found.box[0])
     sided = np.zeros(len(found.sizes) + 1, np.uint8)
     joined = []

@@ -79,7 +79,7 @@ def write_seg_and_sr(
     _require_grid(source, tissue)
     kind = options.segmentation_type or config.export.segmentation
     options = replace(options, segmentation_type=kind)
-    unclassed = bool((tissue.labels_kji == Tissue.UNCLASSED).any())
+    unclassed = any((section == Tissue.UNCLASSED).any() for section in tissue.labels_kji)
     by_hu = solid_name(document) != "consolidation"
     segments = structures(kind != "labelmap", unclassed, fluid=bool(tissue.fluid_ml), by_hu=by_hu)
     uids = [tracking_uid(source.headers[0], segment.tracked_as) for segment in segments]

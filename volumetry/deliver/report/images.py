@@ -127,7 +127,7 @@ def chest_of(scan: CtScan | None, tissue: TissueMap, suspect_kji: NDArray[np.boo
     )
     mask = view.of(tissue.mask_kji)
     # None too much in height, where the neck is.
-    box = bounding_box(mask > 0, margin=(0, round(_MARGIN_MM / y_mm), round(_MARGIN_MM / x_mm)))
+    box = bounding_box(mask, margin=(0, round(_MARGIN_MM / y_mm), round(_MARGIN_MM / x_mm)))
     if box is None:
         return None
     side = None if tissue.side_kji is None else view.of(tissue.side_kji)[box]

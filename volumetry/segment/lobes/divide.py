@@ -81,7 +81,7 @@ def divide(tissue: TissueMap, scan: CtScan) -> LobeMap | NoLobes:
     reasons: list[str] = []
     doubt_mm: dict[str, float] = {}
     for side in (Side.LEFT, Side.RIGHT):
-        box = bounding_box(sides == side)
+        box = _box_of(sides, side)
         name = side.name.lower()
         if box is None:
             return NoLobes(f"no {name} lung was found")
@@ -101,6 +101,16 @@ def divide(tissue: TissueMap, scan: CtScan) -> LobeMap | NoLobes:
         ]
         _write_codes(view.of(codes)[box], lung, fissures)
     return LobeMap(codes, tissue.grid, tuple(dict.fromkeys(reasons)), doubt_mm)
+
+
+def _box_of(sides: NDArray[np.uint8], side: Side) -> Box | None:
+    """Where one lung lies; compared within the box of both, as a long scan has no room for a mask of its own."""
+    both = bounding_box(sides)
+    own = bounding_box(sides[both] == side) if both else None
+    if both is None or own is None:
+        return None
+    up, back, across = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(both, own, strict=True))
+    return up, back, across
 
 
 def _lung(tissue: TissueMap, scan: CtScan, side_view: NDArray[np.uint8], box: Box, side: Side) -> _Lung:
