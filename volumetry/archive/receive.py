@@ -12,8 +12,9 @@ from pydicom import dcmread
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 from volumetry.archive.extra import require_extra
-from volumetry.archive.inbox import Arrival, Inbox, Left, sweep
+from volumetry.archive.inbox import Arrival, Inbox
 from volumetry.archive.outbox import Outbox
+from volumetry.archive.study_folders import Left, sweep
 from volumetry.archive.syntaxes import can_be_uncompressed, kind_of, kinds_to_offer, uncompressed
 from volumetry.archive.tls import Tls
 from volumetry.errors import InputError, OutputError, SegmentationError, UsageError, VolumetryError
@@ -157,14 +158,12 @@ def receive(  # noqa: PLR0913  the command's own options
             say("the folder for images in transit lies in memory that this machine may swap to disk")
     prepare_folder(out)
     stop = stop or threading.Event()
-    incoming = out / "incoming"
-    left = [sweep(incoming)] if transit is not None else []  # of a node that had another setting
-    inbox = Inbox(transit or incoming, node.quiet_s, node.max_instances, node.late_s)
+    inbox, left = _new_inbox(node, out / "incoming", transit)
     outbox = None if send_back is None else Outbox(out / "outbox", send_back)
     try:
         with _listening(node, inbox) as port:
             say(f"listening on {node.host}:{port} as {node.ae_title}{' with TLS' if node.tls else ''}")
-            for line in (said for one in (*left, inbox.left_by_killed) for said in _said_of(one)):
+            for line in (said for one in left for said in _said_of(one)):
                 say(line)
             on_ready(port)
             while not stop.wait(_POLL_S):
@@ -251,6 +250,15 @@ def _answer(link: "Association", file: "Path | Dataset") -> int | None:
 
 
 _HINT = "Check the node's host, port and AE title, that it knows ours, and whether it wants TLS."
+
+
+def _new_inbox(node: Node, incoming: Path, transit: Path | None) -> tuple[Inbox, list[Left]]:
+    """An inbox, and what killed nodes left, of a node with another setting as well."""
+    elsewhere = [] if transit is None else [sweep(incoming)]
+    inbox = Inbox(transit or incoming, node.quiet_s, node.max_instances, node.late_s)
+    for left in elsewhere:
+        inbox.adopt(left.incomplete)
+    return inbox, [*elsewhere, inbox.left_by_killed]
 
 
 def _said_of(left: Left) -> Iterator[str]:
