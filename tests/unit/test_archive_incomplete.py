@@ -1,11 +1,18 @@
-"""A part of a study is never measured for the whole: after a restart."""
+"""A part of a study is never measured for the whole: after a restart, after its result."""
 
 import os
 
+import pydicom
 import pytest
+from archive_node import Running, small_image
 
+from volumetry.archive.earlier import Part, part_of, result_folder, write_received
 from volumetry.archive.inbox import REMEMBERED_S, Inbox
-from volumetry.archive.study_folders import sweep
+from volumetry.archive.receive import Node, store
+from volumetry.archive.study_folders import study_of, sweep
+from volumetry.deliver.delivery import NAMES, RECEIVED
+from volumetry.phantom import SeriesSpec, write_series
+from volumetry.storage.placing import EARLIER, new_result
 
 
 class Clock:
@@ -141,3 +148,146 @@ def test_names_of_marks_are_digests(tmp_path):
     left = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")]
     assert any(name.endswith(".missing") for name in left)
     assert not any("840" in name for name in left)
+
+
+# --- after its result --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path):
+    return write_series(small_image(), tmp_path / "scan", SeriesSpec(seed=3))
+
+
+class Studies:
+    """Folders of received images: letters name images, and the series of each."""
+
+    def __init__(self, tmp_path, template):
+        self.template, self.root, self.result = pydicom.dcmread(template), tmp_path, tmp_path / "study-1"
+        self.count = 0
+
+    def received(self, images):
+        self.count += 1
+        folder = self.root / f"received-{self.count}"
+        folder.mkdir()
+        for series, instance in images.split():
+            self.template.SeriesInstanceUID = f"1.2.{ord(series)}"
+            self.template.SOPInstanceUID = f"1.2.{ord(series)}.{ord(instance)}"
+            self.template.save_as(folder / f"{series}{instance}.dcm")
+        return folder
+
+    def measured(self, images):
+        with new_result(self.result, NAMES) as making:
+            (making / "result.json").write_text("{}")
+            write_received(self.received(images), making)
+
+    def refused(self):
+        with new_result(self.result, NAMES) as making:
+            (making / "result.json").write_text("{}")
+
+
+@pytest.fixture
+def studies(tmp_path, files):
+    return Studies(tmp_path, files[0])
+
+
+@pytest.mark.parametrize(
+    ("measured", "comes", "part"),
+    [
+        ("A1 A2 A3", "A1 A2 A3", None),
+        ("A1 A2 A3", "A1 A2 A3 A4", None),
+        ("A1 A2 A3", "A2", Part(2, 3)),
+        ("A1 A2", "A3 A4 A5", Part(2, 2)),  # the rest of a slow transfer, more than what was measured
+        ("A1 A2 A3", "B1 B2", None),  # another series, which replaces the result as before
+        ("A1 A2 A3", "A1 A2 A3 B1", None),
+        ("A1 A2 B1 B2", "A1 A2", None),
+        ("A1 A2 B1 B2", "A1 A2 B1", Part(1, 4)),
+        ("A1 A2 B1 B2", "B2", Part(1, 2)),
+        ("A1 B1 C1 D1", "A1 B1", Part(2, 4)),  # every slice has a series of its own
+        ("A1 B1 C1 D1", "A1 B1 C1 D1", None),
+        ("A1 A2 B1 C1", "A1 A2 B1", None),  # two localisers in a series each
+    ],
+)
+def test_a_part_of_what_was_measured_is_known(studies, measured, comes, part):
+    assert part_of(studies.received(comes), studies.result) is None, "nothing was measured yet"
+    studies.measured(measured)
+    assert part_of(studies.received(comes), studies.result) == part
+
+
+def test_a_refusal_has_no_images_and_does_not_hide_what_was_measured_before_it(studies):
+    studies.refused()
+    assert part_of(studies.received("A1"), studies.result) is None
+    studies.measured("A1 A2")
+    studies.measured("B1 B2")
+    studies.refused()
+    assert (studies.result / EARLIER / "2" / RECEIVED).is_file()
+    assert part_of(studies.received("A1"), studies.result) == Part(1, 2)
+    assert part_of(studies.received("B1 B2"), studies.result) is None
+    studies.measured("A1 A2 A3")
+    assert part_of(studies.received("A1 A2"), studies.result) == Part(1, 3), "the latest of a series counts"
+    studies.result.rename(studies.root / "away")
+    assert part_of(studies.received("A1"), studies.result) is None
+
+
+def test_what_is_listed_names_nobody_and_nothing_damaged_stops_it(studies):
+    folder = studies.received("A1 A2")
+    (folder / "damaged.dcm").write_bytes(b"\0" * 200)
+    with new_result(studies.result, NAMES) as making:
+        write_received(folder, making)
+    text = (studies.result / RECEIVED).read_text()
+    assert not any(str(studies.template[tag].value) in text for tag in ("SeriesInstanceUID", "PatientID"))
+    assert part_of(studies.received("A1"), studies.result) == Part(1, 2)
+    (studies.result / RECEIVED).write_text("[]")
+    assert part_of(studies.received("A1"), studies.result) is None
+
+
+@pytest.fixture
+def start(tmp_path):
+    running = []
+
+    def begin(on_study, **node):
+        running.append(Running(Node(port=0, quiet_s=0.3, **node), tmp_path / "out", on_study))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.stop()
+
+
+def test_a_part_that_is_sent_again_keeps_the_result_until_all_of_it_came(start, files, tmp_path):
+    measured = []
+
+    def on_study(folder):
+        with new_result(result_folder(tmp_path / "out", study_of(folder)), NAMES) as making:
+            write_received(folder, making)
+        measured.append(len(list(folder.glob("*.dcm"))))
+        return []
+
+    node = start(on_study)
+    store(node.peer(), files)
+    node.wait_for("measured; 0 files")
+    node.stop()
+    node = start(on_study)
+    store(node.peer(), files[:1])
+    node.wait_for("3 of the 4 images from which study-")
+    (said,) = [line for line in node.said if "incomplete" in line]
+    assert "the earlier result is kept: send the rest within 300 s" in said
+    assert measured == [4]
+    store(node.peer(), files[1:])
+    node.wait_for("measured; 0 files")
+    assert measured == [4, 4]
+
+
+def test_a_part_that_stays_one_is_removed_with_a_word(start, files, tmp_path):
+    def on_study(folder):
+        with new_result(result_folder(tmp_path / "out", study_of(folder)), NAMES) as making:
+            write_received(folder, making)
+        return []
+
+    node = start(on_study)
+    store(node.peer(), files)
+    node.wait_for("measured; 0 files")
+    node.stop()
+    node = start(on_study, late_s=0.0)
+    store(node.peer(), files[:1])
+    node.wait_for("removed 1 images of a study that was not measured: send all of it again")
+    assert not any("measured;" in line for line in node.said)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
+from volumetry.archive.earlier import part_of, result_folder
 from volumetry.archive.extra import require_extra
 from volumetry.archive.inbox import Arrival, Inbox
 from volumetry.archive.outbox import Outbox
@@ -168,16 +169,11 @@ def receive(  # noqa: PLR0913  the command's own options
             on_ready(port)
             while not stop.wait(_POLL_S):
                 for study in inbox.whole():
-                    answered, repeat = _measure(study, node, on_study, outbox, say)
+                    answered, repeat = _measure(study, node, out, on_study, outbox, say)
                     wait_s = inbox.done(study, answered=answered, repeat=repeat)
                     if wait_s is not None:
                         say(f"its {study.instances} images are kept; measured again in {wait_s:g} s")
-                for removed in inbox.expire():
-                    say(
-                        f"removed {removed.instances} images of a study that was not measured: "
-                        "send all of it again"
-                    )
-                for line in outbox.deliver() if outbox else ():
+                for line in _happened(inbox, outbox):
                     say(line)
     finally:
         unmeasured = inbox.remove_all()
@@ -271,11 +267,19 @@ def _said_of(left: Left) -> Iterator[str]:
         yield f"removed {what}{came}: send these studies again"
 
 
+def _happened(inbox: Inbox, outbox: Outbox | None) -> Iterator[str]:
+    """What was removed or sent back since the last time."""
+    for removed in inbox.expire():
+        yield f"removed {removed.instances} images of a study that was not measured: send all of it again"
+    if outbox is not None:
+        yield from outbox.deliver()
+
+
 def _measure(
-    study: Arrival, node: Node, on_study: OnStudy, outbox: Outbox | None, say: Callable[[str], None]
+    study: Arrival, node: Node, out: Path, on_study: OnStudy, outbox: Outbox | None, say: Callable[[str], None]
 ) -> tuple[bool, bool]:
     """Whether the study has its answer, results or a stated reason, and else whether it may have it later."""
-    lacking = _lacking(study, node)
+    lacking = _lacking(study, node, out)
     if lacking:
         say(lacking)
         return False, False
@@ -296,7 +300,7 @@ def _measure(
         return False, isinstance(bug, OSError)
 
 
-def _lacking(study: Arrival, node: Node) -> str:
+def _lacking(study: Arrival, node: Node, out: Path) -> str:
     """Why a study is not whole; empty if it is."""
     rest = f"within {node.late_s:g} s, or all of it again"
     if study.refused:
@@ -313,6 +317,14 @@ def _lacking(study: Arrival, node: Node) -> str:
     if there < study.instances:
         gone = f"{study.instances - there} of {study.instances} images of a study are gone from its folder"
         return f"{gone}; it is not measured: send all of it again"
+    result = result_folder(out, study.study)
+    part = part_of(study.folder, result)
+    if part is not None:
+        return (
+            f"a study is incomplete: {part.missing} of the {part.measured} images from which {result.name} was "
+            f"measured have not come again, and {study.instances} have; it is not measured, the earlier result is "
+            f"kept: send the rest {rest}; if there are no others, move {result.name} away and send these again"
+        )
     return ""
 
 
