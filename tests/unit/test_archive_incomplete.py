@@ -1,14 +1,19 @@
-"""A part of a study is never measured for the whole: after a restart, after its result."""
+"""A part of a study is never measured for the whole: after a restart, after its result, without its UIDs."""
 
 import os
+import threading
 
 import pydicom
 import pytest
-from archive_node import Running, small_image
+from archive_node import PATIENCE_S, Running, small_image
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pynetdicom import AE, _config
 
+from volumetry.archive import refusals as refusals_module
 from volumetry.archive.earlier import Part, part_of, result_folder, write_received
 from volumetry.archive.inbox import REMEMBERED_S, Inbox
 from volumetry.archive.receive import Node, store
+from volumetry.archive.refusals import Refusals
 from volumetry.archive.study_folders import study_of, sweep
 from volumetry.deliver.delivery import NAMES, RECEIVED
 from volumetry.phantom import SeriesSpec, write_series
@@ -291,3 +296,78 @@ def test_a_part_that_stays_one_is_removed_with_a_word(start, files, tmp_path):
     store(node.peer(), files[:1])
     node.wait_for("removed 1 images of a study that was not measured: send all of it again")
     assert not any("measured;" in line for line in node.said)
+
+
+# --- without its UIDs --------------------------------------------------------------------------------------
+
+
+def changed(path, keyword, value, folder):
+    """A copy whose file meta information still names the instance, as the C-STORE command does."""
+    folder.mkdir(exist_ok=True)
+    ds = pydicom.dcmread(path)
+    if value is None:
+        delattr(ds, keyword)
+    else:
+        setattr(ds, keyword, value)
+    copy = folder / f"{keyword}-{path.name}"
+    with copy.open("wb") as stream:
+        pydicom.dcmwrite(stream, ds, enforce_file_format=False, force_encoding=False)
+    return copy
+
+
+def statuses(node, files, title="SENDER"):
+    ae = AE(ae_title=title)
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    link = ae.associate("127.0.0.1", node.port, ae_title="VOLUMETRY")
+    answers = [link.send_c_store(path).Status for path in files]
+    link.release()
+    return answers
+
+
+@pytest.mark.parametrize("value", [None, ""])
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SOPInstanceUID"])
+def test_an_image_without_its_uids_is_refused_in_the_log(start, files, tmp_path, monkeypatch, keyword, value):
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)  # sends a file as it is
+    measured = []
+    node = start(lambda folder: measured.append(folder) or [])
+    odd = changed(files[0], keyword, value, tmp_path / "odd")
+    assert statuses(node, [odd, *files[1:]]) == [0xC000, 0, 0, 0]
+    tag = {"StudyInstanceUID": "(0020,000D)", "SOPInstanceUID": "(0008,0018)"}[keyword]
+    node.wait_for(f"refused 1 image from SENDER: no {keyword} {tag}")
+    header = pydicom.dcmread(files[0])
+    named = (str(header.PatientName), str(header.PatientID), str(header.StudyInstanceUID))
+    if keyword == "SOPInstanceUID":  # known to be of the study, which is not measured without it
+        node.wait_for("this node could not keep 1 images of it (no SOPInstanceUID (0008,0018): 1) and has 3")
+        assert measured == []
+        assert statuses(node, files[:1]) == [0]
+    node.wait_for("measured; 0 files")
+    assert not any(value in line for line in node.said for value in named)
+
+
+def test_refusals_are_said_at_once_and_then_once_in_a_while():
+    clock = Clock()
+    counts = Refusals(clock)
+    assert counts.lines() == []
+    counts.count("ONE ", "no X")
+    assert counts.lines() == ["refused 1 image from ONE: no X"]
+    for _ in range(3):
+        counts.count("ONE", "no X")
+    counts.count("Doe\nJane", "no X")
+    clock.now += refusals_module.EVERY_S - 1
+    assert counts.lines() == []
+    clock.now += 1
+    assert counts.lines() == ["refused 3 images from ONE: no X", "refused 1 image from an unreadable title: no X"]
+    counts.count("ONE", "no X")
+    assert counts.lines(last=True) == ["refused 1 image from ONE: no X"]
+
+
+def test_titles_without_end_do_not_fill_the_log():
+    counts = Refusals(Clock())
+    threads = [threading.Thread(target=counts.count, args=(f"T{n}", "no X")) for n in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    lines = counts.lines()
+    assert len(lines) == 21
+    assert "refused 80 images from other titles: no X" in lines

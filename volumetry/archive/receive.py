@@ -15,6 +15,7 @@ from volumetry.archive.earlier import part_of, result_folder
 from volumetry.archive.extra import require_extra
 from volumetry.archive.inbox import Arrival, Inbox
 from volumetry.archive.outbox import Outbox
+from volumetry.archive.refusals import Refusals, UnusableError, uid_of
 from volumetry.archive.study_folders import Left, sweep
 from volumetry.archive.syntaxes import can_be_uncompressed, kind_of, kinds_to_offer, uncompressed
 from volumetry.archive.tls import Tls
@@ -160,9 +161,10 @@ def receive(  # noqa: PLR0913  the command's own options
     prepare_folder(out)
     stop = stop or threading.Event()
     inbox, left = _new_inbox(node, out / "incoming", transit)
+    refusals = Refusals()
     outbox = None if send_back is None else Outbox(out / "outbox", send_back)
     try:
-        with _listening(node, inbox) as port:
+        with _listening(node, inbox, refusals) as port:
             say(f"listening on {node.host}:{port} as {node.ae_title}{' with TLS' if node.tls else ''}")
             for line in (said for one in left for said in _said_of(one)):
                 say(line)
@@ -173,9 +175,11 @@ def receive(  # noqa: PLR0913  the command's own options
                     wait_s = inbox.done(study, answered=answered, repeat=repeat)
                     if wait_s is not None:
                         say(f"its {study.instances} images are kept; measured again in {wait_s:g} s")
-                for line in _happened(inbox, outbox):
+                for line in _happened(inbox, refusals, outbox):
                     say(line)
     finally:
+        for line in refusals.lines(last=True):
+            say(line)
         unmeasured = inbox.remove_all()
         if unmeasured:
             say(f"stopped with {unmeasured} images of studies not measured, now removed: send these again")
@@ -267,8 +271,9 @@ def _said_of(left: Left) -> Iterator[str]:
         yield f"removed {what}{came}: send these studies again"
 
 
-def _happened(inbox: Inbox, outbox: Outbox | None) -> Iterator[str]:
-    """What was removed or sent back since the last time."""
+def _happened(inbox: Inbox, refusals: Refusals, outbox: Outbox | None) -> Iterator[str]:
+    """What was refused, removed or sent back since the last time."""
+    yield from refusals.lines()
     for removed in inbox.expire():
         yield f"removed {removed.instances} images of a study that was not measured: send all of it again"
     if outbox is not None:
@@ -329,7 +334,7 @@ def _lacking(study: Arrival, node: Node, out: Path) -> str:
 
 
 @contextmanager
-def _listening(node: Node, inbox: Inbox) -> Iterator[int]:
+def _listening(node: Node, inbox: Inbox, refusals: Refusals) -> Iterator[int]:
     require_extra("pynetdicom")
     from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
     from pynetdicom.presentation import build_context
@@ -346,7 +351,7 @@ def _listening(node: Node, inbox: Inbox) -> Iterator[int]:
         ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
 
     def stored(event: "Event") -> int:
-        return _keep(event, inbox)
+        return _keep(event, inbox, refusals)
 
     def gone(event: "Event") -> None:
         inbox.left(id(event.assoc), properly=event.event is evt.EVT_RELEASED)
@@ -362,7 +367,7 @@ def _listening(node: Node, inbox: Inbox) -> Iterator[int]:
         yield port
 
 
-def _keep(event: "Event", inbox: Inbox) -> int:
+def _keep(event: "Event", inbox: Inbox, refusals: Refusals) -> int:
     """C-STORE: the bytes of a CT image to the disk as they came; only two UIDs are looked at.
 
     Other objects of the study are taken and thrown away: this node is not an archive.
@@ -372,12 +377,16 @@ def _keep(event: "Event", inbox: Inbox) -> int:
     object_received(event.assoc)
     if event.context.abstract_syntax not in _CT:
         return SUCCESS
+    sender, study_uid = id(event.assoc), ""
     try:
-        study_uid = str(event.dataset.StudyInstanceUID)
-        instance_uid = str(event.dataset.SOPInstanceUID)
-    except Exception:  # noqa: BLE001  a damaged dataset raises anything
+        study_uid = uid_of(event.dataset, "StudyInstanceUID")
+        instance_uid = uid_of(event.dataset, "SOPInstanceUID")
+    except Exception as unusable:  # noqa: BLE001  pydicom refuses a damaged dataset with anything
+        reason = str(unusable) if isinstance(unusable, UnusableError) else "a dataset that cannot be read"
+        refusals.count(str(event.assoc.requestor.ae_title), reason)
+        if study_uid:  # its study is incomplete until the same instance comes with its UID
+            inbox.refuse(sender, study_uid, str(getattr(event.request, "AffectedSOPInstanceUID", "")), reason)
         return CANNOT_UNDERSTAND
-    sender = id(event.assoc)
     try:
         kept = inbox.add(sender, study_uid, instance_uid, event.encoded_dataset())
     except Exception as wrong:  # noqa: BLE001  short of memory; pynetdicom would refuse it, and nobody count it
