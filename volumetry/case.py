@@ -214,6 +214,7 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
     salt: bytes | None = None,
     priors: PriorVisits | None = None,
     say: Say = _LOG.warning,
+    add: Add = nothing_more,
 ) -> tuple[Analysis, dict[str, Any]]:
     """Measure one scan into a folder, with a report; what an earlier run left there is kept.
 
@@ -229,6 +230,8 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
         Earlier results of the same person.
     say
         Told what became of readers' corrections in the folder, also where the scan gives no number.
+    add
+        As for `measure_case`; called after the report was written.
 
     Returns
     -------
@@ -250,6 +253,7 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
     def report(document: dict[str, Any], analysis: Analysis, making: Path) -> None:
         annex = annex_of(scan, analysis, priors)
         write_report(document, making, config, analysis.tissue, analysis.scan, annex)
+        add(document, analysis, making)
 
     case: Case | None = None
     try:

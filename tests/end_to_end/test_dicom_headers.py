@@ -15,6 +15,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
+from volumetry.archive.earlier import Part, part_of, result_folder
 from volumetry.cli import main
 from volumetry.phantom import Lesion, PhantomSpec, make_phantom, write_series
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
@@ -152,6 +153,11 @@ def test_a_study_received_again_gives_the_same_objects_and_the_page_if_asked(vol
     page = pydicom.dcmread(BytesIO(sent[0]["report-pdf.dcm"]))
     assert page.EncapsulatedDocument.startswith(b"%PDF-")
     assert page.StudyInstanceUID == pydicom.dcmread(next(first.iterdir())).StudyInstanceUID
+    images = sorted(first.glob("*.dcm"))
+    result = result_folder(tmp_path / "out", "0123")
+    assert part_of(first, result) is None
+    images[0].unlink()
+    assert part_of(first, result) == Part(1, len(images))
 
 
 def test_no_setting_of_python_brings_a_librarys_warning_back(volume, tmp_path):

@@ -6,7 +6,6 @@ import http.server
 import socket
 import ssl
 import threading
-import time
 from types import SimpleNamespace
 
 import pydicom
@@ -111,12 +110,11 @@ def send(node, files, tls_args):
     return taken
 
 
-def test_a_connection_without_a_handshake_keeps_nobody_waiting(start, files, keys):
+def test_a_connection_without_a_handshake_keeps_nobody_waiting(start, files, keys, monkeypatch):
+    monkeypatch.setattr(acceptor, "GREETING_S", 600.0)  # none of them is closed for its silence
     node = start(lambda _: [], tls=Tls.from_files(keys.node.certificate, keys.node.key, keys.authority))
     silent = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(acceptor.MOST_SILENT + 6)]
-    began = time.monotonic()
     assert send(node, files, (context(ssl.Purpose.SERVER_AUTH, keys, keys.sender), "127.0.0.1")) == len(files)
-    assert time.monotonic() - began < acceptor.GREETING_S
     for one in silent:
         one.close()
 

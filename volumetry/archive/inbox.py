@@ -1,50 +1,39 @@
 """Received instances on the disk, study by study, and when a study has come in whole."""
 
-import fcntl
-import hashlib
 import os
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from math import inf
 from pathlib import Path
 
+from volumetry.archive.study_folders import (
+    as_answered,
+    as_unanswered,
+    digest,
+    instance_of,
+    leave_marks,
+    locked,
+    mark_missing,
+    marked,
+    remove_images,
+    study_of,
+    sweep,
+    unmark,
+    why,
+    write_image,
+)
 from volumetry.errors import OutputError
-
-_LOCK = ".lock"
-_ANSWERED = "-answered"
-"""At the end of the name of a study's folder, once its sender has nothing more to do."""
 
 FIRST_S, LONGEST_S, ATTEMPTS = 30.0, 1800.0, 12
 """A measurement that can succeed later is repeated so often, over some three hours: the wait doubles."""
 REMEMBERED_S = 86400.0
 """For how long an incomplete study is known as one after its images were removed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What killed processes had received, by now removed.
-
-    Parameters
-    ----------
-    answered, unanswered
-        How many studies had been measured, or refused for a reason that was stated, and how many not.
-    images
-        Of the unanswered ones.
-    first, last
-        When the first and the last of these came; empty where there are none.
-    """
-
-    answered: int = 0
-    unanswered: int = 0
-    images: int = 0
-    first: str = ""
-    last: str = ""
+_BEFORE = "removed or refused before a restart"
 
 
 @dataclass(slots=True)
@@ -66,7 +55,8 @@ class Arrival:
     answered: bool = False
     """It was measured, or refused for a reason that was stated."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Instances, by digest, that came and are not there, with the reason; until they come again."""
+    """Instances, by digest, that came and are not there, with the reason; until they come again. `folder` has a
+    mark for each."""
     repeats: int = 0
     """How often measuring it was put off."""
     due_s: float | None = None
@@ -83,7 +73,8 @@ class Inbox:
     ----------
     incoming
         Each process has a folder in it, and there one for each study, named by a digest of its UID. Those of
-        killed processes are removed first: they hold patients.
+        killed processes are removed first: they hold patients. What a process that ended had not completely
+        stays known.
     quiet_s
         How long nothing must have come.
     max_instances
@@ -121,11 +112,36 @@ class Inbox:
         unlocked = self._folder.with_name(f".{self._folder.name}")  # not yet to be swept by another node
         try:
             unlocked.mkdir(parents=True, mode=0o700)
-            self._alive = _locked(unlocked)
+            self._alive = locked(unlocked)
             unlocked.rename(self._folder)
         except OSError as wrong:
             shutil.rmtree(unlocked, ignore_errors=True)
-            raise OutputError(f"no folder for received images can be made: {_why(wrong)}") from wrong
+            raise OutputError(f"no folder for received images can be made: {why(wrong)}") from wrong
+        self.adopt(self.left_by_killed.incomplete)
+
+    def adopt(self, folders: Sequence[Path]) -> None:
+        """Know the studies that were incomplete when a node ended, or on their way to it.
+
+        Parameters
+        ----------
+        folders
+            From `sweep`: each holds marks alone.
+        """
+        with self._lock:
+            for folder in folders:
+                study, missing = study_of(folder), marked(folder)
+                if study not in self._incomplete:
+                    place = self._folder / folder.name
+                    with suppress(OSError):  # then this process alone knows the study
+                        shutil.move(folder, place)
+                    age_s = time.time() - max(missing.values(), default=0.0)
+                    known = Arrival(study, place, last_s=self._clock() - max(0.0, age_s))
+                    known.refused = dict.fromkeys(missing, _BEFORE)
+                    self._incomplete[study] = known
+                for instance in missing.keys() - self._incomplete[study].refused.keys():
+                    self._refuse(self._incomplete[study], instance, _BEFORE)
+            for ended in {folder.parent for folder in folders}:
+                shutil.rmtree(ended, ignore_errors=True)
 
     def add(self, sender: int, study_uid: str, instance_uid: str, content: bytes) -> bool:
         """Keep one instance; False, and remembered with its study, if it cannot be kept.
@@ -135,44 +151,50 @@ class Inbox:
         """
         with self._lock:
             study = self._arrival(sender, study_uid)
-            instance = _digest(instance_uid.encode())
-            path = study.folder / f"{instance}-{_digest(content)}.dcm"
+            instance = digest(instance_uid.encode())
+            path = study.folder / f"{instance}-{digest(content)}.dcm"
             try:
                 if not path.exists():
                     if study.instances >= self._max_instances:
                         self._refuse(study, instance, f"more than {self._max_instances} images")
                         return False
-                    _write(path, content)
+                    write_image(path, content)
                     study.instances += 1
             except OSError as wrong:
-                self._refuse(study, instance, _why(wrong))
+                self._refuse(study, instance, why(wrong))
                 return False
-            study.refused.pop(instance, None)
+            self._has_come(study, instance)
             return True
 
     def refuse(self, sender: int, study_uid: str, instance_uid: str, reason: str) -> None:
         """Remember an instance that did not get as far as `add`: its study is incomplete until it comes again."""
         with self._lock:
-            self._refuse(self._arrival(sender, study_uid), _digest(instance_uid.encode()), reason)
+            self._refuse(self._arrival(sender, study_uid), digest(instance_uid.encode()), reason)
 
     def _refuse(self, study: Arrival, instance: str, reason: str) -> None:
         # Of one more than a study may have, not all can come again: the study stays incomplete without the others.
         if len(study.refused) <= self._max_instances:
             study.refused[instance] = reason
+            mark_missing(study.folder, instance)
+
+    def _has_come(self, study: Arrival, instance: str) -> None:
+        if study.refused.pop(instance, None) is not None:
+            unmark(study.folder, instance)
 
     def _arrival(self, sender: int, study_uid: str) -> Arrival:
         """What has come of a study of which more comes; what was taken out a while ago belongs to it."""
-        study = _digest(study_uid.encode())
+        study = digest(study_uid.encode())
         if study not in self._studies:
             arrival = self._kept.pop(study, None)
             if arrival is None:
                 # Named once only: what comes while it is measured begins a new arrival and cannot mix with it.
                 arrival = Arrival(study, self._folder / f"{study}-{secrets.token_hex(4)}")
                 if study in self._incomplete:  # else the refused images, sent alone, would be a study
-                    arrival.refused = self._incomplete.pop(study).refused
+                    known = self._incomplete.pop(study)
+                    arrival.folder, arrival.refused = known.folder, known.refused
             else:
                 arrival.again, arrival.answered, arrival.due_s = True, False, None
-                arrival.folder = _renamed(arrival.folder, arrival.folder.name.removesuffix(_ANSWERED))
+                arrival.folder = as_unanswered(arrival.folder)
                 arrival.instances = len(list(arrival.folder.glob("*.dcm")))  # others may have removed some
             self._studies[study] = arrival
         arrival = self._studies[study]
@@ -191,12 +213,12 @@ class Inbox:
                 try:
                     path.replace(arrival.folder / path.name)
                 except OSError as wrong:
-                    self._refuse(arrival, _instance_of(path), _why(wrong))
+                    self._refuse(arrival, instance_of(path), why(wrong))
             shutil.rmtree(earlier.folder, ignore_errors=True)
         stored = list(arrival.folder.glob("*.dcm"))
         arrival.instances = len(stored)
         for path in stored:
-            arrival.refused.pop(_instance_of(path), None)
+            self._has_come(arrival, instance_of(path))
         arrival.again = True
 
     def left(self, sender: int, *, properly: bool) -> None:
@@ -251,7 +273,7 @@ class Inbox:
                 return None
             self._kept[arrival.study] = arrival
             if answered:
-                arrival.folder = _renamed(arrival.folder, arrival.folder.name + _ANSWERED)
+                arrival.folder = as_answered(arrival.folder)
             if not repeat or arrival.repeats >= ATTEMPTS:
                 return None
             wait_s = min(LONGEST_S, FIRST_S * 2.0**arrival.repeats)
@@ -269,88 +291,29 @@ class Inbox:
             ]
             removed = [self._kept.pop(study) for study in late]
             for arrival in removed:
-                if arrival.refused:
-                    for path in arrival.folder.glob("*.dcm"):
-                        self._refuse(arrival, _instance_of(path), "removed before the rest came")
+                if arrival.refused or arrival.broken_off:
+                    gone = remove_images(arrival.folder)
+                    arrival.refused |= dict.fromkeys(gone, "removed before the rest came")
                     self._incomplete[arrival.study] = arrival
-                shutil.rmtree(arrival.folder, ignore_errors=True)
+                else:
+                    shutil.rmtree(arrival.folder, ignore_errors=True)
             for study, arrival in list(self._incomplete.items()):
                 if self._clock() - arrival.last_s >= REMEMBERED_S:
+                    shutil.rmtree(arrival.folder, ignore_errors=True)
                     del self._incomplete[study]
             return [arrival for arrival in removed if arrival.instances and not arrival.answered]
 
     def remove_all(self) -> int:
-        """Take everything from the disk; how many instances there were of studies without an answer."""
+        """Take every image from the disk; how many there were of studies without an answer.
+
+        Of these studies marks stay, so that the next node does not measure a part of one.
+        """
         with self._lock:
             arrivals = (*self._studies.values(), *self._taken, *self._kept.values())
             unanswered = sum(arrival.instances for arrival in arrivals if not arrival.answered)
             self._studies.clear()
             self._taken.clear()
             self._kept.clear()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            leave_marks(self._folder, {arrival.folder for arrival in arrivals if arrival.answered})
             os.close(self._alive)
             return unanswered
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(exist_ok=True, mode=0o700)
-        partial.write_bytes(content)
-        partial.chmod(0o600)
-        partial.rename(path)
-    except OSError:  # a full disk, or full memory: no torn file stays among those to be measured
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
-
-
-def _renamed(folder: Path, name: str) -> Path:
-    """The folder under its new name; where that fails, only what a killed node's successor says is less exact."""
-    with suppress(OSError):
-        return folder.rename(folder.with_name(name))
-    return folder
-
-
-def _why(wrong: OSError) -> str:
-    return wrong.strerror or type(wrong).__name__
-
-
-def _instance_of(path: Path) -> str:
-    return path.name.partition("-")[0]
-
-
-def _locked(folder: Path) -> int:
-    """Hold a folder for as long as this process lives: the kernel lets go when it is killed."""
-    descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
-
-
-def sweep(incoming: Path) -> Left:
-    """Remove what killed processes left of studies on their way in."""
-    answered, images = 0, []
-    unanswered = 0
-    for folder in incoming.glob("[!.]*"):
-        try:
-            descriptor = _locked(folder)
-        except OSError:  # in use by another node, or no folder
-            continue
-        for study in (path for path in folder.iterdir() if path.is_dir()):
-            if study.name.endswith(_ANSWERED):
-                answered += 1
-            else:
-                unanswered += 1
-                images += [image.stat().st_mtime for image in study.glob("*.dcm")]
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
-    span = [_local(seconds) for seconds in (min(images), max(images))] if images else ["", ""]
-    return Left(answered, unanswered, len(images), *span)
-
-
-def _local(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", timespec="seconds")
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:24]

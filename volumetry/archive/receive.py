@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
+from volumetry.archive.earlier import part_of, result_folder
 from volumetry.archive.extra import require_extra
-from volumetry.archive.inbox import Arrival, Inbox, Left, sweep
+from volumetry.archive.inbox import Arrival, Inbox
 from volumetry.archive.outbox import Outbox
+from volumetry.archive.refusals import Refusals, UnusableError, uid_of
+from volumetry.archive.study_folders import Left, sweep
 from volumetry.archive.syntaxes import can_be_uncompressed, kind_of, kinds_to_offer, uncompressed
 from volumetry.archive.tls import Tls
 from volumetry.errors import InputError, OutputError, SegmentationError, UsageError, VolumetryError
@@ -157,30 +160,26 @@ def receive(  # noqa: PLR0913  the command's own options
             say("the folder for images in transit lies in memory that this machine may swap to disk")
     prepare_folder(out)
     stop = stop or threading.Event()
-    incoming = out / "incoming"
-    left = [sweep(incoming)] if transit is not None else []  # of a node that had another setting
-    inbox = Inbox(transit or incoming, node.quiet_s, node.max_instances, node.late_s)
+    inbox, left = _new_inbox(node, out / "incoming", transit)
+    refusals = Refusals()
     outbox = None if send_back is None else Outbox(out / "outbox", send_back)
     try:
-        with _listening(node, inbox) as port:
+        with _listening(node, inbox, refusals) as port:
             say(f"listening on {node.host}:{port} as {node.ae_title}{' with TLS' if node.tls else ''}")
-            for line in (said for one in (*left, inbox.left_by_killed) for said in _said_of(one)):
+            for line in (said for one in left for said in _said_of(one)):
                 say(line)
             on_ready(port)
             while not stop.wait(_POLL_S):
                 for study in inbox.whole():
-                    answered, repeat = _measure(study, node, on_study, outbox, say)
+                    answered, repeat = _measure(study, node, out, on_study, outbox, say)
                     wait_s = inbox.done(study, answered=answered, repeat=repeat)
                     if wait_s is not None:
                         say(f"its {study.instances} images are kept; measured again in {wait_s:g} s")
-                for removed in inbox.expire():
-                    say(
-                        f"removed {removed.instances} images of a study that was not measured: "
-                        "send all of it again"
-                    )
-                for line in outbox.deliver() if outbox else ():
+                for line in _happened(inbox, refusals, outbox):
                     say(line)
     finally:
+        for line in refusals.lines(last=True):
+            say(line)
         unmeasured = inbox.remove_all()
         if unmeasured:
             say(f"stopped with {unmeasured} images of studies not measured, now removed: send these again")
@@ -253,6 +252,15 @@ def _answer(link: "Association", file: "Path | Dataset") -> int | None:
 _HINT = "Check the node's host, port and AE title, that it knows ours, and whether it wants TLS."
 
 
+def _new_inbox(node: Node, incoming: Path, transit: Path | None) -> tuple[Inbox, list[Left]]:
+    """An inbox, and what killed nodes left, of a node with another setting as well."""
+    elsewhere = [] if transit is None else [sweep(incoming)]
+    inbox = Inbox(transit or incoming, node.quiet_s, node.max_instances, node.late_s)
+    for left in elsewhere:
+        inbox.adopt(left.incomplete)
+    return inbox, [*elsewhere, inbox.left_by_killed]
+
+
 def _said_of(left: Left) -> Iterator[str]:
     """What a killed node had received, and whether it must come again."""
     if left.answered:
@@ -263,11 +271,20 @@ def _said_of(left: Left) -> Iterator[str]:
         yield f"removed {what}{came}: send these studies again"
 
 
+def _happened(inbox: Inbox, refusals: Refusals, outbox: Outbox | None) -> Iterator[str]:
+    """What was refused, removed or sent back since the last time."""
+    yield from refusals.lines()
+    for removed in inbox.expire():
+        yield f"removed {removed.instances} images of a study that was not measured: send all of it again"
+    if outbox is not None:
+        yield from outbox.deliver()
+
+
 def _measure(
-    study: Arrival, node: Node, on_study: OnStudy, outbox: Outbox | None, say: Callable[[str], None]
+    study: Arrival, node: Node, out: Path, on_study: OnStudy, outbox: Outbox | None, say: Callable[[str], None]
 ) -> tuple[bool, bool]:
     """Whether the study has its answer, results or a stated reason, and else whether it may have it later."""
-    lacking = _lacking(study, node)
+    lacking = _lacking(study, node, out)
     if lacking:
         say(lacking)
         return False, False
@@ -288,7 +305,7 @@ def _measure(
         return False, isinstance(bug, OSError)
 
 
-def _lacking(study: Arrival, node: Node) -> str:
+def _lacking(study: Arrival, node: Node, out: Path) -> str:
     """Why a study is not whole; empty if it is."""
     rest = f"within {node.late_s:g} s, or all of it again"
     if study.refused:
@@ -305,11 +322,19 @@ def _lacking(study: Arrival, node: Node) -> str:
     if there < study.instances:
         gone = f"{study.instances - there} of {study.instances} images of a study are gone from its folder"
         return f"{gone}; it is not measured: send all of it again"
+    result = result_folder(out, study.study)
+    part = part_of(study.folder, result)
+    if part is not None:
+        return (
+            f"a study is incomplete: {part.missing} of the {part.measured} images from which {result.name} was "
+            f"measured have not come again, and {study.instances} have; it is not measured, the earlier result is "
+            f"kept: send the rest {rest}; if there are no others, move {result.name} away and send these again"
+        )
     return ""
 
 
 @contextmanager
-def _listening(node: Node, inbox: Inbox) -> Iterator[int]:
+def _listening(node: Node, inbox: Inbox, refusals: Refusals) -> Iterator[int]:
     require_extra("pynetdicom")
     from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
     from pynetdicom.presentation import build_context
@@ -326,7 +351,7 @@ def _listening(node: Node, inbox: Inbox) -> Iterator[int]:
         ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
 
     def stored(event: "Event") -> int:
-        return _keep(event, inbox)
+        return _keep(event, inbox, refusals)
 
     def gone(event: "Event") -> None:
         inbox.left(id(event.assoc), properly=event.event is evt.EVT_RELEASED)
@@ -342,7 +367,7 @@ def _listening(node: Node, inbox: Inbox) -> Iterator[int]:
         yield port
 
 
-def _keep(event: "Event", inbox: Inbox) -> int:
+def _keep(event: "Event", inbox: Inbox, refusals: Refusals) -> int:
     """C-STORE: the bytes of a CT image to the disk as they came; only two UIDs are looked at.
 
     Other objects of the study are taken and thrown away: this node is not an archive.
@@ -352,12 +377,16 @@ def _keep(event: "Event", inbox: Inbox) -> int:
     object_received(event.assoc)
     if event.context.abstract_syntax not in _CT:
         return SUCCESS
+    sender, study_uid = id(event.assoc), ""
     try:
-        study_uid = str(event.dataset.StudyInstanceUID)
-        instance_uid = str(event.dataset.SOPInstanceUID)
-    except Exception:  # noqa: BLE001  a damaged dataset raises anything
+        study_uid = uid_of(event.dataset, "StudyInstanceUID")
+        instance_uid = uid_of(event.dataset, "SOPInstanceUID")
+    except Exception as unusable:  # noqa: BLE001  pydicom refuses a damaged dataset with anything
+        reason = str(unusable) if isinstance(unusable, UnusableError) else "a dataset that cannot be read"
+        refusals.count(str(event.assoc.requestor.ae_title), reason)
+        if study_uid:  # its study is incomplete until the same instance comes with its UID
+            inbox.refuse(sender, study_uid, str(getattr(event.request, "AffectedSOPInstanceUID", "")), reason)
         return CANNOT_UNDERSTAND
-    sender = id(event.assoc)
     try:
         kept = inbox.add(sender, study_uid, instance_uid, event.encoded_dataset())
     except Exception as wrong:  # noqa: BLE001  short of memory; pynetdicom would refuse it, and nobody count it

@@ -324,13 +324,15 @@ def _measured_study(
 
     A study that is sent again comes into the same folder, so that the same content makes the same objects.
     """
+    from volumetry.archive.earlier import result_folder, write_received
+    from volumetry.archive.study_folders import study_of
     from volumetry.case import annex_of, dicom_objects, measured_folder
     from volumetry.deliver.dicom import DicomOptions, Export
     from volumetry.errors import OutputError
     from volumetry.storage.salt import patient_salt
 
-    name = f"study-{study.name.partition('-')[0][:16]}"  # of the digest by which the inbox names it
-    folder = out / name
+    folder = result_folder(out, study_of(study))
+    name = folder.name
     export = Export(study, settings, DicomOptions(pdf=pdf))
     analysis, document = measured_folder(
         study,
@@ -341,6 +343,7 @@ def _measured_study(
         export=export,
         salt=patient_salt(),
         say=lambda sentence: say(f"{name}: {sentence}"),
+        add=lambda _document, _analysis, making: write_received(study, making),
     )
     try:
         return dicom_objects(export, analysis, document, folder, annex_of(study, analysis))

@@ -15,6 +15,9 @@ from volumetry.domain import ScanFailure, ScanResult, TissueMap
 from volumetry.image.nifti import mask_bytes
 from volumetry.storage.atomic import write_json, write_whole
 
+RECEIVED = "received.json"
+"""Of a study that came over the network: which images it had."""
+
 NAMES = (
     "mask.nii.gz",
     "result.json",
@@ -26,6 +29,7 @@ NAMES = (
     "sr.dcm",
     "report-pdf.dcm",
     "report-image.dcm",
+    RECEIVED,
     "corrections",
 )
 """What belongs to one result: a later run into the folder moves all of it aside together.
