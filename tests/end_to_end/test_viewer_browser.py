@@ -15,7 +15,7 @@ import web_scenes
 from web_browser import PATIENCE_MS, Watched, absent, chromium, open_viewer, picture, serving
 
 from volumetry.deliver.report import write_report
-from volumetry.phantom import SeriesSpec, make_phantom, write_series
+from volumetry.phantom import SeriesSpec, make_phantom, tilted, write_series
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.web.cases import load_case
 from volumetry.web.drop_in import drop_in_app
@@ -124,6 +124,20 @@ def test_the_viewer_shows_the_lesions_and_reads_out_what_lies_under_the_cross(
     assert share_of(picture(page, shots / "no-mask.png"), "blue") < share_of(axial, "blue") / 5
     assert watched.complaints == []
     assert watched.asked_only(server.address)
+
+
+@pytest.mark.usefixtures("needs_viewer")
+def test_the_slice_under_the_cross_is_that_of_a_tilted_stack(browser, run, config, tmp_path):
+    spec = replace(web_scenes.SPEC, direction_lps=tilted(15.0), shape_kji=(42, 150, 118))
+    scan = web_scenes.write_scan(tmp_path / "scan", spec)
+    web_scenes.measured(scan, tmp_path / "result", config)
+    case = load_case(tmp_path / "result", config, scan)
+    server = run(viewer_app({"now": case}, "/viewer/now"))
+    page = Watched(browser).page
+    open_viewer(page, server.link)
+    lesion = case.facts()["lesions"][0]["ras_mm"]
+    slice_ = round((np.linalg.inv(case.affine_ras) @ [*lesion, 1.0])[2]) + 1
+    assert f"slice {slice_} of 42, image {slice_} " in page.inner_text(".at")
 
 
 @pytest.mark.usefixtures("needs_viewer")
