@@ -53,6 +53,15 @@ def run():
         yield start
 
 
+@pytest.fixture(scope="module")
+def tilted_case(tmp_path_factory, config):
+    """Slices of a gantry that leans by 15 degrees."""
+    root = tmp_path_factory.mktemp("tilted")
+    spec = replace(web_scenes.SPEC, direction_lps=tilted(15.0), shape_kji=(42, 150, 118))
+    web_scenes.measured(web_scenes.write_scan(root / "scan", spec), root / "result", config)
+    return load_case(root / "result", config, root / "scan")
+
+
 def share_of(pixels, hue):
     """Share of the picture in which red, green and blue stand to each other as in a tint laid over grey."""
     red, green, blue = (pixels[..., n] for n in range(3))
@@ -127,17 +136,21 @@ def test_the_viewer_shows_the_lesions_and_reads_out_what_lies_under_the_cross(
 
 
 @pytest.mark.usefixtures("needs_viewer")
-def test_the_slice_under_the_cross_is_that_of_a_tilted_stack(browser, run, config, tmp_path):
-    spec = replace(web_scenes.SPEC, direction_lps=tilted(15.0), shape_kji=(42, 150, 118))
-    scan = web_scenes.write_scan(tmp_path / "scan", spec)
-    web_scenes.measured(scan, tmp_path / "result", config)
-    case = load_case(tmp_path / "result", config, scan)
-    server = run(viewer_app({"now": case}, "/viewer/now"))
+@pytest.mark.parametrize("viewer", ["viewer", "slices"])
+def test_the_cross_finds_the_largest_lesion_and_its_slice_in_a_tilted_stack(
+    browser, run, config, tilted_case, viewer
+):
+    server = run(viewer_app({"now": tilted_case}, f"/{viewer}/now"))
     page = Watched(browser).page
     open_viewer(page, server.link)
-    lesion = case.facts()["lesions"][0]["ras_mm"]
-    slice_ = round((np.linalg.inv(case.affine_ras) @ [*lesion, 1.0])[2]) + 1
-    assert f"slice {slice_} of 42, image {slice_} " in page.inner_text(".at")
+    lesion = tilted_case.facts()["lesions"][0]["ras_mm"]
+    slice_ = round((np.linalg.inv(tilted_case.affine_ras) @ [*lesion, 1.0])[2]) + 1
+    said = page.inner_text(".at")
+    assert f"slice {slice_} of 42" in said
+    assert f"image {slice_} " in said
+    at = [float(number) for number in re.search(r"R ([\d.]+) +P ([\d.]+) +S ([\d.]+) mm", said).groups()]
+    assert at == pytest.approx([abs(mm) for mm in web_scenes.GROUND_GLASS.centre_lps_mm], abs=3.0)
+    assert said.endswith("Ground glass")
 
 
 @pytest.mark.usefixtures("needs_viewer")
