@@ -579,7 +579,8 @@ def test_lobes_stand_in_a_table_with_their_span_and_the_score(case, config):
     assert "Right upper 500 15.0 5.0 100 20.0 12.5 to 26.0 2" in said  # 5 to 25 % of a lobe score 2
     assert "CT severity score 2 of 25 between 2 and 3" in said  # in the head line, and with its source below
     assert "Pan et al., Radiology 2020;295:715" in said
-    assert "CT severity score 2 of 25; 2 to 3 with the fissures moved by their uncertainty." in said
+    moved = "the fissures moved by their uncertainty and the percentage of each lobe by 1 point"
+    assert f"CT severity score 2 of 25; 2 to 3 with {moved}." in said
     assert "The lobes follow the fissures that the CT shows." in said
     document["interval_percent"] = {"lesion": [10.0, 25.0]}
     said = text_of(report_page(document, config).decode("utf-8"))
