@@ -412,6 +412,17 @@ def test_the_position_of_a_plane_is_that_of_the_lesion_also_where_the_stack_lean
         assert float(shown) == pytest.approx(mm, abs=5.0)
 
 
+@pytest.mark.parametrize("axes", [AXIAL, tilted(20.0), rotated(20.0)])
+def test_the_area_of_a_key_slice_is_that_of_its_pixels_also_where_the_stack_leans(axes):
+    lesion = Lesion("solid", (-80.0, 10.0, -30.0), (15.0,) * 3)
+    spec = PhantomSpec((90, 90, 90), (5.0, 4.0, 4.0), (lesion,), axes, allow_cut=True)
+    tissue = truth_map(spec)
+    scan = CtScan(make_phantom(spec).hu_kji, spec.grid, SeriesInfo("1.2.3", 90, spec.spacing_kji_mm))
+    most = np.count_nonzero(tissue.labels_kji == Tissue.SOLID, axis=(1, 2)).max() * 4.0 * 4.0 / 100
+    said = " ".join(pair[0].caption for pair in key_slices(chest_of(scan, tissue)))
+    assert re.findall(r"most continuous disease \(([\d.]+) cm²\)", said) == [f"{most:.1f}"]
+
+
 def test_fat_that_was_called_solid_is_not_the_key_slice_of_consolidation():
     """Of two solid bodies the larger is fat, -100 HU, and the smaller is as dense as consolidation, 40 HU."""
     spec = PhantomSpec((130, 60, 60), (2.0, 5.0, 5.0), (), AXIAL, vessels=False, seed=3)

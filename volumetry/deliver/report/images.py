@@ -125,9 +125,11 @@ def chest_of(scan: CtScan | None, tissue: TissueMap, suspect_kji: NDArray[np.boo
     if not tissue.labels_kji.any():
         return None
     view = axial_view(tissue.grid)
-    z_mm, y_mm, x_mm = (
-        abs(float(tissue.grid.step_lps_mm[lps, axis])) for axis, lps in zip(view.axes, (2, 1, 0), strict=True)
-    )
+    # Not the steps along the body's axes, by which a turned stack is too small. Slices are as far apart as the
+    # volume of a voxel says, also where they are sheared.
+    _, j_mm, i_mm = tissue.grid.spacing_kji_mm
+    along_kji = (1000 * tissue.grid.voxel_ml / (j_mm * i_mm), j_mm, i_mm)
+    z_mm, y_mm, x_mm = (along_kji[axis] for axis in view.axes)
     mask = view.of(tissue.mask_kji)
     # None too much in height, where the neck is.
     box = bounding_box(mask > 0, margin=(0, round(_MARGIN_MM / y_mm), round(_MARGIN_MM / x_mm)))
