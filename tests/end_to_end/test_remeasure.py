@@ -146,6 +146,27 @@ def test_an_edited_dicom_seg_comes_back(kind, lean, config, tmp_path):
     assert corrected["changed_voxels"] == BOX_VOXELS
 
 
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_seg_of_another_visit_on_the_same_grid_is_refused_where_it_says_so(
+    case, result, config, tmp_path, stated
+):
+    scan, _, analysis, automatic = case
+    files = write_seg_and_sr(automatic, analysis.tissue, scan, tmp_path, config)
+    other = pydicom.dcmread(files["seg.dcm"])
+    if stated:
+        other.ReferencedSeriesSequence[0].SeriesInstanceUID = pydicom.uid.generate_uid()
+    else:
+        del other.ReferencedSeriesSequence
+    other.save_as(tmp_path / "other.dcm")
+    if not stated:
+        assert remeasure(result, scan, tmp_path / "other.dcm", "R", "x")[0]["changed_voxels"] == 0
+        return
+    with pytest.raises(InputError, match="another series") as refused:
+        remeasure(result, scan, tmp_path / "other.dcm", "R", "x")
+    assert refused.value.code == "EDITED_MASK"
+    assert not (result / "corrections").exists()
+
+
 def test_a_seg_by_another_writer_from_reversed_slices_is_placed_by_its_affine(case, tmp_path):
     scan, _, analysis, _ = case
     labels = edited_labels(analysis)
