@@ -22,7 +22,7 @@ from volumetry.deliver import result_schema
 from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr
 from volumetry.domain import ScanRefusedError, Side, TissueMap
 from volumetry.errors import InputError, OutputError, UsageError
-from volumetry.phantom import PhantomSpec, SeriesSpec, make_phantom, tilted, write_series
+from volumetry.phantom import SAGITTAL, PhantomSpec, SeriesSpec, make_phantom, tilted, write_series
 from volumetry.pipeline import analyse_scan
 from volumetry.remeasure import DrawnOn, correction, read_edited_mask, remeasure
 
@@ -126,6 +126,21 @@ def test_any_order_of_axes_of_the_same_grid_is_put_right(case, tmp_path, axes, d
     labels = edited_labels(analysis)
     mask = as_nifti(labels, analysis.scan.grid, tmp_path / "edited.nii.gz", axes, dtype)
     assert np.array_equal(read_edited_mask(mask, analysis.scan.grid), labels)
+
+
+@pytest.mark.parametrize("with_ct", [True, False])
+def test_a_volume_file_with_its_axes_in_another_order_is_corrected(config, tmp_path, with_ct):
+    drawn = PhantomSpec((84, 60, 84), (4.0, 5.0, 4.0), LESIONS, SAGITTAL, vessels=False, seed=3)
+    ct = tmp_path / "ct.nii.gz"
+    nib.save(nib.Nifti1Image(make_phantom(drawn).hu_kji.T, drawn.grid.affine_ras), ct)
+    analysis = analyse_scan(ct, TruthSegmenter(drawn), config, "S1")
+    automatic = deliver(analysis.result, analysis.tissue, config, tmp_path / "result")
+    document, _ = remeasure(
+        tmp_path / "result", ct if with_ct else None, tmp_path / "result/mask.nii.gz", "R", "x"
+    )
+    assert document["volumes_ml"] == automatic["volumes_ml"]
+    assert document["changed_voxels"] == 0
+    assert document["series"]["spacing_kji_mm"] == automatic["series"]["spacing_kji_mm"] == [5.0, 4.0, 4.0]
 
 
 @pytest.mark.parametrize("kind", ["binary", "binary_deflated", "labelmap"])
