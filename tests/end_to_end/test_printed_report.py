@@ -25,6 +25,9 @@ WIDTH_PX = round((210 - 2 * 12) / 25.4 * 96)
 LONG_FLAG = FLAG | {"message": "; and ".join([FLAG["message"]] * 4)}
 """Five lines, as the longest of a real scan."""
 
+LONG_PATIENT = f"patient {'W' * 60}, ID {'9' * 16}, accession {'9' * 16}"
+"""Almost the longest values that a header may have for the name and the accession number."""
+
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory, config):
@@ -193,10 +196,14 @@ def test_advice_of_several_flags_is_printed_once_and_no_message_is_left_out(prin
     assert all(flag["code"] in said for flag in charter)
 
 
-@pytest.mark.parametrize(("count", "earlier"), [(0, 0), (2, 0), (12, 0), (12, 2), (0, 6), (0, 9)])
-def test_on_the_pdf_no_word_stands_on_another_and_none_beyond_the_edge(case, tmp_path, count, earlier):
+@pytest.mark.parametrize(
+    ("count", "earlier", "patient"),
+    [(0, 0, ""), (2, 0, ""), (12, 0, ""), (12, 2, ""), (0, 6, ""), (0, 9, ""), (0, 2, LONG_PATIENT)],
+)
+def test_on_the_pdf_no_word_stands_on_another_and_none_beyond_the_edge(case, tmp_path, count, earlier, patient):
     need("pdftotext")
-    document, annex = full(case, [LONG_FLAG | {"severity": "review"}] * count, earlier=earlier)
+    flags = [LONG_FLAG | {"severity": "review"}] * count
+    document, annex = full(case, flags, earlier=earlier, patient=patient)
     (tmp_path / "report.pdf").write_bytes(
         summary_of(document, case.analysis.tissue, case.analysis.scan, annex).pdf
     )

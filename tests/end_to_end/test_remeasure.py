@@ -22,7 +22,7 @@ from volumetry.deliver import result_schema
 from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr
 from volumetry.domain import ScanRefusedError, Side, TissueMap
 from volumetry.errors import InputError, OutputError, UsageError
-from volumetry.phantom import PhantomSpec, SeriesSpec, make_phantom, tilted, write_series
+from volumetry.phantom import SAGITTAL, PhantomSpec, SeriesSpec, make_phantom, tilted, write_series
 from volumetry.pipeline import analyse_scan
 from volumetry.remeasure import DrawnOn, correction, read_edited_mask, remeasure
 
@@ -128,6 +128,21 @@ def test_any_order_of_axes_of_the_same_grid_is_put_right(case, tmp_path, axes, d
     assert np.array_equal(read_edited_mask(mask, analysis.scan.grid), labels)
 
 
+@pytest.mark.parametrize("with_ct", [True, False])
+def test_a_volume_file_with_its_axes_in_another_order_is_corrected(config, tmp_path, with_ct):
+    drawn = PhantomSpec((84, 60, 84), (4.0, 5.0, 4.0), LESIONS, SAGITTAL, vessels=False, seed=3)
+    ct = tmp_path / "ct.nii.gz"
+    nib.save(nib.Nifti1Image(make_phantom(drawn).hu_kji.T, drawn.grid.affine_ras), ct)
+    analysis = analyse_scan(ct, TruthSegmenter(drawn), config, "S1")
+    automatic = deliver(analysis.result, analysis.tissue, config, tmp_path / "result")
+    document, _ = remeasure(
+        tmp_path / "result", ct if with_ct else None, tmp_path / "result/mask.nii.gz", "R", "x"
+    )
+    assert document["volumes_ml"] == automatic["volumes_ml"]
+    assert document["changed_voxels"] == 0
+    assert document["series"]["spacing_kji_mm"] == automatic["series"]["spacing_kji_mm"] == [5.0, 4.0, 4.0]
+
+
 @pytest.mark.parametrize("kind", ["binary", "binary_deflated", "labelmap"])
 @pytest.mark.parametrize("lean", [None, 8.0])
 def test_an_edited_dicom_seg_comes_back(kind, lean, config, tmp_path):
@@ -144,6 +159,27 @@ def test_an_edited_dicom_seg_comes_back(kind, lean, config, tmp_path):
     corrected, _ = remeasure(folder, scan, files["seg.dcm"], "R", "by SEG")
     assert corrected["volumes_ml"]["solid"] == pytest.approx(automatic["volumes_ml"]["solid"] + more_ml)
     assert corrected["changed_voxels"] == BOX_VOXELS
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_seg_of_another_visit_on_the_same_grid_is_refused_where_it_says_so(
+    case, result, config, tmp_path, stated
+):
+    scan, _, analysis, automatic = case
+    files = write_seg_and_sr(automatic, analysis.tissue, scan, tmp_path, config)
+    other = pydicom.dcmread(files["seg.dcm"])
+    if stated:
+        other.ReferencedSeriesSequence[0].SeriesInstanceUID = pydicom.uid.generate_uid()
+    else:
+        del other.ReferencedSeriesSequence
+    other.save_as(tmp_path / "other.dcm")
+    if not stated:
+        assert remeasure(result, scan, tmp_path / "other.dcm", "R", "x")[0]["changed_voxels"] == 0
+        return
+    with pytest.raises(InputError, match="another series") as refused:
+        remeasure(result, scan, tmp_path / "other.dcm", "R", "x")
+    assert refused.value.code == "EDITED_MASK"
+    assert not (result / "corrections").exists()
 
 
 def test_a_seg_by_another_writer_from_reversed_slices_is_placed_by_its_affine(case, tmp_path):

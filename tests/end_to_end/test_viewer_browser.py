@@ -15,7 +15,7 @@ import web_scenes
 from web_browser import PATIENCE_MS, Watched, absent, chromium, open_viewer, picture, serving
 
 from volumetry.deliver.report import write_report
-from volumetry.phantom import SeriesSpec, make_phantom, write_series
+from volumetry.phantom import SeriesSpec, make_phantom, tilted, write_series
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.web.cases import load_case
 from volumetry.web.drop_in import drop_in_app
@@ -51,6 +51,15 @@ def run():
     """Serve an app in a thread for the length of a test."""
     with serving() as start:
         yield start
+
+
+@pytest.fixture(scope="module")
+def tilted_case(tmp_path_factory, config):
+    """Slices of a gantry that leans by 15 degrees."""
+    root = tmp_path_factory.mktemp("tilted")
+    spec = replace(web_scenes.SPEC, direction_lps=tilted(15.0), shape_kji=(42, 150, 118))
+    web_scenes.measured(web_scenes.write_scan(root / "scan", spec), root / "result", config)
+    return load_case(root / "result", config, root / "scan")
 
 
 def share_of(pixels, hue):
@@ -124,6 +133,24 @@ def test_the_viewer_shows_the_lesions_and_reads_out_what_lies_under_the_cross(
     assert share_of(picture(page, shots / "no-mask.png"), "blue") < share_of(axial, "blue") / 5
     assert watched.complaints == []
     assert watched.asked_only(server.address)
+
+
+@pytest.mark.usefixtures("needs_viewer")
+@pytest.mark.parametrize("viewer", ["viewer", "slices"])
+def test_the_cross_finds_the_largest_lesion_and_its_slice_in_a_tilted_stack(
+    browser, run, config, tilted_case, viewer
+):
+    server = run(viewer_app({"now": tilted_case}, f"/{viewer}/now"))
+    page = Watched(browser).page
+    open_viewer(page, server.link)
+    lesion = tilted_case.facts()["lesions"][0]["ras_mm"]
+    slice_ = round((np.linalg.inv(tilted_case.affine_ras) @ [*lesion, 1.0])[2]) + 1
+    said = page.inner_text(".at")
+    assert f"slice {slice_} of 42" in said
+    assert f"image {slice_} " in said
+    at = [float(number) for number in re.search(r"R ([\d.]+) +P ([\d.]+) +S ([\d.]+) mm", said).groups()]
+    assert at == pytest.approx([abs(mm) for mm in web_scenes.GROUND_GLASS.centre_lps_mm], abs=3.0)
+    assert said.endswith("Ground glass")
 
 
 @pytest.mark.usefixtures("needs_viewer")

@@ -177,6 +177,16 @@ def test_the_viewer_shows_no_prior_that_check_would_refuse(run, results, monkeyp
     assert code is None or f"[{code}]" in said
 
 
+@pytest.mark.parametrize("file", ["", "result.json"])
+def test_a_prior_is_not_replaced_by_the_result_that_is_compared_with_it(run, scans, results, tmp_path, file):
+    shutil.copytree(results / "before", tmp_path / "before")
+    prior = tmp_path / "before" / file
+    ended, _, said = run("check", scans / "now", "--out", tmp_path / "before", "--prior", prior, "--quiet")
+    assert ended == 2
+    assert "would be replaced" in said
+    assert document(tmp_path / "before") == document(results / "before")
+
+
 def test_a_prior_that_is_refused_says_what_to_look_at(run, results):
     """Of a result, `inspect` shows nothing: it is no advice here."""
     advice = {

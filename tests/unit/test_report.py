@@ -30,8 +30,11 @@ from volumetry.phantom import (
     HEAD_TO_FEET,
     PRONE,
     SAGITTAL,
+    Lesion,
     PhantomSpec,
     make_phantom,
+    rotated,
+    tilted,
     truth_map,
 )
 
@@ -329,7 +332,7 @@ def test_pictures_are_cropped_to_the_lungs(case):
     labels = case.analysis.tissue.labels_kji
     slices = np.flatnonzero(labels.any(axis=(1, 2)))
     assert chest.mask_zyx.shape[0] == slices[-1] - slices[0] + 1
-    assert len(chest.places_zyx[0]) == chest.mask_zyx.shape[0]
+    assert len(chest.slice_places) == chest.mask_zyx.shape[0]
     assert np.count_nonzero(chest.mask_zyx) == np.count_nonzero(labels)
     assert chest.mask_zyx.shape[1] < labels.shape[1]
 
@@ -339,7 +342,7 @@ def test_a_place_is_the_image_number_and_the_table_position_of_a_pacs(case):
     last = int(np.flatnonzero(tissue.labels_kji.any(axis=(1, 2)))[-1])
     z_mm = scan.grid.origin_lps_mm[2] + last * scan.grid.step_lps_mm[2][0]
     named = CtScan(scan.hu_kji, scan.grid, scan.series, image_numbers=tuple(range(7, 7 + len(scan.hu_kji))))
-    upper = chest_of(named, tissue).places_zyx[0][-1 if scan.grid.step_lps_mm[2][0] > 0 else 0]
+    upper = chest_of(named, tissue).slice_places[-1 if scan.grid.step_lps_mm[2][0] > 0 else 0]
     assert upper == f"image {7 + last}, z\u00a0{z_mm:.1f}\u00a0mm".replace("-", "\u2212")
 
 
@@ -356,10 +359,10 @@ def test_a_slab_that_its_neighbours_do_not_show_is_no_key_slice():
     scan = CtScan(make_phantom(spec).hu_kji, spec.grid, SeriesInfo("1.2.3", 130, spec.spacing_kji_mm))
     chest = chest_of(scan, TissueMap(labels, spec.grid))
     captions = [plain.caption for plain, _ in key_slices(chest)]
-    slab = chest.places_zyx[0][middle + 6 - low]
+    slab = chest.slice_places[middle + 6 - low]
     assert not any(slab in caption for caption in captions)
     consolidation = next(caption for caption in captions if caption.startswith("Most consolidation"))
-    shown = [chest.places_zyx[0][k - low] for k in range(middle - 6, middle + 1)]
+    shown = [chest.slice_places[k - low] for k in range(middle - 6, middle + 1)]
     assert any(place in consolidation for place in shown)
 
 
@@ -397,6 +400,29 @@ def test_planes_through_the_largest_lesion_and_a_window_for_consolidation(case):
     assert np.mean(lung == 0) < 0.05
 
 
+@pytest.mark.parametrize("axes", [tilted(20.0), rotated(20.0), AXIAL, PRONE, CORONAL])
+def test_the_position_of_a_plane_is_that_of_the_lesion_also_where_the_stack_leans(axes):
+    x, y, _ = centre_mm = (-80.0, 10.0, -30.0)
+    spec = PhantomSpec((90, 90, 90), (5.0,) * 3, (Lesion("solid", centre_mm, (15.0,) * 3),), axes, allow_cut=True)
+    scan = CtScan(make_phantom(spec).hu_kji, spec.grid, SeriesInfo("1.2.3", 90, spec.spacing_kji_mm))
+    chest = chest_of(scan, truth_map(spec))
+    said = {name: text for pair in key_slices(chest) for name, _, text in [pair[0].caption.partition(", ")]}
+    for name, axis, mm in (("Coronal", "y", y), ("Sagittal", "x", x)):
+        shown = said[name].rpartition(f"{axis}\u00a0")[2].removesuffix("\u00a0mm").replace("\u2212", "-")
+        assert float(shown) == pytest.approx(mm, abs=5.0)
+
+
+@pytest.mark.parametrize("axes", [AXIAL, tilted(20.0), rotated(20.0)])
+def test_the_area_of_a_key_slice_is_that_of_its_pixels_also_where_the_stack_leans(axes):
+    lesion = Lesion("solid", (-80.0, 10.0, -30.0), (15.0,) * 3)
+    spec = PhantomSpec((90, 90, 90), (5.0, 4.0, 4.0), (lesion,), axes, allow_cut=True)
+    tissue = truth_map(spec)
+    scan = CtScan(make_phantom(spec).hu_kji, spec.grid, SeriesInfo("1.2.3", 90, spec.spacing_kji_mm))
+    most = np.count_nonzero(tissue.labels_kji == Tissue.SOLID, axis=(1, 2)).max() * 4.0 * 4.0 / 100
+    said = " ".join(pair[0].caption for pair in key_slices(chest_of(scan, tissue)))
+    assert re.findall(r"most continuous disease \(([\d.]+) cm²\)", said) == [f"{most:.1f}"]
+
+
 def test_fat_that_was_called_solid_is_not_the_key_slice_of_consolidation():
     """Of two solid bodies the larger is fat, -100 HU, and the smaller is as dense as consolidation, 40 HU."""
     spec = PhantomSpec((130, 60, 60), (2.0, 5.0, 5.0), (), AXIAL, vessels=False, seed=3)
@@ -413,7 +439,7 @@ def test_fat_that_was_called_solid_is_not_the_key_slice_of_consolidation():
     scan = CtScan(hu, spec.grid, SeriesInfo("1.2.3", 130, spec.spacing_kji_mm))
     chest = chest_of(scan, TissueMap(labels, spec.grid))
     (caption,) = (plain.caption for plain, _ in key_slices(chest) if plain.caption.startswith("Most consol"))
-    shown = {level_hu: [chest.places_zyx[0][k - low] for k in ks] for level_hu, ks in places.items()}
+    shown = {level_hu: [chest.slice_places[k - low] for k in ks] for level_hu, ks in places.items()}
     assert any(caption.endswith(place) for place in shown[40.0])
     assert not any(caption.endswith(place) for place in shown[-100.0])
     (of_reader,) = (
@@ -438,7 +464,7 @@ def lungs_with(bodies, *, flagged):
     scan = CtScan(hu, spec.grid, SeriesInfo("1.2.3", 130, spec.spacing_kji_mm))
     document = {"flags": [{"code": "SUSPECT_SOLID"}] if flagged else [], "blood_pool_hu": None}
     chest = chest_with_doubt(document, TissueMap(labels, spec.grid), scan)
-    return chest, [[chest.places_zyx[0][z] for z in planes] for planes in places]
+    return chest, [[chest.slice_places[z] for z in planes] for planes in places]
 
 
 FAT, CONSOLIDATION = (0.42, 6, -100.0), (0.58, 2, 40.0)
@@ -564,7 +590,8 @@ def test_lobes_stand_in_a_table_with_their_span_and_the_score(case, config):
     assert "Right upper 500 15.0 5.0 100 20.0 12.5 to 26.0 2" in said  # 5 to 25 % of a lobe score 2
     assert "CT severity score 2 of 25 between 2 and 3" in said  # in the head line, and with its source below
     assert "Pan et al., Radiology 2020;295:715" in said
-    assert "CT severity score 2 of 25; 2 to 3 with the fissures moved by their uncertainty." in said
+    moved = "the fissures moved by their uncertainty and the percentage of each lobe by 1 point"
+    assert f"CT severity score 2 of 25; 2 to 3 with {moved}." in said
     assert "The lobes follow the fissures that the CT shows." in said
     document["interval_percent"] = {"lesion": [10.0, 25.0]}
     said = text_of(report_page(document, config).decode("utf-8"))

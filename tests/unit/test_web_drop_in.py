@@ -1,5 +1,6 @@
 """A dropped scan: streamed to a private folder, measured, shown, and removed."""
 
+import asyncio
 import errno
 import io
 import json
@@ -336,6 +337,21 @@ def test_an_upload_that_its_page_has_left_expires(page, scan, monkeypatch):
     facts = page.facts(job)
     assert facts["state"] == "stopped"
     assert "minutes" in facts["stop"]["message"]
+    assert private_files(page) == []
+
+
+def test_the_rest_of_an_expired_upload_does_not_change_why_it_ended(page, scan, monkeypatch):
+    job = page.new()
+
+    async def stalls():
+        yield scan[0][:1000]
+        monkeypatch.setattr("volumetry.web.jobs._ABANDONED_S", -1.0)
+        page.jobs._expire()
+        yield scan[0][1000:]
+
+    answer = asyncio.run(drop_in._received(page.jobs, job, page.jobs.get(job).upload.add_file(stalls())))
+    assert answer.status_code == 413
+    assert page.facts(job)["stop"]["code"] == "LIMIT_EXCEEDED"
     assert private_files(page) == []
 
 

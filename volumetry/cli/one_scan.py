@@ -112,7 +112,7 @@ def check(
 
     settings = common.settings_of(config, device)
     common.must_be_there(scan)
-    priors = _priors(prior, prior_scan, settings)
+    priors = _priors(prior, prior_scan, settings, out)
     prepare_folder(out)
     stop: VolumetryError | None = None
     export = None
@@ -159,7 +159,7 @@ def _write_pdf(out: Path, analysis: "Analysis", document: dict[str, Any], annex:
     write_whole(out / "report.pdf", summary_of(document, analysis.tissue, analysis.scan, annex).pdf)
 
 
-def _priors(paths: list[Path] | None, scan: Path | None, settings: "Config") -> "Priors | None":
+def _priors(paths: list[Path] | None, scan: Path | None, settings: "Config", out: Path) -> "Priors | None":
     """Earlier results to compare with, read before the scan is measured."""
     from volumetry.errors import UsageError
 
@@ -171,4 +171,6 @@ def _priors(paths: list[Path] | None, scan: Path | None, settings: "Config") -> 
 
     for path in (*paths, *([scan] if scan is not None else [])):
         common.must_be_there(path)
+    if out.resolve() in [(path if path.is_dir() else path.parent).resolve() for path in paths]:
+        raise UsageError("the prior lies in the folder of --out and would be replaced", hint="Give another --out.")
     return Priors(paths, scan, settings)

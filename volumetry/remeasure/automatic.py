@@ -68,7 +68,7 @@ class Automatic:
         """What the header said of the acquisition."""
         known = {field.name for field in fields(SeriesInfo)}
         said = {name: value for name, value in self.document["series"].items() if name in known}
-        return SeriesInfo(**(said | {"spacing_kji_mm": self.grid.spacing_kji_mm}))
+        return SeriesInfo(**(said | {"spacing_kji_mm": _vector(np.asarray(said["spacing_kji_mm"], float))}))
 
     @property
     def findings_of_the_scan(self) -> tuple[Finding, ...]:
@@ -117,9 +117,12 @@ def _grid(shape_kji: tuple[int, ...], affine_ras: NDArray[np.float64], spacing_k
     lps = np.diag([-1.0, -1.0, 1.0]) @ affine_ras[:3]
     steps_mm = np.linalg.norm(lps[:, :3], axis=0)[::-1]
     try:
-        spacing = [float(step) for step in spacing_kji_mm]
-        if not all(math.isclose(a, b, rel_tol=_SPACING_TOLERANCE) for a, b in zip(steps_mm, spacing, strict=True)):
+        stated = [float(step) for step in spacing_kji_mm]
+        both = zip(sorted(steps_mm), sorted(stated), strict=True)
+        if not all(math.isclose(a, b, rel_tol=_SPACING_TOLERANCE) for a, b in both):
             raise ValueError("spacing")
+        # Stated as of axial slices; a volume file may hold its axes in another order.
+        spacing = [min(stated, key=lambda mm: abs(mm - step)) for step in steps_mm]
         axes = [_vector(lps[:, axis] / np.linalg.norm(lps[:, axis])) for axis in (2, 1, 0)]
         k, j, i = shape_kji
         return Grid((k, j, i), _vector(spacing), _vector(lps[:, 3]), (axes[0], axes[1], axes[2]))

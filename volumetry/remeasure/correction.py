@@ -176,7 +176,9 @@ def remeasure(  # noqa: PLR0913  the command's own options
     settings = config or automatic.settings
     source = source_of(automatic, scan, settings)
     export = _export(source, settings, dicom, result_folder)
-    result, delivered = _measured(read_edited_mask(mask_file, source.scan.grid), source, settings, automatic)
+    series_uid = (automatic.document.get("series") or {}).get("series_uid")
+    edited = read_edited_mask(mask_file, source.scan.grid, series_uid)
+    result, delivered = _measured(edited, source, settings, automatic)
     result = result if export is None else export.noted(result)
     result = replace(result, timing_s={"total": perf_counter() - started})
     document = _document(result, source) | said | _compared(automatic, delivered, mask_file)

@@ -45,7 +45,7 @@ _TEXT = (b"NRRD000", b"ObjectType", b"NDims", b"Comment")
 """How an NRRD or a MetaImage begins."""
 
 
-def read_edited_mask(path: Path, grid: Grid) -> NDArray[np.uint8]:
+def read_edited_mask(path: Path, grid: Grid, series_uid: str | None = None) -> NDArray[np.uint8]:
     """Labels (0 to 5: `Tissue`, and `FLUID`) of an edited mask on the scan's grid.
 
     Parameters
@@ -54,6 +54,8 @@ def read_edited_mask(path: Path, grid: Grid) -> NDArray[np.uint8]:
         NIfTI, DICOM SEG (BINARY or LABELMAP), NRRD (or Slicer's .seg.nrrd) or MetaImage, by its content.
     grid
         The scan's own.
+    series_uid
+        Of the scan, if it is known: two visits can have one grid, and a SEG says to which series it belongs.
 
     Returns
     -------
@@ -63,10 +65,10 @@ def read_edited_mask(path: Path, grid: Grid) -> NDArray[np.uint8]:
     Raises
     ------
     EditedMaskError
-        If the file is none of these, lies on another grid (both geometries are in the message), holds other
-        labels, or has lesion and no lung.
+        If the file is none of these, lies on another grid (both geometries are in the message), is a SEG of
+        another series, holds other labels, or has lesion and no lung.
     """
-    labels = _read(path, grid)
+    labels = _read(path, grid, series_uid)
     if labels.any() and not (labels == Tissue.AERATED).any():
         raise EditedMaskError(
             "the mask has lesion and no lung: without the label 1 or a segment lung, the lesion would be the lung",
@@ -75,7 +77,7 @@ def read_edited_mask(path: Path, grid: Grid) -> NDArray[np.uint8]:
     return labels
 
 
-def _read(path: Path, grid: Grid) -> NDArray[np.uint8]:
+def _read(path: Path, grid: Grid, series_uid: str | None) -> NDArray[np.uint8]:
     try:
         with path.open("rb") as stream:
             start = stream.read(132)
@@ -92,7 +94,7 @@ def _read(path: Path, grid: Grid) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # another program wrote the file; what matters is checked here
-            return _from_seg(path, grid) if is_dicom else _from_nifti(path, grid)
+            return _from_seg(path, grid, series_uid) if is_dicom else _from_nifti(path, grid)
     except (ImageFileError, InvalidDicomError, AttributeError, EOFError, IndexError, KeyError, OSError) as wrong:
         raise EditedMaskError(
             f"the mask cannot be read as NIfTI, DICOM SEG, NRRD or MetaImage ({type(wrong).__name__})"
@@ -147,12 +149,18 @@ def _inflated(path: Path, meta: FileMetaDataset, grid: Grid) -> Dataset:
     return file
 
 
-def _from_seg(path: Path, grid: Grid) -> NDArray[np.uint8]:
+def _from_seg(path: Path, grid: Grid, series_uid: str | None) -> NDArray[np.uint8]:
     meta = read_file_meta_info(path)
     deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
     file = _inflated(path, meta, grid) if deflated else dcmread(path)
     if "SegmentSequence" not in file or file.get("SegmentationType") not in ("BINARY", "LABELMAP"):
         raise EditedMaskError("the DICOM file is not a BINARY or LABELMAP segmentation")
+    drawn_on = {str(one.get("SeriesInstanceUID")) for one in file.get("ReferencedSeriesSequence") or ()}
+    if series_uid and drawn_on and series_uid not in drawn_on:
+        raise EditedMaskError(
+            "the SEG states that it was drawn on another series than this scan",
+            hint="Give the SEG of this scan; if the UIDs of the images were replaced meanwhile, save it as NIfTI.",
+        )
     tissues = dict(_tissues_of(file))
     label_map = file.SegmentationType == "LABELMAP"
     names = sorted(set(tissues.values()))

@@ -249,9 +249,9 @@ class Jobs:
         self._queue.put(job_id)
 
     def refuse(self, job_id: str, stop: VolumetryError) -> None:
-        """End a job before it was measured; one that is gone already is left alone."""
+        """End a job before it was measured, unless it is gone or stopped: the first reason counts."""
         job = self._table.get(job_id)
-        if job is None:
+        if job is None or job.state == "stopped":
             return
         job.clear()
         self._stopped(job, failure_of(stop, job.scan_id))

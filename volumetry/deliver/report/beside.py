@@ -62,7 +62,7 @@ def beside(then: Chest, now: Chest) -> list[Beside]:
         within = disease_mm2[low:high]
         z = int(low + (most_supported(within, now.spacing_zyx_mm[0]) if within.any() else within.size // 2))
         old, new = int(there[z]), lowest + z
-        caption = f"{name} third: {then.places_zyx[0][old]} earlier, {now.places_zyx[0][new]} now"
+        caption = f"{name} third: {then.slice_places[old]} earlier, {now.slice_places[new]} now"
         found.append(Beside(_shown(then, old, "Earlier"), _shown(now, new, "Now"), caption))
     return found
 

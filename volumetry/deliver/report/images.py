@@ -91,8 +91,10 @@ class Chest:
     ----------
     mask_zyx
         Values of `Tissue`, and `FLUID`, as delivered.
-    places_zyx
-        Where each plane along each axis lies, as a PACS shows it.
+    slice_places
+        Where each axial plane lies, as a PACS shows it.
+    affine_lps
+        From an index (z, y, x) to LPS mm.
     suspect_zyx
         Lesion that the checks take for something else; None where they found none.
     """
@@ -101,7 +103,8 @@ class Chest:
     mask_zyx: NDArray[np.uint8]
     side_zyx: NDArray[np.uint8] | None
     spacing_zyx_mm: tuple[float, float, float]
-    places_zyx: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+    slice_places: tuple[str, ...]
+    affine_lps: NDArray[np.float64]
     suspect_zyx: NDArray[np.bool_] | None = None
 
     @property
@@ -122,9 +125,11 @@ def chest_of(scan: CtScan | None, tissue: TissueMap, suspect_kji: NDArray[np.boo
     if not tissue.labels_kji.any():
         return None
     view = axial_view(tissue.grid)
-    z_mm, y_mm, x_mm = (
-        abs(float(tissue.grid.step_lps_mm[lps, axis])) for axis, lps in zip(view.axes, (2, 1, 0), strict=True)
-    )
+    # Not the steps along the body's axes, by which a turned stack is too small. Slices are as far apart as the
+    # volume of a voxel says, also where they are sheared.
+    _, j_mm, i_mm = tissue.grid.spacing_kji_mm
+    along_kji = (1000 * tissue.grid.voxel_ml / (j_mm * i_mm), j_mm, i_mm)
+    z_mm, y_mm, x_mm = (along_kji[axis] for axis in view.axes)
     mask = view.of(tissue.mask_kji)
     # None too much in height, where the neck is.
     box = bounding_box(mask, margin=(0, round(_MARGIN_MM / y_mm), round(_MARGIN_MM / x_mm)))
@@ -132,25 +137,38 @@ def chest_of(scan: CtScan | None, tissue: TissueMap, suspect_kji: NDArray[np.boo
         return None
     side = None if tissue.side_kji is None else view.of(tissue.side_kji)[box]
     hu = None if scan is None else view.of(scan.hu_kji)[box]
-    numbers = scan.image_numbers if scan else ()
-    up, back, left = (_places(tissue.grid, view, axis, numbers)[box[axis]] for axis in range(3))
+    places = _slice_places(tissue.grid, view, scan.image_numbers if scan else ())[box[0]]
     suspect = None if suspect_kji is None else view.of(suspect_kji)[box]
-    return Chest(hu, mask[box], side, (z_mm, y_mm, x_mm), (up, back, left), suspect)
+    affine = _affine_lps(tissue.grid, view, [along.start for along in box])
+    return Chest(hu, mask[box], side, (z_mm, y_mm, x_mm), places, affine, suspect)
 
 
-def _places(grid: Grid, view: AxialView, along: int, numbers: Sequence[int | None]) -> tuple[str, ...]:
-    """The place of each plane along an axis of a view; of the scanner's own slices with their image numbers."""
-    axis, lps = view.axes[along], 2 - along
-    count = grid.shape_kji[axis]
-    at_mm = [float(grid.origin_lps_mm[lps] + n * grid.step_lps_mm[lps, axis]) for n in range(count)]
+def _slice_places(grid: Grid, view: AxialView, numbers: Sequence[int | None]) -> tuple[str, ...]:
+    """The place of each axial plane; of the scanner's own slices with their image numbers."""
+    axis, count = view.axes[0], grid.shape_kji[view.axes[0]]
+    at_mm = [float(grid.origin_lps_mm[2] + n * grid.step_lps_mm[2, axis]) for n in range(count)]
     if axis == 0:
         names = numbers or (None,) * count
-        texts = [images_text((names[n],) * 2, (at_mm[n],) * 2, lps, (n, n, count)) for n in range(count)]
+        texts = [images_text((names[n],) * 2, (at_mm[n],) * 2, 2, (n, n, count)) for n in range(count)]
     else:
-        texts = [f"{'xyz'[lps]} {mm:.1f} mm" for mm in at_mm]
-    ordered = texts[::-1] if view.flipped[along] else texts
-    # The position is not torn by the end of a line.
-    return tuple(re.sub(r"([xyz]) (\S+) mm", _unbroken, text) for text in ordered)
+        texts = [f"z {mm:.1f} mm" for mm in at_mm]
+    return tuple(unbroken(text) for text in (texts[::-1] if view.flipped[0] else texts))
+
+
+def _affine_lps(grid: Grid, view: AxialView, first_zyx: Sequence[int]) -> NDArray[np.float64]:
+    """From an index of a part of the view, which begins at `first_zyx`, to LPS mm."""
+    affine = np.zeros((3, 4))
+    first_kji = np.zeros(3)
+    for n, (axis, flip) in enumerate(zip(view.axes, view.flipped, strict=True)):
+        affine[:, n] = grid.step_lps_mm[:, axis] * (-1 if flip else 1)
+        first_kji[axis] = grid.shape_kji[axis] - 1 - first_zyx[n] if flip else first_zyx[n]
+    affine[:, 3] = grid.lps_mm(first_kji)
+    return affine
+
+
+def unbroken(text: str) -> str:
+    """A caption whose position is not torn by the end of a line."""
+    return re.sub(r"([xyz]) (\S+) mm", _unbroken, text)
 
 
 def _unbroken(position: re.Match[str]) -> str:

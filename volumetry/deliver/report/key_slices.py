@@ -13,7 +13,7 @@ Lesion that the check SUSPECT_SOLID takes for an organ, a hilum, fat or bone cho
 other. A plane that shows some says so.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from volumetry.deliver.report.images import (
     in_window,
     pair,
     picture_size,
+    unbroken,
 )
 from volumetry.domain import CtScan, Side, Tissue, TissueMap
 from volumetry.image.coarse import sampled, strides
@@ -133,7 +134,7 @@ def _thirds(chest: Chest, lesion: Mask) -> Iterator[Pair]:
     for name, (above_low, what) in thirds(_areas(chest, lesion)[low:high], z_mm).items():
         z = low + above_low
         area = f" ({areas[z] * y_mm * x_mm / 100:.1f} cm²)" if areas[z] else ""
-        yield _captioned(chest, (0, z), f"{name} third, {what}{area}: {chest.places_zyx[0][z]}")
+        yield _captioned(chest, (0, z), f"{name} third, {what}{area}: {chest.slice_places[z]}")
 
 
 def _areas(chest: Chest, lesion: Mask) -> NDArray[np.int64]:
@@ -207,13 +208,22 @@ def _through_the_largest(chest: Chest, lesion: Mask) -> Iterator[Pair]:
     found = bodies_of(sampled(lesion, step))
     if not len(found.sizes):
         return
-    largest = found.labels_kji == 1
+    at = _middle(found.labels_kji == 1, [along.start for along in found.box], step)
+    where_mm = chest.affine_lps @ [*at, 1.0]
     for axis, name in ((1, "Coronal"), (2, "Sagittal")):
-        others = tuple(n for n in range(3) if n != axis)
-        at = (int(np.count_nonzero(largest, axis=others).argmax()) + found.box[axis].start) * step[axis]
-        lung = _lung_at(chest, at) if name == "Sagittal" else ""
-        caption = f"{name}{lung}, through the largest lesion{which}: {chest.places_zyx[axis][at]}"
-        yield _captioned(chest, (axis, at), caption)
+        lung = _lung_at(chest, at[axis]) if name == "Sagittal" else ""
+        # The position is that of the lesion: in a tilted or turned stack the rest of the plane lies elsewhere.
+        place = unbroken(f"{'xyz'[2 - axis]} {where_mm[2 - axis]:.1f} mm")
+        yield _captioned(chest, (axis, at[axis]), f"{name}{lung}, through the largest lesion{which}: {place}")
+
+
+def _middle(body: Mask, first_zyx: Sequence[int], step_zyx: Sequence[int]) -> list[int]:
+    """The planes along each axis that show most of a body of a thinned part of the chest."""
+    at = []
+    for axis in range(3):
+        shown = np.count_nonzero(body, axis=tuple(n for n in range(3) if n != axis))
+        at.append((int(shown.argmax()) + first_zyx[axis]) * step_zyx[axis])
+    return at
 
 
 def _lung_at(chest: Chest, x: int) -> str:
@@ -235,7 +245,7 @@ def _solid(chest: Chest, name: str, *, of_reader: bool) -> Iterator[Pair]:
         areas = np.count_nonzero(dense if dense.any() else solid, axis=(1, 2))
         z = most_supported(areas, chest.spacing_zyx_mm[0])
     window = f"{MEDIASTINAL_WINDOW.name} window, {MEDIASTINAL_WINDOW.text}"
-    yield _captioned(chest, (0, z), f"Most {name}{which}, {window}: {chest.places_zyx[0][z]}", MEDIASTINAL_WINDOW)
+    yield _captioned(chest, (0, z), f"Most {name}{which}, {window}: {chest.slice_places[z]}", MEDIASTINAL_WINDOW)
 
 
 def _undoubted(chest: Chest, lesion: Mask) -> tuple[Mask, str]:

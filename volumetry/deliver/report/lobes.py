@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from volumetry.deliver.report.text import cells, millilitres, share
-from volumetry.measure.lobes import LEAST_LESION_ML, lobe_score
+from volumetry.measure.lobes import LEAST_LESION_ML, NEAR_CUT_POINTS, lobe_score
 
 Document = Mapping[str, Any]
 
@@ -71,7 +71,7 @@ def note(document: Document) -> str:
     moved = "fissures and disease" if document.get("interval_percent") else "the fissures"
     score = (
         f"CT severity score {document['severity_score']} of 25; {low} to {high} with {moved} moved by their "
-        "uncertainty."
+        f"uncertainty and the percentage of each lobe by {NEAR_CUT_POINTS:g} point."
     )
     if found["method"] == "fissures":
         return f"{score} The lobes follow the fissures that the CT shows. {_SCORES}"

@@ -96,8 +96,12 @@ def summary_of(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan, ann
 
 def _page_foot(figure: Figure, line: str, number: int, count: int) -> None:
     """What stands on every page: which scan, of when, and which page of how many."""
-    figure.text(0.06, 0.012, line, size=7, color=_SOFT, va="bottom", parse_math=False)
-    figure.text(0.94, 0.012, f"page {number} of {count}", size=7, color=_SOFT, va="bottom", ha="right")
+    page = figure.text(0.94, 0.012, f"page {number} of {count}", size=7, color=_SOFT, va="bottom", ha="right")
+    written = figure.text(0.06, 0.012, line, size=7, color=_SOFT, va="bottom", parse_math=False)
+    box = written.get_window_extent()
+    room = page.get_window_extent().x0 - box.x0 - 0.01 * figure.bbox.width
+    # A long name is written smaller, so that identity and page number can both be read.
+    written.set_fontsize(7 * min(1.0, room / box.width))
 
 
 def _change_page(document: Mapping[str, Any], annex: Annex, line: str) -> Figure:

@@ -82,6 +82,9 @@ function volumeOf(hu, labels, of) {
   };
 }
 
+const dot = (v, w) => v.reduce((sum, one, n) => sum + one * w[n], 0);
+const normalOf = ([a, b, c], [x, y, z]) => [b * z - c * y, c * x - a * z, a * y - b * x];
+
 const rgbOf = (label) => facts.labels.find((one) => one.value === label)?.rgb ?? [0, 0, 0];
 
 // Colour of every grey under every label, as the canvas stores it.
@@ -387,8 +390,13 @@ function showLesion(number) {
   const lesion = facts.lesions[state.lesion];
   const [x, y, z] = lesion.ras_mm;
   const origin = volume.mm([0, 0, 0]);
-  const step = [0, 1, 2].map((d) => volume.mm([0, 1, 2].map((n) => (n === d ? 1 : 0)))[d] - origin[d]);
-  cross = [-x, -y, z].map((mm, d) => clamp(Math.round((mm - origin[d]) / step[d]), volume.size[d]));
+  const step = [0, 1, 2].map((d) => volume.mm([0, 1, 2].map((n) => (n === d ? 1 : 0))).map((mm, n) => mm - origin[n]));
+  const away = [-x, -y, z].map((mm, n) => mm - origin[n]);
+  // A tilted gantry leaves a sheared stack: steps along an axis are counted across the plane of the two others.
+  cross = step.map((along, d) => {
+    const normal = normalOf(step[(d + 1) % 3], step[(d + 2) % 3]);
+    return clamp(Math.round(dot(away, normal) / dot(along, normal)), volume.size[d]);
+  });
   byId("next").textContent = `Next (${state.lesion + 1} of ${facts.lesions.length}: ${lesion.ml.toFixed(1)} mL)`;
   draw();
 }

@@ -132,9 +132,11 @@ const side = (mm, plus, minus) => `${mm >= 0 ? plus : minus} ${Math.abs(mm).toFi
 // The slice of the scanner's own stack, and its image number where the CT was given as DICOM.
 function sliceOf(pane, where) {
   const { affine_ras: a, shape_kji: shape, image_numbers: numbers } = pane.facts;
-  const normal = [0, 1, 2].map((n) => a[n][2]);
-  const square = normal.reduce((sum, v) => sum + v * v, 0);
-  const slice = Math.round(normal.reduce((sum, v, n) => sum + v * (where.mm[n] - a[n][3]), 0) / square);
+  const [[ix, iy, iz], [jx, jy, jz], step] = [0, 1, 2].map((axis) => [0, 1, 2].map((n) => a[n][axis]));
+  // Across the slices, not along the step from one to the next: a tilted gantry leaves a sheared stack.
+  const normal = [iy * jz - iz * jy, iz * jx - ix * jz, ix * jy - iy * jx];
+  const along = (v) => normal.reduce((sum, across, n) => sum + across * v[n], 0);
+  const slice = Math.round(along([0, 1, 2].map((n) => where.mm[n] - a[n][3])) / along(step));
   if (slice < 0 || slice >= shape[0]) return [];
   const number = numbers[slice];
   return [`slice ${slice + 1} of ${shape[0]}${number === undefined || number === null ? "" : `, image ${number}`}`];
