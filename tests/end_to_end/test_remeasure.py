@@ -233,6 +233,7 @@ def spoil(name, analysis, ct_slice, path):
     values = {"label 7": 7, "half labels": 2.5, "not a number": np.nan, "label 4 under the network's rule": 4}
     labels = edited_labels(analysis).astype(np.float32)
     labels[BOX] = values.get(name, 3)
+    labels = np.flip(labels, 0) if name == "upside down" else labels
     if name == "text":
         path.write_text("no mask")
     elif name == "a CT slice":
@@ -261,6 +262,7 @@ def spoil(name, analysis, ct_slice, path):
         ("truncated", "cannot be read as NIfTI"),
         ("a CT slice", "not a BINARY or LABELMAP"),
         ("missing", "cannot read"),
+        ("upside down", "mirrored along k of the array"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_refused_and_nothing_is_written(case, result, tmp_path, name, says):

@@ -40,6 +40,7 @@ from volumetry.quality import blood_pool_hu, lung_findings
 from volumetry.remeasure.automatic import Automatic, read_automatic
 from volumetry.remeasure.edited import read_edited_mask
 from volumetry.remeasure.lattice import EditedMaskError
+from volumetry.remeasure.mirrored import refuse_mirrored
 from volumetry.remeasure.source import Source, source_of
 from volumetry.storage.atomic import next_numbered, prepare_folder, write_json, write_whole
 from volumetry.storage.digests import file_sha256
@@ -178,6 +179,7 @@ def remeasure(  # noqa: PLR0913  the command's own options
     export = _export(source, settings, dicom, result_folder)
     series_uid = (automatic.document.get("series") or {}).get("series_uid")
     edited = read_edited_mask(mask_file, source.scan.grid, series_uid)
+    refuse_mirrored(edited, automatic.tissue.mask_kji)
     result, delivered = _measured(edited, source, settings, automatic)
     result = result if export is None else export.noted(result)
     result = replace(result, timing_s={"total": perf_counter() - started})
