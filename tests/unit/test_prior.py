@@ -203,6 +203,16 @@ def test_a_prior_that_is_refused_says_what_to_look_at(run, results):
         assert "inspect" not in said
 
 
+def test_a_prior_without_a_date_is_not_said_to_be_exchanged(run, results, tmp_path):
+    undated = document(results / "before")
+    del undated["series"]["acquisition_date"]
+    (tmp_path / "prior.json").write_text(json.dumps(undated))
+    ended, _, said = run("view", results / "now", "--prior", tmp_path / "prior.json")
+    assert (ended, "[PRIOR_NOT_OLDER]" in said) == (3, True)
+    assert "export with its date" in said
+    assert "exchanged" not in said
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "refused"}', '{"volumes_ml": {"lung": 0}}'])
 def test_what_is_not_a_result_is_refused_before_anything_is_measured(run, scans, tmp_path, content):
     (tmp_path / "prior.json").write_text(content)

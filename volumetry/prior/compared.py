@@ -76,7 +76,7 @@ def require_older(now: Document, earlier: Document) -> int:
     for day, name in zip(dates, which, strict=True):
         if day is None:
             message = f"{name} does not state a date of acquisition, so it is not known which is older"
-            raise _refused(message, "PRIOR_NOT_OLDER")
+            raise _refused(message, "PRIOR_NOT_OLDER", _NO_DATE)
     first, second = (day for day in dates if day is not None)
     if first >= second:
         message = f"the prior {earlier['scan_id']} of {first} is not older than this scan of {second}"
@@ -151,6 +151,11 @@ def require_one_result_a_day(priors: Iterable[Document]) -> None:
             named = " and ".join(dict.fromkeys((seen[day]["scan_id"], prior["scan_id"])))
             raise _refused(f"two priors are of the same day, {day}: {named}", "PRIOR_REPEATED")
         seen[day] = prior
+
+
+_NO_DATE = (
+    "Measure that scan again from an export with its date: AcquisitionDate (0008,0022) or StudyDate (0008,0020)."
+)
 
 
 def _refused(message: str, code: str, hint: str | None = None) -> InputError:
