@@ -22,3 +22,13 @@ def certificate(folder, name, authority=None, subject="IP:127.0.0.1"):
     more = [word for extension in (named if authority else authorised) for word in ("-addext", extension)]
     openssl(*made, "-keyout", key, "-out", pem, "-subj", f"/CN={name}", *signed, *more)
     return Tls(pem, key, authority and authority.certificate)
+
+
+def expired(folder, name, authority):
+    """A certificate of `authority` that ended before it began."""
+    made = certificate(folder, name, authority)
+    asked = folder / f"{name}.csr"
+    openssl("req", "-new", "-key", made.key, "-subj", f"/CN={name}", "-out", asked)
+    signed = ("-CA", authority.certificate, "-CAkey", authority.key, "-set_serial", "1")
+    openssl("x509", "-req", "-in", asked, *signed, "-days", "-1", "-out", made.certificate)
+    return made

@@ -371,3 +371,11 @@ def test_titles_without_end_do_not_fill_the_log():
     lines = counts.lines()
     assert len(lines) == 21
     assert "refused 80 images from other titles: no X" in lines
+    for n in range(100):
+        counts.count_caller(f"10.0.0.{n}", "no Y")
+    counts.count("ONE", "no X")
+    lines = counts.lines(last=True)
+    assert len(lines) == 22
+    assert {"refused 80 TLS connections from other addresses: no Y", "refused 1 image from ONE: no X"} <= set(
+        lines
+    )

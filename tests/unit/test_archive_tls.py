@@ -11,11 +11,12 @@ from types import SimpleNamespace
 import pydicom
 import pytest
 from archive_node import PATIENCE_S, Running, small_image
-from certificates import certificate, openssl
+from certificates import certificate, expired, openssl
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 
 from volumetry.archive import acceptor
+from volumetry.archive import refusals as refusals_module
 from volumetry.archive import tls as tls_module
 from volumetry.archive.dicomweb import Access, push
 from volumetry.archive.receive import Node, Peer, store
@@ -40,6 +41,7 @@ def keys(tmp_path_factory):
     return SimpleNamespace(
         folder=folder,
         authority=ours.certificate,
+        hospital=ours,
         node=certificate(folder, "node", ours),
         sender=certificate(folder, "sender", ours),
         stranger=certificate(folder, "mallory", theirs),
@@ -190,6 +192,44 @@ def test_who_is_not_known_is_not_heard_and_the_next_one_is(caller, start, files,
     if caller == "silent":
         silent.close()
     assert sum("whole" in line for line in node.said) == 1
+
+
+def handshake(node, made):
+    """A caller that begins with TLS and reads until the node closes."""
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(("127.0.0.1", node.port), PATIENCE_S) as plain,
+        made.wrap_socket(plain, server_hostname="127.0.0.1") as caller,
+    ):
+        caller.recv(1)
+
+
+def test_the_log_states_why_a_caller_was_refused_and_nothing_of_a_probe(start, files, keys, tmp_path, monkeypatch):
+    """In OpenSSL's words for a certificate; a load balancer's probe connects and closes."""
+    monkeypatch.setattr(refusals_module, "EVERY_S", 0.0)
+    node = start(lambda _: [], tls=keys.node)
+    socket.create_connection(("127.0.0.1", node.port)).close()
+    untrusted = "its certificate is not trusted"
+    alone, old = certificate(tmp_path, "alone"), expired(tmp_path, "old", keys.hospital)
+    for caller, said in (
+        (
+            context(ssl.Purpose.SERVER_AUTH, keys, keys.stranger),
+            f"{untrusted} (unable to get local issuer certificate)",
+        ),
+        (context(ssl.Purpose.SERVER_AUTH, keys, alone), f"{untrusted} (self-signed certificate)"),
+        (context(ssl.Purpose.SERVER_AUTH, keys, old), f"{untrusted} (certificate has expired)"),
+        (ssl.create_default_context(cafile=keys.authority), "it presents no certificate"),
+        (
+            ssl.create_default_context(cafile=keys.stranger.authorities),
+            "it ended the handshake (tlsv1 alert unknown ca)",
+        ),
+    ):
+        handshake(node, caller)
+        node.wait_for(f"refused 1 TLS connection from 127.0.0.1: {said}")
+    assert send(node, files, None) == 0
+    node.wait_for("refused 1 TLS connection from 127.0.0.1: it does not use TLS")
+    node.stop()
+    assert sum(line.startswith("refused") for line in node.said) == 6
 
 
 @pytest.mark.parametrize("other", ["stranger", "misnamed", "in clear"])

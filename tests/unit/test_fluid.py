@@ -30,7 +30,6 @@ from volumetry.segment.fluid import pleural_fluid
 from volumetry.segment.network import NetworkSegmenter
 from volumetry.segment.postprocess import tidy
 from volumetry.segment.thorax import Region
-from volumetry.storage.atomic import write_whole
 from volumetry.web.cases import load_case
 
 BOX = np.s_[5:15, 10:30, 10:26]
@@ -202,7 +201,7 @@ def test_the_viewer_shows_fluid_and_its_box_of_the_lungs_leaves_it_out(case, con
 @pytest.mark.parametrize("erased", [0.5, 1.0])
 def test_what_a_reader_leaves_of_the_fluid_counts(case, tmp_path, monkeypatch, erased: float) -> None:
     _, analysis, out = case
-    monkeypatch.setattr(correction, "write_report", lambda _, folder, *__: write_page(folder))
+    monkeypatch.setattr(correction, "report_page", lambda *_: b"<html></html>")
     image = nib.load(out / "mask.nii.gz")
     mask = np.asarray(image.dataobj).copy()
     at = np.argwhere(mask == FLUID)
@@ -218,11 +217,6 @@ def test_what_a_reader_leaves_of_the_fluid_counts(case, tmp_path, monkeypatch, e
     assert document["changed_voxels"] == len(gone)
     assert ("CLASS_REMOVED" in {flag["code"] for flag in document["flags"]}) is (left == 0)
     assert (read_nifti(folder / "mask.nii.gz")[0] == FLUID).sum() == left
-
-
-def write_page(folder):
-    write_whole(folder / "report.html", b"<html></html>")
-    return folder / "report.html"
 
 
 @pytest.mark.parametrize("kind", ["binary", "labelmap"])

@@ -10,7 +10,7 @@ import socketserver
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from volumetry.archive.tls import why_refused
 from volumetry.errors import UsageError
 
 GREETING_S = 5.0
@@ -30,6 +31,9 @@ MOST_OBJECT_BYTES = 2 << 30
 """Of one object on its way in, which pynetdicom holds in memory."""
 MOST_SILENT = 64
 """Connections that have not sent it; for one more the oldest is closed."""
+
+OnRefused = Callable[[str, str], None]
+"""Told the address of a caller whose TLS was refused, and why."""
 
 _A_ASSOCIATE_RQ = 0x01
 _PDU_HEAD = 6
@@ -126,6 +130,8 @@ class _Server(ThreadedAssociationServer):
     # One for all nodes of a process: what it limits are threads.
     silent = _Silent()
 
+    on_refused: OnRefused
+
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Accept only: a handshake here would keep everybody else waiting."""
         connection, address = cast(socket.socket, self.socket).accept()
@@ -144,7 +150,10 @@ class _Server(ThreadedAssociationServer):
             if asked and in_time:
                 _Handler((request, asked), client_address, self)
                 return
-        except (OSError, ssl.SSLError, ValueError):  # closed, too slow, or no TLS
+        except ssl.SSLError as wrong:
+            if why := why_refused(wrong):
+                self.on_refused(str(client_address[0]), why)
+        except (OSError, ValueError):  # closed, or too slow
             pass
         except Exception:  # noqa: BLE001  one connection, never the node
             self.handle_error(request, client_address)
@@ -173,7 +182,11 @@ def object_received(association: Association) -> None:
 
 @contextmanager
 def listening(
-    ae: ApplicationEntity, address: tuple[str, int], tls: ssl.SSLContext | None, handlers: list[Any]
+    ae: ApplicationEntity,
+    address: tuple[str, int],
+    tls: ssl.SSLContext | None,
+    handlers: list[Any],
+    on_refused: OnRefused,
 ) -> Iterator[int]:
     """Serve associations of `ae` in the background.
 
@@ -198,6 +211,7 @@ def listening(
     except OSError as taken:
         message = f"port {address[1]} cannot be used: {taken.strerror}"
         raise UsageError(message, hint="Give another port by --port.") from taken
+    cast(_Server, server).on_refused = on_refused
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
     thread.start()
     try:

@@ -363,7 +363,7 @@ def _listening(node: Node, inbox: Inbox, refusals: Refusals) -> Iterator[int]:
         (evt.EVT_CONN_CLOSE, gone),
     ]
     tls = None if node.tls is None else node.tls.for_callers()
-    with listening(ae, (node.host, node.port), tls, handlers) as port:
+    with listening(ae, (node.host, node.port), tls, handlers, refusals.count_caller) as port:
         yield port
 
 

@@ -1,4 +1,7 @@
-"""Images that do not say what they are: counted where they are refused, and the log states them now and then."""
+"""What is refused: images that do not say what they are, and callers without TLS or a certificate that is trusted.
+
+They are counted where they are refused, and the log states them now and then.
+"""
 
 import threading
 import time
@@ -20,7 +23,7 @@ class UnusableError(Exception):
 
 
 class Refusals:
-    """Counts of refused images by calling AE title and reason.
+    """Counts of refused images by calling AE title and reason, and of refused callers by address and reason.
 
     Parameters
     ----------
@@ -30,26 +33,38 @@ class Refusals:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: dict[str, Counter[tuple[str, str]]] = {"image": Counter(), "TLS connection": Counter()}
         self._lock = threading.Lock()
         self._due_s = clock()
 
     def count(self, title: str, reason: str) -> None:
-        """One more; what a sender calls itself is a title and no text for the log."""
+        """One image more; what a sender calls itself is a title and no text for the log."""
         title = title.strip() if title.isascii() and title.isprintable() else "an unreadable title"
+        self._count("image", title, reason, "other titles")
+
+    def count_caller(self, address: str, reason: str) -> None:
+        """One caller more whose TLS was refused."""
+        self._count("TLS connection", address, reason, "other addresses")
+
+    def _count(self, what: str, sender: str, reason: str, others: str) -> None:
         with self._lock:
-            if len(self._counts) >= _MOST_KINDS and (title, reason) not in self._counts:
-                title = "other titles"
-            self._counts[title, reason] += 1
+            counts = self._counts[what]
+            if len(counts) >= _MOST_KINDS and (sender, reason) not in counts:
+                sender = others
+            counts[sender, reason] += 1
 
     def lines(self, *, last: bool = False) -> list[str]:
-        """A line for each title and reason since the last lines; none before it is time, or the node ends."""
+        """A line for each sender and reason since the last lines; none before it is time, or the node ends."""
         with self._lock:
-            if not self._counts or not (last or self._clock() >= self._due_s):
+            if not any(self._counts.values()) or not (last or self._clock() >= self._due_s):
                 return []
-            counts, self._counts = self._counts, Counter()
+            counts, self._counts = self._counts, {what: Counter() for what in self._counts}
             self._due_s = self._clock() + EVERY_S
-        return [f"refused {plural(n, 'image')} from {title}: {reason}" for (title, reason), n in counts.items()]
+        return [
+            f"refused {plural(n, what)} from {sender}: {reason}"
+            for what, some in counts.items()
+            for (sender, reason), n in some.items()
+        ]
 
 
 def uid_of(dataset: Dataset, keyword: str) -> str:

@@ -73,6 +73,39 @@ class Tls:
             ) from wrong
 
 
+def why_refused(wrong: ssl.SSLError) -> str:
+    """Why a caller's handshake failed, in words for the log.
+
+    Parameters
+    ----------
+    wrong
+        As the listening side raised it.
+
+    Returns
+    -------
+    str
+        Nothing that the caller has sent is in it. Empty where the caller only closed the connection, as a load
+        balancer's probe does.
+    """
+    if isinstance(wrong, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return ""
+    if isinstance(wrong, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({wrong.verify_message})"
+    reason = wrong.reason or ""
+    if "_ALERT_" in reason:
+        return f"it ended the handshake ({reason.lower().replace('_', ' ')})"
+    return (
+        _REASONS.get(reason) or f"the handshake failed ({reason.lower().replace('_', ' ') or 'no reason stated'})"
+    )
+
+
+_REASONS = {
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it presents no certificate",
+    "UNSUPPORTED_PROTOCOL": "its TLS is older than 1.2",
+    **dict.fromkeys(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST"), "it does not use TLS"),
+}
+
+
 class _Impatient(ssl.SSLContext):
     """A caller that says nothing must not keep the next one waiting: connections are taken one after the other."""
 

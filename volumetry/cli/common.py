@@ -34,6 +34,16 @@ ConfigFiles = Annotated[
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the findings as JSON.")]
+PriorResults = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--prior", help="Result of an earlier scan of the same patient: folder or result.json; repeatable."
+    ),
+]
+PriorScan = Annotated[
+    Path | None,
+    typer.Option(help="The scan of the latest prior; its slices are shown beside those of this scan."),
+]
 
 ONE_SCAN, MANY_SCANS, TRIAL, MODELS = "One scan", "Many scans", "The trial", "Models and phantoms"
 """Panels of ``volumetry --help``, by who uses the verbs."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from volumetry.cli import common
-from volumetry.cli.common import ONE_SCAN, ConfigFiles, Device, Json, Quiet, app
+from volumetry.cli.common import ONE_SCAN, ConfigFiles, Device, Json, PriorResults, PriorScan, Quiet, app
 
 if TYPE_CHECKING:
     from volumetry.config import Config
@@ -24,16 +24,6 @@ Pdf = Annotated[
 ]
 Capture = Annotated[
     bool, typer.Option("--capture", help="With --dicom: also write the page as a secondary capture.")
-]
-PriorResults = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--prior", help="Result of an earlier scan of the same patient: folder or result.json; repeatable."
-    ),
-]
-PriorScan = Annotated[
-    Path | None,
-    typer.Option(help="The scan of the latest prior; its slices are shown beside those of this scan."),
 ]
 
 

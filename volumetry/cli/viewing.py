@@ -1,13 +1,14 @@
 """Verbs around a result: look at it, take scans from an archive, send results back."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from volumetry.cli import common
-from volumetry.cli.common import ONE_SCAN, ConfigFiles, Device, Quiet, app
+from volumetry.cli.common import ONE_SCAN, ConfigFiles, Device, PriorResults, PriorScan, Quiet, app
 
 if TYPE_CHECKING:
     from volumetry.archive.receive import Peer
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from volumetry.config import Config
     from volumetry.deliver.dicom import DicomOptions
     from volumetry.domain import Segmenter
+    from volumetry.prior import CorrectedPriors
     from volumetry.remeasure import DrawnOn
     from volumetry.web.corrections import Edit
 
@@ -61,7 +63,7 @@ def view(
         require_prior(result, prior)
 
     def correct(edit: "Edit") -> tuple[dict[str, Any], str]:
-        return _saved(result, scan, edit, settings if config else None)
+        return _saved(result, scan, edit, settings if config else None, _shown_prior(prior, prior_scan, settings))
 
     run(
         result,
@@ -78,13 +80,34 @@ def view(
     )
 
 
-def _saved(result: Path, scan: Path | None, edit: "Edit", settings: "Config | None") -> tuple[dict[str, Any], str]:
+def _shown_prior(prior: Path | None, scan: Path | None, settings: "Config") -> "CorrectedPriors | None":
+    """The prior that the viewer shows; None where it is no longer there, which must not cost the correction."""
+    from volumetry.errors import VolumetryError
+    from volumetry.prior import CorrectedPriors
+
+    if prior is None:
+        return None
+    try:
+        return CorrectedPriors([prior], scan, settings)
+    except VolumetryError as stop:
+        typer.echo(f"look: the correction is not compared with {prior}: {stop.message}", err=True)
+        return None
+
+
+def _saved(
+    result: Path,
+    scan: Path | None,
+    edit: "Edit",
+    settings: "Config | None",
+    priors: "CorrectedPriors | None" = None,
+) -> tuple[dict[str, Any], str]:
     """Measure a mask that was edited in the viewer; the correction's result.json and its name."""
     from volumetry.remeasure import DrawnOn
 
     drawn_on = DrawnOn(edit.drawn_on, edit.last)
-    made = _corrected(result, scan, edit.mask, edit.reader, edit.reason, settings, drawn_on=drawn_on)
-    return made[0], made[1].name
+    make = partial(_corrected, result, scan, edit.mask, edit.reader, edit.reason, settings)
+    document, folder, _ = make(drawn_on=drawn_on, priors=priors)
+    return document, folder.name
 
 
 def _corrected(
@@ -96,14 +119,15 @@ def _corrected(
     settings: "Config | None",
     dicom: "DicomOptions | None" = None,
     drawn_on: "DrawnOn | None" = None,
+    priors: "CorrectedPriors | None" = None,
 ) -> tuple[dict[str, Any], Path, str]:
     """Measure an edited mask, in the batch's log where the result is one of a batch; the last is that entry."""
-    from functools import partial
-
     from volumetry.batch import batch_of, correct
+    from volumetry.prior import CorrectedPriors
     from volumetry.remeasure import remeasure as run
 
-    make = partial(run, result, scan, mask, reader, reason, settings, dicom, drawn_on=drawn_on)
+    priors = priors or CorrectedPriors()
+    make = partial(run, result, scan, mask, reader, reason, settings, dicom, drawn_on=drawn_on, priors=priors)
     out = batch_of(result)
     if out is None:
         return *make(), ""
@@ -131,11 +155,14 @@ def remeasure(
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Also write SEG and SR of the correction; needs --scan.")
     ] = False,
+    prior: PriorResults = None,
+    prior_scan: PriorScan = None,
     config: ConfigFiles = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure a corrected mask; the automatic result stays unchanged beside it.
 
+    The correction states the change since the priors of the automatic result, and since those given with --prior.
     If the result is part of a batch (OUT/scans/<scan_id>), the correction is entered in the batch's audit log, and
     its tables contain the reader's value from then on.
 
@@ -143,11 +170,15 @@ def remeasure(
     """
     from volumetry.cli import show
     from volumetry.deliver.dicom import DicomOptions
+    from volumetry.prior import CorrectedPriors
 
     common.must_be_folder(result)
     settings = common.settings_of(config) if config else None
     options = DicomOptions() if dicom else None
-    document, folder, entered = _corrected(result, scan, mask, reader, reason, settings, options)
+    for path in filter(None, (*(prior or ()), prior_scan)):
+        common.must_be_there(path)
+    priors = CorrectedPriors(prior or (), prior_scan, common.settings_of(config))
+    document, folder, entered = _corrected(result, scan, mask, reader, reason, settings, options, priors=priors)
     for flag in document["flags"]:
         if flag["code"] == "CLASS_REMOVED":
             typer.echo(f"look: {flag['message']}", err=True)

@@ -106,7 +106,7 @@ def visit_of(now: Document, earlier: Document) -> PriorVisit:
     rows = scan_row(earlier), scan_row(now)
     grade = grade_pair(*rows, load_trial_config().pair)
     more = tuple(_made_otherwise(now, earlier))
-    same_rule = _rule(now) == _rule(earlier)
+    same_rule = rule_of(now) == rule_of(earlier)
     compared = MEASURES if same_rule else ("lesion",)
     return PriorVisit(
         scan_id=earlier["scan_id"],
@@ -199,8 +199,14 @@ def scan_row(document: Document) -> ScanRow:
     )
 
 
-def _rule(document: Document) -> tuple[object, ...]:
-    """What divides the lesion: the rule, and the cuts where it is one of HU."""
+def rule_of(document: Document) -> tuple[object, ...]:
+    """What divides the lesion: the rule, and the cuts where it is one of HU.
+
+    Parameters
+    ----------
+    document
+        result.json of a measured scan.
+    """
     rule = document.get("component_rule")
     return rule, *(sorted(document.get("hu_bins_ml") or ()) if rule == "hu" else ())
 
@@ -215,7 +221,7 @@ def _made_otherwise(now: Document, earlier: Document) -> Iterator[str]:
         yield "MODEL_CHANGED:C"
     if made.get("config_sha256") != before.get("config_sha256"):
         yield "SETTINGS_CHANGED:B"
-    if _rule(now) != _rule(earlier):
+    if rule_of(now) != rule_of(earlier):
         yield "RULE_CHANGED:B"
     if earlier.get("status") == Status.REVIEW:
         yield "PRIOR_FLAGGED:B"

@@ -8,9 +8,15 @@ from volumetry.config import Config
 from volumetry.deliver import as_document
 from volumetry.deliver.report.beside import Beside, beside
 from volumetry.deliver.report.images import Chest, chest_of
-from volumetry.domain import CtScan, ScanResult, TissueMap
+from volumetry.domain import CtScan, PriorVisit, ScanResult, TissueMap
 from volumetry.errors import InputError, UsageError, VolumetryError
-from volumetry.prior.compared import require_older, require_one_result_a_day, require_same_person, visit_of
+from volumetry.prior.compared import (
+    Document,
+    require_older,
+    require_one_result_a_day,
+    require_same_person,
+    visit_of,
+)
 from volumetry.prior.earlier import Earlier, read_earlier
 from volumetry.remeasure.automatic import read_automatic
 from volumetry.remeasure.source import source_of
@@ -85,22 +91,41 @@ class Priors:
         ScanResult
             With `priors`, the oldest first.
         """
-        now = as_document(result)
         try:
-            for one in self._earlier:
-                require_same_person(now, one.document)
-            return replace(result, priors=tuple(visit_of(now, one.document) for one in self._earlier))
+            return replace(result, priors=self.compared(as_document(result)))
         except InputError as stop:
             self.stop = stop
             return result
 
-    def pictures(self, tissue: TissueMap, scan: CtScan) -> list[Beside]:
+    def compared(self, now: Document) -> tuple[PriorVisit, ...]:
+        """How far a result is from each prior.
+
+        Parameters
+        ----------
+        now
+            result.json of the present scan.
+
+        Returns
+        -------
+        tuple[PriorVisit, ...]
+            The oldest first.
+
+        Raises
+        ------
+        InputError
+            If a prior is not known to be of the same person, or is not older.
+        """
+        for one in self._earlier:
+            require_same_person(now, one.document)
+        return tuple(visit_of(now, one.document) for one in self._earlier)
+
+    def pictures(self, tissue: TissueMap, scan: CtScan | None) -> list[Beside]:
         """Slices of the latest prior and of the present scan at the same places in the lungs.
 
         Parameters
         ----------
         tissue, scan
-            The present ones.
+            The present ones; without the scan the present slices show the mask alone.
 
         Returns
         -------

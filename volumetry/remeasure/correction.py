@@ -2,11 +2,12 @@
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,9 @@ from volumetry.config import Config
 from volumetry.deliver import as_document
 from volumetry.deliver.dicom import DicomOptions, Export, Revision
 from volumetry.deliver.people import READER
-from volumetry.deliver.report import write_report
+from volumetry.deliver.report import report_page
+from volumetry.deliver.report.annex import NOTHING, Annex
+from volumetry.deliver.report.beside import Beside
 from volumetry.deliver.result import as_json
 from volumetry.domain import (
     FLUID,
@@ -83,6 +86,16 @@ class DrawnOn:
     last: int
 
 
+class EarlierVisits(Protocol):
+    """Earlier visits that a correction is compared with."""
+
+    def visits(self, automatic: Mapping[str, Any], corrected: Mapping[str, Any], /) -> list[dict[str, Any]]:
+        """What the correction states under ``prior``, the oldest first."""
+
+    def pictures(self, tissue: TissueMap, scan: CtScan | None, /) -> Sequence[Beside]:
+        """Slices of an earlier visit and of this one."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where a correction gets its number: the one after `last`, or any that is free."""
@@ -124,6 +137,7 @@ def remeasure(  # noqa: PLR0913  the command's own options
     dicom: DicomOptions | None = None,
     corrections: Path | None = None,
     drawn_on: DrawnOn | None = None,
+    priors: EarlierVisits | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Measure a scan on a reader's mask and write it to ``RESULT/corrections/<n>/``.
 
@@ -150,6 +164,8 @@ def remeasure(  # noqa: PLR0913  the command's own options
         Folder in which the correction gets its number, in place of ``RESULT/corrections``.
     drawn_on
         The mask that was edited, if it is known; stands in the result.
+    priors
+        Earlier visits, `volumetry.prior.CorrectedPriors`; None states no change since any.
 
     Returns
     -------
@@ -164,7 +180,7 @@ def remeasure(  # noqa: PLR0913  the command's own options
     EditedMaskError
         If the mask does not fit the scan.
     InputError
-        If the scan or the result is not the one that was corrected.
+        If the scan or the result is not the one that was corrected, or a prior is not one of it.
     ScanRefusedError
         If the corrected lungs cannot be measured.
     OutputError
@@ -184,11 +200,17 @@ def remeasure(  # noqa: PLR0913  the command's own options
     result = result if export is None else export.noted(result)
     result = replace(result, timing_s={"total": perf_counter() - started})
     document = _document(result, source) | said | _compared(automatic, delivered, mask_file)
+    annex = NOTHING
+    if priors is not None:
+        if visits := priors.visits(automatic.document, document):
+            document["prior"] = {"visits": visits}
+        annex = Annex(priors.pictures(delivered, source.ct))
+    page = report_page(document, settings, delivered, source.ct, annex)
     place = _Place(corrections if corrections is not None else result_folder / "corrections")
     if drawn_on is not None:
         document["drawn_on"] = drawn_on.mask_sha256
         place = replace(place, last=drawn_on.last)
-    return document, _write(document, delivered, source, settings, place, export)
+    return document, _write(document, delivered, page, settings, place, export)
 
 
 def _export(source: Source, settings: Config, dicom: DicomOptions | None, result_folder: Path) -> Export | None:
@@ -326,7 +348,7 @@ def _classed(edited: NDArray[np.uint8], scan: CtScan, settings: Config) -> NDArr
 def _write(
     document: dict[str, Any],
     delivered: TissueMap,
-    source: Source,
+    page: bytes,
     settings: Config,
     place: _Place,
     export: Export | None,
@@ -338,8 +360,7 @@ def _write(
         with unfinished_folder(parent) as hidden:
             files = {"mask.nii.gz": write_whole(hidden / "mask.nii.gz", mask_bytes(delivered))}
             files["result.json"] = write_whole(hidden / "result.json", as_json(document))
-            page = write_report(document, hidden, settings, delivered, source.scan if source.has_hu else None)
-            files["report.html"] = file_sha256(page)
+            files["report.html"] = write_whole(hidden / "report.html", page)
             final, stop = place.numbered(), None
             if export is not None:
                 try:

@@ -58,6 +58,11 @@ class Source:
     has_hu: bool
     folder: Path | None = None
 
+    @property
+    def ct(self) -> CtScan | None:
+        """The scan with Hounsfield units; None where there are none."""
+        return self.scan if self.has_hu else None
+
     def sided(self, tissue: TissueMap, settings: Config) -> TissueMap:
         """The map with the patient's left and right separated."""
         return with_sides(tissue, self.outline, settings.tidy)

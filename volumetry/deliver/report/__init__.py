@@ -13,6 +13,7 @@
     pattern    the distribution of the disease in a sentence
     change     what it says of earlier visits
     annex      what a page holds beyond its result
+    fonts      for a patient's name on the summary page
     page       all of it into report.html.jinja
     policy     what a page that is one file may load
 """

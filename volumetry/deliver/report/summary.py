@@ -23,6 +23,7 @@ from PIL import Image
 from volumetry.deliver.people import READER
 from volumetry.deliver.report import change, lobes, text
 from volumetry.deliver.report.annex import NOTHING, Annex, page_line
+from volumetry.deliver.report.fonts import drawable
 from volumetry.deliver.report.images import LUNG_WINDOW, Chest, Picture, projections
 from volumetry.deliver.report.key_slices import chest_with_doubt, key_slices
 from volumetry.deliver.report.pattern import pattern
@@ -97,7 +98,10 @@ def summary_of(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan, ann
 def _page_foot(figure: Figure, line: str, number: int, count: int) -> None:
     """What stands on every page: which scan, of when, and which page of how many."""
     page = figure.text(0.94, 0.012, f"page {number} of {count}", size=7, color=_SOFT, va="bottom", ha="right")
+    line, families = drawable(line)
     written = figure.text(0.06, 0.012, line, size=7, color=_SOFT, va="bottom", parse_math=False)
+    if families:
+        written.set_fontfamily(families)
     box = written.get_window_extent()
     room = page.get_window_extent().x0 - box.x0 - 0.01 * figure.bbox.width
     # A long name is written smaller, so that identity and page number can both be read.
