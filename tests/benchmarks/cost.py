@@ -155,7 +155,15 @@ def drawn(table: Path, target: Path) -> None:
         points = sorted((int(row["slices"]), float(row["cpu_seconds"])) for row in rows if row["what"] == name)
         if points:
             of_slices.plot(*zip(*points, strict=True), style, label=name)
-    of_slices.set(xlabel="slices of 512 x 512", ylabel="CPU seconds", ylim=(0, None), xlim=(0, None))
+    # A straight line through the other programs' hundreds of seconds would lie on the axis: hence the logarithm.
+    of_slices.set(
+        xlabel="slices of 512 x 512",
+        ylabel="CPU seconds, logarithmic",
+        yscale="log",
+        xlim=(0, None),
+        ylim=(0.2, None),
+    )
+    of_slices.yaxis.set_major_formatter("{x:g}")
     of_slices.set_title("One scan")
     for workers in sorted({row["workers"] for row in rows if row["what"] == BATCH}):
         of = [row for row in rows if row["what"] == BATCH and row["workers"] == workers]
