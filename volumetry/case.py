@@ -62,7 +62,7 @@ def with_patient(analysis: Analysis, salt: bytes | None) -> Analysis:
     """
     if salt is None or analysis.scan.patient is None:
         return analysis
-    digest = patient_digest(salt, analysis.scan.patient)
+    digest = patient_digest(salt, analysis.scan.patient, analysis.scan.patient_issuer)
     stated = replace(analysis.result.provenance, patient_digest=digest)
     return replace(analysis, result=replace(analysis.result, provenance=stated))
 

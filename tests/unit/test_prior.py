@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import web_scenes
 from PIL import Image
+from pydicom import dcmread
 
 from volumetry.batch import correct, find_scans, replay, run_batch, verify
 from volumetry.case import annex_of, measured_folder
@@ -32,7 +33,7 @@ from volumetry.image.nifti import read_nifti
 from volumetry.phantom import SeriesSpec, make_phantom, write_series
 from volumetry.pipeline import analyse_scan
 from volumetry.prior import Priors
-from volumetry.prior.compared import visit_of
+from volumetry.prior.compared import require_same_person, visit_of
 from volumetry.remeasure import remeasure
 from volumetry.segment.hu_segmenter import ThresholdSegmenter
 from volumetry.storage.salt import VARIABLE, patient_digest, patient_salt
@@ -201,6 +202,39 @@ def test_a_prior_that_is_refused_says_what_to_look_at(run, results):
         assert (ended, f"[{code}]" in said) == (3, True)
         assert [word for word in words if word not in said] == []
         assert "inspect" not in said
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "code"),
+    [("HOSP1", "HOSP2", "OTHER_PATIENT"), ("HOSP1", "HOSP1", None), ("HOSP1", None, None), (None, "HOSP2", None)],
+)
+def test_the_same_id_of_two_issuers_is_of_two_patients(scans, results, config, tmp_path, then, now, code):
+    """PS3.3 C.2.2: IssuerOfPatientID identifies the authority that issued the id."""
+    places = {"before": results / "before", "now": results / "now"}
+    for name, issuer in (("before", then), ("now", now)):
+        if issuer is None:
+            continue
+        shutil.copytree(scans / name, tmp_path / name)
+        for path in (tmp_path / name).iterdir():
+            slice_ = dcmread(path)
+            slice_.IssuerOfPatientID = issuer
+            slice_.save_as(path)
+        places[name] = tmp_path / f"{name}-result"
+        measured_folder(tmp_path / name, places[name], name, ThresholdSegmenter(), config, salt=SALT.encode())
+    if code is None:
+        require_same_person(*(document(places[name]) for name in ("now", "before")))
+    else:
+        with pytest.raises(InputError, match="its IssuerOfPatientID") as stop:
+            require_same_person(*(document(places[name]) for name in ("now", "before")))
+        assert stop.value.code == code
+
+
+def test_a_damaged_digest_is_of_nobody(results):
+    now, before = document(results / "now"), document(results / "before")
+    before["provenance"]["patient_digest"] = now["provenance"]["patient_digest"].partition("-")[0]
+    with pytest.raises(InputError) as stop:
+        require_same_person(now, before)
+    assert stop.value.code == "OTHER_PATIENT"
 
 
 def test_a_prior_without_a_date_is_not_said_to_be_exchanged(run, results, tmp_path):

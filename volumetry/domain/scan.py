@@ -104,6 +104,8 @@ class CtScan:
     patient
         Digest of PatientID (0010,0020), to be compared and never written: without a key, ids can be guessed from
         it. None where the header states no id, or one that anonymisers write for everybody.
+    patient_issuer
+        The same of IssuerOfPatientID (0010,0021); None where the header does not state it.
 
     Raises
     ------
@@ -121,6 +123,7 @@ class CtScan:
     air_hu: float | None = None
     image_numbers: tuple[int | None, ...] = ()
     patient: str | None = field(default=None, repr=False)
+    patient_issuer: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.image_numbers and len(self.image_numbers) != self.grid.shape_kji[0]:

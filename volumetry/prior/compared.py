@@ -8,6 +8,7 @@ from volumetry.codes import CATALOGUE
 from volumetry.deliver.people import READER
 from volumetry.domain import PriorVisit, Status
 from volumetry.errors import InputError
+from volumetry.storage.salt import same_patient
 from volumetry.trial.comparability import PairGrade, grade_pair
 from volumetry.trial.config import load_trial_config
 from volumetry.trial.results import PIXELS, ScanRow
@@ -48,8 +49,9 @@ def require_same_person(now: Document, earlier: Document) -> None:
             "another installation, with another secret",
             "PATIENT_UNKNOWN",
         )
-    if here != there:
-        message = f"the prior {earlier['scan_id']} is of another patient: its PatientID is not that of this scan"
+    if not same_patient(here, there):
+        which = "PatientID" if here.split("-")[1:2] != there.split("-")[1:2] else "IssuerOfPatientID (0010,0021)"
+        message = f"the prior {earlier['scan_id']} is of another patient: its {which} is not that of this scan"
         raise _refused(message, "OTHER_PATIENT")
 
 

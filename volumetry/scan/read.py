@@ -131,6 +131,7 @@ def _scan_of(
     if isinstance(stack, VolumeStack):
         hu_kji, grid = stack.filed(hu_kji), stack.grid
         no_data_kji = None if no_data_kji is None else stack.filed(no_data_kji)
+    first = stack.slices[0]
     return CtScan(
         hu_kji=hu_kji,
         grid=grid,
@@ -141,7 +142,8 @@ def _scan_of(
         pixels_sha256=pixels_sha256,
         air_hu=volume.air_hu,
         image_numbers=tuple(h.instance_number for h in stack.slices if h.has_header),
-        patient=stack.slices[0].patient if stack.slices[0].has_header else None,
+        patient=first.patient if first.has_header else None,
+        patient_issuer=first.patient_issuer if first.has_header else None,
     )
 
 

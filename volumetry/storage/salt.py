@@ -56,7 +56,7 @@ def patient_salt(environment: Mapping[str, str] = os.environ) -> bytes | None:
     return kept if kept is not None else _made(home)
 
 
-def patient_digest(salt: bytes, patient: str) -> str:
+def patient_digest(salt: bytes, patient: str, issuer: str | None = None) -> str:
     """Digest of a patient under the secret, with a mark by which results under another secret are recognised.
 
     Parameters
@@ -65,11 +65,13 @@ def patient_digest(salt: bytes, patient: str) -> str:
         From `patient_salt`.
     patient
         What identifies the patient.
+    issuer
+        Of the id, where it is known.
 
     Returns
     -------
     str
-        ``<mark>-<digest>``, hexadecimal.
+        ``<mark>-<digest>``, hexadecimal; with an issuer ``<mark>-<digest>-<issuer>``.
 
     Examples
     --------
@@ -78,7 +80,41 @@ def patient_digest(salt: bytes, patient: str) -> str:
     (True, False)
     """
     mark = hmac.new(salt, b"which salt", hashlib.sha256).hexdigest()[:_MARK_DIGITS]
-    return f"{mark}-{hmac.new(salt, b'patient ' + patient.encode(), hashlib.sha256).hexdigest()[:_DIGITS]}"
+    own = hmac.new(salt, b"patient " + patient.encode(), hashlib.sha256).hexdigest()[:_DIGITS]
+    if issuer is None:
+        return f"{mark}-{own}"
+    return (
+        f"{mark}-{own}-{hmac.new(salt, b'issuer ' + issuer.encode(), hashlib.sha256).hexdigest()[:_MARK_DIGITS]}"
+    )
+
+
+def same_patient(one: str, other: str) -> bool:
+    """Whether two digests under one secret are of one patient. An issuer that only one of them knows tells nothing.
+
+    Parameters
+    ----------
+    one, other
+        From `patient_digest`.
+
+    Returns
+    -------
+    bool
+        False also if the same id was given by two issuers.
+
+    Examples
+    --------
+    >>> of = lambda issuer: patient_digest(b"a" * 16, "4711", issuer)
+    >>> same_patient(of("here"), of(None)), same_patient(of("here"), of("there"))
+    (True, False)
+    """
+    (own, issuer), (others, other_issuer) = (_without_issuer(digest) for digest in (one, other))
+    return own == others and (issuer == other_issuer or not issuer or not other_issuer)
+
+
+def _without_issuer(digest: str) -> tuple[str, str]:
+    mark, _, rest = digest.partition("-")
+    own, _, issuer = rest.partition("-")
+    return f"{mark}-{own}", issuer
 
 
 def _read(path: Path) -> bytes | None:

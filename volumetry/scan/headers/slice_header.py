@@ -124,6 +124,11 @@ class SliceHeader:
         return None if digest in _NOBODYS else digest
 
     @property
+    def patient_issuer(self) -> str | None:
+        """Digest of IssuerOfPatientID: ids of two issuers are two patients'."""
+        return self.identity[IDENTITY.index("IssuerOfPatientID")]
+
+    @property
     def is_localizer(self) -> bool:
         """Whether ImageType calls this a scout."""
         return "LOCALIZER" in self.image_type
