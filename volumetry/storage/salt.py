@@ -89,7 +89,7 @@ def patient_digest(salt: bytes, patient: str, issuer: str | None = None) -> str:
 
 
 def same_patient(one: str, other: str) -> bool:
-    """Whether two digests under one secret are of one patient. An issuer that only one of them knows tells nothing.
+    """Whether two digests under one secret are of one patient; an issuer that only one knows tells nothing.
 
     Parameters
     ----------
