@@ -33,7 +33,7 @@ import peers
 import speed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COLUMNS = ("what", "slices", "scans", "workers", "seconds", "cpu_seconds", "peak_gb")
+COLUMNS = ("what", "slices", "scans", "workers", "seconds", "cpu_seconds", "peak_gib")
 CHECK, FLOOR, BATCH = "volumetry check", "floor: read and network alone", "volumetry batch"
 LUNGMASK, TOTAL = "lungmask, network alone", "TotalSegmentator fast, network alone"
 HEIGHT_MM, PIXEL_MM, SIDE = 330.0, 0.7, 512
@@ -74,17 +74,17 @@ def _measure(table: Path, asked: argparse.Namespace) -> None:
             row(CHECK, slices, 1, "", *_checked(phantom))
             row(FLOOR, slices, 1, "", *_floor(phantom))
         for name, program in _peers().items():
-            seconds, cpu_s, peak_gb = peers.timed(program, cores)
+            seconds, cpu_s, peak_gib = peers.timed(program, cores)
             for slices in asked.slices:
                 passes = _passes(name, slices)
-                row(name, slices, 1, "", seconds * passes, cpu_s * passes, peak_gb)
+                row(name, slices, 1, "", seconds * passes, cpu_s * passes, peak_gib)
         for scans in asked.scans:
             for workers in asked.workers:
                 row(BATCH, 60, scans, workers, *_batch(scans, workers), "")
 
 
 def _checked(scan: Path) -> tuple[float, float, float]:
-    """Seconds, CPU seconds and GB of a check from a cold start."""
+    """Seconds, CPU seconds and GiB of a check from a cold start."""
     with tempfile.TemporaryDirectory() as out:
         words = ["check", str(scan), "--out", f"{out}/result", "--device", "cpu", "--quiet"]
         seconds, cpu_s = _run(["-c", "from volumetry.cli import main; main()", *words])

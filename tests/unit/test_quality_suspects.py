@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from volumetry.codes import Outcome
 from volumetry.config import load_config
-from volumetry.domain import CtScan, Grid, SeriesInfo, Tissue, TissueMap
+from volumetry.domain import CtScan, Grid, SeriesInfo, Side, Tissue, TissueMap
 from volumetry.quality.places import images
 from volumetry.quality.suspect_solid import suspect_findings, suspect_mask, suspect_solid
 from volumetry.quality.weight import volumes_of
@@ -93,6 +93,18 @@ def test_consolidation_of_another_place_or_size_is_no_hilum(part: Part) -> None:
     hu, labels = _chest()
     hu[part], labels[part] = 40, Tissue.SOLID
     assert suspect_solid(TissueMap(labels, GRID), _scan(hu)) == []
+
+
+def test_of_a_single_lung_no_hilum_is_named() -> None:
+    """Where its middle would be taken for the mediastinum."""
+    hu, labels = _chest()
+    labels[:, :, :60] = Tissue.OUTSIDE
+    body = np.s_[50:58, 36:48, 78:87]  # a third of the half width beside the middle of the one lung
+    hu[body], labels[body] = 40, Tissue.SOLID
+    sides = np.where(labels > 0, np.uint8(Side.LEFT), np.uint8(Side.NONE))
+    assert suspect_solid(TissueMap(labels, GRID, side_kji=sides), _scan(hu)) == []
+    (unsided,) = suspect_solid(TissueMap(labels, GRID), _scan(hu))  # nobody has said that it is one lung
+    assert set(unsided.ml) == {"hilum"}
 
 
 def test_consolidation_in_ground_glass_is_no_hilum() -> None:

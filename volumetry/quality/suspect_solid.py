@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from volumetry.config import Config
-from volumetry.domain import Box, CtScan, Finding, Tissue, TissueMap, Volumes
+from volumetry.domain import Box, CtScan, Finding, Side, Tissue, TissueMap, Volumes
 from volumetry.image.coarse import Mask, Strides, block_mean, block_middles, repeated, strides
 from volumetry.image.components import bounding_box
 from volumetry.image.orientation import axial_view
@@ -210,8 +210,10 @@ def _blocks_of(tissue: TissueMap, scan: CtScan, blood_hu: float | None) -> _Bloc
     fine = tuple(slice(part.start * n, part.stop * n) for part, n in zip(box, step, strict=True))
     hu = block_mean(view.of(scan.hu_kji)[fine], step, whole=True)
     dense_hu = _PLAIN_DENSE_HU if blood_hu is not None and blood_hu <= PLAIN_HU else _DENSE_HU
-    hilar = _hilar(labels, float(np.prod(fine_mm) * np.prod(step)) / 1000)[box]
-    why = _reasons(labels[box], hu, hilar, round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
+    hilar = np.zeros(labels.shape, bool)
+    if _has_both_lungs(tissue):  # of one lung alone, the middle of the chest is not known
+        hilar = _hilar(labels, float(np.prod(fine_mm) * np.prod(step)) / 1000)
+    why = _reasons(labels[box], hu, hilar[box], round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
     return _Blocks(why, labels > 0, box, step)
 
 
@@ -228,6 +230,11 @@ def _reasons(
     why[lesion & (mean > dense_hu)] = 3
     why[(why == 0) & hilar] = 4
     return why
+
+
+def _has_both_lungs(tissue: TissueMap) -> bool:
+    sides = tissue.side_kji
+    return sides is None or all(any((plane == side).any() for plane in sides) for side in (Side.LEFT, Side.RIGHT))
 
 
 def _hilar(labels: NDArray[np.uint8], block_ml: float) -> Mask:
