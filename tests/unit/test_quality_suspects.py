@@ -22,6 +22,8 @@ APEX: Part = np.s_[90:92, 20:40, 70:100]  # neck muscle above the left lung
 FAT: Part = np.s_[30:44, 14:24, 50:70]  # beside the heart
 BONE: Part = np.s_[50:64, 70:76, 30:40]  # a rib behind the right lung
 HILUM: Part = np.s_[50:58, 36:48, 70:79]  # 11 mL beside the mediastinum, in the middle of height and depth
+WALL: Part = np.s_[50:58, 30:42, 106:114]  # 10 mL of muscle beside the left lung; 71 % of its surface is outside
+OVER_APEX: Part = np.s_[86:96, 30:42, 84:96]  # 18 mL, half of them above the left lung; 56 % of the surface
 
 
 def _chest() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -60,6 +62,8 @@ def test_consolidation_at_the_wall_is_no_suspect() -> None:
         (FAT, "fat", ("right", "lower")),
         (BONE, "dense", ("right", "middle")),
         (HILUM, "hilum", ("left", "middle")),
+        (WALL, "wall", ("left", "middle")),
+        (OVER_APEX, "wall", ("left", "upper")),
     ],
 )
 def test_what_is_no_lesion_is_told_with_volume_reason_and_place(
@@ -67,10 +71,10 @@ def test_what_is_no_lesion_is_told_with_volume_reason_and_place(
 ) -> None:
     hu, labels = _chest()
     labels[part] = Tissue.SOLID
-    if reason == "hilum":
+    if reason in ("hilum", "wall"):
         hu[part] = 40
     (suspect,) = suspect_solid(TissueMap(labels, GRID), _scan(hu))
-    assert suspect.ml[reason] == pytest.approx(suspect.total_ml)
+    assert suspect.ml[reason] == pytest.approx(suspect.total_ml, rel=0.02)  # a slab's corners lie as a wall does
     # Blocks at the edge of fat and bone are mixed with their surroundings: 3 blocks of 2 to 2.5 mm are averaged.
     assert suspect.total_ml == pytest.approx(_ml(part), rel=0.02 if reason == "slab" else 0.4)
     assert (suspect.side, suspect.zone) == place
@@ -90,6 +94,20 @@ def test_what_is_no_lesion_is_told_with_volume_reason_and_place(
     ],
 )
 def test_consolidation_of_another_place_or_size_is_no_hilum(part: Part) -> None:
+    hu, labels = _chest()
+    hu[part], labels[part] = 40, Tissue.SOLID
+    assert suspect_solid(TissueMap(labels, GRID), _scan(hu)) == []
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        np.s_[50:58, 30:42, 103:113],  # as far in the wall as in the lung: 55 % of the surface is outside
+        np.s_[46:66, 20:60, 106:114],  # 80 mL: as a consolidation that fills a lobe would
+        np.s_[50:54, 36:40, 107:111],  # 1 mL
+    ],
+)
+def test_consolidation_at_the_wall_and_partly_in_it_is_none(part: Part) -> None:
     hu, labels = _chest()
     hu[part], labels[part] = 40, Tissue.SOLID
     assert suspect_solid(TissueMap(labels, GRID), _scan(hu)) == []
@@ -179,7 +197,7 @@ def test_the_flag_says_where_and_how_far_it_moves_the_share() -> None:
         config = load_config(overrides={"quality": {"move_points": move_points}})
         (finding,) = suspect_findings(tissue, scan, volumes, None, config)
         assert (finding.code, finding.outcome) == ("SUSPECT_SOLID", outcome)
-        assert "right lower zone 30 mL, images 84 to 85, z -270.0 to -268.0 mm" in finding.message
+        assert "right lower zone 30.0 mL, images 84 to 85, z -270.0 to -268.0 mm" in finding.message
         assert f"{points:.2f} points lower" in finding.message
     trial = load_config(overrides={"profile": "trial", "quality": {"move_points": 1.1 * points}})
     assert [f.outcome for f in suspect_findings(tissue, scan, volumes, None, trial)] == [Outcome.FLAG]

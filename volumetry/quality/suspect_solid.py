@@ -9,9 +9,13 @@ is seen in consolidation but at its very edges:
 * **fat**: homogeneous, around -90 HU; beside the heart, below the diaphragm's back, in the axilla;
 * **too dense**: bone, calcification, or a vessel full of contrast.
 
-Vessels and nodes of a **hilum** have the density of consolidation, so that place and surroundings alone betray
-them: a solid body of 2 to 25 mL in the middle of the lungs' height and depth and in the inner part of a lung, less
-than 55 % of whose surface is ground glass. A consolidation there may look the same: a reader must tell.
+Other tissue has the density of consolidation, so that place and surroundings alone betray it, and only in solid
+bodies of 2 to 25 mL. A consolidation there may look the same: a reader must tell.
+
+* a **hilum**, vessels and nodes: in the middle of the lungs' height and depth and in the inner part of a lung,
+  less than 55 % of the surface is ground glass;
+* a **wall**, of the chest or of a great vessel: at least 60 % of the surface is against what is outside the mask,
+  or at least 40 % in the highest tenth of the lungs, where the chest wall bends over the apex.
 
 Organs that are taken whole and thick are not seen, so the volume is a lower bound.
 
@@ -51,17 +55,24 @@ _DENSE_HU, _PLAIN_DENSE_HU = 130.0, 100.0
 """No lesion is denser than this over 6 mm, with contrast and without."""
 _LEAST_ML = 0.5
 """Smaller bodies are the edges of something else."""
-_HILUM_ML = (2.0, 25.0)
+_BODY_ML = (2.0, 25.0)
+"""Where place and surroundings tell; a whole lobe without air lies against the wall, too."""
 _HILUM_UP, _HILUM_BACK, _HILUM_OUT = (0.40, 0.70), (0.40, 0.70), (0.18, 0.42)
 """Middle of the body: of the lungs' height from below, of their depth from the front, of half their width."""
 _HILUM_GROUND_GLASS = 0.55
 """Largest share of the body's surface: consolidation of pneumonia lies in ground glass."""
+_WALL_OUTSIDE, _APEX_OUTSIDE = 0.60, 0.40
+"""Least share of the body's surface that is outside the mask."""
+_APEX_UP = 0.90
 _WORDS = {
     "slab": "is continuous with tissue outside the mask",
     "fat": "is fat",
     "dense": "is bone, calcification or contrast",
     "hilum": "lies as vessels and nodes of a hilum do",
+    "wall": "lies mostly against tissue outside the lungs",
 }
+_SLAB, _FAT, _DENSE, _HILUM, _WALL = range(1, 6)
+"""Places of these reasons among `_WORDS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,7 @@ class Suspect:
     Parameters
     ----------
     ml
-        Its volume, by reason: ``slab``, ``fat``, ``dense``, ``hilum``; each part is counted once.
+        Its volume, by reason: ``slab``, ``fat``, ``dense``, ``hilum``, ``wall``; each part is counted once.
     side, zone
         ``left`` or ``right``, and the third of the lungs' height.
     slices
@@ -100,14 +111,14 @@ def suspect_findings(
     points = points_if_no_lesion(volumes, ml)
     by_reason = {name: sum(one.ml.get(name, 0.0) for one in suspects) for name in _WORDS}
     reasons = ", ".join(
-        f"{by_reason[name]:.0f} mL {words}" for name, words in _WORDS.items() if by_reason[name] >= 0.5
+        f"{by_reason[name]:.1f} mL {words}" for name, words in _WORDS.items() if by_reason[name] >= 0.05
     )
     largest = "; ".join(
-        f"{one.side} {one.zone} zone {one.total_ml:.0f} mL, {images(scan, one.slices)}" for one in suspects[:3]
+        f"{one.side} {one.zone} zone {one.total_ml:.1f} mL, {images(scan, one.slices)}" for one in suspects[:3]
     )
     more = f"; and {len(suspects) - 3} smaller" if len(suspects) > 3 else ""
     text = (
-        f"at least {ml:.0f} mL of the lesion may be organ, vessel, fat or bone ({reasons}): {largest}{more}. "
+        f"at least {ml:.1f} mL of the lesion may be organ, vessel, fat or bone ({reasons}): {largest}{more}. "
         f"Without it the lesion percentage is {points:.2f} points lower"
     )
     yield weighed(config, "SUSPECT_SOLID", text, ml, points)
@@ -210,26 +221,23 @@ def _blocks_of(tissue: TissueMap, scan: CtScan, blood_hu: float | None) -> _Bloc
     fine = tuple(slice(part.start * n, part.stop * n) for part, n in zip(box, step, strict=True))
     hu = block_mean(view.of(scan.hu_kji)[fine], step, whole=True)
     dense_hu = _PLAIN_DENSE_HU if blood_hu is not None and blood_hu <= PLAIN_HU else _DENSE_HU
-    hilar = np.zeros(labels.shape, bool)
-    if _has_both_lungs(tissue):  # of one lung alone, the middle of the chest is not known
-        hilar = _hilar(labels, float(np.prod(fine_mm) * np.prod(step)) / 1000)
-    why = _reasons(labels[box], hu, hilar[box], round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
+    by_place = _by_place(labels, float(np.prod(fine_mm) * np.prod(step)) / 1000, _has_both_lungs(tissue))
+    why = _reasons(labels[box], hu, by_place[box], round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
     return _Blocks(why, labels > 0, box, step)
 
 
 def _reasons(
-    labels: NDArray[np.uint8], hu: NDArray[np.float32], hilar: Mask, slab: int, dense_hu: float
+    labels: NDArray[np.uint8], hu: NDArray[np.float32], by_place: NDArray[np.uint8], slab: int, dense_hu: float
 ) -> NDArray[np.uint8]:
-    """Per block 0, or the place of its reason among `_WORDS`."""
+    """Per block 0, or its reason."""
     lesion = labels > Tissue.AERATED
     mean = ndimage.uniform_filter(hu, 3)
     even = ndimage.uniform_filter(hu**2, 3) - mean**2 < _EVEN_HU**2
     why = np.zeros(labels.shape, np.uint8)
-    why[_slabs(labels, hu, max(1, slab)) & (hu > _SOFT_HU)] = 1
-    why[lesion & even & (mean > _FAT_HU[0]) & (mean < _FAT_HU[1])] = 2
-    why[lesion & (mean > dense_hu)] = 3
-    why[(why == 0) & hilar] = 4
-    return why
+    why[_slabs(labels, hu, max(1, slab)) & (hu > _SOFT_HU)] = _SLAB
+    why[lesion & even & (mean > _FAT_HU[0]) & (mean < _FAT_HU[1])] = _FAT
+    why[lesion & (mean > dense_hu)] = _DENSE
+    return np.where(why == 0, by_place, why)
 
 
 def _has_both_lungs(tissue: TissueMap) -> bool:
@@ -237,28 +245,32 @@ def _has_both_lungs(tissue: TissueMap) -> bool:
     return sides is None or all(any((plane == side).any() for plane in sides) for side in (Side.LEFT, Side.RIGHT))
 
 
-def _hilar(labels: NDArray[np.uint8], block_ml: float) -> Mask:
-    """Bodies of the solid component that lie as vessels and nodes of a hilum do."""
+def _by_place(labels: NDArray[np.uint8], block_ml: float, both_lungs: bool) -> NDArray[np.uint8]:
+    """Per block 0, or the reason where a solid body lies as a hilum or a wall does."""
+    found = np.zeros(labels.shape, np.uint8)
     lung = bounding_box(labels)
     solid, _ = ndimage.label(labels == Tissue.SOLID)
-    found = np.zeros(labels.shape, bool)
     for label, box in enumerate(ndimage.find_objects(solid), start=1):
         around = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
         body = solid[around] == label
-        if lung is None or not _HILUM_ML[0] <= np.count_nonzero(body) * block_ml <= _HILUM_ML[1]:
+        if lung is None or not _BODY_ML[0] <= np.count_nonzero(body) * block_ml <= _BODY_ML[1]:
             continue
         middle = [float(n.mean()) + part.start for n, part in zip(np.nonzero(body), around, strict=True)]
         up, back, across = (
             (at - part.start) / (part.stop - 1 - part.start) for at, part in zip(middle, lung, strict=True)
         )
         surface = labels[around][ndimage.binary_dilation(body) & ~body]
-        if (
-            _HILUM_UP[0] <= up <= _HILUM_UP[1]
+        outside, ground_glass = ((surface == tissue).mean() for tissue in (Tissue.OUTSIDE, Tissue.GROUND_GLASS))
+        if outside >= (_APEX_OUTSIDE if up >= _APEX_UP else _WALL_OUTSIDE):
+            found[around][body] = _WALL
+        elif (
+            both_lungs  # of one lung alone, the middle of the chest is not known
+            and _HILUM_UP[0] <= up <= _HILUM_UP[1]
             and _HILUM_BACK[0] <= back <= _HILUM_BACK[1]
             and _HILUM_OUT[0] <= abs(2 * across - 1) <= _HILUM_OUT[1]
-            and np.count_nonzero(surface == Tissue.GROUND_GLASS) < _HILUM_GROUND_GLASS * surface.size
+            and ground_glass < _HILUM_GROUND_GLASS
         ):
-            found[around] |= body
+            found[around][body] = _HILUM
     return found
 
 
