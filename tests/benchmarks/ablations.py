@@ -1,7 +1,7 @@
 """The trained network goes on without one ingredient after the other.
 
-``python tests/benchmarks/ablations.py configs/train-lesion2d.toml --out runs``, after ``volumetry train`` with the
-same arguments. About four minutes of one core for each variant. The table goes onto the model's card when
+``python tests/benchmarks/ablations.py configs/train-lesion25d.toml --out runs``, after ``volumetry train`` with
+the same arguments. About four minutes of one core for each variant. The table goes onto the model's card when
 ``volumetry train`` is run again, which then only packs.
 """
 

@@ -15,10 +15,15 @@ ROOT = shipped("data-sample")
 
 @pytest.fixture(scope="module")
 def config():
-    recipe = load_recipe(shipped("configs") / "train-lesion2d.toml")
+    recipe = load_recipe(shipped("configs") / "train-lesion25d.toml")
     healthy = Scan(folder="phantom-001", source="drawn", terms="none")
     sick = healthy.model_copy(update={"infected_csv": "flags.csv"})
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"scans": (sick, healthy)})})
+    changes = {
+        "model": recipe.model.model_copy(update={"chest_network": ""}),
+        "input": recipe.input.model_copy(update={"inputs": ("enhanced", "window")}),
+        "data": recipe.data.model_copy(update={"scans": (sick, healthy), "chests": ()}),
+    }
+    return recipe.model_copy(update=changes)
 
 
 @pytest.fixture(scope="module")

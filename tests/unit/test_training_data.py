@@ -14,13 +14,11 @@ from scipy.ndimage import binary_dilation
 from volumetry.config import load_config
 from volumetry.errors import ConfigError, InputError
 from volumetry.scan import read_scan
-from volumetry.segment.preprocess import Pictures
 from volumetry.storage.shipped import shipped
 from volumetry.training.ablation import ABLATIONS, left_of
 from volumetry.training.augment import Drawing
 from volumetry.training.config import Round, Scan, load_recipe
 from volumetry.training.dataset import Bank, _scan, infected_by_slice, nearest
-from volumetry.training.dense import DENSE, dense_volumes, painted
 from volumetry.training.drawn_thorax import drawn_thorax
 from volumetry.training.filled import FILLED, Drawn, _cut_anew, filled_volumes
 from volumetry.training.phantom_volumes import phantom_volumes
@@ -30,7 +28,9 @@ from volumetry.training.synthesis import Lesions, rim_filled_as_beside, with_les
 from volumetry.training.threshold_lungs import threshold_lungs
 from volumetry.training.train import learning_rate, masked_loss
 
-RECIPE = load_recipe(shipped("configs") / "train-lesion2d.toml")
+SHIPPED = load_recipe(shipped("configs") / "train-lesion25d.toml")
+RECIPE = SHIPPED.model_copy(update={"input": SHIPPED.input.model_copy(update={"inputs": ("enhanced", "window")})})
+"""Without what lies around a slice."""
 
 
 SPACING = (4.0, 2.0, 2.0)
@@ -182,9 +182,9 @@ def test_the_learning_rate_warms_up_and_ends_at_nothing() -> None:
 def test_each_round_draws_from_its_own_piles() -> None:
     base = drawing(0)
     white = np.full((64, 64), 255, np.uint8)
-    dense = Sample({"enhanced": white, "window": white}, np.full_like(white, int(SOLID)), DENSE, "p", "0")
+    dense = Sample({"enhanced": white, "window": white}, np.full_like(white, int(SOLID)), FILLED, "p", "0")
     bank = replace(base.bank, training=(*base.bank.training, dense))
-    rounds = (Round(steps=2, learning_rate=1), Round(steps=2, learning_rate=1, shares={DENSE: 1000.0}))
+    rounds = (Round(steps=2, learning_rate=1), Round(steps=2, learning_rate=1, shares={FILLED: 1000.0}))
     both = replace(base, bank=bank, schedule=base.schedule.model_copy(update={"rounds": rounds}))
     for step in range(2):
         for mine, without in zip(both.step(step), base.step(step), strict=True):
@@ -214,22 +214,6 @@ def slices_of(volumes: Iterable[Drawn]) -> Iterator[tuple[int, np.ndarray, np.nd
     """Number, HU and truth of each slice to learn from."""
     for sick, truth, slices in volumes:
         yield from ((k, sick[k], truth[k]) for k in slices)
-
-
-def test_dense_volumes_have_lesions_at_every_wall_and_know_nothing_of_the_rest() -> None:
-    hu, lung = healthy()
-    edge = binary_dilation(lung) & ~lung
-    found = list(slices_of(dense_volumes(hu, lung, SPACING, 12, np.random.default_rng(0), healthy=False)))
-    centres = []
-    for k, sick, truth in found:
-        solid = (truth & Truth.SOLID) > 0
-        assert solid.any()
-        assert set(np.unique(truth).tolist()) <= {0, int(SOME_LUNG), int(SOLID), int(GROUND_GLASS)}
-        assert ((truth & Truth.LUNG > 0) == lung[k]).all()
-        far = edge[k] & ~binary_dilation((truth & Truth.LESION) > 0, iterations=4)
-        np.testing.assert_array_equal(sick[far], hu[k][far])
-        centres.append(np.argwhere(solid).mean(axis=0)[0])
-    assert np.mean(np.array(centres) < 45) == pytest.approx(0.5, abs=0.25), "in front as well as at the back"
 
 
 @pytest.mark.parametrize("healthy_lung", [True, False])
@@ -300,10 +284,10 @@ def test_no_slice_that_judges_a_scan_is_learned_from(tmp_path: Path) -> None:
     sick = range(80, 84)
     rows = "".join(f"{count - 1 - k},{int(k in sick)}\n" for k in range(count))
     (tmp_path / "flags.csv").write_text("slice_from_top,infected\n" + rows)
-    few = {"synthetic_volumes": 1, "dense_volumes": 2, "filled_volumes": 1}
+    few = {"synthetic_volumes": 1, "filled_volumes": 1}
     data = RECIPE.data.model_copy(update=few)
     spec = Scan(folder="scan", infected_csv="flags.csv", source="drawn", terms="none")
-    rngs = tuple(np.random.default_rng(n) for n in range(3))
+    rngs = np.random.default_rng(0), np.random.default_rng(2)
     found = list(_scan(spec, tmp_path, Looks(recipe), data, rngs))
     judging = data.held_out(count)
     seen = {(sample.kind, judged) for sample, judged in found}
@@ -312,7 +296,6 @@ def test_no_slice_that_judges_a_scan_is_learned_from(tmp_path: Path) -> None:
         ("scan", False),
         ("synthetic", True),
         ("synthetic", False),
-        (DENSE, False),
         (FILLED, False),
     }
     for sample, judged in found:
@@ -329,16 +312,16 @@ def test_what_an_ablation_leaves_out_is_not_there() -> None:
     lesion = np.full((4, 4), int(SOLID), np.uint8)
     samples = [
         Sample({"enhanced": flat, "window": flat}, truth, kind, "p", "0")
-        for kind in ("ma20", "scan", DENSE, FILLED)
+        for kind in ("ma20", "scan", FILLED)
         for truth in (flat, lesion)
     ]
     bank = Bank(tuple(samples), (), {"ma20": 0.4, "scan": 0.1})
-    left = left_of(bank, frozenset({"scan", DENSE}))
+    left = left_of(bank, frozenset({"scan"}))
     assert {sample.kind for sample in left.training} == {"ma20", FILLED}
     assert left.shares == {"ma20": 0.4}
     no_undrawn = left_of(bank, ABLATIONS["without undrawn slices of scans"])
     assert {(s.kind, bool(s.truth_ji.any())) for s in no_undrawn.training} == {
-        ("ma20", False), ("ma20", True), (DENSE, True), (FILLED, True),
+        ("ma20", False), ("ma20", True), (FILLED, True),
     }  # fmt: skip
 
 
@@ -373,40 +356,6 @@ def test_a_wall_beside_a_lesion_is_filled_and_an_airway_stays_open() -> None:
     assert (filled[0, 12:15, 15] == -400).all(), "not beside it"
     assert (filled[lung] == hu[lung]).all()
     assert (filled >= hu).all()
-
-
-@pytest.mark.parametrize("window", [True, False])
-def test_a_painted_lesion_has_the_grey_of_its_wall_and_keeps_the_labels_around_it(window: bool) -> None:
-    lung = healthy()[1][12]
-    grey = np.where(lung, 0.15, 0.7).astype(np.float32)
-    truth = np.where(lung, int(SOME_LESION), 0).astype(np.uint8)
-    many = [
-        painted(
-            Pictures({"enhanced": grey} | ({"window": grey / 2} if window else {})),
-            truth,
-            np.random.default_rng(n),
-        )
-        for n in range(6)
-    ]
-    made = [one for one in many if one is not None]
-    assert len(made) >= 3
-    for pictures, new in made:
-        lesion = new == int(SOLID)
-        assert lesion.any()
-        assert (lung | ~lesion).all()
-        np.testing.assert_array_equal(new[~lesion], truth[~lesion])
-        assert np.median(pictures.of("enhanced")[lesion]) == pytest.approx(0.7, abs=0.1)
-        if window:
-            assert np.median(pictures.of("window")[lesion]) == pytest.approx(0.35, abs=0.1)
-        else:
-            assert pictures.of("window") is None
-        untouched = lung & ~binary_dilation(lesion, iterations=14)
-        np.testing.assert_array_equal(pictures.of("enhanced")[untouched], grey[untouched])
-
-
-def test_nothing_is_painted_where_there_is_no_lung() -> None:
-    empty = np.zeros((64, 64), np.uint8)
-    assert painted(Pictures({"enhanced": empty.astype(np.float32)}), empty, np.random.default_rng(0)) is None
 
 
 def drawing(seed: int) -> Drawing:
@@ -537,14 +486,14 @@ def test_flags_count_from_the_head_and_arrays_from_the_feet(tmp_path: Path) -> N
     ("old", "new", "says"),
     [
         ("steps = ", "stepps = ", "stepps|steps"),
-        ("crop_px = 224", "crop_px = 100", "multiple of 16"),
+        ("crop_px = 192", "crop_px = 100", "multiple of 16"),
         ("scale_low = 0.7", "scale_low = 1.5", "scale_low is above"),
         ("[model]", "[model", "not valid TOML"),
         ('calibration_cases = ["case06"', 'calibration_cases = ["case01"', "must be among the held_out"),
     ],
 )
 def test_a_mistyped_recipe_stops(tmp_path: Path, old: str, new: str, says: str) -> None:
-    text = (shipped("configs") / "train-lesion2d.toml").read_text("utf-8")
+    text = (shipped("configs") / "train-lesion25d.toml").read_text("utf-8")
     path = tmp_path / "recipe.toml"
     path.write_text(text.replace(old, new, 1), "utf-8")
     with pytest.raises(ConfigError, match=says):

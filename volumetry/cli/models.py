@@ -33,7 +33,7 @@ def phantom(
 
 @app.command(rich_help_panel=MODELS)
 def train(
-    config: Annotated[Path, typer.Argument(help="Training configuration, e.g. configs/train-lesion2d.toml.")],
+    config: Annotated[Path, typer.Argument(help="Training configuration, e.g. configs/train-lesion25d.toml.")],
     out: Annotated[Path, typer.Option(help="Folder for the model and for the state of the run.")],
     data: Annotated[
         Path | None, typer.Option(help="Root folder of the training data; by default that in the configuration.")
@@ -43,7 +43,7 @@ def train(
 ) -> None:
     """Train a model. Run again with the same folder to continue after an interruption.
 
-    Example: volumetry train configs/train-lesion2d.toml --data DATA --out runs
+    Example: volumetry train configs/train-lesion25d.toml --data DATA --out runs
     """
     from volumetry.cli import show
     from volumetry.training.by_architecture import train_model

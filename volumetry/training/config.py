@@ -217,7 +217,6 @@ class Data(Section):
     phantom_slices: int = Field(ge=0)
     phantom_volumes: int = Field(default=0, ge=0)
     synthetic_volumes: int = Field(ge=0)
-    dense_volumes: int = Field(default=0, ge=0)
     filled_volumes: int = Field(default=0, ge=0)
     held_out_block_slices: int = Field(gt=0)
     slices: tuple[Slices, ...] = ()
@@ -273,7 +272,9 @@ class TrainConfig(Section):
             prose["model"] |= {"chest_network_sha256", "lung_probability"}
         later = {"no_neighbours", "no_chest", "wrong_chest"}
         prose["augment"] = {name for name in later if not getattr(self.augment, name)}
-        return canonical_sha256(self.model_dump(mode="json", exclude=prose))
+        settings = self.model_dump(mode="json", exclude=prose)
+        settings["data"]["dense_volumes"] = 0  # of a pile that is no longer drawn; earlier digests hold it
+        return canonical_sha256(settings)
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -313,4 +314,4 @@ def load_recipe(path: Path) -> TrainConfig:
     ConfigError
         If the file is missing or not TOML, or a key is unknown, missing or out of range.
     """
-    return load_toml(path, TrainConfig, hint="Compare the file with configs/train-lesion2d.toml.")
+    return load_toml(path, TrainConfig, hint="Compare the file with configs/train-lesion25d.toml.")

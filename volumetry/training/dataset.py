@@ -1,9 +1,10 @@
 """Everything a model learns from, and the held-out part it is judged by, as pictures in memory."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from volumetry.segment.preprocess import InputRecipe, Plane, fitted_shape, pictu
 from volumetry.training.chest_slices import chest_samples, judged_samples, read_chest_slices
 from volumetry.training.config import Data, Masked, Scan, Slices, TrainConfig
 from volumetry.training.continued import looks_of
-from volumetry.training.dense import DENSE, dense_volumes, painted
 from volumetry.training.drawn_thorax import drawn_thorax
 from volumetry.training.filled import FILLED, Drawn, filled_volumes
 from volumetry.training.labelled_slices import case_of, open_slices
@@ -99,16 +99,13 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
         for sample, judged in _slices(spec, root, recipe):
             (held_out if judged else training).append(sample)
             shares[sample.kind] = spec.share
-    # Each pile of a later round is drawn with its own generator, so that nothing else changes with it.
-    apart, further = (np.random.default_rng([config.schedule.seed, pile]) for pile in (3, 5))
-    if data.dense_volumes:
-        training += [dense for sample in training if (dense := _painted(sample, apart))]
-    rng = np.random.default_rng([config.schedule.seed, 1])
+    # Filled lungs are drawn with a generator of their own, so that nothing else changes with them.
+    rng, filling = (np.random.default_rng([config.schedule.seed, pile]) for pile in (1, 5))
     for scan in data.scans:
-        for sample, judged in _scan(scan, root, looks, data, (rng, apart, further)):
+        for sample, judged in _scan(scan, root, looks, data, (rng, filling)):
             (held_out if judged else training).append(sample)
     for masked in data.masked:
-        training += _masked(masked, root, looks, data, (apart, further))
+        training += _masked(masked, root, looks, data, filling)
     for number, chest in enumerate(data.chests):
         own = np.random.default_rng([config.schedule.seed, 6, number])
         slices = read_chest_slices(chest, root, recipe)
@@ -120,7 +117,7 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
     training += phantom_volumes(data.phantom_volumes, looks, config.schedule.seed)
     shares |= {SCAN: data.scan_share, SYNTHETIC: data.synthetic_share}
     shares |= {"masked": data.masked_share, "phantom": data.phantom_share}
-    present = {sample.kind for sample in training} - {DENSE, FILLED}  # their shares belong to rounds
+    present = {sample.kind for sample in training} - {FILLED}  # its share belongs to rounds
     return Bank(
         tuple(training), tuple(held_out), {kind: share for kind, share in shares.items() if kind in present}
     )
@@ -156,10 +153,10 @@ def _scan(
     root: Path,
     looks: Looks,
     data: Data,
-    rngs: tuple[np.random.Generator, np.random.Generator, np.random.Generator],
+    rngs: tuple[np.random.Generator, np.random.Generator],
 ) -> Iterator[tuple[Sample, bool]]:
     """Slices without disease: as they are, and with lesions put into them; every other block is held out."""
-    recipe, (rng, apart, further) = looks.recipe, rngs
+    recipe, (rng, filling) = looks.recipe, rngs
     scan = read_scan(root / spec.folder, load_config())
     hu_kji, spacing = on_network_grid(scan.hu_kji, scan.grid, recipe)
     lungs = threshold_lungs(hu_kji, spacing)
@@ -192,45 +189,21 @@ def _scan(
             elif not judged[k] and volume > 0 and lungs[k].any():
                 yield varied(sick.plane(k), drawn[k], recipe, rng, name), False
     beside = binary_dilation(judged | infected)
-    parts = _in_any_part(hu_kji, lungs, spacing, looks, _plan(data, apart, further), True)
-    for n, k, plane, truth, kind, own in parts:
-        if not (judged if kind == DENSE else beside)[k]:
-            yield varied(plane, truth, recipe, own, (kind, group, f"{k:04d} {n}")), False
+    volumes = filled_volumes(hu_kji, lungs, spacing, data.filled_volumes, filling, True)
+    for n, k, plane, truth in _numbered(volumes, spacing, looks):
+        if not beside[k]:
+            yield varied(plane, truth, recipe, filling, (FILLED, group, f"{k:04d} {n}")), False
 
 
-_Plan = tuple[tuple[str, Callable[..., Iterator[Drawn]], int, np.random.Generator], ...]
-"""Pile, what draws it, how many volumes of it, and its randomness."""
-
-
-def _plan(data: Data, apart: np.random.Generator, further: np.random.Generator) -> _Plan:
-    """The piles of later rounds."""
-    return (
-        (DENSE, dense_volumes, data.dense_volumes, apart),
-        (FILLED, filled_volumes, data.filled_volumes, further),
-    )
-
-
-def _in_any_part(
-    hu_kji: NDArray[np.float32],
-    lungs: NDArray[np.bool_],
-    spacing: Vector,
-    looks: Looks,
-    plan: _Plan,
-    healthy: bool,
-) -> Iterator[tuple[int, int, Plane, NDArray[np.uint8], str, np.random.Generator]]:
-    """Slices of a plan: a running number, the slice's number, its HU and truth, its pile and randomness."""
-    for kind, make, count, rng in plan:
-        n = 0
-        for sick, truth, slices in make(hu_kji, lungs, spacing, count, rng, healthy):
-            seen = looks.volume(sick, spacing)
-            for k in slices:
-                yield n, k, seen.plane(k), truth[k], kind, rng
-                n += 1
-
-
-def _painted(sample: Sample, rng: np.random.Generator) -> Sample | None:
-    made = painted(sample.pictures, sample.truth_ji, rng)
-    return made and sample_of(*made, DENSE, sample.group, sample.name)
+def _numbered(
+    volumes: Iterable[Drawn], spacing_kji_mm: Vector, looks: Looks
+) -> Iterator[tuple[int, int, Plane, NDArray[np.uint8]]]:
+    """Slices to learn from of drawn volumes: a running number, the slice's own, its HU and truth."""
+    numbers = count()
+    for sick, truth, slices in volumes:
+        seen = looks.volume(sick, spacing_kji_mm)
+        for k in slices:
+            yield next(numbers), k, seen.plane(k), truth[k]
 
 
 def _masked(
@@ -238,7 +211,7 @@ def _masked(
     root: Path,
     looks: Looks,
     data: Data,
-    rngs: tuple[np.random.Generator, np.random.Generator],
+    filling: np.random.Generator,
 ) -> Iterator[Sample]:
     """A volume with a given lung mask: its disease is not known, inside the lung or out of it the truth is."""
     try:
@@ -261,12 +234,13 @@ def _masked(
     for k in range(len(hu_kji)):
         truth = np.where(lungs[k], int(SOME_LUNG), 0).astype(np.uint8)
         yield sample_of(pictures_of(seen.plane(k), recipe), truth, "masked", group, f"{k:04d}")
-    for n, k, plane, truth, kind, own in _in_any_part(hu_kji, lungs, spacing, looks, _plan(data, *rngs), False):
-        yield varied(plane, truth, recipe, own, (kind, group, f"{k:04d} {n}"))
+    volumes = filled_volumes(hu_kji, lungs, spacing, data.filled_volumes, filling, False)
+    for n, k, plane, truth in _numbered(volumes, spacing, looks):
+        yield varied(plane, truth, recipe, filling, (FILLED, group, f"{k:04d} {n}"))
 
 
-def _phantoms(count: int, recipe: InputRecipe, rng: np.random.Generator) -> Iterator[Sample]:
-    for n in range(count):
+def _phantoms(slices: int, recipe: InputRecipe, rng: np.random.Generator) -> Iterator[Sample]:
+    for n in range(slices):
         hu, truth = drawn_thorax(rng)
         yield sample_of(pictures_of(hu, recipe), truth, "phantom", f"{n:04d}", "0")
 

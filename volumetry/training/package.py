@@ -231,17 +231,16 @@ def _data(config: TrainConfig) -> dict[str, str]:
     if data.scans or data.masked:
         drawn |= {
             "synthetic": "lesions drawn by this program into slices of the scans above; exact truth",
-            "dense": "dense lesions at the walls of the lungs: drawn by this program into the scans (exact truth) "
-            "and the volumes above (exact but where disease was there before), and painted into labelled training "
-            "slices",
-            "filled": "parts of lungs filled by this program with anything from haze to soft tissue, in slices of "
-            "the scans and the volumes above cut anew; exact truth, but in the volumes only of what is drawn",
         }
     if data.chests:
         drawn |= {
             PATTERNS: "diffuse disease drawn by this program into the chests above; exact truth, and nothing is "
             "known in boxes around the patients' own disease",
-            FILLED: "parts of lungs filled by this program with anything from haze to soft tissue, in slices of "
-            "the chests above cut anew; exact truth",
         }
+    if data.scans or data.masked or data.chests:
+        drawn[FILLED] = (
+            "parts of lungs filled by this program with anything from haze to soft tissue, in slices of the "
+            "scans, volumes and chests above cut anew; exact truth, but in volumes of unknown disease only of "
+            "what is drawn"
+        )
     return named | drawn

@@ -142,23 +142,6 @@ def _dense(
     truth[box] = np.where((share >= 0.5) & (truth[box] > 0), int(SOLID), truth[box])
 
 
-def dense_patch(
-    lung_ji: NDArray[np.bool_], spacing_kji_mm: Vector, rng: np.random.Generator, plan: Lesions
-) -> NDArray[np.float32] | None:
-    """Share of each pixel of one slice that a ragged patch at the pleura fills; None without lung enough."""
-    if np.count_nonzero(lung_ji) < MIN_LUNG_VOXELS:
-        return None
-    lung_kji = lung_ji[None]
-    where = np.argwhere(lung_kji)
-    likely = _at_pleura_and_back(lung_kji, where, spacing_kji_mm, plan.back)
-    centre = where[int(rng.choice(len(where), p=likely))]
-    radius_mm = float(np.exp(rng.uniform(*np.log(plan.radius_mm))))
-    box, part = _patch(lung_kji, centre, radius_mm, spacing_kji_mm, rng, plan.edge)
-    share = np.zeros(lung_kji.shape, np.float32)
-    share[box] = part
-    return share[0] if (share >= 0.5).any() else None
-
-
 def rim_filled_to(
     hu: NDArray[np.float32],
     lesion: NDArray[np.bool_],

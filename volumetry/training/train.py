@@ -82,7 +82,7 @@ def train(
     if missing := drawn - set(bank.piles):
         raise ConfigError(
             f"{config_path.name}: schedule.rounds draws from what is not there: {', '.join(sorted(missing))}",
-            hint=f"The data make {', '.join(sorted(bank.piles))}; see data.dense_volumes and data.filled_volumes.",
+            hint=f"The data make {', '.join(sorted(bank.piles))}; see data.filled_volumes.",
         )
     state = new_state(config, device)
     take_over(state, config)
