@@ -13,7 +13,8 @@ from volumetry.measure.interval import boundary_points, interval_of
 from volumetry.segment.postprocess import with_sides
 from volumetry.segment.thresholds import Cuts
 from volumetry.segment.uncertainty import added, class_counts, spread_points, threshold_counts
-from volumetry.training.calibration import DRAWN, ENOUGH_BLOCKS, Block, coverage, fitted
+from volumetry.training.calibration import DRAWN, Block, coverage, fitted
+from volumetry.training.small_scans import ENOUGH_BLOCKS
 
 CONFIG = load_config()
 EVEN_CUTS = Cuts(0.5, 0.5, 0.5)

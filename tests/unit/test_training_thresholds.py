@@ -1,14 +1,16 @@
 """The lesion's cut on a model's card: as many small scans come out too large as too small."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
 from volumetry.segment.thresholds import SCANS, SLICES, Cuts
-from volumetry.training.calibration import ENOUGH_BLOCKS, Block, balance, unbiased_cuts
+from volumetry.training.calibration import Block, balance
 from volumetry.training.calibration_scans import KIND as DRAWN
+from volumetry.training.lesion_cuts import unbiased_cuts
 from volumetry.training.samples import AERATED, SOME_LESION, Sample
+from volumetry.training.small_scans import ENOUGH_BLOCKS
 
 SIDE = 40
 RAMP = np.tile(np.linspace(0, 255, SIDE).round().astype(np.uint8), (SIDE, 1))
@@ -49,6 +51,23 @@ def test_each_world_gets_the_cut_at_which_its_middle_block_has_its_true_area() -
     both = cases(0.65, ENOUGH_BLOCKS, scan=True) + cases(0.4, ENOUGH_BLOCKS, scan=False)
     cuts = unbiased_cuts(Copyist(), both + missed)
     assert cuts == pytest.approx({SCANS: 0.65, SLICES: 0.4}, abs=1 / SIDE)
+
+
+def test_drawn_lesions_that_nobody_finds_and_the_number_of_draws_move_nothing() -> None:
+    """In some rows lesion is as dark as its surroundings; one chest is drawn into thrice as often."""
+
+    def with_faint(begins: float, count: int, chest: str) -> list[Sample]:
+        made = cases(begins, count, scan=True)
+        for sample in made:
+            sample.truth_ji[-8:] = int(AERATED)
+            sample.truth_ji[-3:, : SIDE // 2] = int(SOME_LESION)
+        dark = RAMP.copy()
+        dark[-8:] = 0
+        grey = {"enhanced": dark, "window": dark}
+        return [replace(sample, grey_ji=grey, group=f"{chest} {sample.group}") for sample in made]
+
+    both = with_faint(0.6, ENOUGH_BLOCKS, "a") + with_faint(0.7, 3 * ENOUGH_BLOCKS, "b")
+    assert unbiased_cuts(Copyist(), both)[SCANS] == pytest.approx(0.65, abs=1 / SIDE)
 
 
 def test_few_blocks_or_a_strange_network_do_not_carry_it_away() -> None:

@@ -4,8 +4,7 @@ Fitted on the calibration cases of the split, judged on its other held-out cases
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,25 +18,17 @@ from volumetry.config import IntervalSettings
 from volumetry.domain import SHARES, Doubt, Grid, TissueMap
 from volumetry.measure.interval import boundary_points, interval_of
 from volumetry.segment.network import NetworkSegmenter
-from volumetry.segment.thresholds import EVEN, SCANS, SLICES, Cuts, labelled
+from volumetry.segment.thresholds import labelled
 from volumetry.segment.uncertainty import BASE, Counts, added, class_counts, spread_points, threshold_counts
 from volumetry.training.calibration_scans import KIND as DRAWN
 from volumetry.training.chest_slices import CHEST, PATTERNS
 from volumetry.training.config import TrainConfig
 from volumetry.training.samples import OUTPUTS, Sample, Truth, targets
+from volumetry.training.small_scans import ENOUGH_BLOCKS, REFERENCE_FROM, cuts_for, small_scans
 
 LEVEL = 0.95
 FLOORS_POINTS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """What a share may be off by though nothing moves it: a small lesion that is missed altogether."""
-BLOCK = 6
-"""Slices of one case that are taken together as a small scan."""
-LONE = "single slices"
-REFERENCE_FROM = 2.0
-"""Percent of lung below which a relative error says little."""
-CUT_LIMITS = (0.25, 0.75)
-"""A median cut beyond these speaks of lesions that were missed or misread, and not of outlines."""
-ENOUGH_BLOCKS = 8
-"""Of fewer blocks the middle one says too little of the next."""
 REFERENCE_LIMITS = (0.05, 0.75)
 
 
@@ -164,30 +155,6 @@ def _pixels(
     return {name: (np.concatenate(logits[name]), np.concatenate(truths[name])) for name in OUTPUTS}
 
 
-def unbiased_cuts(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dict[str, float]:
-    """For scans and for slices the lesion's cut at which as many blocks come out too large as too small.
-
-    Each block has a cut of its own at which its lesions have their true area; the cut is the median of these, so
-    that a lesion missed or a case misread does not move the outlines of all others. Even with too few blocks, or
-    with a median beyond `CUT_LIMITS`: then most of their lesions were missed or misread as a whole.
-    """
-    own: dict[str, list[float]] = {SCANS: [], SLICES: []}
-    for run in _runs(samples):
-        found = [segmenter.probabilities([sample.pictures])[0] for sample in run]
-        lesion = np.concatenate([channels[1].ravel() for channels in found])
-        lung = sum(int(class_counts(channels, _cuts(segmenter, run[0]))[0]) for channels in found)
-        true = sum(int(_true_counts(sample)[1]) for sample in run)
-        if lung and 100 * true / lung >= REFERENCE_FROM:
-            own[_looked_at(run[0])].append(float(np.partition(lesion, -true)[-true]))
-    return {looked_at: _middle_cut(cuts) for looked_at, cuts in own.items()}
-
-
-def _middle_cut(cuts: Sequence[float]) -> float:
-    middle = float(np.median(cuts)) if len(cuts) >= ENOUGH_BLOCKS else EVEN
-    low, high = CUT_LIMITS
-    return round(middle, 3) if low <= middle <= high else EVEN
-
-
 def blocks(segmenter: NetworkSegmenter, samples: Sequence[Sample], settings: IntervalSettings) -> list[Block]:
     """Held-out slices as small scans: up to six from all over one case, or of cases with a single slice.
 
@@ -206,7 +173,7 @@ def blocks(segmenter: NetworkSegmenter, samples: Sequence[Sample], settings: Int
         Shares by truth and by the model, and what moves them, in percentage points.
     """
     found = []
-    for run in _runs(samples):
+    for run in small_scans(samples):
         counts: dict[str, Counts] = {}
         edges = dict.fromkeys(SHARES, 0.0)
         truth = np.zeros(4, np.int64)
@@ -232,39 +199,18 @@ def _solid_unknown(run: Sequence[Sample]) -> bool:
     return any((sample.truth_ji & Truth.SOLID_UNKNOWN).any() for sample in run)
 
 
-def _runs(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
-    slices = Counter((sample.kind, sample.group) for sample in samples)
-    by_case: dict[tuple[str, str], list[Sample]] = {}
-    for sample in samples:
-        alone = slices[sample.kind, sample.group] == 1
-        by_case.setdefault((sample.kind, LONE if alone else sample.group), []).append(sample)
-    for case in by_case.values():
-        ordered = sorted(case, key=lambda sample: sample.name)
-        count = math.ceil(len(ordered) / BLOCK)
-        yield from (ordered[start::count] for start in range(count))
-
-
 def _counts(segmenter: NetworkSegmenter, sample: Sample, step: float) -> dict[str, Counts]:
-    pictures, cuts = [sample.pictures], _cuts(segmenter, sample)
+    pictures, cuts = [sample.pictures], cuts_for(segmenter, sample)
     found = threshold_counts(segmenter.probabilities(pictures)[0], cuts, step)
     found["mirrored"] = class_counts(segmenter.probabilities(pictures, mirrored=True)[0], cuts)
     return found
-
-
-def _cuts(segmenter: NetworkSegmenter, sample: Sample) -> Cuts:
-    return segmenter.cuts[_looked_at(sample)]
-
-
-def _looked_at(sample: Sample) -> str:
-    """By where it comes from: some ready-made slices are prints of a lung window, and give both pictures too."""
-    return SCANS if sample.kind == DRAWN else SLICES
 
 
 def _with_edges(
     edges: dict[str, float], segmenter: NetworkSegmenter, sample: Sample, shift_mm: float
 ) -> dict[str, float]:
     """Boundary points of a slice times its pixels of lung, so that slices add up; pixels are the network's."""
-    labels = labelled(segmenter.probabilities([sample.pictures])[0], _cuts(segmenter, sample))[None]
+    labels = labelled(segmenter.probabilities([sample.pictures])[0], cuts_for(segmenter, sample))[None]
     recipe = segmenter.recipe
     grid = Grid(labels.shape, (recipe.slab_mm, recipe.spacing_mm, recipe.spacing_mm))
     points = boundary_points(TissueMap(labels, grid), grid.voxel_ml, shift_mm)

@@ -25,7 +25,6 @@ from volumetry.training.calibration import (
     fitted,
     for_calibration,
     temperatures,
-    unbiased_cuts,
 )
 from volumetry.training.calibration_scans import KIND as DRAWN
 from volumetry.training.calibration_scans import drawn_chests, drawn_scans
@@ -37,6 +36,7 @@ from volumetry.training.dataset import Bank
 from volumetry.training.drawn_thorax import drawn_thorax
 from volumetry.training.filled import FILLED
 from volumetry.training.held_out_metrics import component_rules, development_report
+from volumetry.training.lesion_cuts import unbiased_cuts
 from volumetry.training.samples import OUTPUTS, Sample, Truth
 
 PROBE_SEED = 7
