@@ -102,7 +102,7 @@ def test_consolidation_of_another_place_or_size_is_no_hilum(part: Part) -> None:
 @pytest.mark.parametrize(
     "part",
     [
-        np.s_[50:58, 30:42, 103:113],  # as far in the wall as in the lung: 55 % of the surface is outside
+        np.s_[50:58, 30:42, 103:113],  # as far in the wall as in the lung: half of the surface is outside
         np.s_[46:66, 20:60, 106:114],  # 80 mL: as a consolidation that fills a lobe would
         np.s_[50:54, 36:40, 107:111],  # 1 mL
     ],
@@ -110,6 +110,15 @@ def test_consolidation_of_another_place_or_size_is_no_hilum(part: Part) -> None:
 def test_consolidation_at_the_wall_and_partly_in_it_is_none(part: Part) -> None:
     hu, labels = _chest()
     hu[part], labels[part] = 40, Tissue.SOLID
+    assert suspect_solid(TissueMap(labels, GRID), _scan(hu)) == []
+
+
+def test_consolidation_at_the_wall_in_ground_glass_is_none() -> None:
+    """A third of its surface is ground glass, and 60 % against the wall."""
+    hu, labels = _chest()
+    around, body = np.s_[48:60, 28:44, 98:108], np.s_[50:58, 30:42, 104:116]
+    hu[around], labels[around] = -600, Tissue.GROUND_GLASS
+    hu[body], labels[body] = 40, Tissue.SOLID
     assert suspect_solid(TissueMap(labels, GRID), _scan(hu)) == []
 
 

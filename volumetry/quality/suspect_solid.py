@@ -14,8 +14,9 @@ bodies of 2 to 25 mL. A consolidation there may look the same: a reader must tel
 
 * a **hilum**, vessels and nodes: in the middle of the lungs' height and depth and in the inner part of a lung,
   less than 55 % of the surface is ground glass;
-* a **wall**, of the chest or of a great vessel: at least 60 % of the surface is against what is outside the mask,
-  or at least 40 % in the highest tenth of the lungs, where the chest wall bends over the apex.
+* a **wall**, of the chest or of a great vessel: at least 55 % of the surface lies against what is outside the mask
+  and less than 30 % is ground glass; or at least 40 % lies outside in the highest tenth of the lungs, where the
+  chest wall bends over the apex.
 
 Organs that are taken whole and thick are not seen, so the volume is a lower bound.
 
@@ -61,8 +62,9 @@ _HILUM_UP, _HILUM_BACK, _HILUM_OUT = (0.40, 0.70), (0.40, 0.70), (0.18, 0.42)
 """Middle of the body: of the lungs' height from below, of their depth from the front, of half their width."""
 _HILUM_GROUND_GLASS = 0.55
 """Largest share of the body's surface: consolidation of pneumonia lies in ground glass."""
-_WALL_OUTSIDE, _APEX_OUTSIDE = 0.60, 0.40
+_WALL_OUTSIDE, _APEX_OUTSIDE = 0.55, 0.40
 """Least share of the body's surface that is outside the mask."""
+_WALL_GROUND_GLASS = 0.30
 _APEX_UP = 0.90
 _WORDS = {
     "slab": "is continuous with tissue outside the mask",
@@ -261,7 +263,9 @@ def _by_place(labels: NDArray[np.uint8], block_ml: float, both_lungs: bool) -> N
         )
         surface = labels[around][ndimage.binary_dilation(body) & ~body]
         outside, ground_glass = ((surface == tissue).mean() for tissue in (Tissue.OUTSIDE, Tissue.GROUND_GLASS))
-        if outside >= (_APEX_OUTSIDE if up >= _APEX_UP else _WALL_OUTSIDE):
+        if (outside >= _WALL_OUTSIDE and ground_glass < _WALL_GROUND_GLASS) or (
+            outside >= _APEX_OUTSIDE and up >= _APEX_UP
+        ):
             found[around][body] = _WALL
         elif (
             both_lungs  # of one lung alone, the middle of the chest is not known
