@@ -21,7 +21,7 @@ from volumetry.segment.preprocess import (
 from volumetry.training.config import load_recipe
 
 RECIPE = InputRecipe()
-SLICES = Path(__file__).resolve().parents[2] / "configs" / "train-small25d.toml"
+SLICES = Path(__file__).resolve().parents[2] / "configs" / "train-lesion25d.toml"
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ from volumetry.training.two_looks import join
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHIPPED = REPOSITORY / "configs" / "train-thorax3d.toml"
-SLICES = REPOSITORY / "configs" / "train-small25d.toml"
+SLICES = REPOSITORY / "configs" / "train-lesion25d.toml"
 
 
 def small_config(tmp_path: Path, **changes: str) -> Path:
