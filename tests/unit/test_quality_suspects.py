@@ -190,6 +190,18 @@ def test_the_mask_of_what_is_no_lesion_is_the_body_in_any_order_of_the_array(axi
     assert np.count_nonzero(found & (flipped.labels_kji <= Tissue.AERATED)) == 0
 
 
+@pytest.mark.parametrize(("deep", "in_doubt"), [(4, True), (30, False)])
+def test_the_smaller_rest_of_a_lesion_in_doubt_is_in_doubt_too(deep: int, in_doubt: bool) -> None:
+    """Ground glass before 14 blocks of chest wall: 4 blocks deep it is the smaller part, 30 deep the larger."""
+    hu, labels = _chest()
+    wall, haze = np.s_[50:58, 30:42, 106:120], np.s_[50:58, 30:42, 106 - deep : 106]
+    hu[wall], labels[wall] = 40, Tissue.SOLID
+    hu[haze], labels[haze] = -600, Tissue.GROUND_GLASS
+    found = suspect_mask(TissueMap(labels, GRID), _scan(hu))
+    assert found[wall].all()
+    assert found[haze].all() == in_doubt
+
+
 def test_a_right_mask_has_no_suspect_voxel() -> None:
     hu, labels = _chest()
     assert not suspect_mask(TissueMap(labels, GRID), _scan(hu)).any()

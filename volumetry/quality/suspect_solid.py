@@ -66,6 +66,8 @@ _WALL_OUTSIDE, _APEX_OUTSIDE = 0.55, 0.40
 """Least share of the body's surface that is outside the mask."""
 _WALL_GROUND_GLASS = 0.30
 _APEX_UP = 0.90
+_MOST = 0.5
+"""Share of a lesion in doubt from which on all of it is."""
 _WORDS = {
     "slab": "is continuous with tissue outside the mask",
     "fat": "is fat",
@@ -163,7 +165,8 @@ def suspect_solid(tissue: TissueMap, scan: CtScan, blood_hu: float | None = None
 def suspect_mask(tissue: TissueMap, scan: CtScan, blood_hu: float | None = None) -> Mask:
     """Where the bodies of `suspect_solid` lie, with the lesion up to a block beside them.
 
-    A block is judged with its neighbours, so the rim of a body is not recognised with it.
+    A block is judged with its neighbours, so the rim of a body is not recognised with it. If most of a lesion is
+    in doubt, the rest is in doubt with it, as ground glass around a piece of chest wall.
 
     Parameters
     ----------
@@ -183,6 +186,9 @@ def suspect_mask(tissue: TissueMap, scan: CtScan, blood_hu: float | None = None)
     for box, body in blocks.bodies(scan.grid.voxel_ml * float(np.prod(blocks.step))):
         within[box] |= body
     within = ndimage.binary_dilation(within, np.ones((3, 3, 3)))
+    lesions, count = ndimage.label(blocks.lesion)
+    in_doubt = ndimage.mean(within, lesions, np.arange(1, count + 1)) > _MOST
+    within |= np.concatenate([[False], in_doubt])[lesions]
     voxels = tuple(slice(part.start * n, part.stop * n) for part, n in zip(blocks.box, blocks.step, strict=True))
     seen = axial_view(tissue.grid).of(mask)[voxels]  # a view: what is written here stands in the mask
     seen[...] = repeated(within, blocks.step, seen.shape)
@@ -198,6 +204,7 @@ class _Blocks:
     """
 
     why: NDArray[np.uint8]
+    lesion: Mask
     lung: Mask
     box: Box
     step: Strides
@@ -225,7 +232,7 @@ def _blocks_of(tissue: TissueMap, scan: CtScan, blood_hu: float | None) -> _Bloc
     dense_hu = _PLAIN_DENSE_HU if blood_hu is not None and blood_hu <= PLAIN_HU else _DENSE_HU
     by_place = _by_place(labels, float(np.prod(fine_mm) * np.prod(step)) / 1000, _has_both_lungs(tissue))
     why = _reasons(labels[box], hu, by_place[box], round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
-    return _Blocks(why, labels > 0, box, step)
+    return _Blocks(why, labels[box] > Tissue.AERATED, labels > 0, box, step)
 
 
 def _reasons(
