@@ -23,9 +23,9 @@ def unbiased_cuts(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dic
 
     Each block has a cut of its own at which its lesions have their true area; the cut is the median of these, so
     that a lesion missed or a case misread does not move the outlines of all others. Of lesions drawn into scans
-    only those count that the even cut finds, each with what lies around it: a drawn lesion may be fainter than any
-    that a reader would outline. Each chest that was drawn into counts the same. With too few blocks, or with a
-    median beyond `CUT_LIMITS`, the cut is even: then most lesions were missed or misread as a whole.
+    only those count that the even cut finds, each with what lies around it: one that is missed says nothing of
+    where lesions begin, and would lower the cut for all. Each chest that was drawn into counts the same. With too
+    few blocks, or with a median beyond `CUT_LIMITS`, the cut is even: most lesions were then missed or misread.
     """
     own: dict[str, dict[str, list[float]]] = {SCANS: {}, SLICES: {}}
     for run in small_scans(samples):
