@@ -5,7 +5,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,7 +36,7 @@ class PriorVisits(Protocol):
     def noted(self, result: ScanResult, /) -> ScanResult:
         """The result with the comparison."""
 
-    def pictures(self, tissue: TissueMap, scan: CtScan, /) -> Sequence[Beside]:
+    def pictures(self, document: Mapping[str, Any], tissue: TissueMap, scan: CtScan, /) -> Sequence[Beside]:
         """Slices of an earlier visit and of this one."""
 
 
@@ -251,7 +251,7 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
         return stated if priors is None else replace(stated, result=priors.noted(stated.result))
 
     def report(document: dict[str, Any], analysis: Analysis, making: Path) -> None:
-        annex = annex_of(scan, analysis, priors)
+        annex = annex_of(scan, document, analysis, priors)
         write_report(document, making, config, analysis.tissue, analysis.scan, annex)
         add(document, analysis, making)
 
@@ -272,15 +272,17 @@ def measured_folder(  # noqa: PLR0913  the options of a case are its parameters
     return case.measured(), case.document
 
 
-def annex_of(scan: Path, analysis: Analysis, priors: PriorVisits | None = None) -> Annex:
+def annex_of(
+    scan: Path, document: Mapping[str, Any], analysis: Analysis, priors: PriorVisits | None = None
+) -> Annex:
     """What the pages of a measured scan hold beyond its result.
 
     Parameters
     ----------
     scan
         What was measured.
-    analysis
-        From it.
+    document, analysis
+        From it: the content of result.json, and the numbers with their mask.
     priors
         Earlier results of the same person.
 
@@ -289,7 +291,7 @@ def annex_of(scan: Path, analysis: Analysis, priors: PriorVisits | None = None) 
     Annex
         With slices of an earlier visit, and with the patient where the settings ask for it.
     """
-    pictures = () if priors is None else priors.pictures(analysis.tissue, analysis.scan)
+    pictures = () if priors is None else priors.pictures(document, analysis.tissue, analysis.scan)
     if not analysis.config.report.print_patient:
         return Annex(pictures)
     from volumetry.deliver.dicom.patient import patient_line

@@ -474,7 +474,7 @@ def test_every_printed_page_names_scan_and_date_and_the_patient_only_if_asked(bo
     analysis = analyse_scan(scans / "now", ThresholdSegmenter(), wanted, "S<1>")
     priors = Priors([results / "before"], None, config)
     analysis = replace(analysis, result=replace(analysis.result, priors=document_priors(both)))
-    annex = annex_of(scans / "now", analysis, priors)
+    annex = annex_of(scans / "now", as_document(analysis.result), analysis, priors)
     assert annex.patient == "patient Phantom Synthetic, ID SYN-001"
     page = report_page(as_document(analysis.result), wanted, annex=annex).decode()
     foot = re.findall(r"<style>(.*?)</style>", page, re.S)[1]

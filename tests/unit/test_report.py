@@ -17,6 +17,7 @@ from small_results import LESIONS, measured_phantom
 from volumetry.codes import CATALOGUE
 from volumetry.deliver import as_document
 from volumetry.deliver.report import content_security_policy, report_page, text, write_report
+from volumetry.deliver.report.beside import beside
 from volumetry.deliver.report.crowding import crowding
 from volumetry.deliver.report.histogram import lung_histogram
 from volumetry.deliver.report.images import LUNG_WINDOW, chest_of, pair, projections
@@ -506,6 +507,30 @@ def test_a_key_slice_of_lesion_in_doubt_says_so():
         "Sagittal",
         "Most consolidation",
     }
+
+
+def test_slices_of_two_visits_say_which_of_them_shows_lesion_in_doubt():
+    flagged, _ = lungs_with((FAT,), flagged=True)
+    plain, _ = lungs_with((CONSOLIDATION,), flagged=False)
+    for then, now, which in (
+        (flagged, plain, "the earlier"),
+        (plain, flagged, "the present"),
+        (flagged, flagged, "the earlier and the present"),
+    ):
+        upper, middle, lower = (shown.caption for shown in beside(then, now))
+        # Where both show disease, the larger body wins.
+        assert middle.endswith(f"; {which} slice includes a body flagged as possibly not disease (SUSPECT_SOLID)")
+        assert "flagged" not in upper + lower
+
+
+@pytest.mark.parametrize(("reach", "trace"), [(2, True), (3, False)])
+def test_the_slice_of_a_trace_of_consolidation_says_that_it_may_be_none(reach, trace):
+    """14 mm of boxes of 25 and of 35 mm: 8.8 and 17.2 mL."""
+    chest, _ = lungs_with(((0.5, reach, 40.0),), flagged=False)
+    caption = captions_of(chest)["Most consolidation"]
+    assert caption.endswith("; less than 10 mL in all, no more than in nearly normal chests") == trace
+    said = [plain.caption for plain, _ in key_slices(chest, of_reader=True)]
+    assert not any("less than" in caption for caption in said)  # a reader has told what it is
 
 
 FLUID_RGB = (124, 58, 237)

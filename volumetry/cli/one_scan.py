@@ -126,7 +126,7 @@ def check(
             say=lambda sentence: show.look([sentence]),
         )
         if pdf or export is not None:
-            annex = case.annex_of(scan, analysis, priors)
+            annex = case.annex_of(scan, document, analysis, priors)
         if pdf:
             _write_pdf(out, analysis, document, annex)
         if export is not None:

@@ -377,7 +377,7 @@ def _measured_study(
         add=lambda _document, _analysis, making: write_received(study, making),
     )
     try:
-        return dicom_objects(export, analysis, document, folder, annex_of(study, analysis))
+        return dicom_objects(export, analysis, document, folder, annex_of(study, document, analysis))
     except OutputError as stop:
         if stop.code != "DICOM_NOT_POSSIBLE":
             raise

@@ -80,20 +80,20 @@ class CorrectedPriors:
             found |= {visit.acquisition_date: as_plain(visit) for visit in self._given.compared(corrected)}
         return [found[day] for day in sorted(found)]
 
-    def pictures(self, tissue: TissueMap, scan: CtScan | None) -> list[Beside]:
+    def pictures(self, document: Document, tissue: TissueMap, scan: CtScan | None) -> list[Beside]:
         """Slices of the latest prior that was given beside the corrected ones.
 
         Parameters
         ----------
-        tissue, scan
-            The corrected mask, and its scan if that is at hand.
+        document, tissue, scan
+            The correction: result.json, the mask, and its scan if that is at hand.
 
         Returns
         -------
         list[Beside]
             Empty where no folder of a prior was given.
         """
-        return [] if self._given is None else self._given.pictures(tissue, scan)
+        return [] if self._given is None else self._given.pictures(document, tissue, scan)
 
 
 def restated(visit: Document, automatic: Document, corrected: Document) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from volumetry.config import Config
 from volumetry.deliver import as_document
 from volumetry.deliver.report.beside import Beside, beside
-from volumetry.deliver.report.images import Chest, chest_of
+from volumetry.deliver.report.images import Chest
+from volumetry.deliver.report.key_slices import chest_with_doubt
 from volumetry.domain import CtScan, PriorVisit, ScanResult, TissueMap
 from volumetry.errors import InputError, UsageError, VolumetryError
 from volumetry.prior.compared import (
@@ -119,12 +120,12 @@ class Priors:
             require_same_person(now, one.document)
         return tuple(visit_of(now, one.document) for one in self._earlier)
 
-    def pictures(self, tissue: TissueMap, scan: CtScan | None) -> list[Beside]:
+    def pictures(self, document: Document, tissue: TissueMap, scan: CtScan | None) -> list[Beside]:
         """Slices of the latest prior and of the present scan at the same places in the lungs.
 
         Parameters
         ----------
-        tissue, scan
+        document, tissue, scan
             The present ones; without the scan the present slices show the mask alone.
 
         Returns
@@ -132,10 +133,10 @@ class Priors:
         list[Beside]
             Empty where the comparison was refused, or the prior is a document alone.
         """
-        now = chest_of(scan, tissue)
-        if self.stop is not None or self._then is None or now is None:
+        if self.stop is not None or self._then is None:
             return []
-        return beside(self._then, now)
+        now = chest_with_doubt(document, tissue, scan)
+        return [] if now is None else beside(self._then, now)
 
     def _read_latest(self, latest: Earlier, scan: Path | None) -> Chest | None:
         if latest.folder is None:
@@ -144,4 +145,5 @@ class Priors:
             return None
         automatic = read_automatic(latest.folder)
         # Cropped to the lungs at once: the rest of the earlier scan is not held while the present one is measured.
-        return chest_of(None if scan is None else source_of(automatic, scan, self._config).scan, automatic.tissue)
+        ct = None if scan is None else source_of(automatic, scan, self._config).scan
+        return chest_with_doubt(latest.document, automatic.tissue, ct)

@@ -92,7 +92,7 @@ class EarlierVisits(Protocol):
     def visits(self, automatic: Mapping[str, Any], corrected: Mapping[str, Any], /) -> list[dict[str, Any]]:
         """What the correction states under ``prior``, the oldest first."""
 
-    def pictures(self, tissue: TissueMap, scan: CtScan | None, /) -> Sequence[Beside]:
+    def pictures(self, document: dict[str, Any], tissue: TissueMap, scan: CtScan | None, /) -> Sequence[Beside]:
         """Slices of an earlier visit and of this one."""
 
 
@@ -204,7 +204,7 @@ def remeasure(  # noqa: PLR0913  the command's own options
     if priors is not None:
         if visits := priors.visits(automatic.document, document):
             document["prior"] = {"visits": visits}
-        annex = Annex(priors.pictures(delivered, source.ct))
+        annex = Annex(priors.pictures(document, delivered, source.ct))
     page = report_page(document, settings, delivered, source.ct, annex)
     place = _Place(corrections if corrections is not None else result_folder / "corrections")
     if drawn_on is not None:

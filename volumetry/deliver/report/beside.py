@@ -21,7 +21,7 @@ from volumetry.deliver.report.images import (
     pair,
     picture_size,
 )
-from volumetry.deliver.report.key_slices import most_supported
+from volumetry.deliver.report.key_slices import IN_DOUBT, most_supported, shows_doubt
 
 _THIRDS = ("Upper", "Middle", "Lower")
 _LUNG_GREY = 70
@@ -63,6 +63,9 @@ def beside(then: Chest, now: Chest) -> list[Beside]:
         z = int(low + (most_supported(within, now.spacing_zyx_mm[0]) if within.any() else within.size // 2))
         old, new = int(there[z]), lowest + z
         caption = f"{name} third: {then.slice_places[old]} earlier, {now.slice_places[new]} now"
+        visits = (("the earlier", then, old), ("the present", now, new))
+        if doubtful := [which for which, chest, at in visits if shows_doubt(chest, (0, at))]:
+            caption = f"{caption}; {' and '.join(doubtful)} slice includes {IN_DOUBT}"
         found.append(Beside(_shown(then, old, "Earlier"), _shown(now, new, "Now"), caption))
     return found
 

@@ -10,7 +10,8 @@ voxels as dense as soft tissue: fat that was called solid does not choose it. A 
 reader's mask it is the slice with most of the label.
 
 Lesion that the check SUSPECT_SOLID takes for an organ, a hilum, fat or bone chooses a plane only where there is no
-other. A plane that shows some says so.
+other. A plane that shows some says so. So does the slice of a solid component so small that the model also finds
+as much in chests without consolidation: what chose it may be a vessel, a fold or the rim of an organ.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +48,11 @@ _CONTACT_SHEET_PX = 192
 _FAT_BELOW_HU = -30.0
 """Fat has -140 to -30 HU (PMC4043057); consolidation has more, but for its blurred edges."""
 
+_TRACE_ML = 10.0
+"""The shipped model calls 1 to 9 mL solid in nearly normal chests (docs/validation.md, Whole chests)."""
+
 _DOUBT = "SUSPECT_SOLID"
+IN_DOUBT = f"a body flagged as possibly not disease ({_DOUBT})"
 
 Pair = tuple[Picture, Picture]
 
@@ -147,10 +152,15 @@ def _areas(chest: Chest, lesion: Mask) -> NDArray[np.int64]:
 
 def _captioned(chest: Chest, plane: tuple[int, int], caption: str, window: Window = LUNG_WINDOW) -> Pair:
     """A plane with its caption, which says whether it shows lesion in doubt."""
-    axis, at = plane
-    if chest.suspect_zyx is not None and np.moveaxis(chest.suspect_zyx, axis, 0)[at].any():
-        caption = f"{caption}; includes a body flagged as possibly not disease ({_DOUBT})"
+    if shows_doubt(chest, plane):
+        caption = f"{caption}; includes {IN_DOUBT}"
     return pair(chest, plane, caption, window)
+
+
+def shows_doubt(chest: Chest, plane: tuple[int, int]) -> bool:
+    """Whether a plane, given as axis and index, shows lesion in doubt."""
+    axis, at = plane
+    return chest.suspect_zyx is not None and bool(np.moveaxis(chest.suspect_zyx, axis, 0)[at].any())
 
 
 def thirds(areas: NDArray[np.integer], step_mm: float) -> dict[str, tuple[int, str]]:
@@ -235,17 +245,22 @@ def _lung_at(chest: Chest, x: int) -> str:
 
 
 def _solid(chest: Chest, name: str, *, of_reader: bool) -> Iterator[Pair]:
-    solid, which = _undoubted(chest, chest.mask_zyx == Tissue.SOLID)
+    every: Mask = chest.mask_zyx == Tissue.SOLID
+    solid, which = _undoubted(chest, every)
     if chest.hu_zyx is None or not solid.any():
         return
+    trace = ""
     if of_reader:
         z = int(np.count_nonzero(solid, axis=(1, 2)).argmax())
     else:
         dense = solid & (chest.hu_zyx >= _FAT_BELOW_HU)
         areas = np.count_nonzero(dense if dense.any() else solid, axis=(1, 2))
         z = most_supported(areas, chest.spacing_zyx_mm[0])
+        if np.count_nonzero(every) * float(np.prod(chest.spacing_zyx_mm)) / 1000 < _TRACE_ML:
+            trace = f"; less than {_TRACE_ML:g} mL in all, no more than in nearly normal chests"
     window = f"{MEDIASTINAL_WINDOW.name} window, {MEDIASTINAL_WINDOW.text}"
-    yield _captioned(chest, (0, z), f"Most {name}{which}, {window}: {chest.slice_places[z]}", MEDIASTINAL_WINDOW)
+    caption = f"Most {name}{which}, {window}: {chest.slice_places[z]}{trace}"
+    yield _captioned(chest, (0, z), caption, MEDIASTINAL_WINDOW)
 
 
 def _undoubted(chest: Chest, lesion: Mask) -> tuple[Mask, str]:
