@@ -122,10 +122,10 @@ class Segment(Section):
     batch_slices: Literal["auto"] | Annotated[int, Field(gt=0)]
     lung_probability: float = Share
     lesion_probability: Literal["model"] | float
-    solid_probability: float = Share
+    solid_probability: Literal["model"] | float
     context_agreement: float = Share
 
-    @field_validator("lesion_probability", mode="before")
+    @field_validator("lesion_probability", "solid_probability", mode="before")
     @classmethod
     def _the_models_or_a_probability(cls, value: object) -> object:
         if value != "model" and not (isinstance(value, float) and 0 < value < 1):

@@ -8,10 +8,12 @@ from scenes import AXIAL, chest, scan_of
 
 from volumetry.codes import Outcome
 from volumetry.config import load_config
-from volumetry.domain import ChestContext, Side, TissueMap
+from volumetry.domain import ChestContext, Doubt, Side, Tissue, TissueMap
 from volumetry.measure import measure
 from volumetry.quality import lung_findings
+from volumetry.quality.aerated_lung import density_findings
 from volumetry.quality.lungs import missing_beyond_cut_ml
+from volumetry.quality.weight import volumes_of
 
 
 def _findings(hu, labels, config, grid=AXIAL, no_data=None, dropped=None, context=None):
@@ -135,6 +137,52 @@ def test_a_chest_that_the_network_does_not_recognise_is_flagged(config):
     assert set(found) == {"CHEST_NOT_RECOGNISED"}
     assert found["CHEST_NOT_RECOGNISED"].outcome is Outcome.FLAG
     assert _findings(hu, truth.labels_kji, config, context=ChestContext(0.9, 0.0, 0.0)) == {}
+
+
+RANGES = {"aerated_hu": (-950.0, -780.0), "lesion_percent": (0.0, 30.0)}
+
+
+def of_density(median_hu, lesion_share, calibrated):
+    """Findings on lungs with this median, 10 HU around it, and this share of ground glass."""
+    hu, truth = chest()
+    labels = truth.labels_kji.copy()
+    lung = np.flatnonzero(labels)
+    rng = np.random.default_rng(1)
+    hu.flat[lung] = rng.normal(median_hu, 10.0, lung.size)
+    labels.flat[rng.choice(lung, round(lesion_share * lung.size), replace=False)] = Tissue.GROUND_GLASS
+    doubt = Doubt({}, {}, 0.0, {}, 0.95, calibrated)
+    tissue, scan = TissueMap(labels, AXIAL, doubt=doubt), scan_of(hu, AXIAL, None)
+    volumes = volumes_of(tissue)
+    return list(density_findings(tissue, scan, volumes, load_config()))
+
+
+@pytest.mark.parametrize("median_hu", [-860.0, -942.0, -788.0])
+def test_lungs_of_usual_density_and_disease_are_within_the_calibration(median_hu):
+    assert of_density(median_hu, 0.25, RANGES) == []
+
+
+@pytest.mark.parametrize(
+    ("median_hu", "look", "said"),
+    [
+        (-740.0, "fully inflated", "denser than \u2212740 HU"),
+        (-965.0, "emphysema", "denser than \u2212965 HU"),
+    ],
+)
+def test_lungs_of_another_density_than_the_interval_was_calibrated_on_are_flagged(median_hu, look, said):
+    (found,) = of_density(median_hu, 0.0, RANGES)
+    assert (found.code, found.outcome) == ("OUT_OF_CALIBRATION", Outcome.FLAG)
+    assert found.value == pytest.approx(median_hu, abs=1.0)
+    assert said in found.message
+    assert look in found.message
+    assert "\u2212950 to \u2212780 HU" in found.message
+    assert of_density(median_hu, 0.0, {}) == []  # a model that states no range
+
+
+def test_more_disease_than_the_interval_was_calibrated_on_is_flagged():
+    (found,) = of_density(-860.0, 0.4, RANGES)
+    assert found.code == "OUT_OF_CALIBRATION"
+    assert found.value == pytest.approx(40.0, abs=0.01)
+    assert "up to 30.0 %" in found.message
 
 
 def test_lesion_left_out_of_the_abdomen_says_nothing(config):

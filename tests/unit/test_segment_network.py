@@ -95,15 +95,14 @@ def test_labels_follow_the_thresholds() -> None:
 
 
 class AllAlike(nn.Module):
-    """Sure of lung everywhere, with one lesion probability."""
+    """Sure of lung everywhere, with one probability of lesion, and one of solid."""
 
-    def __init__(self, lesion: float) -> None:
+    def __init__(self, lesion: float, solid: float = 1e-4) -> None:
         super().__init__()
-        self.logit = math.log(lesion / (1 - lesion))
+        self.logits = [math.log(p / (1 - p)) for p in (0.9999, lesion, solid)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        lesion = torch.full((len(x), 1, *x.shape[2:]), self.logit)
-        return torch.cat([torch.full_like(lesion, 9), lesion, torch.full_like(lesion, -9)], 1)
+        return torch.cat([torch.full((len(x), 1, *x.shape[2:]), logit) for logit in self.logits], 1)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +124,29 @@ def test_a_lesion_begins_where_the_card_says_for_what_is_looked_at_or_where_the_
     )  # fmt: skip
     model = replace(model, card=model.card.model_copy(update={"calibration": calibration}))
     segmenter = NetworkSegmenter(model, SETTINGS.model_copy(update={"lesion_probability": setting}))
+    assert np.unique(segmenter(scan_of((3, 60, 72), (2.0, 0.7, 0.7))).labels_kji) == [in_scan]
+    assert np.unique(segmenter.slices([np.zeros((64, 64), np.uint8)])[0]) == [in_slice]
+
+
+@pytest.mark.parametrize(
+    ("setting", "in_scan", "in_slice"),
+    [
+        ("model", Tissue.GROUND_GLASS, Tissue.SOLID),
+        (0.3, *[Tissue.SOLID] * 2),
+        (0.5, *[Tissue.GROUND_GLASS] * 2),
+    ],
+)
+def test_a_lesion_is_solid_where_the_card_says_for_slices_or_where_the_user_says(
+    setting: str | float, in_scan: Tissue, in_slice: Tissue
+) -> None:
+    """A probability of 0.4 is solid in slices, which the card cuts at 0.35; of scans it says nothing: 0.5."""
+    calibration = CardCalibration(
+        temperature=dict.fromkeys(OUTPUTS, 1.0), solid_probability={"slices": 0.35}, level=0.95,
+        floor_points=0.0, reference=dict.fromkeys(SHARES, 0.0), widening=dict.fromkeys(SHARES, 1.0),
+    )  # fmt: skip
+    model = stub(AllAlike(0.9, 0.4))
+    model = replace(model, card=model.card.model_copy(update={"calibration": calibration}))
+    segmenter = NetworkSegmenter(model, SETTINGS.model_copy(update={"solid_probability": setting}))
     assert np.unique(segmenter(scan_of((3, 60, 72), (2.0, 0.7, 0.7))).labels_kji) == [in_scan]
     assert np.unique(segmenter.slices([np.zeros((64, 64), np.uint8)])[0]) == [in_slice]
 

@@ -8,8 +8,8 @@ import pytest
 from volumetry.segment.thresholds import SCANS, SLICES, Cuts
 from volumetry.training.calibration import Block, balance
 from volumetry.training.calibration_scans import KIND as DRAWN
-from volumetry.training.lesion_cuts import unbiased_cuts
-from volumetry.training.samples import AERATED, SOME_LESION, Sample
+from volumetry.training.lesion_cuts import solid_cut, unbiased_cuts
+from volumetry.training.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION, Sample
 from volumetry.training.small_scans import ENOUGH_BLOCKS
 
 SIDE = 40
@@ -18,13 +18,13 @@ RAMP = np.tile(np.linspace(0, 255, SIDE).round().astype(np.uint8), (SIDE, 1))
 
 @dataclass
 class Copyist:
-    """Lung everywhere; as the lesion's probability it gives the picture's grey level."""
+    """Lung everywhere; the grey level is the lesion's probability, and its square that of solid."""
 
     cuts: dict[str, Cuts] = field(default_factory=lambda: dict.fromkeys((SCANS, SLICES), Cuts(0.5, 0.5, 0.5)))
 
     def probabilities(self, pictures, mirrored=False) -> np.ndarray:
         grey = pictures[0].of("enhanced")
-        return np.stack([np.ones_like(grey), grey, np.zeros_like(grey)])[None]
+        return np.stack([np.ones_like(grey), grey, grey**2])[None]
 
 
 def cases(begins: float, count: int, scan: bool, seen: bool = True, rows: int = SIDE) -> list[Sample]:
@@ -80,6 +80,26 @@ def test_lesions_too_small_for_a_relative_error_are_left_out() -> None:
     small = cases(0.65, ENOUGH_BLOCKS, scan=True, rows=2)
     assert 0 < np.mean(small[0].truth_ji == int(SOME_LESION)) < 0.02
     assert unbiased_cuts(Copyist(), small)[SCANS] == 0.5
+
+
+def divided(begins: float, solid_from: float) -> list[Sample]:
+    """A slice whose lesion a reader divided."""
+    (one, _) = cases(begins, 1, scan=False)
+    for level, tissue in ((begins, GROUND_GLASS), (solid_from, SOLID)):
+        one.truth_ji[255 * level <= RAMP] = int(tissue)
+    return [one]
+
+
+def test_solid_begins_in_slices_where_readers_let_as_much_of_the_lesion_be_solid() -> None:
+    """From grey levels 0.6 and 0.8 on, half of the slices each: 0.7 together, of which the square is the cut."""
+    slices = divided(0.3, 0.6) + divided(0.3, 0.8)
+    undivided = cases(0.1, 3, scan=False)
+    assert solid_cut(Copyist(), slices + undivided) == {SLICES: pytest.approx(0.7**2, abs=2 / SIDE)}
+
+
+@pytest.mark.parametrize("samples", [[], cases(0.4, 2, scan=False), divided(0.1, 0.95), divided(0.3, 0.3)])
+def test_without_readers_or_with_a_strange_network_the_card_says_nothing_of_solid(samples) -> None:
+    assert solid_cut(Copyist(), samples) == {}
 
 
 def test_blocks_that_came_out_too_large_are_counted_by_kind() -> None:

@@ -74,6 +74,9 @@ class Doubt:
         By share: the factor on the parts' sum that made the interval cover.
     level
         Stated coverage, 0 to 1.
+    calibrated
+        By what is measured on a scan: lowest and highest value among the scans that it was calibrated on; see
+        `quality.aerated_lung`.
     """
 
     points: Mapping[str, Mapping[str, float]]
@@ -81,6 +84,7 @@ class Doubt:
     floor_points: float
     widening: Mapping[str, float]
     level: float
+    calibrated: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

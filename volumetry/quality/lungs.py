@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from volumetry.codes import Outcome
 from volumetry.config import Config, Quality
-from volumetry.domain import CtScan, Finding, Grid, Measurement, Tissue, TissueMap, Volumes
+from volumetry.domain import CtScan, Finding, Grid, Measurement, TissueMap, Volumes
 from volumetry.image.orientation import axial_view
+from volumetry.quality.aerated_lung import density_findings
 from volumetry.quality.blood_pool import contrast_findings
 from volumetry.quality.metal import metal_findings
 from volumetry.quality.missed_consolidation import dense_tissue_findings
@@ -63,7 +64,7 @@ def lung_findings(
         return [_finding("NO_LUNGS_FOUND", text, lung_ml, config)]
     with ThreadPoolExecutor(1) as beside:  # it takes as long as all the others
         dense = beside.submit(lambda: list(dense_tissue_findings(tissue, scan, config)))
-        found = [*_plausibility(measurement, config), *_aerated_hu(tissue, scan, config)]
+        found = [*_plausibility(measurement, config), *density_findings(tissue, scan, volumes, config)]
         found += _truncated_ends(tissue, scan, volumes, config)
         found += _truncated_field(tissue, scan, lung_ml, config)
         found += side_findings(tissue, scan, config)
@@ -155,22 +156,6 @@ def _organs(tissue: TissueMap, volumes: Volumes, config: Config) -> Iterator[Fin
             f"these the lesion percentage is at most {points:.2f} points higher"
         )
         yield weighed(config, "LESION_IN_ORGAN", text, in_organs_ml, points)
-
-
-def _aerated_hu(tissue: TissueMap, scan: CtScan, config: Config) -> Iterator[Finding]:
-    """The most frequent HU of what is called aerated lung must be lung: the last net under a wrong rescale."""
-    limits = config.hounsfield
-    first, last, step = -1100, 190, 10
-    histogram = np.zeros((last - first) // step, np.int64)
-    for labels, hu in zip(tissue.labels_kji, scan.hu_kji, strict=True):
-        histogram += np.histogram(hu[labels == Tissue.AERATED], histogram.size, (first, last))[0]
-    if histogram.sum() == 0:
-        return
-    peak_hu = float(first + step * int(histogram.argmax()) + step / 2)
-    if not limits.lung_peak_min_hu <= peak_hu <= limits.lung_peak_max_hu:
-        low, high = limits.lung_peak_min_hu, limits.lung_peak_max_hu
-        text = f"aerated lung peaks at {peak_hu:.0f} HU, not at {low:.0f} to {high:.0f}: not Hounsfield units"
-        yield _finding("HU_IMPLAUSIBLE", text, peak_hu, config)
 
 
 def _truncated_ends(tissue: TissueMap, scan: CtScan, volumes: Volumes, config: Config) -> Iterator[Finding]:

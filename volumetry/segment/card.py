@@ -64,21 +64,26 @@ class StoredFile(Section):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+Fitted = dict[Literal["scans", "slices"], Annotated[float, Field(gt=0, lt=1)]]
+"""A probability by what is looked at."""
+
+
 class CardCalibration(Section):
     """What held-out cases say of this model's probabilities and shares.
 
-    `temperature` divides each output's logit (Guo et al. 2017). `lesion_probability` is where a lesion begins, by
-    what is looked at (`segment.cuts`). The rest makes the interval; see `domain.Doubt`.
+    `temperature` divides each output's logit (Guo et al. 2017). `lesion_probability` is where a lesion begins, and
+    `solid_probability` where it is solid, by what is looked at (`segment.thresholds`). The rest makes the
+    interval; see `domain.Doubt`.
     """
 
     temperature: dict[str, float]
-    lesion_probability: dict[Literal["scans", "slices"], Annotated[float, Field(gt=0, lt=1)]] = Field(
-        default_factory=dict
-    )
+    lesion_probability: Fitted = Field(default_factory=dict)
+    solid_probability: Fitted = Field(default_factory=dict)
     level: float = Field(gt=0, lt=1)
     reference: dict[str, float]
     floor_points: float = Field(ge=0)
     widening: dict[str, float]
+    range: dict[str, tuple[float, float]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _all_there(self) -> "CardCalibration":
@@ -150,6 +155,10 @@ class Card(Section):
         parts = self.model_dump(mode="json", include={"architecture", "input", "weights", "calibration"})
         if self.input.enhance_scans:
             del parts["input"]["enhance_scans"]  # digests of cards from before there was a choice
+        if self.calibration:
+            del parts["calibration"]["range"]  # moves no number
+            if not self.calibration.solid_probability:
+                del parts["calibration"]["solid_probability"]  # the same
         return canonical_sha256(parts | ({"context": self.context.sha256} if self.context else {}))
 
     @property
@@ -162,6 +171,12 @@ class Card(Section):
     def lesion_probability(self) -> Mapping[str, float]:
         """From which probability on a voxel is lesion, by what is looked at; empty if nobody fitted it."""
         fitted = self.calibration.lesion_probability if self.calibration else {}
+        return {str(looked_at): cut for looked_at, cut in fitted.items()}
+
+    @property
+    def solid_probability(self) -> Mapping[str, float]:
+        """From which probability on a lesion is solid, by what is looked at; empty if nobody fitted it."""
+        fitted = self.calibration.solid_probability if self.calibration else {}
         return {str(looked_at): cut for looked_at, cut in fitted.items()}
 
     @property

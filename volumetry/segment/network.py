@@ -96,8 +96,8 @@ class NetworkSegmenter:
         if model.context:
             verify_context_probe(model.context, self.device)
         self._network = channels_last(model.network, self.device)
-        fitted = model.card.lesion_probability
-        self.cuts = {looked_at: cuts_of(settings, fitted, looked_at) for looked_at in (SCANS, SLICES)}
+        fitted = model.card.lesion_probability, model.card.solid_probability
+        self.cuts = {looked_at: cuts_of(settings, *fitted, looked_at) for looked_at in (SCANS, SLICES)}
         self._temperature = torch.tensor(model.card.temperature, device=self.device)[None, :, None, None]
 
     @property
@@ -269,7 +269,12 @@ class NetworkSegmenter:
         if not points:
             return None
         return Doubt(
-            points, calibration.reference, calibration.floor_points, calibration.widening, calibration.level
+            points,
+            calibration.reference,
+            calibration.floor_points,
+            calibration.widening,
+            calibration.level,
+            calibration.range,
         )
 
     def probabilities(self, pictures: Sequence[Pictures], mirrored: bool = False) -> NDArray[np.float32]:

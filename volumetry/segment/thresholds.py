@@ -12,7 +12,7 @@ from volumetry.domain import Tissue
 SCANS, SLICES = "scans", "slices"
 """What a model looks at: scans in HU, and ready-made 8-bit slices."""
 EVEN = 0.5
-"""A lesion's cut where neither settings nor card name one."""
+"""A cut of lesion or solid where neither settings nor card name one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +24,19 @@ class Cuts:
     solid: float
 
 
-def cuts_of(settings: Segment, fitted: Mapping[str, float], looked_at: str) -> Cuts:
+def cuts_of(settings: Segment, lesion: Mapping[str, float], solid: Mapping[str, float], looked_at: str) -> Cuts:
     """The cuts in force.
 
     Parameters
     ----------
-    fitted
-        The lesion's cut by what is looked at, from the model's card; for settings that leave it to the model.
+    lesion, solid
+        Cuts by what is looked at, from the model's card; for settings that leave them to the model.
     looked_at
         `SCANS` or `SLICES`.
     """
-    wanted = settings.lesion_probability
-    lesion = fitted.get(looked_at, EVEN) if wanted == "model" else wanted
-    return Cuts(settings.lung_probability, lesion, settings.solid_probability)
+    wanted = ((settings.lesion_probability, lesion), (settings.solid_probability, solid))
+    cuts = (fitted.get(looked_at, EVEN) if chosen == "model" else chosen for chosen, fitted in wanted)
+    return Cuts(settings.lung_probability, *cuts)
 
 
 def labelled(probabilities: NDArray[np.float32], cuts: Cuts) -> NDArray[np.uint8]:

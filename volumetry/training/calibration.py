@@ -17,6 +17,7 @@ from torch.nn import functional
 from volumetry.config import IntervalSettings
 from volumetry.domain import SHARES, Doubt, Grid, TissueMap
 from volumetry.measure.interval import boundary_points, interval_of
+from volumetry.quality.aerated_lung import LESION_PERCENT
 from volumetry.segment.network import NetworkSegmenter
 from volumetry.segment.thresholds import labelled
 from volumetry.segment.uncertainty import BASE, Counts, added, class_counts, spread_points, threshold_counts
@@ -240,11 +241,13 @@ def fitted(found: Sequence[Block]) -> dict[str, Any]:
     Returns
     -------
     dict[str, Any]
-        ``level``, ``reference``, ``floor_points`` and ``widening``; see `volumetry.domain.Doubt`.
+        ``level``, ``reference``, ``floor_points``, ``widening``, and as ``range`` the largest share of lesion; see
+        `volumetry.domain.Doubt`.
     """
+    largest = max(block.truth["lesion"] for block in found)
     ways = [_with_floor(found, floor) for floor in FLOORS_POINTS]
     best = min(ways, key=lambda way: _mean_width(found, way))
-    return {"level": LEVEL, **best}
+    return {"level": LEVEL, **best, "range": {LESION_PERCENT: [0.0, round(largest, 1)]}}
 
 
 def _with_floor(found: Sequence[Block], floor_points: float) -> dict[str, Any]:

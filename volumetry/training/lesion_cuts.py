@@ -1,4 +1,8 @@
-"""From which probability on a voxel is lesion: a model's cut, fitted on the small scans that calibrate it."""
+"""From which probability on a voxel is lesion, and lesion is solid: a model's cuts.
+
+The lesion's are fitted on the small scans that calibrate the model. That of solid, in ready-made slices, is fitted
+on the slices that it learned from, too: few others have the two classes apart.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -56,6 +60,35 @@ def _around_found(
         if np.count_nonzero(one) >= LEAST_PX and float(np.median(probability[one])) >= EVEN:
             near = ndimage.binary_dilation(one, iterations=AROUND_PX) & (one | ~lesion)
             yield probability[near], one[near]
+
+
+def solid_cut(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dict[str, float]:
+    """For slices the cut at which as much of the readers' lesion is called solid as they called solid.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    samples
+        Labelled slices; those whose lesion nobody divided are left out.
+
+    Returns
+    -------
+    dict[str, float]
+        By `SLICES`; empty without such slices, or with a cut beyond `CUT_LIMITS`.
+    """
+    found, solid = [np.zeros(0, np.float32)], 0
+    for sample in samples:
+        if (sample.truth_ji & Truth.SOLID_UNKNOWN).any():
+            continue
+        lesion = (sample.truth_ji & Truth.LESION) > 0
+        found.append(segmenter.probabilities([sample.pictures])[0, 2][lesion])
+        solid += int(np.count_nonzero(sample.truth_ji[lesion] & Truth.SOLID))
+    probability = np.concatenate(found)
+    if not 0 < solid < len(probability):
+        return {}
+    cut = round(float(np.partition(probability, -solid)[-solid]), 3)
+    return {SLICES: cut} if CUT_LIMITS[0] <= cut <= CUT_LIMITS[1] else {}
 
 
 def _middle_cut(cuts: Sequence[Sequence[float]]) -> float:

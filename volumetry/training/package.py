@@ -16,6 +16,7 @@ from volumetry.segment.card import CARD
 from volumetry.segment.network import NetworkSegmenter
 from volumetry.segment.preprocess import PictureKind, Plane, network_batch, pictures_of
 from volumetry.segment.weights import load_model
+from volumetry.training.calibrated_range import healthy_lung_range
 from volumetry.training.calibration import (
     LEVEL,
     balance,
@@ -36,7 +37,7 @@ from volumetry.training.dataset import Bank
 from volumetry.training.drawn_thorax import drawn_thorax
 from volumetry.training.filled import FILLED
 from volumetry.training.held_out_metrics import component_rules, development_report
-from volumetry.training.lesion_cuts import unbiased_cuts
+from volumetry.training.lesion_cuts import solid_cut, unbiased_cuts
 from volumetry.training.samples import OUTPUTS, Sample, Truth
 
 PROBE_SEED = 7
@@ -98,14 +99,18 @@ def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.M
     }
     story = _story(config, weights)
     drawn = [*drawn_scans(config, root), *drawn_chests(config, root)]
+    samples = for_calibration(bank.held_out, drawn, config)
+    labelled = {Path(spec.folder).name for spec in config.data.slices}
     calibration = _calibration(
         folder,
         card,
         story,
-        for_calibration(bank.held_out, drawn, config),
+        samples,
+        [sample for sample in (*bank.training, *samples[0]) if sample.kind in labelled],
         COVERS_CHESTS if config.data.chests else COVERS,
     )
     if calibration:
+        calibration["range"] |= healthy_lung_range(config, root)
         card["calibration"] = calibration
     segmenter = _loaded(folder, card, story)
     story["metrics"] = development_report(segmenter, config, root)
@@ -130,9 +135,10 @@ def _calibration(
     card: Mapping[str, Any],
     story: dict[str, Any],
     samples: tuple[Sequence[Sample], Sequence[Sample]],
+    labelled: Sequence[Sample],
     covers: str,
 ) -> dict[str, Any] | None:
-    """Fit on the first samples; what the others say of it goes into the story."""
+    """Fit on the first samples, and on labelled slices; what the second say of it goes into the story."""
     settings = load_config().interval
     fit_on, judge_on = samples
     if not fit_on:
@@ -143,6 +149,8 @@ def _calibration(
     draft = {"level": LEVEL, "floor_points": 0.0, "reference": dict.fromkeys(SHARES, 0.0)}
     draft |= {"temperature": temperatures(plain, fit_on), "widening": dict.fromkeys(SHARES, 1.0)}
     draft["lesion_probability"] = unbiased_cuts(_loaded(folder, {**card, "calibration": draft}, story), fit_on)
+    drafted = _loaded(folder, {**card, "calibration": draft}, story)
+    draft["solid_probability"] = solid_cut(drafted, labelled)
     scaled = _loaded(folder, {**card, "calibration": draft}, story)
     where_fitted, elsewhere = (blocks(scaled, part, settings) for part in samples)
     calibration = draft | fitted(where_fitted)
