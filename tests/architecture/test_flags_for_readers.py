@@ -24,7 +24,7 @@ from traceability import codes_by_example
 
 from volumetry.codes import CATALOGUE, Outcome
 from volumetry.config import Config, load_config
-from volumetry.domain import ChestContext, Finding, ScanRefusedError, SeriesInfo, Side, Tissue, TissueMap
+from volumetry.domain import ChestContext, Doubt, Finding, ScanRefusedError, SeriesInfo, Side, Tissue, TissueMap
 from volumetry.measure import measure
 from volumetry.phantom import PhantomSpec, make_phantom, write_series
 from volumetry.quality import charter_findings, lung_findings
@@ -178,6 +178,8 @@ def _of_lungs(config: Config) -> Iterator[Finding]:
     yield from _judged(hu, labels, config, dropped={"lesion_beside_lungs_ml": 120.0})
     yield from _judged(hu, labels, config, context=ChestContext(0.99, 120.0, 60.0))
     yield from _judged(hu, labels, config, context=ChestContext(0.2, 120.0, 0.0))
+    for name in ("aerated_hu", "lesion_percent"):  # of which no scan has so little
+        yield from _judged(hu, labels, config, doubt=Doubt({}, {}, 0.0, {}, 0.95, {name: (-2000.0, -1000.0)}))
     fluid = np.zeros(hu.shape, bool)
     fluid[15:25, 46:50, 10:22] = True
     yield from _judged(hu, labels, config, fluid=fluid)
@@ -197,13 +199,15 @@ def _judged(
     dropped: dict[str, float] | None = None,
     context: ChestContext | None = None,
     fluid: np.ndarray | None = None,
+    doubt: Doubt | None = None,
 ) -> Iterator[Finding]:
     grid = replace(AXIAL, shape_kji=labels.shape)
     left = np.arange(labels.shape[2]) >= labels.shape[2] // 2
     side = np.where(labels > 0, np.where(left ^ swapped, Side.LEFT, Side.RIGHT), 0).astype(np.uint8)
     tissue = TissueMap(labels.astype(np.uint8), grid, side, dropped or {}, context=context, fluid_kji=fluid)
     scan = scan_of(hu, grid)
-    return _asking(lung_findings(tissue, scan, measure(tissue, scan, config.measure), config))
+    measurement = measure(tissue, scan, config.measure)
+    return _asking(lung_findings(replace(tissue, doubt=doubt), scan, measurement, config))
 
 
 def _of_charter() -> Iterator[Finding]:

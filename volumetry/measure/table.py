@@ -116,7 +116,7 @@ MEASURES = (
         needs_hu=True,
     ),
     Measure(
-        *("lesion_weight_hu_ml", "HU.mL", "Disease, HU \u00d7 mL", "LESWGHT"),
+        *("lesion_weight_hu_ml", "HU.mL", "Disease, sum of HU \u00d7 volume", "LESWGHT"),
         "Lesion weight: sum over the lesion of HU times voxel volume.",
         of=densitometry.lesion_weight_hu_ml,
         form="{:,.0f}",

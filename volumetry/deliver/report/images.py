@@ -22,7 +22,7 @@ from volumetry.wording import MINUS, images_text
 _FILLED_RGB = {label: TISSUE_RGB[label] for label in (FLUID, Tissue.GROUND_GLASS, Tissue.SOLID, Tissue.UNCLASSED)}
 """What is coloured in, in the order of drawing: where the whole mask is seen through, disease hides fluid."""
 
-_LUNG_LINE = (96, 190, 255)
+LUNG_LINE_RGB = (96, 190, 255)
 _FILL = 0.42
 _MM_PER_PIXEL = 0.75
 _MARGIN_MM = 8.0
@@ -97,6 +97,10 @@ class Chest:
         From an index (z, y, x) to LPS mm.
     suspect_zyx
         Lesion that the checks take for something else; None where they found none.
+    of_reader
+        Whether a reader drew the mask.
+    uncalibrated
+        Whether the scan is flagged as unlike those that the model was calibrated on.
     """
 
     hu_zyx: NDArray[np.float32] | None
@@ -106,6 +110,8 @@ class Chest:
     slice_places: tuple[str, ...]
     affine_lps: NDArray[np.float64]
     suspect_zyx: NDArray[np.bool_] | None = None
+    of_reader: bool = False
+    uncalibrated: bool = False
 
     @property
     def lesion_zyx(self) -> NDArray[np.bool_]:
@@ -270,7 +276,7 @@ def _overlaid(grey: Colours, mask: NDArray[np.uint8]) -> Colours:
     rgb = filled(grey, mask)
     for label, colour in _FILLED_RGB.items():
         rgb[_border(mask == label)] = colour
-    rgb[_border(_in_lung(mask)) & (mask == Tissue.AERATED)] = _LUNG_LINE
+    rgb[_border(_in_lung(mask)) & (mask == Tissue.AERATED)] = LUNG_LINE_RGB
     return rgb.round().astype(np.uint8)
 
 

@@ -10,11 +10,13 @@ voxels as dense as soft tissue: fat that was called solid does not choose it. A 
 reader's mask it is the slice with most of the label.
 
 Lesion that the check SUSPECT_SOLID takes for an organ, a hilum, fat or bone chooses a plane only where there is no
-other. A plane that shows some says so. So does the slice of a solid component so small that the model also finds
-as much in chests without consolidation: what chose it may be a vessel, a fold or the rim of an organ.
+other. A plane that shows some says so. So does a plane with consolidation where the hila lie, a plane of a scan that
+is unlike those of the calibration, and the slice of a solid component so small that the model also finds as much in
+chests without consolidation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from volumetry.deliver.people import READER
 from volumetry.deliver.report.images import (
     LUNG_WINDOW,
     MEDIASTINAL_WINDOW,
@@ -51,13 +54,19 @@ _FAT_BELOW_HU = -30.0
 _TRACE_ML = 10.0
 """The shipped model calls 1 to 9 mL solid in nearly normal chests (docs/validation.md, Whole chests)."""
 
-_DOUBT = "SUSPECT_SOLID"
+_HILUM_UP, _HILUM_BACK, _HILUM_OUT = (0.30, 0.75), (0.35, 0.75), 0.45
+"""Where vessels and nodes of the hila lie, of the lungs' height from below, of their depth from the front, of half
+their width from the middle. Consolidation there cannot be told from them without a look, whatever its size."""
+_LEAST_MM2 = 30.0
+"""A vessel that matters in a picture; a round one of 6 mm."""
+
+_DOUBT, _UNCALIBRATED = "SUSPECT_SOLID", "OUT_OF_CALIBRATION"
 IN_DOUBT = f"a body flagged as possibly not disease ({_DOUBT})"
 
 Pair = tuple[Picture, Picture]
 
 
-def key_slices(chest: Chest, solid: str = "consolidation", *, of_reader: bool = False) -> list[Pair]:
+def key_slices(chest: Chest, solid: str = "consolidation") -> list[Pair]:
     """Planes without and with the mask; none without the scan.
 
     An axial slice of each third of the lungs' height, from above; a coronal and a sagittal plane through the
@@ -67,8 +76,6 @@ def key_slices(chest: Chest, solid: str = "consolidation", *, of_reader: bool = 
     ----------
     solid
         What the solid component is called, from `volumetry.wording.solid_name`.
-    of_reader
-        Whether a reader drew the mask.
     """
     if chest.hu_zyx is None:
         return []
@@ -76,12 +83,12 @@ def key_slices(chest: Chest, solid: str = "consolidation", *, of_reader: bool = 
     return [
         *_thirds(chest, lesion),
         *_through_the_largest(chest, lesion),
-        *_solid(chest, solid, of_reader=of_reader),
+        *_solid(chest, solid),
     ]
 
 
 def chest_with_doubt(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan | None) -> Chest | None:
-    """The chest of a result, with the lesion that its finding SUSPECT_SOLID speaks of.
+    """The chest of a result, with what its findings and its reader say of the mask.
 
     Parameters
     ----------
@@ -95,10 +102,12 @@ def chest_with_doubt(document: Mapping[str, Any], tissue: TissueMap, scan: CtSca
     Chest or None
         None without lung.
     """
-    suspect = None
-    if scan is not None and any(flag["code"] == _DOUBT for flag in document["flags"]):
+    suspect, codes = None, {flag["code"] for flag in document["flags"]}
+    if scan is not None and _DOUBT in codes:
         suspect = suspect_mask(tissue, scan, document.get("blood_pool_hu"))
-    return chest_of(scan, tissue, suspect)
+    chest = chest_of(scan, tissue, suspect)
+    of_reader = document.get("reading") == READER
+    return chest and replace(chest, of_reader=of_reader, uncalibrated=_UNCALIBRATED in codes)
 
 
 def most_supported(areas: NDArray[np.integer], step_mm: float, allowed: NDArray[np.bool_] | None = None) -> int:
@@ -151,10 +160,35 @@ def _areas(chest: Chest, lesion: Mask) -> NDArray[np.int64]:
 
 
 def _captioned(chest: Chest, plane: tuple[int, int], caption: str, window: Window = LUNG_WINDOW) -> Pair:
-    """A plane with its caption, which says whether it shows lesion in doubt."""
+    """A plane with its caption, which says what of the lesion that it shows is in doubt."""
     if shows_doubt(chest, plane):
         caption = f"{caption}; includes {IN_DOUBT}"
+    if _shows_a_hilum(chest, plane):
+        caption = f"{caption}; what is dense at a hilum may be vessels"
+    axis, at = plane
+    if chest.uncalibrated and np.moveaxis(chest.lesion_zyx, axis, 0)[at].any():
+        caption = f"{caption}; haze may be no disease ({_UNCALIBRATED})"
     return pair(chest, plane, caption, window)
+
+
+def _shows_a_hilum(chest: Chest, plane: tuple[int, int]) -> bool:
+    """Whether a plane shows solid lesion of the network where the hila lie, as shares of both lungs' box."""
+    if chest.of_reader:
+        return False
+    z, y, x = (np.flatnonzero(chest.mask_zyx.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    up, back, across = (
+        (np.arange(size) - found[0]) / max(1, found[-1] - found[0])
+        for size, found in zip(chest.mask_zyx.shape, (z, y, x), strict=True)
+    )
+    at_hilum = (
+        ((up >= _HILUM_UP[0]) & (up <= _HILUM_UP[1]))[:, None, None]
+        & ((back >= _HILUM_BACK[0]) & (back <= _HILUM_BACK[1]))[:, None]
+        & (abs(2 * across - 1) <= _HILUM_OUT)
+    )
+    axis, at = plane
+    shown, within = (np.moveaxis(array, axis, 0)[at] for array in (chest.mask_zyx, at_hilum))
+    mm2 = float(np.prod(np.delete(chest.spacing_zyx_mm, axis)))
+    return bool(np.count_nonzero((shown == Tissue.SOLID) & within) * mm2 >= _LEAST_MM2)
 
 
 def shows_doubt(chest: Chest, plane: tuple[int, int]) -> bool:
@@ -184,7 +218,7 @@ def thirds(areas: NDArray[np.integer], step_mm: float) -> dict[str, tuple[int, s
 
     >>> areas = np.array([0] * 28 + [95] * 2 + [90] * 2 + [0] * 8 + [20] * 4 + [0])
     >>> [(z, what) for z, what in thirds(areas, 5.0).values()]  # doctest: +NORMALIZE_WHITESPACE
-    [(42, 'most continuous disease 25 mm or more from the others'),
+    [(42, 'most continuous disease at least 25 mm from the other slices shown'),
      (29, 'most continuous disease'), (7, 'no disease segmented')]
     """
     edges = np.linspace(0, len(areas), 4).round().astype(int)
@@ -204,10 +238,10 @@ def thirds(areas: NDArray[np.integer], step_mm: float) -> dict[str, tuple[int, s
         if z == most[name]:
             found[name] = (z, "most continuous disease")
         elif z >= 0:
-            found[name] = (z, f"most continuous disease {apart_mm:.0f} mm or more from the others")
+            found[name] = (z, f"most continuous disease at least {apart_mm:.0f} mm from the other slices shown")
         else:
             left = low + np.flatnonzero(far[low:high])
-            beyond = f" {apart_mm:.0f} mm or more from the others" if areas[low:high].any() else ""
+            beyond = f" at least {apart_mm:.0f} mm from the other slices shown" if areas[low:high].any() else ""
             found[name] = (int(left[len(left) // 2]), f"no disease segmented{beyond}")
     return {name: found[name] for name in bounds}
 
@@ -244,20 +278,20 @@ def _lung_at(chest: Chest, x: int) -> str:
     return "" if right == left else ", right lung" if right > left else ", left lung"
 
 
-def _solid(chest: Chest, name: str, *, of_reader: bool) -> Iterator[Pair]:
+def _solid(chest: Chest, name: str) -> Iterator[Pair]:
     every: Mask = chest.mask_zyx == Tissue.SOLID
     solid, which = _undoubted(chest, every)
     if chest.hu_zyx is None or not solid.any():
         return
     trace = ""
-    if of_reader:
+    if chest.of_reader:
         z = int(np.count_nonzero(solid, axis=(1, 2)).argmax())
     else:
         dense = solid & (chest.hu_zyx >= _FAT_BELOW_HU)
         areas = np.count_nonzero(dense if dense.any() else solid, axis=(1, 2))
         z = most_supported(areas, chest.spacing_zyx_mm[0])
         if np.count_nonzero(every) * float(np.prod(chest.spacing_zyx_mm)) / 1000 < _TRACE_ML:
-            trace = f"; less than {_TRACE_ML:g} mL in all, no more than in nearly normal chests"
+            trace = f"; less than {_TRACE_ML:g} mL in all, which may be a nodule, a vessel or the rim of an organ"
     window = f"{MEDIASTINAL_WINDOW.name} window, {MEDIASTINAL_WINDOW.text}"
     caption = f"Most {name}{which}, {window}: {chest.slice_places[z]}{trace}"
     yield _captioned(chest, (0, z), caption, MEDIASTINAL_WINDOW)

@@ -10,7 +10,6 @@ from typing import Any
 import jinja2
 
 from volumetry.config import Config
-from volumetry.deliver.people import READER
 from volumetry.deliver.report import change, lobes, text
 from volumetry.deliver.report.annex import NOTHING, Annex, page_line, page_style
 from volumetry.deliver.report.crowding import crowding
@@ -85,12 +84,12 @@ def report_page(
     bytes
         HTML in UTF-8.
     """
-    measured, of_reader = "volumes_ml" in document, document.get("reading") == READER
+    measured = "volumes_ml" in document
     cuts = config.measure.hu_cuts
     chest = chest_with_doubt(document, tissue, scan) if tissue is not None and measured else None
     with ThreadPoolExecutor(1) as beside:  # drawn at the same time as the slices
         masks = beside.submit(projections, chest) if chest else None
-        slices = key_slices(chest, solid_name(document), of_reader=of_reader) if chest else []
+        slices = key_slices(chest, solid_name(document)) if chest else []
         histogram = lung_histogram(scan, tissue, cuts) if chest and scan and tissue else None
     flags = document["flags"]
     foot = page_style(page_line(document, annex.patient))

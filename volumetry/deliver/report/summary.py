@@ -20,11 +20,10 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
 
-from volumetry.deliver.people import READER
 from volumetry.deliver.report import change, lobes, text
 from volumetry.deliver.report.annex import NOTHING, Annex, page_line
 from volumetry.deliver.report.fonts import drawable
-from volumetry.deliver.report.images import LUNG_WINDOW, Chest, Picture, projections
+from volumetry.deliver.report.images import LUNG_LINE_RGB, LUNG_WINDOW, Chest, Picture, projections
 from volumetry.deliver.report.key_slices import chest_with_doubt, key_slices
 from volumetry.deliver.report.pattern import pattern
 from volumetry.deliver.report.trend import trend_of
@@ -198,6 +197,9 @@ def _head(figure: Figure, document: Mapping[str, Any]) -> float:
     if further := [flag["code"] for flag in to_look_at[_MOST_FLAGS:]]:
         line = f"{len(further)} more to look at, in the full report: {', '.join(further)}"
         at = _paragraph(figure, line, at - 0.003, 7.5, 132)
+    if noted := dict.fromkeys(flag["code"] for flag in document["flags"] if flag["severity"] == "look"):
+        line = f"Noted without asking for a reader, explained in the full report: {', '.join(noted)}"
+        at = _paragraph(figure, line, at - 0.003, 7.5, 132)
     return at
 
 
@@ -209,7 +211,7 @@ def _paragraph(figure: Figure, text: str, top: float, size: float, width: int) -
 
 def _pictures(figure: Figure, chest: Chest, document: Mapping[str, Any], space: tuple[float, float]) -> None:
     """Rows of pictures and their legend between two heights of the page, as large as they fit."""
-    pairs = key_slices(chest, solid_name(document), of_reader=document.get("reading") == READER)
+    pairs = key_slices(chest, solid_name(document))
     thirds, further = pairs[:_IN_A_ROW], [masked for _, masked in pairs[_IN_A_ROW:]]
     rows = [
         _Row([plain for plain, _ in thirds], False),
@@ -284,6 +286,10 @@ def _legend(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
         figure.text(at, bottom, "\u25a0", size=9, color=colour, va="center")
         figure.text(at + 0.016, bottom, name, size=7, color=_SOFT, va="center")
         at += 0.026 + 0.0062 * len(name)
+    edge = "#" + "".join(f"{level:02x}" for level in LUNG_LINE_RGB)
+    figure.text(at, bottom, "\u25a1", size=9, color=edge, va="center")
+    figure.text(at + 0.016, bottom, "edge of the lung", size=7, color=_SOFT, va="center")
+    at += 0.026 + 0.0062 * len("edge of the lung")
     note = f"Letters of the patient. Lung window {LUNG_WINDOW.text} unless stated; bar 5 cm; cropped to the lungs."
     figure.text(at, bottom, note, size=6.5, color=_SOFT, va="center")
 

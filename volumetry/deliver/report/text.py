@@ -16,7 +16,7 @@ TIMES, NONE = "\u00d7", "\u2013"
 _VERDICTS = {
     "measured": (
         "Measured",
-        "No flag requires a reader; other findings are listed below.",
+        "No flag requires a reader; other findings are noted below.",
     ),
     "review": ("Measured, review needed", "A reader must check the findings below before the result is used."),
     "refused": (
@@ -101,7 +101,7 @@ def _fluid_found(document: Document) -> str:
 
 def _perhaps_none(document: Document) -> str:
     limits = (document.get("interval_percent") or {}).get("lesion")
-    return " The interval includes no disease." if limits and limits[0] <= 0 else ""
+    return " The interval begins at 0 %." if limits and limits[0] <= 0 else ""
 
 
 def fluid(document: Document) -> str:

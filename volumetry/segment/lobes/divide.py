@@ -181,7 +181,8 @@ def _fissures(lung: _Lung, frame: LungFrame, *, follow: bool) -> list[Fissure]:
 def _why_not(fissure: Fissure) -> str:
     if fissure.contrast >= LEAST_CONTRAST or fissure.bright >= LEAST_BRIGHT:
         return "searches from two places end in different ones"
-    return f"{100 * fissure.contrast:.0f} % fewer vessels than beside it; {100 * LEAST_CONTRAST:.0f} % are wanted"
+    found, wanted = 100 * fissure.contrast, 100 * LEAST_CONTRAST
+    return f"{found:.1f} % fewer vessels than beside it; at least {wanted:.0f} % are wanted"
 
 
 def _coarse(lung: _Lung) -> CoarseLung:

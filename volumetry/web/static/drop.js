@@ -142,6 +142,7 @@ function showResult(job, facts, card) {
   const doubts = facts.flags.filter((flag) => flag.severity === "review");
   if (doubts.length) line(card, "A reader must look:", true);
   for (const flag of doubts) line(card, `${flag.message}. ${flag.hint} (${flag.code})`);
+  for (const flag of facts.flags.filter((one) => one.severity === "look")) line(card, `Noted: ${flag.message} (${flag.code})`);
   const links = card.querySelector(".links");
   const link = (text, address) => {
     const a = document.createElement("a");

@@ -17,6 +17,11 @@ function askedReading() {
   return asked === null ? "" : `?reading=${encodeURIComponent(asked)}`;
 }
 
+// Every finding: first those that a reader must look at, then those that ask for nobody.
+const FINDINGS = { review: "A reader must look", look: "Noted" };
+const linesOf = (flags) => Object.entries(FINDINGS).flatMap(([severity, what]) =>
+  flags.filter((flag) => flag.severity === severity).map((flag) => `${what}: ${flag.message} (${flag.code})`));
+
 // The line that says which mask is shown, and the list of all masks.
 function sayReading(facts) {
   document.getElementById("reading").hidden = !facts.corrections.length && !facts.reading_notes.length;

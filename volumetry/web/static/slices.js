@@ -184,7 +184,12 @@ function place(canvas, picture, across, down, letters) {
   brush.textBaseline = "middle";
   const [w, h, edge] = [canvas.width, canvas.height, 12 * where.ratio];
   brush.textAlign = "center";
-  [[edge, h / 2], [w - edge, h / 2], [w / 2, edge], [w / 2, h - edge]].forEach(([x, y], n) => brush.fillText(letters[n], x, y));
+  brush.strokeStyle = "#000"; // a letter on white tissue is seen by its rim
+  brush.lineWidth = 3 * where.ratio;
+  [[edge, h / 2], [w - edge, h / 2], [w / 2, edge], [w / 2, h - edge]].forEach(([x, y], n) => {
+    brush.strokeText(letters[n], x, y);
+    brush.fillText(letters[n], x, y);
+  });
   return { brush, where };
 }
 
@@ -496,8 +501,7 @@ function sayVerdict() {
   byId("verdict").textContent = `${facts.scan_id}: ${facts.sentence}`;
   sayReading(facts);
   for (const line of document.querySelectorAll("#notes .of-mask")) line.remove();
-  for (const flag of facts.flags.filter((one) => one.severity === "review"))
-    note(`A reader must look: ${flag.message} (${flag.code})`).className = "of-mask";
+  for (const said of linesOf(facts.flags)) note(said).className = "of-mask";
   const query = facts.shown === facts.current ? "" : queryOf(facts.shown);
   byId("report").hidden = !facts.has_report;
   byId("report").href = `/cases/${caseId}/report.html${queryOf(facts.shown)}`;

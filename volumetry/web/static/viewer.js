@@ -260,7 +260,7 @@ function sayVerdict(facts, id) {
   byId("verdict").textContent = facts.sentence;
   sayReading(facts);
   byId("readings").addEventListener("change", () => { location.search = queryOf(Number(byId("readings").value)); });
-  for (const flag of facts.flags.filter((one) => one.severity === "review")) note(`A reader must look: ${flag.message} (${flag.code})`);
+  for (const said of linesOf(facts.flags)) note(said);
   if (!facts.has_ct) note("No CT was given with this result: the mask is shown alone. Add --scan FOLDER to see the images.");
   byId("slices").href = `/slices/${id}${facts.shown === facts.current ? "" : queryOf(facts.shown)}`;
   byId("report").hidden = !facts.has_report;
