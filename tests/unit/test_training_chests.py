@@ -213,6 +213,12 @@ def test_a_model_is_made_and_calibrated_from_chests_alone(folder, config, tmp_pa
     made = package.write_model_folder(tmp_path, small, bank, state.average, folder)
     card = read_card(made)
     assert card.calibration is not None
+    chests = [read_chest_slices(spec, folder, RECIPE) for spec in small.data.chests]
+    medians = [float(np.median(chest.hu_kji[chest.lungs])) for chest in chests]
+    expected = (min(medians) - 50.0, max(medians) + 50.0)
+    assert card.calibration.range["aerated_hu"] == pytest.approx(expected, abs=2.0)  # read off steps of 10 HU
+    assert card.calibration.range["lesion_percent"][0] == 0.0 < card.calibration.range["lesion_percent"][1]
+    assert card.calibration.solid_probability == {}  # no reader divided a lesion
     assert card.training_cases == {kind: ["one"] for kind in (CHEST, PATTERNS, FILLED, TUMOUR)}
     story = card.story
     assert story["licence_of_weights"].startswith("CC-BY-4.0")

@@ -10,9 +10,9 @@ voxels as dense as soft tissue: fat that was called solid does not choose it. A 
 reader's mask it is the slice with most of the label.
 
 Lesion that the check SUSPECT_SOLID takes for an organ, a hilum, fat or bone chooses a plane only where there is no
-other. A plane that shows some says so. So does a plane with consolidation where the hila lie, a plane of a scan that
-is unlike those of the calibration, and the slice of a solid component so small that the model also finds as much in
-chests without consolidation.
+other. A plane that shows some says so. So does a plane with consolidation where the hila lie, a plane of a scan
+that is unlike those of the calibration, and the slice of a solid component so small that the model also finds as
+much in chests without consolidation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
