@@ -333,7 +333,7 @@ def test_numbers_have_the_digits_of_the_page(case, config, tmp_path):
         if item.ConceptNameCodeSequence[0].CodeMeaning == "Imaging Measurements"
     )
     written = {
-        (group.ContentSequence[0].TextValue, item.ConceptNameCodeSequence[0].CodeValue): str(
+        (group.ContentSequence[0].TextValue, item.ConceptNameCodeSequence[0].get("CodeValue")): str(
             item.MeasuredValueSequence[0].NumericValue
         )
         for group in groups
