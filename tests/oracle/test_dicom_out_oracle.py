@@ -214,7 +214,8 @@ def test_dcmqi_reads_the_report(case, tmp_path):
     for group in groups:
         found = {m["quantity"]["CodeValue"]: float(m["value"]) for m in group["measurementItems"]}
         for code, value in wanted.pop(group["TrackingIdentifier"], {}).items():
-            assert found[code] == pytest.approx(value, abs=0.0051)  # two decimals are written
+            # Of percentages and below 100 mL one decimal is written, above whole mL.
+            assert found[code] == pytest.approx(value, abs=0.051 if value < 100 else 0.51)
     assert not wanted
 
 
@@ -233,7 +234,7 @@ def test_a_report_with_intervals_is_valid_and_dcmqi_reads_its_shares(case, confi
         for item in group["measurementItems"]
     ]
     values = {item["quantity"]["CodeValue"]: float(item["value"]) for item in items}
-    assert values["LESION_PCT"] == pytest.approx(document["percent_of_lung"]["lesion"], abs=0.0051)
+    assert values["LESION_PCT"] == pytest.approx(document["percent_of_lung"]["lesion"], abs=0.051)
 
 
 def test_dsrdump_reads_the_report(case):

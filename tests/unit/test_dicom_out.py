@@ -179,6 +179,18 @@ def test_the_seg_is_deflated_and_the_same_instance_as_the_uncompressed_one(case,
     assert np.array_equal(hd.seg.segread(written["seg.dcm"]).pixel_array, plain.pixel_array)
 
 
+def test_a_label_map_is_deflated_too(case, config, tmp_path):
+    path = write_seg_and_sr(
+        case.document, case.analysis.tissue, case.folder, tmp_path, config, DicomOptions("labelmap")
+    )["seg.dcm"]
+    seg = pydicom.dcmread(path)
+    assert seg.SegmentationType == "LABELMAP"
+    assert seg.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1.99"
+    labels = case.analysis.tissue.labels_kji
+    assert np.array_equal(read_edited_mask(path, case.analysis.tissue.grid), labels)
+    assert path.stat().st_size < labels.size / 10
+
+
 DATES_OF_MAKING = {0x00080012, 0x00080023, 0x00181012}
 """Instance creation, content, secondary capture."""
 
@@ -187,6 +199,7 @@ def test_sides_and_lobes_stand_under_their_standard_codes(case, config, tmp_path
     document = {**case.document, "flags": []}
     parts = {name: {"lung": 100.0 + n, "lesion": 10.0 + n} for n, name in enumerate(LOBE_CODES)}
     document["lobes"] = {"method": "fissures", "reason": None, **parts}
+    document |= {"severity_score": 7, "severity_score_range": [5, 12]}
     files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path, config)
     found = {}
     for group in hd.sr.srread(files["sr.dcm"]).content.get_image_measurement_groups():
@@ -197,14 +210,16 @@ def test_sides_and_lobes_stand_under_their_standard_codes(case, config, tmp_path
         assert found[codes]["118565006"] == parts[name]["lung"]
         assert found[codes]["LESION_VOL"] == parts[name]["lesion"]
         percent = 100 * parts[name]["lesion"] / parts[name]["lung"]
-        assert found[codes]["LESION_REGION_PCT"] == pytest.approx(percent, abs=0.0051)
-    assert found["39607008", "24028007"]["118565006"] == pytest.approx(
-        document["sides"]["right"]["lung"], abs=0.0051
-    )
+        assert found[codes]["LESION_REGION_PCT"] == pytest.approx(percent, abs=0.051)
+    assert found["39607008", "24028007"]["118565006"] == round(document["sides"]["right"]["lung"])
     assert len(found) == 7
+    assert "CT_SEVERITY" in pydicom.dcmread(files["sr.dcm"]).to_json()
     document["flags"] = [{"code": "SIDE_CONFLICT", "severity": "review", "message": "m"}]
     files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path / "unsure", config)
     assert not hd.sr.srread(files["sr.dcm"]).content.get_image_measurement_groups()
+    said = pydicom.dcmread(files["sr.dcm"]).to_json()
+    assert "CT_SEVERITY" not in said, "the score is made from the lobes"
+    assert "fissures" not in said
 
 
 LOBE_CODES = {
@@ -250,20 +265,116 @@ def test_the_report_carries_status_flags_model_and_that_it_is_research(case, con
         {"code": "REORDERED", "severity": "look", "message": "sorted by position", "hint": ""},
     ]
     files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path, config)
-    said = [
-        item.TextValue
-        for item in pydicom.dcmread(files["sr.dcm"]).ContentSequence
-        if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodeValue == "121106"  # DCM: Comment
-    ]
-    assert said[:4] == [
+    said = comments(files["sr.dcm"])
+    assert said[:5] == [
         "Status: review",
         # Both lesions are drawn behind the middle of the chest, and at half the height of the lungs.
         "Distribution: bilateral, predominantly dorsal and in the middle third.",
         "Flag METAL (requires a reader): streaks",
         "Flag REORDERED (note): sorted by position",
+        "No interval is given: none was calibrated for this way of measuring.",
     ]
-    assert document["provenance"]["model"] in said[4]
-    assert said[5] == "Research use only. Not a medical device."
+    assert document["provenance"]["model"] in said[-2]
+    assert said[-1] == "Research use only. Not a medical device."
+
+
+def comments(path):
+    return [
+        item.TextValue
+        for item in pydicom.dcmread(path).ContentSequence
+        if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodeValue == "121106"  # DCM: Comment
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "reason", "stated"),
+    [
+        ("fissures", None, "The lobes follow the fissures that the CT shows."),
+        ("approximate", "slices are 5 mm apart", "The lobes are approximate: slices are 5 mm apart."),
+        ("none", "the lungs touch", "The lungs were not divided into lobes: the lungs touch."),
+    ],
+)
+def test_the_report_says_how_the_lobes_were_found(case, config, tmp_path, method, reason, stated):
+    document = {**case.document, "lobes": {"method": method, "reason": reason}}
+    files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path, config)
+    assert any(stated in words for words in comments(files["sr.dcm"]))
+
+
+def test_the_severity_score_is_stated_with_its_range(case, config, tmp_path):
+    document = {**case.document, "severity_score": 7, "severity_score_range": [5, 12]}
+    files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path, config)
+    lung, *others = hd.sr.srread(files["sr.dcm"]).content.get_volumetric_roi_measurement_groups()
+    name = hd.sr.CodedConcept("CT_SEVERITY", "99VOLUMETRY", "-")
+    assert not any(group.get_measurements(name) for group in others)
+    (score,) = lung.get_measurements(name)
+    assert (score.value, score.unit.value, score.unit.scheme_designator) == (7, "1", "UCUM")
+    assert {code: float(item.NumericValue) for code, item in uncertainty_items(score).items()} == {
+        "371886008": 12 - 7,  # SCT: upper and lower range of uncertainty
+        "371885007": 7 - 5,
+    }
+    assert any("CT severity score 7 of 25; 5 to 12 " in words for words in comments(files["sr.dcm"]))
+
+
+def uncertainty_items(measurement):
+    return {
+        child.ConceptNameCodeSequence[0].CodeValue: child.MeasuredValueSequence[0]
+        for child in measurement[0].get("ContentSequence", [])
+        if child.ValueType == "NUM"
+    }
+
+
+def test_numbers_have_the_digits_of_the_page(case, config, tmp_path):
+    """Below 100 mL a decimal, whole mL above: as the page prints them, and parts add up as far as rounded."""
+    document = case.document
+    files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path, config)
+    (groups,) = (
+        item.ContentSequence
+        for item in pydicom.dcmread(files["sr.dcm"]).ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Imaging Measurements"
+    )
+    written = {
+        (group.ContentSequence[0].TextValue, item.ConceptNameCodeSequence[0].get("CodeValue")): str(
+            item.MeasuredValueSequence[0].NumericValue
+        )
+        for group in groups
+        for item in group.ContentSequence
+        if item.ValueType == "NUM"
+    }
+    ml, percent = document["volumes_ml"], document["percent_of_lung"]
+    volume, lesion = "118565006", "LESION_VOL"
+    assert written["Lung", volume] == f"{ml['lung']:.0f}"
+    assert written["Lung", lesion] == f"{ml['lesion']:.1f}"
+    assert written["Lung", "LESION_PCT"] == f"{percent['lesion']:.1f}"
+    assert written["Consolidation", volume] == f"{ml['solid']:.1f}"
+    sides = document["sides"]
+    assert written["Left lung", volume] == f"{sides['left']['lung']:.0f}"
+    for parts in (("Left lung", "Right lung"), LOBE_NAMES):
+        for code, half_digit in ((volume, 0.5), (lesion, 0.05)):
+            total = sum(float(written[part, code]) for part in parts)
+            assert total == pytest.approx(float(written["Lung", code]), abs=half_digit * (len(parts) + 1) + 1e-9)
+
+
+LOBE_NAMES = ("Right upper lobe", "Right middle lobe", "Right lower lobe", "Left upper lobe", "Left lower lobe")
+
+
+def test_uncertainties_have_two_significant_digits_and_none_reaches_below_zero(case, config, tmp_path):
+    percent = case.document["percent_of_lung"]
+    points = 1234.567 / case.document["volumes_ml"]["lung"] * 100
+    limits = {name: [0.0, value + points] for name, value in percent.items()}
+    document = {**case.document, "interval_percent": limits, "interval_level": 0.95}
+    files = write_seg_and_sr(document, case.analysis.tissue, case.folder, tmp_path, config)
+    seen = 0
+    for group in hd.sr.srread(files["sr.dcm"]).content.get_volumetric_roi_measurement_groups():
+        for measurement in group.get_measurements():
+            items = uncertainty_items(measurement)
+            if not items or measurement.name.value == "CT_SEVERITY":
+                continue
+            upper, lower = (str(items[code].NumericValue) for code in ("371886008", "371885007"))
+            assert upper == ("1200" if measurement.unit.value == "ml" else f"{points:.2g}")
+            assert measurement.value * 0.9 < float(lower) <= measurement.value
+            seen += 1
+    assert seen == 6
+    assert any("a stated coverage of 95 %" in words for words in comments(files["sr.dcm"]))
 
 
 @pytest.mark.parametrize("kind", ["binary", "labelmap"])
@@ -426,7 +537,7 @@ def test_a_frame_in_a_wrong_place_is_noticed(case, written, tmp_path, position, 
 
 def test_one_changed_number_in_the_report_is_noticed(case, written):
     other = copy.deepcopy(case.document)
-    other["percent_of_lung"]["lesion"] += 0.011  # two decimals are written
+    other["percent_of_lung"]["lesion"] += 0.11  # one decimal is written
     seg = pydicom.dcmread(written["seg.dcm"])
     segments = structures(True, unclassed=False)
     compare.compare_sr(written["sr.dcm"], seg, segments, case.analysis.tissue, case.document)
@@ -448,11 +559,9 @@ def test_an_interval_is_the_uncertainty_of_its_share_and_of_nothing_else(case, c
     seen = set()
     for group in report.content.get_volumetric_roi_measurement_groups():
         for measurement in group.get_measurements():
-            children = {
-                child.ConceptNameCodeSequence[0].CodeValue: child.MeasuredValueSequence[0]
-                for child in measurement[0].get("ContentSequence", [])
-                if child.ValueType == "NUM"
-            }
+            children = uncertainty_items(measurement)
+            if measurement.name.value == "CT_SEVERITY":
+                continue  # has a range of its own
             # The volume of all lesions has a name of its own; that of a class is the volume of its group.
             own = {"Ground glass": "ground_glass", "Consolidation": "solid"}.get(group.tracking_identifier)
             of_volume = {"LESION_VOL": "lesion", "118565006": own}.get(measurement.name.value)
@@ -466,12 +575,13 @@ def test_an_interval_is_the_uncertainty_of_its_share_and_of_nothing_else(case, c
             scale, unit = (document["volumes_ml"]["lung"] / 100, "ml") if of_volume else (1.0, "%{lung}")
             # Codes of TID 310: upper and lower range of measurement uncertainty.
             upper, lower = children["371886008"], children["371885007"]
-            assert float(upper.NumericValue) == pytest.approx((high - share) * scale, abs=0.0051)
-            assert float(lower.NumericValue) == pytest.approx((share - low) * scale, abs=0.0051)
+            # Two significant digits are off by a twentieth of the first at most.
+            assert float(upper.NumericValue) == pytest.approx((high - share) * scale, rel=0.05)
+            assert float(lower.NumericValue) == pytest.approx((share - low) * scale, rel=0.05)
             assert {n.MeasurementUnitsCodeSequence[0].CodeValue for n in (upper, lower)} == {unit}
     assert seen == {(name, volume) for name in shares.values() for volume in (True, False)}
     other = copy.deepcopy(document)
-    other["interval_percent"]["solid"][1] += 0.02
+    other["interval_percent"]["solid"][1] += 0.2
     seg = pydicom.dcmread(files["seg.dcm"])
     with pytest.raises(OutputError, match="intervals of group"):
         compare.compare_sr(files["sr.dcm"], seg, structures(True, unclassed=False), case.analysis.tissue, other)

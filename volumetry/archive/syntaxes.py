@@ -1,7 +1,7 @@
 """In which transfer syntax an object is sent: as it was written, or uncompressed to an archive that refuses that.
 
-A SEG is written deflated or as RLE, both without loss, so that the uncompressed form is the same instance and
-keeps its UID. A JPEG of a scan is never decoded here.
+A SEG is written deflated (a label map of version 0.1 as RLE), without loss, so that the uncompressed form is the
+same instance and keeps its UID. A JPEG of a scan is never decoded here.
 """
 
 from collections.abc import Iterable, Iterator

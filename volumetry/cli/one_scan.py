@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from volumetry.prior import Priors
 
 Labelmap = Annotated[
-    bool, typer.Option("--labelmap", help="Write the SEG as LABELMAP: smaller, but fewer viewers can read it.")
+    bool, typer.Option("--labelmap", help="Write the SEG as LABELMAP, disjoint segments; few viewers can read it.")
 ]
 
 Pdf = Annotated[

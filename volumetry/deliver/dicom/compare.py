@@ -80,7 +80,7 @@ def compare_sr(
         if found != wanted:
             raise DiffersError(f"{path.name}: the numbers of group {number} are not those of the result")
         limits = [_uncertainty(m) for m in group.get_measurements()]
-        wanted_limits = [uncertainty_of(name, segment, document) for name, _, _ in numbers_of(segment, document)]
+        wanted_limits = [uncertainty_of(one, segment, document) for one in numbers_of(segment, document)]
         if limits != [None if one is None else one[:2] for one in wanted_limits]:
             raise DiffersError(f"{path.name}: the intervals of group {number} are not those of the result")
         counted = np.count_nonzero(np.isin(tissue.mask_kji, segment.tissues)) * tissue.grid.voxel_ml
@@ -106,7 +106,7 @@ def _require_regions(path: Path, content: hd.sr.MeasurementReport, document: Map
 
 
 def _uncertainty(measurement: hd.sr.Measurement) -> tuple[float, float] | None:
-    """Points above and below, as written."""
+    """How far above and below, as written."""
     found = {
         child.ConceptNameCodeSequence[0].CodeValue: float(child.MeasuredValueSequence[0].NumericValue)
         for child in measurement[0].get("ContentSequence", [])

@@ -89,7 +89,7 @@ def write_seg_and_sr(
         stamp(seg, document, folder, "seg.dcm")
         report = structured_report(files_of(source.headers), seg, segments, uids, document, options.revision)
         stamp(report, document, folder, "sr.dcm")
-    if kind == "binary_deflated":
+    if kind != "binary":
         seg.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian  # another writing of the same instance
     with new_result(folder, _NAMES) as making:
         seg_file, sr_file = (_saved(seg, making / "seg.dcm"), _saved(report, making / "sr.dcm"))

@@ -14,7 +14,8 @@ class DicomOptions:
     ----------
     segmentation_type
         ``binary`` opens in most viewers, and its lung holds the lesions; ``binary_deflated`` is the same instance
-        in the syntax Deflated Explicit VR; ``labelmap`` is disjoint. None takes that of the settings.
+        in the syntax Deflated Explicit VR; ``labelmap`` is disjoint, and in that syntax too. None takes that of
+        the settings.
     pdf, secondary_capture
         Which forms of the summary page `write_summary` makes.
     revision

@@ -10,7 +10,7 @@ from pydicom.sr.coding import Code
 
 from volumetry.deliver.dicom import concepts
 from volumetry.deliver.dicom.concepts import coded
-from volumetry.deliver.dicom.numbers import Number, sensible
+from volumetry.deliver.dicom.numbers import Number, measurement, millilitres, share
 from volumetry.deliver.dicom.uids import tracking_uid
 
 _RIGHT, _LEFT = Code("24028007", "SCT", "Right"), Code("7771000", "SCT", "Left")
@@ -46,6 +46,11 @@ _REGIONS = (
 )
 
 
+def sides_hold(document: Mapping[str, Any]) -> bool:
+    """Whether left and right are where the header says, so that numbers of sides and lobes can be stated."""
+    return all(flag["code"] != "SIDE_CONFLICT" for flag in document["flags"])
+
+
 def regions_of(document: Mapping[str, Any]) -> Iterator[tuple[Region, tuple[Number, ...]]]:
     """Sides and lobes that the result has, with what the report says of each.
 
@@ -61,7 +66,7 @@ def regions_of(document: Mapping[str, Any]) -> Iterator[tuple[Region, tuple[Numb
     Region, numbers
         Concept, value and unit of each number.
     """
-    if any(flag["code"] == "SIDE_CONFLICT" for flag in document["flags"]):
+    if not sides_hold(document):
         return
     for region in _REGIONS:
         ml = (document.get(region.group) or {}).get(region.key)
@@ -69,9 +74,9 @@ def regions_of(document: Mapping[str, Any]) -> Iterator[tuple[Region, tuple[Numb
             yield (
                 region,
                 (
-                    (concepts.VOLUME, sensible(ml["lung"]), concepts.ML),
-                    (concepts.LESION_ML, sensible(ml["lesion"]), concepts.ML),
-                    (concepts.REGION_PERCENT, sensible(100 * ml["lesion"] / ml["lung"]), concepts.PERCENT),
+                    (concepts.VOLUME, millilitres(ml["lung"]), concepts.ML),
+                    (concepts.LESION_ML, millilitres(ml["lesion"]), concepts.ML),
+                    (concepts.REGION_PERCENT, share(100 * ml["lesion"] / ml["lung"]), concepts.PERCENT),
                 ),
             )
 
@@ -99,10 +104,7 @@ def region_groups(
             finding_category=coded(concepts.ANATOMY),
             finding_sites=[hd.sr.FindingSite(coded(region.site), coded(region.laterality))],
             algorithm_id=algorithm,
-            measurements=[
-                hd.sr.Measurement(name=coded(concept), value=value, unit=coded(unit))
-                for concept, value, unit in numbers
-            ],
+            measurements=[measurement(number) for number in numbers],
         )
         for region, numbers in regions_of(document)
     ]

@@ -1,6 +1,6 @@
 """The numbers as TID 1500 SR, one measurement group per segment of the SEG."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import highdicom as hd
@@ -11,11 +11,20 @@ from pydicom.uid import generate_uid
 from volumetry import __version__
 from volumetry.deliver.dicom import concepts
 from volumetry.deliver.dicom.concepts import Structure, coded
-from volumetry.deliver.dicom.numbers import Number, reach_of, sensible
-from volumetry.deliver.dicom.regions import region_groups
+from volumetry.deliver.dicom.numbers import (
+    Number,
+    measurement,
+    millilitres,
+    properties_of,
+    reach_of,
+    share,
+    significant,
+)
+from volumetry.deliver.dicom.regions import region_groups, sides_hold
 from volumetry.deliver.dicom.revision import AUTOMATIC, Revision, reader_of, reason_of
 from volumetry.deliver.dicom.segmentation import MANUFACTURER, algorithm_name
 from volumetry.deliver.dicom.uids import UNNAMED, series_uid
+from volumetry.deliver.report import lobes, text
 from volumetry.deliver.report.pattern import pattern
 
 _SHARES = {
@@ -26,6 +35,12 @@ _SHARES = {
 _LESION_VOLUME = {concepts.LESION_ML: "lesion"}
 Uncertainty = tuple[float, float, Code]
 """Above, below, and their unit."""
+_WRITTEN: Mapping[Code, Callable[[float], float]] = {
+    concepts.ML: millilitres,
+    concepts.PERCENT: share,
+    concepts.NO_UNITS: int,
+}
+"""Digits of a number of each unit."""
 _WITH_INTERVAL = ("ground_glass", "solid")
 """Segments whose volume has an interval."""
 
@@ -81,17 +96,28 @@ def _person(reader: str | None) -> hd.sr.ObserverContext | None:
 
 
 def remarks_of(document: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader of the numbers must know: the status, every flag, the model, and that it is research."""
+    """What a reader of the numbers must know: status, flags, intervals, lobes, model, and that it is research."""
     yield f"Status: {document['status']}"
     if said := pattern(document):
         yield said
     severities = {"review": "requires a reader", "look": "note"}
     for flag in document["flags"]:
         yield f"Flag {flag['code']} ({severities.get(flag['severity'], flag['severity'])}): {flag['message']}"
+    yield _intervals(document)
+    if sides_hold(document) and (said := lobes.note(document)):
+        yield said
     made = document.get("provenance", {})
     version, model = made.get("software_version", __version__), made.get("model", "unknown")
     yield f"Made by: {MANUFACTURER} {version}, model {model}"
     yield "Research use only. Not a medical device."
+
+
+def _intervals(document: Mapping[str, Any]) -> str:
+    """What the uncertainties are, with their coverage, for which DICOM has no code; or why there are none."""
+    said = text.interval(document)
+    if not document.get("interval_percent"):
+        return said
+    return f"Uncertainties of volumes and percentages are the limits of an interval. {said}"
 
 
 def _comment(words: str) -> hd.sr.TextContentItem:
@@ -120,18 +146,25 @@ def numbers_of(segment: Structure, document: Mapping[str, Any]) -> tuple[Number,
             (concepts.LUNG_ML, ml["lung"], concepts.ML),
             (concepts.LESION_ML, ml["lesion"], concepts.ML),
             (concepts.LESION_PERCENT, percent["lesion"], concepts.PERCENT),
+            *_severity_score(document),
         )
-    rounded = ((concept, sensible(value), unit) for concept, value, unit in more)
-    return ((concepts.VOLUME, sensible(own_ml(segment, document)), concepts.ML), *rounded)
+    every = ((concepts.VOLUME, own_ml(segment, document), concepts.ML), *more)
+    return tuple((concept, _WRITTEN[unit](value), unit) for concept, value, unit in every)
 
 
-def uncertainty_of(concept: Code, segment: Structure, document: Mapping[str, Any]) -> Uncertainty | None:
-    """How far a number's interval reaches above and below it: of a share in points of lung, of a volume in mL.
+def _severity_score(document: Mapping[str, Any]) -> tuple[Number, ...]:
+    """Of both lungs, made from the lobes: not stated where the lobes are not."""
+    score = document.get("severity_score") if sides_hold(document) else None
+    return () if score is None else ((concepts.SEVERITY_SCORE, score, concepts.NO_UNITS),)
+
+
+def uncertainty_of(number: Number, segment: Structure, document: Mapping[str, Any]) -> Uncertainty | None:
+    """How far a number reaches above and below: a share in points of lung, a volume in mL, the score in its own.
 
     Parameters
     ----------
-    concept, segment
-        What is measured, and of what.
+    number, segment
+        What is measured, as written, and of what.
     document
         result.json.
 
@@ -140,29 +173,26 @@ def uncertainty_of(concept: Code, segment: Structure, document: Mapping[str, Any
     Uncertainty or None
         None where there is no interval.
     """
-    if concept in _SHARES:
-        reach, unit = reach_of(_SHARES[concept], document), concepts.POINTS
-    else:
-        own = segment.key if segment.key in _WITH_INTERVAL else None
-        name = own if concept == concepts.VOLUME else _LESION_VOLUME.get(concept)
-        ml_per_point = document["volumes_ml"]["lung"] / 100
-        reach, unit = None if name is None else reach_of(name, document, ml_per_point), concepts.ML
-    return None if reach is None else (*reach, unit)
+    concept, value, _ = number
+    if concept == concepts.SEVERITY_SCORE:
+        low, high = document["severity_score_range"]
+        return high - value, value - low, concepts.NO_UNITS
+    own = segment.key if segment.key in _WITH_INTERVAL else None
+    name = _SHARES.get(concept) or _LESION_VOLUME.get(concept) or (own if concept == concepts.VOLUME else None)
+    reach = None if name is None else reach_of(name, document)
+    if reach is None:
+        return None
+    ml_per_point = document["volumes_ml"]["lung"] / 100
+    per_point, unit = (1.0, concepts.POINTS) if concept in _SHARES else (ml_per_point, concepts.ML)
+    upper, lower = (significant(points * per_point) for points in reach)
+    return upper, min(lower, value), unit  # rounded up, an interval from zero would begin below zero
 
 
 def _properties(
-    concept: Code, segment: Structure, document: Mapping[str, Any]
+    number: Number, segment: Structure, document: Mapping[str, Any]
 ) -> hd.sr.MeasurementProperties | None:
-    found = uncertainty_of(concept, segment, document)
-    if found is None:
-        return None
-    upper, lower, unit = found
-    properties = hd.sr.MeasurementProperties(
-        upper_measurement_uncertainty=upper, lower_measurement_uncertainty=lower
-    )
-    for item in properties:  # highdicom writes no unit
-        item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = [coded(unit)]
-    return properties
+    found = uncertainty_of(number, segment, document)
+    return None if found is None else properties_of(*found)
 
 
 def _algorithm(document: Mapping[str, Any]) -> hd.sr.AlgorithmIdentification:
@@ -178,14 +208,10 @@ def _group(
     document: Mapping[str, Any],
 ) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     measurements = [
-        hd.sr.Measurement(
-            name=coded(concept),
-            value=value,
-            unit=coded(unit),
-            method=coded(concepts.VOXEL_SUM) if concept == concepts.VOLUME else None,
-            properties=_properties(concept, segment, document),
+        measurement(
+            one, concepts.VOXEL_SUM if one[0] == concepts.VOLUME else None, _properties(one, segment, document)
         )
-        for concept, value, unit in numbers_of(segment, document)
+        for one in numbers_of(segment, document)
     ]
     # By hand: ReferencedSegment.from_segmentation() fails for a segment without frames, as without a lesion.
     referenced = hd.sr.ReferencedSegment(

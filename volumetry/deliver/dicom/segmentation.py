@@ -7,7 +7,7 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian
 
 from volumetry import __version__
 from volumetry.deliver.dicom.concepts import ARTIFICIAL_INTELLIGENCE, LUNG, Structure, coded
@@ -83,7 +83,7 @@ def segmentation(
         content_creator_name=reader,
         content_description=brief,
         series_description="Lung lesion segmentation, corrected" if reader else "Lung lesion segmentation",
-        transfer_syntax_uid=ExplicitVRLittleEndian if binary else RLELossless,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     if reader:
         seg.DerivationDescription = reason
