@@ -83,7 +83,10 @@ class Node:
     late_s
         Images that come within so long after their study was measured join it, and all of it is measured again.
     max_associations
-        At a time; more are rejected, and their senders try again.
+        At a time; for one more, one that is silent is closed, or it is rejected, and its sender tries again.
+    max_incoming_gb
+        Of all objects being received, which are held in memory; beyond it the largest unfinished one is refused by
+        closing its association.
     tls
         Then no caller is heard unencrypted.
 
@@ -101,6 +104,7 @@ class Node:
     max_instances: int = 50_000
     late_s: float = 300.0
     max_associations: int = 10
+    max_incoming_gb: float = 2.0
     tls: Tls | None = None
 
     def __post_init__(self) -> None:
@@ -340,6 +344,7 @@ def _listening(node: Node, inbox: Inbox, refusals: Refusals) -> Iterator[int]:
     from pynetdicom.presentation import build_context
 
     from volumetry.archive.acceptor import listening
+    from volumetry.archive.associations import Limits
 
     ae = AE(ae_title=node.ae_title)
     ae.maximum_associations = node.max_associations
@@ -363,7 +368,8 @@ def _listening(node: Node, inbox: Inbox, refusals: Refusals) -> Iterator[int]:
         (evt.EVT_CONN_CLOSE, gone),
     ]
     tls = None if node.tls is None else node.tls.for_callers()
-    with listening(ae, (node.host, node.port), tls, handlers, refusals.count_caller) as port:
+    limits = Limits(int(node.max_incoming_gb * 2**30), refusals.count_closed)
+    with listening(ae, (node.host, node.port), tls, handlers, refusals.count_caller, limits) as port:
         yield port
 
 
@@ -372,9 +378,6 @@ def _keep(event: "Event", inbox: Inbox, refusals: Refusals) -> int:
 
     Other objects of the study are taken and thrown away: this node is not an archive.
     """
-    from volumetry.archive.acceptor import object_received
-
-    object_received(event.assoc)
     if event.context.abstract_syntax not in _CT:
         return SUCCESS
     sender, study_uid = id(event.assoc), ""
