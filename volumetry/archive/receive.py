@@ -17,7 +17,7 @@ from volumetry.archive.inbox import Arrival, Inbox
 from volumetry.archive.outbox import Outbox
 from volumetry.archive.refusals import Refusals, UnusableError, uid_of
 from volumetry.archive.study_folders import Left, sweep
-from volumetry.archive.syntaxes import can_be_uncompressed, kind_of, kinds_to_offer, uncompressed
+from volumetry.archive.syntaxes import can_be_uncompressed, kind_of, kinds_to_offer, uids_in, uncompressed
 from volumetry.archive.tls import Tls
 from volumetry.errors import InputError, OutputError, SegmentationError, UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
@@ -382,8 +382,9 @@ def _keep(event: "Event", inbox: Inbox, refusals: Refusals) -> int:
         return SUCCESS
     sender, study_uid = id(event.assoc), ""
     try:
-        study_uid = uid_of(event.dataset, "StudyInstanceUID")
-        instance_uid = uid_of(event.dataset, "SOPInstanceUID")
+        uids = uids_in(event.encoded_dataset(include_meta=False), event.context.transfer_syntax)
+        study_uid = uid_of(uids, "StudyInstanceUID")
+        instance_uid = uid_of(uids, "SOPInstanceUID")
     except Exception as unusable:  # noqa: BLE001  pydicom refuses a damaged dataset with anything
         reason = str(unusable) if isinstance(unusable, UnusableError) else "a dataset that cannot be read"
         refusals.count(str(event.assoc.requestor.ae_title), reason)
