@@ -74,15 +74,19 @@ def eventually(holds):
         time.sleep(0.005)
 
 
+def of_nodes():
+    """The node's associations that have not ended."""
+    return [one for one in threading.enumerate() if isinstance(one, Association) and one.is_acceptor]
+
+
 def received():
-    """Bytes of objects that the node's associations hold, as pynetdicom does: unfinished, then in its queue."""
+    """Bytes of objects that these hold, as pynetdicom does: unfinished, then in its queue."""
     total = 0
-    for one in threading.enumerate():
-        if isinstance(one, Association) and one.is_acceptor:
-            message = one.dimse.message
-            total += 0 if message is None else message.data_set.tell()
-            waiting = [request for _, request in list(one.dimse.msg_queue.queue) if isinstance(request, C_STORE)]
-            total += sum(len(request.DataSet.getvalue()) for request in waiting)
+    for one in of_nodes():
+        message = one.dimse.message
+        total += 0 if message is None else message.data_set.tell()
+        waiting = [request for _, request in list(one.dimse.msg_queue.queue) if isinstance(request, C_STORE)]
+        total += sum(len(request.DataSet.getvalue()) for request in waiting)
     return total
 
 
@@ -163,8 +167,10 @@ def test_what_an_association_held_is_released_when_it_ends(start, files, open_to
     link = open_to(node)
     send_unfinished(link, 900_000)
     eventually(lambda: received() > 800_000)
+    (held,) = of_nodes()
     end(link)
-    eventually(lambda: received() == 0)
+    held.join(PATIENCE_S)
+    assert held.dimse.message is None, "or it waits for the garbage collector"
     assert open_to(node).send_c_store(large(files[0], 900_000, 1)).Status == 0
     node.stop()
     assert not any("closed" in line for line in node.said)
@@ -236,7 +242,7 @@ def test_a_silent_sender_keeps_its_association_while_others_are_free(start, file
     assert pausing.send_c_store(files[0]).Status == 0
     for _ in range(3):
         assert store(node.peer(), files[:1]) == 1
-        eventually(lambda: sum(isinstance(each, associations._Limited) for each in threading.enumerate()) == 1)
+        eventually(lambda: len(of_nodes()) == 1)
     assert pausing.send_c_store(files[1]).Status == 0
 
 
