@@ -247,9 +247,10 @@ class ReportSettings(Section):
 
 
 class ReceiveSettings(Section):
-    """Where the node of `receive` keeps images that name a patient."""
+    """Where the node of `receive` keeps images that name a patient, and how much it receives at a time."""
 
     transit: str
+    max_incoming_gb: float = Field(gt=0)
 
 
 class ChangeMapSettings(Section):

@@ -21,7 +21,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 from web_browser import absent
 
-from volumetry.archive import acceptor
+from volumetry.archive import acceptor, associations
 from volumetry.archive.dicomweb import Access, _pull_series, pull, push, require_safe
 from volumetry.archive.inbox import Inbox
 from volumetry.archive.outbox import Outbox
@@ -862,7 +862,8 @@ def node_limit():
     return Node().max_associations
 
 
-def test_one_association_too_many_is_asked_to_come_again(start, files):
+def test_one_association_too_many_is_asked_to_come_again(start, files, monkeypatch):
+    monkeypatch.setattr(associations, "SILENT_S", 600.0)  # none has been silent for so long
     node = start(lambda _: [], max_associations=2)
     ae = AE(ae_title="SENDER")
     ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)

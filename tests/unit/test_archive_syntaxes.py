@@ -4,6 +4,7 @@ import http.server
 import io
 import json
 import threading
+import tracemalloc
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,16 +14,19 @@ from archive_node import small_image
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     RLELossless,
 )
 from pynetdicom import AE, evt
+from pynetdicom.dsutils import encode
 
+from volumetry.archive import syntaxes
 from volumetry.archive.dicomweb import push
 from volumetry.archive.receive import Peer, store
-from volumetry.archive.syntaxes import kinds_to_offer
+from volumetry.archive.syntaxes import kinds_to_offer, uids_in
 from volumetry.errors import OutputError
 from volumetry.phantom import SeriesSpec, write_series
 
@@ -171,3 +175,20 @@ def test_any_other_answer_is_the_answer(written, answer):
     with stow(answer) as (url, got), pytest.raises(OutputError, match=f"answered {answer}"):
         push(url, [written[DeflatedExplicitVRLittleEndian]])
     assert got == []
+
+
+RECEIVED = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+
+
+@pytest.mark.parametrize("syntax", RECEIVED)
+def test_the_uids_of_a_received_object_are_read_without_its_pixels(written, syntax, monkeypatch):
+    ds = pydicom.dcmread(written[ExplicitVRLittleEndian])
+    ds.PixelData = bytes(8_000_000)
+    content = encode(ds, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
+    monkeypatch.setattr(syntaxes, "MOST_INFLATED", 1 << 16)
+    tracemalloc.start()
+    uids = uids_in(content, syntax)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (uids.StudyInstanceUID, uids.SOPInstanceUID) == (ds.StudyInstanceUID, ds.SOPInstanceUID)
+    assert peak < 1_000_000

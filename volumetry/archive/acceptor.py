@@ -3,6 +3,7 @@
 pynetdicom gives every TCP connection an association and reads whatever length a PDU announces. Here a connection
 first has a few seconds in all to send its A-ASSOCIATE-RQ; one that closes or stays silent, as a load balancer's
 probe does, costs a thread for that long. Lengths are capped before anything is read (DICOM PS3.8, 9.3).
+`volumetry.archive.associations` limits what the associations hold together.
 """
 
 import socket
@@ -16,19 +17,14 @@ from typing import Any, cast
 
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from volumetry.archive.associations import MOST_PDU_BYTES, Limits, admit, read
 from volumetry.archive.tls import why_refused
 from volumetry.errors import UsageError
 
 GREETING_S = 5.0
 """Within which a connection must send its A-ASSOCIATE-RQ, with TLS after its handshake."""
-PDU_S = 60.0
-"""Within which a PDU that has begun must have come."""
-MOST_PDU_BYTES = 1 << 20
-"""Of one PDU. We announce far less for data; an A-ASSOCIATE-RQ with every context is some 50 kB."""
-MOST_OBJECT_BYTES = 2 << 30
-"""Of one object on its way in, which pynetdicom holds in memory."""
 MOST_SILENT = 64
 """Connections that have not sent it; for one more the oldest is closed."""
 
@@ -39,52 +35,6 @@ _A_ASSOCIATE_RQ = 0x01
 _PDU_HEAD = 6
 
 
-class _Socket(AssociationSocket):
-    """Reads no more than the caps, and not for longer than `PDU_S`."""
-
-    received = 0
-    """Bytes since the last whole object."""
-    request = b""
-    """What was read of the connection before it became an association."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to read."""
-        return bool(self.request) or super().ready
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """The bytes of a PDU's head or body; fewer if the connection was closed.
-
-        Raises
-        ------
-        OSError
-            If they are too many or take too long; pynetdicom then closes the connection.
-        """
-        self.received += nr_bytes
-        if nr_bytes > MOST_PDU_BYTES or self.received > MOST_OBJECT_BYTES:
-            raise OSError("more than this node takes")
-        connection = cast(socket.socket, self.socket)
-        data, self.request = bytearray(self.request[:nr_bytes]), self.request[nr_bytes:]
-        data += _read(connection, nr_bytes - len(data), time.monotonic() + PDU_S)
-        connection.settimeout(PDU_S)
-        return data
-
-
-def _read(connection: socket.socket, nr_bytes: int, until: float) -> bytearray:
-    """So many bytes; fewer if the connection was closed, `TimeoutError` if they have not come by then."""
-    data = bytearray()
-    while len(data) < nr_bytes:
-        left = until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("a PDU did not end")
-        connection.settimeout(left)
-        part = connection.recv(min(65536, nr_bytes - len(data)))
-        if not part:
-            break
-        data += part
-    return data
-
-
 class _Handler(RequestHandler):
     def __init__(self, request: tuple[socket.socket, bytes], client_address: object, server: "_Server") -> None:
         connection, self._already_read = request
@@ -92,9 +42,7 @@ class _Handler(RequestHandler):
 
     def _create_association(self) -> Association:
         association = super()._create_association()
-        # A second socket object would announce the connection twice.
-        cast(Any, association.dul.socket).__class__ = _Socket
-        cast(Any, association.dul.socket).request = self._already_read
+        admit(association, cast(_Server, self.server).limits, self._already_read)
         return association
 
 
@@ -131,6 +79,7 @@ class _Server(ThreadedAssociationServer):
     silent = _Silent()
 
     on_refused: OnRefused
+    limits: Limits
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Accept only: a handshake here would keep everybody else waiting."""
@@ -166,18 +115,12 @@ def _request_of(connection: socket.socket) -> bytes:
     if isinstance(connection, ssl.SSLSocket):
         connection.do_handshake()  # the timeout holds for all of it
     until = time.monotonic() + GREETING_S
-    head = _read(connection, _PDU_HEAD, until)
+    head = read(connection, _PDU_HEAD, until)
     length = int.from_bytes(head[2:], "big")
     if len(head) < _PDU_HEAD or head[0] != _A_ASSOCIATE_RQ or length > MOST_PDU_BYTES:
         return b""
-    body = _read(connection, length, until)
+    body = read(connection, length, until)
     return bytes(head + body) if len(body) == length else b""
-
-
-def object_received(association: Association) -> None:
-    """An object is whole: count its successor's bytes from here."""
-    if isinstance(association.dul.socket, _Socket):
-        association.dul.socket.received = 0
 
 
 @contextmanager
@@ -187,6 +130,7 @@ def listening(
     tls: ssl.SSLContext | None,
     handlers: list[Any],
     on_refused: OnRefused,
+    limits: Limits,
 ) -> Iterator[int]:
     """Serve associations of `ae` in the background.
 
@@ -204,14 +148,14 @@ def listening(
         server = ae.make_server(
             address,
             ssl_context=tls,
-            evt_handlers=handlers,
+            evt_handlers=[*handlers, *limits.handlers],
             server_class=_Server,
             request_handler=_Handler,
         )
     except OSError as taken:
         message = f"port {address[1]} cannot be used: {taken.strerror}"
         raise UsageError(message, hint="Give another port by --port.") from taken
-    cast(_Server, server).on_refused = on_refused
+    cast(_Server, server).on_refused, cast(_Server, server).limits = on_refused, limits
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
     thread.start()
     try:

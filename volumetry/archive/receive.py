@@ -17,7 +17,7 @@ from volumetry.archive.inbox import Arrival, Inbox
 from volumetry.archive.outbox import Outbox
 from volumetry.archive.refusals import Refusals, UnusableError, uid_of
 from volumetry.archive.study_folders import Left, sweep
-from volumetry.archive.syntaxes import can_be_uncompressed, kind_of, kinds_to_offer, uncompressed
+from volumetry.archive.syntaxes import can_be_uncompressed, kind_of, kinds_to_offer, uids_in, uncompressed
 from volumetry.archive.tls import Tls
 from volumetry.errors import InputError, OutputError, SegmentationError, UsageError, VolumetryError
 from volumetry.storage.atomic import prepare_folder
@@ -83,7 +83,10 @@ class Node:
     late_s
         Images that come within so long after their study was measured join it, and all of it is measured again.
     max_associations
-        At a time; more are rejected, and their senders try again.
+        At a time; for one more, one that is silent is closed, or it is rejected, and its sender tries again.
+    max_incoming_gb
+        Of all objects being received, which are held in memory; beyond it the largest unfinished one is refused by
+        closing its association.
     tls
         Then no caller is heard unencrypted.
 
@@ -101,6 +104,7 @@ class Node:
     max_instances: int = 50_000
     late_s: float = 300.0
     max_associations: int = 10
+    max_incoming_gb: float = 2.0
     tls: Tls | None = None
 
     def __post_init__(self) -> None:
@@ -340,6 +344,7 @@ def _listening(node: Node, inbox: Inbox, refusals: Refusals) -> Iterator[int]:
     from pynetdicom.presentation import build_context
 
     from volumetry.archive.acceptor import listening
+    from volumetry.archive.associations import Limits
 
     ae = AE(ae_title=node.ae_title)
     ae.maximum_associations = node.max_associations
@@ -363,7 +368,8 @@ def _listening(node: Node, inbox: Inbox, refusals: Refusals) -> Iterator[int]:
         (evt.EVT_CONN_CLOSE, gone),
     ]
     tls = None if node.tls is None else node.tls.for_callers()
-    with listening(ae, (node.host, node.port), tls, handlers, refusals.count_caller) as port:
+    limits = Limits(int(node.max_incoming_gb * 2**30), refusals.count_closed)
+    with listening(ae, (node.host, node.port), tls, handlers, refusals.count_caller, limits) as port:
         yield port
 
 
@@ -372,15 +378,13 @@ def _keep(event: "Event", inbox: Inbox, refusals: Refusals) -> int:
 
     Other objects of the study are taken and thrown away: this node is not an archive.
     """
-    from volumetry.archive.acceptor import object_received
-
-    object_received(event.assoc)
     if event.context.abstract_syntax not in _CT:
         return SUCCESS
     sender, study_uid = id(event.assoc), ""
     try:
-        study_uid = uid_of(event.dataset, "StudyInstanceUID")
-        instance_uid = uid_of(event.dataset, "SOPInstanceUID")
+        uids = uids_in(event.encoded_dataset(include_meta=False), event.context.transfer_syntax)
+        study_uid = uid_of(uids, "StudyInstanceUID")
+        instance_uid = uid_of(uids, "SOPInstanceUID")
     except Exception as unusable:  # noqa: BLE001  pydicom refuses a damaged dataset with anything
         reason = str(unusable) if isinstance(unusable, UnusableError) else "a dataset that cannot be read"
         refusals.count(str(event.assoc.requestor.ae_title), reason)

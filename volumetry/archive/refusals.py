@@ -1,5 +1,7 @@
 """What is refused: images that do not say what they are, and callers without TLS or a certificate that is trusted.
 
+Associations that are closed because of a limit are counted here as well.
+
 They are counted where they are refused, and the log states them now and then.
 """
 
@@ -16,6 +18,7 @@ from volumetry.scan.headers.values import quiet_pydicom
 EVERY_S = 60.0
 """Between two statements, so that no sender fills the log."""
 _MOST_KINDS = 20
+_DONE = {"image": "refused", "TLS connection": "refused", "association": "closed"}
 
 
 class UnusableError(Exception):
@@ -23,7 +26,7 @@ class UnusableError(Exception):
 
 
 class Refusals:
-    """Counts of refused images by calling AE title and reason, and of refused callers by address and reason.
+    """Counts of refused images and closed associations by calling AE title, and of refused callers by address.
 
     Parameters
     ----------
@@ -33,14 +36,17 @@ class Refusals:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._counts: dict[str, Counter[tuple[str, str]]] = {"image": Counter(), "TLS connection": Counter()}
+        self._counts: dict[str, Counter[tuple[str, str]]] = {what: Counter() for what in _DONE}
         self._lock = threading.Lock()
         self._due_s = clock()
 
     def count(self, title: str, reason: str) -> None:
-        """One image more; what a sender calls itself is a title and no text for the log."""
-        title = title.strip() if title.isascii() and title.isprintable() else "an unreadable title"
-        self._count("image", title, reason, "other titles")
+        """One image more."""
+        self._count("image", _readable(title), reason, "other titles")
+
+    def count_closed(self, title: str, reason: str) -> None:
+        """One association more that was closed."""
+        self._count("association", _readable(title), reason, "other titles")
 
     def count_caller(self, address: str, reason: str) -> None:
         """One caller more whose TLS was refused."""
@@ -61,10 +67,15 @@ class Refusals:
             counts, self._counts = self._counts, {what: Counter() for what in self._counts}
             self._due_s = self._clock() + EVERY_S
         return [
-            f"refused {plural(n, what)} from {sender}: {reason}"
+            f"{_DONE[what]} {plural(n, what)} from {sender}: {reason}"
             for what, some in counts.items()
             for (sender, reason), n in some.items()
         ]
+
+
+def _readable(title: str) -> str:
+    """What a sender calls itself is a title, and no text for the log."""
+    return title.strip() if title.isascii() and title.isprintable() else "an unreadable title"
 
 
 def uid_of(dataset: Dataset, keyword: str) -> str:

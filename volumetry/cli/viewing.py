@@ -334,7 +334,16 @@ def receive(
         return 0 if peer is None else store(peer, files, ae_title)
 
     run(
-        Node(port, ae_title, host, tuple(caller or ()), quiet_s, late_s=late_s, tls=tls),
+        Node(
+            port,
+            ae_title,
+            host,
+            tuple(caller or ()),
+            quiet_s,
+            late_s=late_s,
+            max_incoming_gb=settings.receive.max_incoming_gb,
+            tls=tls,
+        ),
         out,
         measured,
         None if peer is None else sent,
