@@ -1,8 +1,8 @@
 """In which transfer syntax an object is sent: as it was written, or uncompressed to an archive that refuses that.
 
 A SEG is written deflated (a label map of version 0.1 as RLE), without loss, so that the uncompressed form is the
-same instance and keeps its UID. A JPEG of a scan is never decoded here. The UIDs of a received object are read in any
-syntax.
+same instance and keeps its UID. A JPEG of a scan is never decoded here. The UIDs of a received object are read in
+any syntax.
 """
 
 import zlib
