@@ -31,7 +31,9 @@ Noted = Callable[[Analysis], Analysis]
 
 
 class PriorVisits(Protocol):
-    """Earlier results that a scan is compared with."""
+    """Earlier results that a scan is compared with, and why they were not."""
+
+    stop: VolumetryError | None
 
     def noted(self, result: ScanResult, /) -> ScanResult:
         """The result with the comparison."""
@@ -289,14 +291,18 @@ def annex_of(
     Returns
     -------
     Annex
-        With slices of an earlier visit, and with the patient where the settings ask for it.
+        With slices of an earlier visit or why there are none, and with the patient where the settings ask for it.
     """
-    pictures = () if priors is None else priors.pictures(document, analysis.tissue, analysis.scan)
+    annex = NOTHING
+    if priors is not None:
+        stop = f"{priors.stop.message} [{priors.stop.code}]" if priors.stop else ""
+        pictures = priors.pictures(document, analysis.tissue, analysis.scan)
+        annex = Annex(pictures, not_compared=stop)
     if not analysis.config.report.print_patient:
-        return Annex(pictures)
+        return annex
     from volumetry.deliver.dicom.patient import patient_line
 
-    return Annex(pictures, patient_line(scan, analysis.scan.input_sha256, analysis.config))
+    return replace(annex, patient=patient_line(scan, analysis.scan.input_sha256, analysis.config))
 
 
 def dicom_objects(

@@ -161,7 +161,13 @@ def test_a_prior_that_cannot_be_one_is_refused(run, scans, results, tmp_path, ea
     element = {"OTHER_PATIENT": "PatientID", "PATIENT_UNKNOWN": "PatientID", "PRIOR_NOT_OLDER": "AcquisitionDate"}
     assert element[code] in said
     assert "volumetry inspect" not in said  # inspect says nothing of a pair
-    assert not (tmp_path / "now" / "result.json").exists() or "prior" not in document(tmp_path / "now")
+    if earlier == "nobody":  # known before the scan is measured
+        assert not (tmp_path / "now").exists()
+        return
+    assert "prior" not in document(tmp_path / "now")
+    page = (tmp_path / "now" / "report.html").read_text("utf-8")
+    assert "Not compared with the earlier result that was given" in page
+    assert f"[{code}]" in page
 
 
 @pytest.mark.parametrize(

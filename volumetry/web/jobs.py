@@ -340,7 +340,7 @@ class Jobs:
 
     def _forget_oldest(self) -> None:
         """A CT is hundreds of MB: only the last few stay in memory; their results stay where they are."""
-        in_memory = [job for job in self._table.values() if job.case is not None]
+        in_memory = [job for job in list(self._table.values()) if job.case is not None]
         for job in in_memory[:-_MOST_KEPT_IN_MEMORY]:
             job.case = None
 

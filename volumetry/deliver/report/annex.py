@@ -20,10 +20,13 @@ class Annex:
         Slices beside those of an earlier visit.
     patient
         Who the patient is, for the printed pages; empty unless the settings ask for it.
+    not_compared
+        Why an earlier result that was given is not compared; empty if it is, or none was given.
     """
 
     pictures: Sequence[Beside] = ()
     patient: str = ""
+    not_compared: str = ""
 
 
 NOTHING = Annex()

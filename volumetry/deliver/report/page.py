@@ -118,6 +118,7 @@ def report_page(
         "lobes_text": lobes,
         "trend": trend_of(document) if measured else None,
         "beside": annex.pictures,
+        "not_compared": annex.not_compared,
         "patient": annex.patient,
     }
     return _template().render(context).encode("utf-8")

@@ -75,7 +75,7 @@ def summary_of(document: Mapping[str, Any], tissue: TissueMap, scan: CtScan, ann
     count = 2 if change.visits(document) else 1
     first = Figure(figsize=_A4_INCHES, dpi=_DPI)
     canvas = FigureCanvasAgg(first)
-    lowest = _head(first, document)
+    lowest = _head(first, document, annex.not_compared)
     above_table = _table(first, document)
     chest = chest_with_doubt(document, tissue, scan)
     if chest is not None:
@@ -169,7 +169,7 @@ def _plot(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _head(figure: Figure, document: Mapping[str, Any]) -> float:
+def _head(figure: Figure, document: Mapping[str, Any], not_compared: str) -> float:
     """Title, verdict, sentence and flags; returns where they end."""
     title, explained = text.verdict(document)
     figure.text(0.06, 0.965, "CT lung volumetry", size=14, weight="bold", va="top")
@@ -190,6 +190,9 @@ def _head(figure: Figure, document: Mapping[str, Any]) -> float:
         line = f"Intervals: {', '.join(spans)}. {text.interval(document)} {text.rounding(document)}"
         at = _paragraph(figure, line, at - 0.003, 7.5, 132)
     for line in filter(None, (lobes.note(document), text.fluid(document))):
+        at = _paragraph(figure, line, at - 0.003, 7.5, 132)
+    if not_compared:
+        line = f"Not compared with the earlier result that was given: {not_compared}"
         at = _paragraph(figure, line, at - 0.003, 7.5, 132)
     to_look_at = [flag for flag in document["flags"] if flag["severity"] == "review"]
     for flag in to_look_at[:_MOST_FLAGS]:
