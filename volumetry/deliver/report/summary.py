@@ -293,7 +293,7 @@ def _legend(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
     figure.text(at, bottom, "\u25a1", size=9, color=edge, va="center")
     figure.text(at + 0.016, bottom, "edge of the lung", size=7, color=_SOFT, va="center")
     at += 0.026 + 0.0062 * len("edge of the lung")
-    note = f"Letters of the patient. Lung window {LUNG_WINDOW.text} unless stated; bar 5 cm; cropped to the lungs."
+    note = f"Lung window {LUNG_WINDOW.text} unless stated; bar 5 cm; cropped to the lungs."
     figure.text(at, bottom, note, size=6.5, color=_SOFT, va="center")
 
 
