@@ -2,8 +2,8 @@
 
 ::
 
-    npm pack @ohif/app@3.12.10 && tar xzf ohif-app-3.12.10.tgz
-    .venv/bin/volumetry check SCAN --out result --dicom
+    npm pack @ohif/app@3.13.2 && tar xzf ohif-app-3.13.2.tgz
+    .venv/bin/volumetry check SCAN --out result --dicom --pdf
     .venv/bin/python tests/tools/ohif_pictures.py package/dist SCAN result pictures
 
 The scan and the result's DICOM objects go into a new Orthanc with its DICOMweb plugin (Debian: orthanc,
