@@ -330,6 +330,13 @@ def test_a_refused_scan_is_titled_by_what_was_read_of_it_also_after_a_reload(dro
     assert title == watched.page.inner_text(".job h2") == "Scan 1: 3 slices, acquired 2026-01-01"
 
 
+def test_a_folder_without_files_is_said_to_be_empty(drop_page):
+    watched, _, jobs = drop_page
+    watched.page.evaluate("measure([], false)")
+    assert "found no file" in watched.page.inner_text(".job[data-state=stopped]")
+    assert jobs.all() == []
+
+
 def test_a_scan_dropped_before_the_earlier_ones_are_listed_has_one_card(drop_page, folders, tmp_path):
     watched, _, _ = drop_page
     held = []

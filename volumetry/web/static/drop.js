@@ -64,7 +64,13 @@ async function send(job, files, isZip, card) {
 }
 
 async function measure(files, isZip) {
-  if (!files.length) return;
+  if (!files.length) {
+    const card = newCard("New scan");
+    line(card, "Nothing was sent: the browser found no file in what was chosen. Choose the folder again, or a ZIP of it.", true);
+    card.querySelector("progress").hidden = true;
+    card.dataset.state = "stopped";
+    return;
+  }
   await earlier; // a scan sent before the list of earlier scans was asked for would be listed as another page's
   const what = isZip ? "a ZIP" : `${files.length} files`;
   const card = newCard(`New scan: ${what}`);
