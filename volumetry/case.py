@@ -295,7 +295,8 @@ def annex_of(
     """
     annex = NOTHING
     if priors is not None:
-        stop = f"{priors.stop.message} [{priors.stop.code}]" if priors.stop else ""
+        # Not the message: it names the other scan, which may be of another patient.
+        stop = f"{priors.stop.hint} [{priors.stop.code}]" if priors.stop else ""
         pictures = priors.pictures(document, analysis.tissue, analysis.scan)
         annex = Annex(pictures, not_compared=stop)
     if not analysis.config.report.print_patient:

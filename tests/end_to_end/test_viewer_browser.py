@@ -445,9 +445,10 @@ def test_slices_show_what_the_scan_holds_without_a_graphics_card(slices_page, sh
     assert case.affine_ras[2, 2] * slice_ + case.affine_ras[2, 3] == pytest.approx(z, abs=3.0)
     assert said.endswith("Ground glass")
     assert -700 < int(said.split(" HU")[0].split()[-1].replace("\u2212", "-")) < -500
+    notes = page.inner_text("#notes")
     for flag in case.document["flags"]:
-        if flag["severity"] == "review":
-            assert flag["code"] in page.inner_text("#notes")
+        what = {"review": "A reader must look", "look": "Noted"}[flag["severity"]]
+        assert f"{what}: {flag['message']} ({flag['code']})" in notes
     page.keyboard.press("2")
     assert page.get_attribute("[data-window='1']", "aria-pressed") == "true"
     assert "W 400 L 40" in page.inner_text("[data-window='1']")

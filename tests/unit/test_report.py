@@ -231,6 +231,14 @@ def test_an_interval_that_reaches_nothing_is_said_to(case):
     assert "interval begins" not in text.sentence(document)
 
 
+def test_intervals_that_a_flag_says_do_not_hold_are_said_not_to(case):
+    document = copy.deepcopy(dict(case.document))
+    document |= {"interval_percent": {"lesion": [0.1, 0.7]}, "interval_level": 0.95, "flags": []}
+    assert "coverage of 95 %" in text.interval(document)
+    document["flags"] = [{"code": "OUT_OF_CALIBRATION", "severity": "review"}]
+    assert text.interval(document) == "The intervals do not hold for this scan (OUT_OF_CALIBRATION)."
+
+
 def test_fluid_is_named_first_where_there_is_some_and_last_where_there_is_none(case, config):
     document = copy.deepcopy(dict(case.document))
     assert "luid" not in text_of(report_page(document, config).decode())  # nobody looked

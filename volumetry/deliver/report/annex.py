@@ -21,7 +21,8 @@ class Annex:
     patient
         Who the patient is, for the printed pages; empty unless the settings ask for it.
     not_compared
-        Why an earlier result that was given is not compared; empty if it is, or none was given.
+        Why an earlier result that was given is not compared, without anything of it; empty if it is compared, or
+        none was given.
     """
 
     pictures: Sequence[Beside] = ()

@@ -54,7 +54,7 @@ _FAT_BELOW_HU = -30.0
 _TRACE_ML = 10.0
 """The shipped model calls 1 to 9 mL solid in nearly normal chests (docs/validation.md, Whole chests)."""
 
-_HILUM_UP, _HILUM_BACK, _HILUM_OUT = (0.30, 0.75), (0.35, 0.75), 0.45
+_HILUM_UP, _HILUM_BACK, _HILUM_OUT = (0.30, 0.75), (0.35, 0.80), 0.55
 """Where vessels and nodes of the hila lie, of the lungs' height from below, of their depth from the front, of half
 their width from the middle. Consolidation there cannot be told from them without a look, whatever its size."""
 _LEAST_MM2 = 30.0

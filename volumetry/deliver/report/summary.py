@@ -122,8 +122,8 @@ def _change_page(document: Mapping[str, Any], annex: Annex, line: str) -> Figure
     if (known := len(change.visits(document))) > len(rows):
         note = f"{len(rows)} of {known} earlier results shown, the latest; report.html and result.json list all."
         at = _paragraph(figure, note, at - 0.006, 7.5, 132)
-    for reason in change.reasons(document)[-_MOST_ROWS:]:
-        at = _paragraph(figure, reason, at - 0.006, 7.5, 132)
+    for said in ("The interval of a change is not known.", *change.reasons(document)[-_MOST_ROWS:]):
+        at = _paragraph(figure, said, at - 0.006, 7.5, 132)
     height = min(0.16, (at - _ABOVE_PAGE_LINE) / max(1, len(annex.pictures)))
     for shown in annex.pictures:
         at -= height
@@ -225,6 +225,7 @@ def _pictures(figure: Figure, chest: Chest, document: Mapping[str, Any], space: 
     rows = [row for row in rows if row.pictures]
     low, high = space
     height = _row_height(rows, high - low - _LEGEND)
+    whole = len(rows)
     while height < _LEAST and len(rows) > 2:
         rows.pop()
         height = _row_height(rows, high - low - _LEGEND)
@@ -238,7 +239,7 @@ def _pictures(figure: Figure, chest: Chest, document: Mapping[str, Any], space: 
                 caption = _caption(picture)
                 figure.text(left, at - 0.003, caption, size=5.6, color=_SOFT, ha="center", va="top")
         at -= row.caption_height
-    _legend(figure, document, low + _LEGEND / 2)
+    _legend(figure, document, low + _LEGEND / 2, left_out=whole > len(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +280,7 @@ def _drawn(figure: Figure, picture: Picture, box: tuple[float, float, float, flo
     return axes
 
 
-def _legend(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
+def _legend(figure: Figure, document: Mapping[str, Any], bottom: float, *, left_out: bool) -> None:
     at = 0.06
     names: dict[int, str] = {Tissue.GROUND_GLASS: "ground glass", Tissue.SOLID: solid_name(document)}
     if document["volumes_ml"].get("fluid"):
@@ -293,7 +294,8 @@ def _legend(figure: Figure, document: Mapping[str, Any], bottom: float) -> None:
     figure.text(at, bottom, "\u25a1", size=9, color=edge, va="center")
     figure.text(at + 0.016, bottom, "edge of the lung", size=7, color=_SOFT, va="center")
     at += 0.026 + 0.0062 * len("edge of the lung")
-    note = f"Lung window {LUNG_WINDOW.text} unless stated; bar 5 cm; cropped to the lungs."
+    note = f"Lung window {LUNG_WINDOW.text} unless stated; bar 5 cm."
+    note += " More pictures: full report." if left_out else " Cropped to the lungs."
     figure.text(at, bottom, note, size=6.5, color=_SOFT, va="center")
 
 

@@ -152,6 +152,8 @@ def interval(document: Document) -> str:
         if document.get("corrected_by"):
             return "No interval is given: it would be the model's, and this mask is a reader's."
         return "No interval is given: none was calibrated for this way of measuring."
+    if any(flag["code"] == "OUT_OF_CALIBRATION" for flag in document["flags"]):
+        return "The intervals do not hold for this scan (OUT_OF_CALIBRATION)."
     level = document.get("interval_level")
     stated = "" if level is None else f", with a stated coverage of {100 * level:.0f} %"
     return f"Intervals apply to scans like those of the calibration{stated}; what a flag describes is not covered."

@@ -291,6 +291,7 @@ function readOut() {
   const side = (mm, plus, minus) => `${mm >= 0 ? plus : minus} ${Math.abs(mm).toFixed(1)}`;
   const parts = [`axial slice ${cross[2] + 1} of ${volume.size[2]} from the feet`];
   if (number !== undefined && number !== null) parts.push(`image ${number}`);
+  else parts.push(`slice ${volume.ownIndex(2, cross[2])} in the report, counted from 0`);
   parts.push(`${side(x, "L", "R")}  ${side(y, "P", "A")}  ${side(z, "S", "I")} mm`);
   if (volume.hu) parts.push(`${volume.hu[at]} HU`);
   parts.push(facts.labels.find((one) => one.value === volume.labels[at])?.name ?? "Outside the lungs");
