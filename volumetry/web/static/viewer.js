@@ -52,7 +52,8 @@ async function openPane(id, title, wantsReduced, query) {
   const pane = { facts, box, at: box.querySelector(".at"), reduced: wantsReduced && facts.thinning > 1 };
   const nv = new niivue.Niivue({
     isRadiologicalConvention: true, dragAndDropEnabled: false, logLevel: "error", loadingText: "loading",
-    backColor: [0, 0, 0, 1], crosshairColor: [0.2, 0.9, 1, 0.8], crosshairGap: 6, crosshairWidth: 1.2, crosshairWidthUnit: "mm", fontColor: [1, 1, 1, 1],
+    backColor: [0, 0, 0, 1], crosshairColor: [0.2, 0.9, 1, 0.8], crosshairGap: 6, crosshairWidth: 1.2, crosshairWidthUnit: "mm", fontColor: [1, 0.6, 0.1, 1], // seen on white bone and on black air
+    sagittalNoseLeft: true, // as in the report and on the slices page
     multiplanarShowRender: niivue.SHOW_RENDER.ALWAYS,
     multiplanarLayout: niivue.MULTIPLANAR_TYPE.GRID, onLocationChange: (where) => located(pane, where),
   });
