@@ -40,7 +40,7 @@ from volumetry.deliver.report.images import (
 )
 from volumetry.domain import CtScan, Side, Tissue, TissueMap
 from volumetry.image.coarse import sampled, strides
-from volumetry.image.components import Mask, bodies_of
+from volumetry.image.components import Mask, bodies_of, bounding_box
 from volumetry.image.pictures import png_bytes
 from volumetry.quality.suspect_solid import suspect_mask
 
@@ -173,12 +173,12 @@ def _captioned(chest: Chest, plane: tuple[int, int], caption: str, window: Windo
 
 def _shows_a_hilum(chest: Chest, plane: tuple[int, int]) -> bool:
     """Whether a plane shows solid lesion of the network where the hila lie, as shares of both lungs' box."""
-    if chest.of_reader:
+    box = bounding_box(chest.mask_zyx)
+    if chest.of_reader or box is None:
         return False
-    z, y, x = (np.flatnonzero(chest.mask_zyx.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
     up, back, across = (
-        (np.arange(size) - found[0]) / max(1, found[-1] - found[0])
-        for size, found in zip(chest.mask_zyx.shape, (z, y, x), strict=True)
+        (np.arange(size) - along.start) / max(1, along.stop - 1 - along.start)
+        for size, along in zip(chest.mask_zyx.shape, box, strict=True)
     )
     at_hilum = (
         ((up >= _HILUM_UP[0]) & (up <= _HILUM_UP[1]))[:, None, None]
