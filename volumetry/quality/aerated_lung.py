@@ -3,8 +3,9 @@
 An interval speaks of scans like those that calibrated it. What of a scan matters was measured on five chests, by
 making them worse: noise of 40 HU in the trachea, slices of 4 mm and a smoother kernel (a blur of 1 mm) moved the
 share of lesion by less than the interval. What does matter is how far the lungs are inflated: the lung of three
-chests scanned in free breathing had medians of -748 to -735 HU, and its haze was called ground glass; that of twelve
-others had -928 to -832 HU, and of one with dense disease -800 HU. The other is how much of the lung is diseased.
+chests scanned in free breathing had medians of -748 to -735 HU, and its haze was called ground glass; that of
+twelve others had -928 to -832 HU, and of one with dense disease -800 HU. The other is how much of the lung is
+diseased.
 """
 
 from collections.abc import Iterator
