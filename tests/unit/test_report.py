@@ -568,7 +568,7 @@ def test_consolidation_where_the_hila_lie_may_be_vessels(up, back, across, said)
 
 def test_of_a_scan_unlike_the_calibration_every_slice_with_disease_says_so():
     chest, _ = lungs_with((CONSOLIDATION,), flagged=False)
-    doubt = "haze may be no disease (OUT_OF_CALIBRATION)"
+    doubt = "disease is uncertain here (OUT_OF_CALIBRATION)"
     assert not any(doubt in caption for caption in captions_of(chest).values())
     said = captions_of(replace(chest, uncalibrated=True))
     assert {name for name, caption in said.items() if doubt in caption} == {

@@ -167,7 +167,7 @@ def _captioned(chest: Chest, plane: tuple[int, int], caption: str, window: Windo
         caption = f"{caption}; what is dense at a hilum may be vessels"
     axis, at = plane
     if chest.uncalibrated and np.moveaxis(chest.lesion_zyx, axis, 0)[at].any():
-        caption = f"{caption}; haze may be no disease ({_UNCALIBRATED})"
+        caption = f"{caption}; disease is uncertain here ({_UNCALIBRATED})"
     return pair(chest, plane, caption, window)
 
 
