@@ -9,7 +9,6 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
 import numpy as np
 import SimpleITK as sitk
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from volumetry.changemap.registration import Quality, Registration, as_image, lung_box, register
 from volumetry.config import ChangeMapSettings
-from volumetry.domain import CtScan, Grid, Tissue, TissueMap
+from volumetry.domain import CtScan, Grid, Tissue, TissueMap, VoxelLabel
 from volumetry.errors import InputError
 
 NAMES: Mapping[Tissue, str] = {
@@ -35,7 +34,7 @@ _SAMPLE_MM = 1.0
 """The visit is looked up at places no farther from each other than this."""
 
 
-class Change(IntEnum):
+class Change(VoxelLabel):
     """Codes of the change map; what a voxel of the baseline's grid went through."""
 
     OUTSIDE = 0

@@ -36,6 +36,7 @@ from volumetry.domain.tissue import (
     Tissue,
     TissueMap,
 )
+from volumetry.domain.voxel_label import VoxelLabel
 
 __all__ = [
     "BODY_HU",
@@ -76,6 +77,7 @@ __all__ = [
     "TissueMap",
     "Vector",
     "Volumes",
+    "VoxelLabel",
     "lobe_table",
     "most_severe_first",
     "place_code",

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volumetry.domain.grid import Grid
 from volumetry.domain.tissue import Side
+from volumetry.domain.voxel_label import VoxelLabel
 
 
-class Lobe(IntEnum):
+class Lobe(VoxelLabel):
     """Three lobes on the patient's right, two on the left."""
 
     NONE = 0

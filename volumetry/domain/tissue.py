@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Protocol
 
 import numpy as np
@@ -10,9 +9,10 @@ from numpy.typing import NDArray
 
 from volumetry.domain.grid import Grid
 from volumetry.domain.scan import CtScan
+from volumetry.domain.voxel_label import VoxelLabel
 
 
-class Tissue(IntEnum):
+class Tissue(VoxelLabel):
     """What a voxel is. Labels exclude each other, so volumes add up."""
 
     OUTSIDE = 0
@@ -27,7 +27,7 @@ FLUID = 5
 """Pleural fluid in a delivered mask: no tissue of the lung, so none of `Tissue`, and never among its labels."""
 
 
-class Side(IntEnum):
+class Side(VoxelLabel):
     """The patient's own left and right, from LPS coordinates and never from the array index."""
 
     NONE = 0

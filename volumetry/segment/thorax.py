@@ -4,15 +4,13 @@ A slice does not tell a consolidated lung from the organ beside it; the chest ar
 network names the region of every voxel on a grid of some 5 mm: fine enough for that, and cheap.
 """
 
-from enum import IntEnum
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from volumetry.domain import Vector
+from volumetry.domain import Vector, VoxelLabel
 from volumetry.segment.monai_networks import UNet
 
 Shape = tuple[int, int, int]
@@ -22,7 +20,7 @@ WIDTH = 8
 """Features of a voxel of the full grid, from which its region is told."""
 
 
-class Region(IntEnum):
+class Region(VoxelLabel):
     """Where in the chest a voxel lies. Regions exclude each other.
 
     BODY is all that is none of the others: chest wall, bones, muscles of the back, neck, skin and the air outside.

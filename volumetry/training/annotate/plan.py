@@ -1,6 +1,5 @@
 """Which scans and slices are annotated, decisions about them, and the grid that the labels lie on."""
 
-from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from volumetry.domain import CtScan, Grid, Tissue, Vector
+from volumetry.domain import CtScan, Grid, Tissue, Vector, VoxelLabel
 from volumetry.errors import InputError
 from volumetry.image.nifti import read_nifti
 from volumetry.image.orientation import AxialView, axial_view
@@ -20,7 +19,7 @@ SECOND_LOOK = "second-look"
 NO_LIMIT_HU = (-1100.0, 3100.0)
 
 
-class Label(IntEnum):
+class Label(VoxelLabel):
     """What a pixel of an annotated slice is; the first four are those of `Tissue`."""
 
     OUTSIDE = int(Tissue.OUTSIDE)
