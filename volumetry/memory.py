@@ -14,9 +14,9 @@ from pathlib import Path
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_KEPT_BYTES = 192 << 20
-_LONG_SCAN_BYTES = 512 << 20
-"""512 slices of 512 x 512 in 32 bits."""
+_KEPT_BYTES = 64 << 20
+_LONG_SCAN_BYTES = 256 << 20
+"""256 slices of 512 x 512 in 32 bits."""
 FREED_MEMORY_KEPT = {
     "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),
     "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES),

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
+
 from volumetry import __version__
 from volumetry.codes import CATALOGUE, Outcome
 from volumetry.config import Config, load_config
@@ -19,7 +21,9 @@ from volumetry.domain import (
     CtScan,
     Finding,
     Interval,
+    LobeMap,
     LobeMeasurement,
+    NoLobes,
     Provenance,
     ScanFailure,
     ScanRefusedError,
@@ -179,19 +183,21 @@ def _analysed(
     charter = charter_findings(scan.series, config)
     _stop_if_refused(most_severe_first([*scan.findings, *charter]), scan)
     clock.begin("segment")
+    give_back_freed_memory(scan.hu_kji.nbytes)
     segmenter = segmenter or segmenter_from(SHIPPED, config)  # torch is imported only here
-    tissue = tidy(segmenter(scan), scan, config.tidy)
+    tissue = tidy(_segmented(scan, segmenter), scan, config.tidy)
     clock.begin("measure")
     give_back_freed_memory(scan.hu_kji.nbytes)
-    measurement = measure(tissue, scan, config.measure, config.interval)
     delivered = by_component_rule(tissue, scan, config.measure)
-    check_identities(measurement, delivered)
-    with ThreadPoolExecutor(1) as beside:
-        dividing = beside.submit(measured_lobes, tissue, delivered, scan, measurement.interval)
+    with ThreadPoolExecutor(1) as beside:  # the lobes take as long as all the rest
+        dividing = beside.submit(divide, tissue, scan)
+        digesting = beside.submit(mask_digest, delivered)
+        measurement = measure(tissue, scan, config.measure, config.interval)
+        check_identities(measurement, delivered)
         blood_hu = blood_pool_hu(tissue, scan)
         of_the_lungs = lung_findings(tissue, scan, measurement, config, blood_hu)
         distribution = distribution_of(delivered)
-    lobes = dividing.result()
+        lobes = measured_lobes(dividing.result, delivered, measurement.interval)
     give_back_freed_memory(scan.hu_kji.nbytes)
     findings = most_severe_first([*scan.findings, *charter, *of_the_lungs])
     _stop_if_refused(findings, scan)
@@ -205,7 +211,7 @@ def _analysed(
         findings=findings,
         measurement=measurement,
         series=scan.series,
-        provenance=_provenance(scan, segmenter, config, delivered),
+        provenance=_provenance(scan, segmenter, config, digesting.result()),
         dropped_ml=tissue.dropped_ml,
         timing_s=clock.seconds,
         peak_memory_mb=memory.mb,
@@ -216,19 +222,24 @@ def _analysed(
     return Analysis(result, delivered, scan, config)
 
 
+def _segmented(scan: CtScan, segmenter: Segmenter) -> TissueMap:
+    """The segmenter's map; no name is kept for it, as a long scan has no room for its labels twice."""
+    tissue = segmenter(scan)
+    give_back_freed_memory(scan.hu_kji.nbytes)
+    return tissue
+
+
 def measured_lobes(
-    tissue: TissueMap, delivered: TissueMap, scan: CtScan, interval: Interval | None = None
+    divided: Callable[[], LobeMap | NoLobes], delivered: TissueMap, interval: Interval | None = None
 ) -> LobeMeasurement:
     """The lungs divided into lobes and measured; whatever goes wrong costs the lobes alone.
 
     Parameters
     ----------
-    tissue
-        Tidied, with sides.
+    divided
+        Divides the lungs, or waits until they are.
     delivered
         The map that is counted.
-    scan
-        HU on the same grid.
     interval
         Of the shares of both lungs; None where there is none.
 
@@ -238,12 +249,28 @@ def measured_lobes(
         With the reason where there are no lobes.
     """
     try:
-        measured = measure_lobes(delivered, divide(tissue, scan), interval)
+        measured = measure_lobes(delivered, divided(), interval)
     except Exception as bug:  # noqa: BLE001  a scan is measured even if its lobes are not
         _LOG.exception("lobes")
         return LobeMeasurement("none", f"the program failed to divide the lungs ({type(bug).__name__})")
     check_lobes(measured, delivered)
     return measured
+
+
+def mask_digest(delivered: TissueMap) -> str:
+    """SHA-256 of a delivered mask, as the provenance states it.
+
+    Parameters
+    ----------
+    delivered
+        The map that is counted.
+
+    Returns
+    -------
+    str
+        Of the voxels alone, in the order k, j, i.
+    """
+    return hashlib.sha256(np.ascontiguousarray(delivered.mask_kji).data).hexdigest()
 
 
 def failure_of(stop: VolumetryError, scan_id: str) -> ScanFailure:
@@ -302,7 +329,7 @@ def _stop_if_refused(findings: tuple[Finding, ...], scan: CtScan) -> None:
         raise ScanRefusedError(findings, scan.series)
 
 
-def _provenance(scan: CtScan, segmenter: Segmenter, config: Config, delivered: TissueMap) -> Provenance:
+def _provenance(scan: CtScan, segmenter: Segmenter, config: Config, mask_sha256: str) -> Provenance:
     facts = segmenter.facts
     return Provenance(
         software_version=__version__,
@@ -311,7 +338,7 @@ def _provenance(scan: CtScan, segmenter: Segmenter, config: Config, delivered: T
         config_sha256=config.sha256,
         input_sha256=scan.input_sha256,
         pixels_sha256=scan.pixels_sha256,
-        mask_sha256=hashlib.sha256(delivered.mask_kji.tobytes()).hexdigest(),
+        mask_sha256=mask_sha256,
         device=facts.device,
         precision=facts.precision,
         lesion_probability=facts.lesion_probability,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from volumetry.segment.on_the_card import labelled_planes
-from volumetry.segment.resampling import native_planes
+from volumetry.segment.on_the_card import labelled_planes, shrunk
+from volumetry.segment.resampling import native_planes, shrink
 from volumetry.segment.thresholds import Cuts, labelled
 
 CUTS = Cuts(0.5, 0.4, 0.6)
@@ -33,3 +33,21 @@ def test_labels_are_those_of_the_cpu_but_for_voxels_at_a_threshold(coarse, nativ
     np.testing.assert_array_equal(found[near > 1e-5], wanted[near > 1e-5])
     assert np.mean(near > 1e-5) > 0.999
     assert len(np.unique(wanted)) == 4
+
+
+@pytest.mark.parametrize(
+    ("native", "network"),
+    [
+        ((70, 96, 90), (35, 48, 45)),
+        ((9, 75, 81), (9, 40, 44)),
+        ((40, 33, 41), (17, 60, 50)),
+        ((3, 20, 20), (3, 20, 20)),
+    ],
+    ids=["thin slices", "slices kept", "growing in plane", "the same grid"],
+)
+def test_the_network_sees_the_hu_that_it_sees_on_the_cpu(native, network):
+    hu = np.random.default_rng(4).uniform(-1024, 3071, native).astype(np.float32)
+    found = shrunk(hu[::-1], network, "cpu")  # a view with a stride below 0, as an axial view may be
+    assert found.shape == network
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, shrink(hu[::-1], network), atol=0.01)

@@ -1,6 +1,5 @@
 """A reader's correction: the scan measured again on the edited mask, written beside the automatic result."""
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,13 +37,14 @@ from volumetry.errors import OutputError, UsageError
 from volumetry.image.nifti import mask_bytes
 from volumetry.measure import by_component_rule, check_identities, distribution_of, measure
 from volumetry.measure.table import hu_keys
-from volumetry.pipeline import measured_lobes, package_versions
+from volumetry.pipeline import mask_digest, measured_lobes, package_versions
 from volumetry.quality import blood_pool_hu, lung_findings
 from volumetry.remeasure.automatic import Automatic, read_automatic
 from volumetry.remeasure.edited import read_edited_mask
 from volumetry.remeasure.lattice import EditedMaskError
 from volumetry.remeasure.mirrored import refuse_mirrored
 from volumetry.remeasure.source import Source, source_of
+from volumetry.segment.lobes import divide
 from volumetry.storage.atomic import next_numbered, prepare_folder, write_json, write_whole
 from volumetry.storage.digests import file_sha256
 from volumetry.storage.unfinished import unfinished_folder
@@ -276,7 +276,7 @@ def _measured(
         config_sha256=settings.sha256,
         input_sha256=scan.input_sha256,
         pixels_sha256=scan.pixels_sha256,
-        mask_sha256=hashlib.sha256(delivered.mask_kji.tobytes()).hexdigest(),
+        mask_sha256=mask_digest(delivered),
         device="reader",
         precision="",
         packages=package_versions(),
@@ -296,7 +296,7 @@ def _measured(
         timing_s={},
         peak_memory_mb=None,
         blood_pool_hu=blood_hu,
-        lobes=measured_lobes(tissue, delivered, scan) if source.has_hu else None,
+        lobes=measured_lobes(lambda: divide(tissue, scan), delivered) if source.has_hu else None,
         distribution=distribution_of(delivered),
     )
     return result, delivered

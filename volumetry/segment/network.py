@@ -15,7 +15,8 @@ from volumetry.config import Config, IntervalSettings, Segment, load_config
 from volumetry.domain import ChestContext, CtScan, Doubt, SegmenterFacts, Tissue, TissueMap
 from volumetry.errors import ModelError
 from volumetry.image.orientation import axial_view
-from volumetry.segment.on_the_card import labelled_planes
+from volumetry.memory import give_back_freed_memory
+from volumetry.segment.on_the_card import labelled_planes, shrunk
 from volumetry.segment.organs import Chest, chest_of, leave_out, lung_space
 from volumetry.segment.preprocess import (
     CHEST_KINDS,
@@ -128,11 +129,24 @@ class NetworkSegmenter:
         TissueMap
             Labels, uint8 (k, j, i), on ``scan.grid``; without sides.
         """
+        labels_kji, doubt, chest = self._labelled(scan)  # what it needed is freed before the fluid is drawn
+        heard = chest if chest and self._heard(chest.context) else None
+        return TissueMap(
+            labels_kji,
+            scan.grid,
+            dropped_ml=_left_out_ml(heard) if heard else {},
+            doubt=doubt,
+            context=chest.context if chest else None,
+            fluid_kji=_fluid(heard, labels_kji, scan) if heard else None,
+        )
+
+    def _labelled(self, scan: CtScan) -> tuple[NDArray[np.uint8], Doubt | None, Chest | None]:
+        """Labels on the scan's own grid, their doubt, and what the network of the chest says."""
         view = axial_view(scan.grid)
         labels_kji = np.zeros(scan.grid.shape_kji, np.uint8)
         axial, hu = view.of(labels_kji), view.of(scan.hu_kji)
         shape = network_shape(hu.shape, view.spacing_mm(scan.grid), self.recipe)
-        coarse = shrink(hu, shape)
+        coarse = shrink(hu, shape) if self.device == "cpu" else shrunk(hu, shape, self.device)
         body = body_box(coarse, self.recipe.pad_multiple)
         spacing = voxels_mm(hu.shape, view.spacing_mm(scan.grid), shape)
         with _one_core_each() as threads:  # the slices see its answer: the same on any number of cores
@@ -149,6 +163,7 @@ class NetworkSegmenter:
         leave_out(probabilities, heard, cuts)
         level = min(cuts.lung, cuts.lesion)
         box = box_reaching(probabilities[:2], level, (hu.shape[1], hu.shape[2]))
+        give_back_freed_memory(scan.hu_kji.nbytes)
         with ThreadPoolExecutor(1) as beside:  # the way back to the scanner's grid leaves a core idle
             doubt = beside.submit(self._doubt, seen, body, probabilities, heard)
             if box:
@@ -161,14 +176,7 @@ class NetworkSegmenter:
                     axial[k][box] = plane
             if scan.no_data_kji is not None:
                 labels_kji[scan.no_data_kji] = Tissue.OUTSIDE
-        return TissueMap(
-            labels_kji,
-            scan.grid,
-            dropped_ml=_left_out_ml(heard) if heard else {},
-            doubt=doubt.result(),
-            context=chest.context if chest else None,
-            fluid_kji=_fluid(heard, labels_kji, scan) if heard else None,
-        )
+        return labels_kji, doubt.result(), chest
 
     def slices(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         """Tissue of ready-made 8-bit grey slices of any size, each at its own size.
@@ -320,6 +328,8 @@ def _left_out_ml(chest: Chest) -> dict[str, float]:
 def _fluid(chest: Chest, labels_kji: NDArray[np.uint8], scan: CtScan) -> NDArray[np.bool_]:
     """Pleural fluid on the scan's own grid, where nothing else was labelled."""
     fluid_kji = np.zeros(labels_kji.shape, bool)
+    if not chest.fluid_kji.any():
+        return fluid_kji
     view = axial_view(scan.grid)
     axial, labels = view.of(fluid_kji), view.of(labels_kji)
     coarse = chest.fluid_kji[None].astype(np.float16)

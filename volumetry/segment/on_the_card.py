@@ -1,4 +1,4 @@
-"""From the network's grid back to the scanner's, on a GPU."""
+"""To the network's grid and back to the scanner's, on a GPU."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,45 @@ from numpy.typing import NDArray
 from volumetry.domain import Tissue
 from volumetry.segment.resampling import PlaneBox
 from volumetry.segment.thresholds import Cuts
+
+_PLANES_AT_ONCE = 32
+
+
+def shrunk(volume_kji: NDArray[np.float32], shape_kji: tuple[int, int, int], device: str) -> NDArray[np.float32]:
+    """What `shrink` makes of an axial volume, computed on a device of torch.
+
+    HU differ by less than 0.01 from those of the CPU.
+
+    Parameters
+    ----------
+    volume_kji
+        HU on the scanner's grid.
+    shape_kji
+        Of the network's grid.
+    device
+        Of torch.
+
+    Returns
+    -------
+    NDArray[np.float32]
+        HU, of `shape_kji`.
+    """
+    slices, rows, columns = shape_kji
+    with torch.inference_mode():
+        parts = (volume_kji[k : k + _PLANES_AT_ONCE] for k in range(0, len(volume_kji), _PLANES_AT_ONCE))
+        there = (torch.from_numpy(np.ascontiguousarray(part))[:, None].to(device) for part in parts)
+        in_plane = torch.cat([_resized(planes, (rows, columns)) for planes in there])
+        # Rows become a batch, so that slices and columns are the two axes that are resized.
+        found = in_plane if slices == len(volume_kji) else _resized(in_plane.transpose(0, 2), (slices, columns))
+        axial = found if slices == len(volume_kji) else found.transpose(0, 2)
+        return axial[:, 0].contiguous().cpu().numpy()
+
+
+def _resized(planes_nji: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Anti-aliased as Pillow does it: linear where a plane grows, weighted by area where it shrinks."""
+    return torch.nn.functional.interpolate(
+        planes_nji, size=size, mode="bilinear", align_corners=False, antialias=True
+    )
 
 
 def labelled_planes(
@@ -50,10 +89,7 @@ def labelled_planes(
             plane = there[:, below].float()
             if weight > 0:
                 plane = (1 - weight) * plane + weight * there[:, below + 1].float()
-            # Anti-aliased as Pillow does it: linear where the plane grows, weighted by area where it shrinks.
-            grown = torch.nn.functional.interpolate(
-                plane[None], size=shape_kji[1:], mode="bilinear", align_corners=False, antialias=True
-            )[0]
+            grown = _resized(plane[None], (shape_kji[1], shape_kji[2]))[0]
             yield _labelled(grown[:, box[0], box[1]], cuts).cpu().numpy()
 
 
