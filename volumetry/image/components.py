@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from volumetry.domain import Box
+from volumetry.image.threads import each_of
 
 Mask = NDArray[np.bool_]
 
@@ -65,14 +66,16 @@ def bounding_box(mask_kji: Mask | NDArray[np.uint8], margin: int | tuple[int, in
         None if every voxel is 0.
     """
     margins = (margin,) * 3 if isinstance(margin, int) else margin
-    box = []
-    for axis, margin in enumerate(margins):
-        others = tuple(a for a in range(3) if a != axis)
-        hit = np.flatnonzero(mask_kji.any(axis=others))
-        if hit.size == 0:
-            return None
-        box.append(slice(max(int(hit[0]) - margin, 0), min(int(hit[-1]) + 1 + margin, mask_kji.shape[axis])))
-    return box[0], box[1], box[2]
+    slices = np.flatnonzero(mask_kji.any(axis=(1, 2)))
+    if slices.size == 0:
+        return None
+    seen_from_above: Mask = np.logical_or.reduce(mask_kji[slices[0] : slices[-1] + 1], axis=0)
+    hits = (slices, np.flatnonzero(seen_from_above.any(axis=1)), np.flatnonzero(seen_from_above.any(axis=0)))
+    k, j, i = (
+        slice(max(int(hit[0]) - more, 0), min(int(hit[-1]) + 1 + more, size))
+        for hit, more, size in zip(hits, margins, mask_kji.shape, strict=True)
+    )
+    return k, j, i
 
 
 def bodies_of(mask_kji: Mask, *, corners: bool = True) -> Bodies:
@@ -101,8 +104,8 @@ def bodies_of(mask_kji: Mask, *, corners: bool = True) -> Bodies:
     rank = np.zeros(len(sizes) + 1, np.min_scalar_type(len(sizes)))
     rank[order + 1] = np.arange(1, len(sizes) + 1)
     labels = np.empty(found.shape, rank.dtype)
-    for k, plane in enumerate(found):
-        labels[k] = rank[plane]
+    # No label needs clipping, but looking for one that does takes as long as the rest.
+    each_of(lambda k: rank.take(found[k], out=labels[k], mode="clip"), len(found))
     return Bodies(labels, sizes[order], box)
 
 
@@ -122,7 +125,6 @@ def slicewise_bincount(labels_kji: NDArray[np.integer], length: int = 0) -> NDAr
         Voxels by label.
     """
     length = max(length, int(labels_kji.max(initial=0)) + 1)
-    counts = np.zeros(length, np.int64)
-    for plane in labels_kji:
-        counts += np.bincount(plane.ravel(), minlength=length)
+    by_slice = each_of(lambda k: np.bincount(labels_kji[k].ravel(), minlength=length), len(labels_kji))
+    counts: NDArray[np.int64] = np.sum(by_slice, axis=0, dtype=np.int64)
     return counts

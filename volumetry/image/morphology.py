@@ -138,13 +138,13 @@ def filled_holes(mask_kji: Mask, max_voxels: float) -> Mask:
     box = bounding_box(mask_kji)
     if box is None:
         return holes
-    inside = mask_kji[box]
-    image = sitk.GetImageFromArray(inside.astype(np.uint8))
-    closed = sitk.GetArrayFromImage(sitk.BinaryFillhole(image, False)).astype(bool) & ~inside
-    found = bodies_of(closed, corners=False)
-    small = (found.labels_kji > len(found.sizes) - np.count_nonzero(found.sizes <= max_voxels)) & (
-        found.labels_kji > 0
-    )
     view = holes[box]
-    view[found.box] = small
+    found = bodies_of(~mask_kji[box], corners=False)
+    if not len(found.sizes):
+        return holes
+    enclosed = np.concatenate([[False], found.sizes <= max_voxels])
+    for axis, (along, size) in enumerate(zip(found.box, view.shape, strict=True)):
+        ends = [end for end, reached in ((0, along.start == 0), (-1, along.stop == size)) if reached]
+        enclosed[found.labels_kji.take(ends, axis)] = False
+    view[found.box] = enclosed[found.labels_kji]
     return holes

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from volumetry.config import IntervalSettings, Measure
 from volumetry.domain import SHARES, CtScan, Doubt, Interval, Tissue, TissueMap, Vector, Volumes
+from volumetry.image.components import bounding_box
 from volumetry.measure.components import component_splits
 
 LIMITS = (0.0, 100.0)
@@ -101,10 +102,13 @@ def boundary_points(delivered: TissueMap, lung_ml: float, shift_mm: float) -> di
     """
     labels = delivered.labels_kji
     points = dict.fromkeys(SHARES, 0.0)
-    slices = np.flatnonzero([bool((plane > Tissue.AERATED).any()) for plane in labels])
-    if not len(slices):
+    lungs = bounding_box(labels, margin=1)
+    if lungs is None:
         return points
-    around = labels[max(0, slices[0] - 1) : slices[-1] + 2]
+    lesion = bounding_box(labels[lungs] > Tissue.AERATED, margin=1)
+    if lesion is None:
+        return points
+    around = labels[lungs][lesion]
     masks = {
         "lesion": around > Tissue.AERATED,
         "ground_glass": around == Tissue.GROUND_GLASS,

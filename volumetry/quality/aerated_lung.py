@@ -20,7 +20,7 @@ from volumetry.wording import EVERY_SLICE, MINUS, for_reader
 AERATED_HU, LESION_PERCENT = "aerated_hu", "lesion_percent"
 """What a model's card states the range of: median HU of aerated lung, and lesion in percent of the lung."""
 
-_FIRST_HU, _LAST_HU, _STEP_HU = -1100, 190, 10
+_FIRST_HU, _STEP_HU, _STEPS = -1100, 10, 129
 
 
 def density_findings(tissue: TissueMap, scan: CtScan, volumes: Volumes, config: Config) -> Iterator[Finding]:
@@ -87,13 +87,14 @@ def aerated_hu_counts(hu: NDArray[np.floating]) -> NDArray[np.int64]:
     hu
         Of aerated lung alone, any shape.
     """
-    counts: NDArray[np.int64] = np.histogram(hu, (_LAST_HU - _FIRST_HU) // _STEP_HU, (_FIRST_HU, _LAST_HU))[0]
-    return counts
+    counted = hu[(hu >= _FIRST_HU) & (hu < _FIRST_HU + _STEPS * _STEP_HU)]
+    step = (np.floor(counted).astype(np.int32) - _FIRST_HU) // _STEP_HU  # numpy's histogram takes twice as long
+    return np.bincount(step, minlength=_STEPS)
 
 
 def _histogram(tissue: TissueMap, scan: CtScan) -> NDArray[np.int64]:
     planes = zip(tissue.labels_kji, scan.hu_kji, strict=True)
-    counts = np.zeros((_LAST_HU - _FIRST_HU) // _STEP_HU, np.int64)
+    counts = np.zeros(_STEPS, np.int64)
     for labels, hu in planes:
         counts += aerated_hu_counts(hu[labels == Tissue.AERATED])
     return counts

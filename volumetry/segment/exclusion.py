@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from volumetry.config import Tidy
-from volumetry.domain import CtScan, Tissue, Vector
-from volumetry.image.coarse import any_in_block, block_mean, block_spacing_mm, repeated, strides
+from volumetry.domain import Box, CtScan, Tissue, Vector
+from volumetry.image.coarse import Strides, any_in_block, block_mean, block_spacing_mm, repeated, strides
 from volumetry.image.components import Mask, bodies_of
 from volumetry.image.morphology import box_within, opened_mm, within_mm
 
@@ -32,14 +32,24 @@ class Coarse:
     spacing_kji_mm: tuple[float, float, float]
     voxel_ml: float
 
-    def bodies_without_lung_around(self, mask: Mask, min_ml: float, settings: Tidy) -> Mask:
-        """Bodies of a mask with their blurred edge, of those that little aerated lung surrounds."""
+    def bodies_without_lung_around(
+        self, mask: Mask, min_ml: float, settings: Tidy, close: Mask | None = None
+    ) -> Mask:
+        """Bodies of a mask with their blurred edge, of those that little aerated lung surrounds.
+
+        With `close`, bodies that lie outside it altogether are not looked at: the air around a patient is the
+        largest of all.
+        """
         found = bodies_of(mask, corners=False)
         count = found.at_least(min_ml / self.voxel_ml)
-        if count == 0:
+        judged = np.arange(len(found.sizes) + 1) <= count
+        if close is not None:
+            judged &= np.bincount(found.labels_kji[close[found.box]], minlength=len(judged)) > 0
+        judged[0] = False
+        if not judged.any():
             return np.zeros_like(mask)
         every = np.zeros(mask.shape, np.int32)
-        every[found.box] = np.where(found.labels_kji <= count, found.labels_kji, 0)
+        every[found.box] = np.where(judged[found.labels_kji], found.labels_kji, 0)
         box = box_within(every > 0, settings.edge_mm + settings.wall_mm, self.spacing_kji_mm)
         if box is None:
             raise AssertionError("a body has voxels")
@@ -85,7 +95,7 @@ def _distance_mm(nearest_nji: NDArray[np.int32], k: int, spacing_kji_mm: Vector)
     return found
 
 
-def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> Mask:
+def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy, box: Box) -> Mask:
     """Gas that is not lung, soft tissue labelled as aerated lung, and the thin remains around both.
 
     Parameters
@@ -96,21 +106,28 @@ def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> Mask
         HU on the same grid.
     settings
         ``[tidy]`` of the configuration.
+    box
+        Where anything is labelled.
 
     Returns
     -------
     Mask
-        True where `labels_kji` must not be lung, on the scan's grid; also where nothing was labelled.
+        True where `labels_kji` must not be lung, on the grid of the box; also where nothing was labelled.
     """
     step = strides(scan.grid.spacing_kji_mm)
     spacing_mm = block_spacing_mm(scan.grid.spacing_kji_mm, step)
+    blocks, of_blocks, within = _blocks_of(box, step)
     with ThreadPoolExecutor(1) as beside:
         means = beside.submit(block_mean, scan.hu_kji, step)
-        labelled = any_in_block(labels_kji > 0, step)
-        called_aerated = block_mean(labels_kji == Tissue.AERATED, step) > 0.5
+        shape = [-(-size // n) for size, n in zip(labels_kji.shape, step, strict=True)]
+        labelled, called_aerated = np.zeros(shape, bool), np.zeros(shape, bool)
+        labelled[blocks] = any_in_block(labels_kji[of_blocks] > 0, step)
+        called_aerated[blocks] = block_mean(labels_kji[of_blocks] == Tissue.AERATED, step) > 0.5
+        # Gas further away has no wall that could be taken for lung.
+        close = within_mm(labelled, settings.edge_mm + settings.rim_reach_mm, spacing_mm)
         coarse = Coarse(means.result(), spacing_mm, scan.grid.voxel_ml * float(np.prod(step)))
         of_gas = beside.submit(
-            coarse.bodies_without_lung_around, coarse.hu < settings.gas_hu, settings.min_gas_ml, settings
+            coarse.bodies_without_lung_around, coarse.hu < settings.gas_hu, settings.min_gas_ml, settings, close
         )
         dense = coarse.opened(called_aerated & (coarse.hu > settings.soft_hu), settings.soft_thick_mm)
         soft = coarse.bodies_without_lung_around(dense, settings.min_soft_ml, settings)
@@ -120,4 +137,18 @@ def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy) -> Mask
     rest = labelled & ~gas
     thin = rest & ~coarse.opened(rest, settings.rim_mm)
     rim |= coarse.near(thin, gas, settings.rim_reach_mm)
-    return repeated(gas | soft | rim, step, labels_kji.shape)
+    whole = [along.stop - along.start for along in of_blocks]
+    return repeated((gas | soft | rim)[blocks], step, (whole[0], whole[1], whole[2]))[within]
+
+
+def _blocks_of(box: Box, step: Strides) -> tuple[Box, Box, Box]:
+    """The blocks that a box of voxels touches, their own voxels, and where the box lies among those."""
+    blocks = [slice(a.start // n, -(-a.stop // n)) for a, n in zip(box, step, strict=True)]
+    voxels = [slice(b.start * n, b.stop * n) for b, n in zip(blocks, step, strict=True)]
+    within = [slice(a.start - v.start, a.stop - v.start) for a, v in zip(box, voxels, strict=True)]
+    return _box(blocks), _box(voxels), _box(within)
+
+
+def _box(slices: list[slice]) -> Box:
+    k, j, i = slices
+    return k, j, i

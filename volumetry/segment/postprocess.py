@@ -66,8 +66,7 @@ def tidy(tissue: TissueMap, scan: CtScan, settings: Tidy) -> TissueMap:
     if box is not None:
         # What surrounds gas decides whether it is lung, and gas may reach far out of the box.
         fluid = None if tissue.fluid_kji is None else tissue.fluid_kji[box]
-        # Of what is excluded only this box is kept: a mask of the whole scan is part of the most that it holds.
-        excluded = no_lung(labels, scan, settings)[box].copy()
+        excluded = no_lung(labels, scan, settings, box)
         dropped |= _lungs_alone(labels[box], excluded, scan.part(box), settings, fluid)
         del excluded
         dropped |= _without_specks(labels[box], tissue.grid, settings)

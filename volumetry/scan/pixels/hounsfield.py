@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from volumetry.codes import strictest
 from volumetry.config import Config
 from volumetry.domain import Finding
+from volumetry.image.threads import each_of
 from volumetry.scan.checks.neighbours import (
     half_empty_finding,
     odd_slice_findings,
@@ -97,10 +98,13 @@ def hounsfield(stored_kji: Stored, slices: Sequence[SliceHeader], config: Config
     settings = config.hounsfield
     no_data = padding_mask(stored_kji, slices, settings)
     hu = np.empty(stored_kji.shape, np.float32)
-    for k, header in enumerate(slices):
-        slope, intercept = header.rescale
+
+    def rescale(k: int) -> None:
+        slope, intercept = slices[k].rescale
         np.multiply(stored_kji[k], np.float32(slope), out=hu[k], casting="unsafe")
         hu[k] += np.float32(intercept)
+
+    each_of(rescale, len(slices))
     findings: list[Finding] = []
     if no_data is not None:
         hu[no_data] = settings.padding_hu
@@ -131,7 +135,7 @@ def _judged(
     """Air outside the body, and what the values say against being HU; of the slices that are not set aside."""
     no_data = None if no_data is None else no_data[inner]
     mine = slices[inner]
-    histograms = np.stack([_histogram(hu[k], None if no_data is None else ~no_data[k]) for k in range(len(hu))])
+    histograms = np.stack(each_of(lambda k: _histogram(hu[k], None if no_data is None else ~no_data[k]), len(hu)))
     air_hu, findings = _judge_air(_air(hu, means, no_data, histograms), config)
     findings += _uneven_rescale(means, no_data, mine, config)
     findings += odd_slice_findings(means, config)
