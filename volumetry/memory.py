@@ -27,7 +27,7 @@ that the process could ask for one."""
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library to keep freed blocks below 192 MiB; False where it has no such setting.
+    """Tell the C library to keep up to 64 MiB of freed blocks; False where it has no such setting.
 
     Larger ones are the volumes of long scans: kept in pieces, they would cost more memory than time is saved. All
     threads share one store: by default each keeps its own.
