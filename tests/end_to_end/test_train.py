@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from slice_folders import write_dataset
 
 from volumetry.config import load_config
@@ -103,6 +104,42 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(recipe: Path, data: Path, 
     assert (runs[0] / CHECKPOINT).read_bytes() == (runs[1] / CHECKPOINT).read_bytes()
     assert (runs[0] / CURVES).read_text() == (runs[1] / CURVES).read_text()
     assert (runs[1] / "curves.png").stat().st_size > 1000
+
+
+def _averaged(recipe: Path, rounds: int) -> None:
+    text = recipe.read_text("utf-8")
+    text = re.sub(r"^average_rounds = .*\n", "", text, flags=re.MULTILINE)
+    recipe.write_text(text.replace("[[schedule.rounds]]", f"average_rounds = {rounds}\n\n[[schedule.rounds]]", 1))
+
+
+def test_a_model_can_be_the_mean_of_the_ends_of_rounds(recipe: Path, data: Path, tmp_path: Path) -> None:
+    _averaged(recipe, 2)
+    folder = train(recipe, tmp_path / "out", data)
+    assert folder is not None
+    kept = load_file(tmp_path / "out" / "lesion25d-0.0.1-run" / CHECKPOINT)
+    weights = load_file(folder / "model.safetensors")
+    moved = 0
+    for name, found in weights.items():
+        first, last = kept[f"ends.0.{name}"].double(), kept[f"ends.1.{name}"].double()
+        moved += int((first != last).any())
+        if found.is_floating_point():
+            np.testing.assert_allclose(found.double(), (first + last) / 2, rtol=1e-6, atol=1e-9)
+    assert moved > len(weights) / 2, "the rounds end on different weights"
+
+
+def test_the_mean_of_rounds_needs_their_ends(recipe: Path, data: Path, tmp_path: Path) -> None:
+    _averaged(recipe, 2)
+    train(recipe, tmp_path / "out", data)
+    checkpoint = tmp_path / "out" / "lesion25d-0.0.1-run" / CHECKPOINT
+    with safe_open(checkpoint, framework="pt") as stored:
+        digest = stored.metadata()
+    kept = {name: tensor for name, tensor in load_file(checkpoint).items() if not name.startswith("ends.0.")}
+    save_file(kept, checkpoint, metadata=digest)
+    with pytest.raises(OutputError, match="end of round 1"):
+        train(recipe, tmp_path / "out", data)
+    _averaged(recipe, 3)
+    with pytest.raises(ConfigError, match="average_rounds"):
+        train(recipe, tmp_path / "other", data)
 
 
 def test_the_model_folder_serves_the_segmenter_and_its_card_tells_the_split(

@@ -25,9 +25,11 @@ from volumetry.training.calibration_scans import KIND as DRAWN
 from volumetry.training.chest_slices import CHEST, PATTERNS
 from volumetry.training.config import TrainConfig
 from volumetry.training.samples import OUTPUTS, Sample, Truth, targets
-from volumetry.training.small_scans import ENOUGH_BLOCKS, REFERENCE_FROM, cuts_for, small_scans
+from volumetry.training.small_scans import REFERENCE_FROM, cuts_for, small_scans
 
 LEVEL = 0.95
+LEVEL_BLOCKS = math.ceil(LEVEL / (1 - LEVEL))
+"""Fewer blocks have no score below which a further one lies with the probability of the level."""
 FLOORS_POINTS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """What a share may be off by though nothing moves it: a small lesion that is missed altogether."""
 REFERENCE_LIMITS = (0.05, 0.75)
@@ -229,7 +231,7 @@ def _true_counts(sample: Sample) -> Counts:
 def fitted(found: Sequence[Block]) -> dict[str, Any]:
     """What makes the interval: the reference part from typical relative errors, then the factor for the level.
 
-    The factor holds the level over all blocks and in each source of at least `ENOUGH_BLOCKS`, so that many easy
+    The factor holds the level over all blocks and in each source of at least `LEVEL_BLOCKS`, so that many easy
     draws into one chest do not narrow the intervals of all others. Of the floors, the one that makes the intervals
     narrowest.
 
@@ -271,7 +273,7 @@ def _with_floor(found: Sequence[Block], floor_points: float) -> dict[str, Any]:
             score = error / _sum_of_parts(block, name, reference[name], floor_points)
             scores["all"].append(score)
             scores.setdefault(_source(block), []).append(score)
-        needed = [_at_level(s) for source, s in scores.items() if source == "all" or len(s) >= ENOUGH_BLOCKS]
+        needed = [_at_level(s) for source, s in scores.items() if source == "all" or len(s) >= LEVEL_BLOCKS]
         widening[name] = math.ceil(1000 * max(needed)) / 1000  # rounded down, it would not hold its own case
     return {"reference": reference, "floor_points": floor_points, "widening": widening}
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ class State:
     average: nn.Module
     optimiser: torch.optim.AdamW
     step: int = 0
+    ends: dict[int, dict[str, torch.Tensor]] = field(default_factory=dict)
+    """The average's weights at the end of each round, by its number from 0."""
 
 
 def follow(state: State, decay: float) -> None:
@@ -41,6 +43,54 @@ def follow(state: State, decay: float) -> None:
                 kept.lerp_(learner[name], 1 - share)
             else:
                 kept.copy_(learner[name])
+
+
+def keep_end(state: State, number: int) -> None:
+    """Keep the average's weights as those at the end of a round."""
+    state.ends[number] = {
+        name: tensor.detach().cpu().clone() for name, tensor in state.average.state_dict().items()
+    }
+
+
+def mean_of_ends(state: State, rounds: int, count: int) -> nn.Module:
+    """The average with the mean of its weights at the ends of the last rounds.
+
+    Parameters
+    ----------
+    state
+        Of a run that has ended.
+    rounds
+        Of the run.
+    count
+        Of the rounds, the last so many; 1 leaves the average as it is.
+
+    Returns
+    -------
+    nn.Module
+        Weights that were learned one after the other from one start lie close enough together for their mean to be
+        a network (Izmailov et al., UAI 2018, arXiv:1803.05407).
+
+    Raises
+    ------
+    OutputError
+        If the run was begun by a version that did not keep the ends of rounds.
+    """
+    if count == 1:
+        return state.average
+    wanted = range(rounds - count, rounds)
+    if missing := [number + 1 for number in wanted if number not in state.ends]:
+        raise OutputError(
+            f"the checkpoint does not hold the weights at the end of round {missing[0]}",
+            hint="It was begun by an earlier version. Train from the start.",
+        )
+    mean = {
+        name: torch.stack([state.ends[number][name] for number in wanted]).mean(0)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in state.average.state_dict().items()
+    }
+    state.average.load_state_dict(mean)
+    return state.average
 
 
 def due(step: int, every: int, last: int) -> bool:
@@ -61,6 +111,8 @@ def save_checkpoint(path: Path, state: State, digest: str) -> None:
     tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
     for index, moments in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in moments.items()}
+    for number, weights in state.ends.items():
+        tensors |= {f"ends.{number}.{name}": tensor for name, tensor in weights.items()}
     tensors["step"] = torch.tensor(state.step)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     beside = path.with_suffix(".part")
@@ -109,6 +161,9 @@ def load_checkpoint(path: Path, state: State, digests: Collection[str]) -> None:
         moments.setdefault(int(index), {})[moment] = tensor
     state.optimiser.load_state_dict({**state.optimiser.state_dict(), "state": moments})
     state.step = int(np.asarray(tensors["step"]))
+    for name, tensor in _under(tensors, "ends.").items():
+        number, weight = name.split(".", 1)
+        state.ends.setdefault(int(number), {})[weight] = tensor
 
 
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

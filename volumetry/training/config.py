@@ -1,6 +1,7 @@
 """What a training run does: TOML in, validated and frozen settings out."""
 
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -75,6 +76,8 @@ class Schedule(Section):
     weight_decay: float = Field(ge=0)
     warmup_steps: int = Field(ge=0)
     ema_decay: float = Field(ge=0, lt=1)
+    average_rounds: int = Field(default=1, ge=1)
+    """The model's weights are the mean of those at the ends of the last so many rounds."""
     max_minutes: float = Field(gt=0)
     checkpoint_every: int = Field(gt=0)
     validate_every: int = Field(gt=0)
@@ -85,6 +88,11 @@ class Schedule(Section):
     def steps(self) -> int:
         """Of all rounds."""
         return sum(part.steps for part in self.rounds)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Steps taken at the end of each round."""
+        return tuple(accumulate(part.steps for part in self.rounds))
 
     def round_of(self, step: int) -> tuple[Round, int]:
         """The round that `step` (from 0) belongs to, and its place in it; after the end, the last one."""
@@ -249,6 +257,8 @@ class TrainConfig(Section):
         for spec in self.data.slices:
             if not set(spec.calibration_cases) <= set(spec.held_out_cases):
                 raise ValueError("calibration_cases must be among the held_out_cases")
+        if self.schedule.average_rounds > len(self.schedule.rounds):
+            raise ValueError("schedule.average_rounds is more than there are rounds")
         if self.augment.scale_low > self.augment.scale_high:
             raise ValueError("augment.scale_low is above augment.scale_high")
         return self
@@ -272,6 +282,8 @@ class TrainConfig(Section):
             prose["model"] |= {"chest_network_sha256", "lung_probability"}
         later = {"no_neighbours", "no_chest", "wrong_chest"}
         prose["augment"] = {name for name in later if not getattr(self.augment, name)}
+        if self.schedule.average_rounds == 1:
+            prose["schedule"] = {"average_rounds"}
         settings = self.model_dump(mode="json", exclude=prose)
         settings["data"]["dense_volumes"] = 0  # of a pile that is no longer drawn; earlier digests hold it
         return canonical_sha256(settings)

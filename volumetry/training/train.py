@@ -20,7 +20,9 @@ from volumetry.training.checkpoint import (
     State,
     due,
     follow,
+    keep_end,
     load_checkpoint,
+    mean_of_ends,
     save_checkpoint,
     trim,
 )
@@ -92,7 +94,8 @@ def train(
     if not _run(config, bank, state, run, device, progress):
         return None
     draw_curves(run / CURVES, run / "curves.png")
-    return write_model_folder(out, config, bank, state.average, root)
+    network = mean_of_ends(state, len(config.schedule.rounds), config.schedule.average_rounds)
+    return write_model_folder(out, config, bank, network, root)
 
 
 def _run(config: TrainConfig, bank: Bank, state: State, run: Path, device: str, progress: Progress | None) -> bool:
@@ -164,6 +167,8 @@ def steps(config: TrainConfig, bank: Bank, state: State, device: str) -> Iterato
         state.optimiser.step()
         state.step += 1
         follow(state, schedule.ema_decay)
+        if state.step in schedule.ends:
+            keep_end(state, schedule.ends.index(state.step))
         yield {"loss": float(loss.detach()), "learning_rate": rate}
 
 
