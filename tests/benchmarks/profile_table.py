@@ -5,8 +5,8 @@ Run, after ``pip install py-spy``::
     py-spy record -s -r 100 -f raw -o FILE -- volumetry check SCAN --out OUT
     python tests/benchmarks/profile_table.py FILE
 
-Samples of all threads and processes that were running are counted, each for the first row whose function is on its
-stack.
+Samples of all threads and processes that were running are counted, each for the first row whose name is on its
+stack; threads that wait for work are not.
 """
 
 import sys
@@ -14,22 +14,25 @@ from collections import Counter
 from pathlib import Path
 
 ROWS = (
-    ("decoding: start of its process", "_import_decoders"),
-    ("decoding: pixels", "decode_child"),
-    ("import of modules", "<frozen importlib"),
-    ("loading and proving the model", "load_segmenter"),
-    ("headers, HU and their checks", "read_scan"),
-    ("slice network: input pictures", "pictures_of"),
-    ("slice network: passes", "NetworkSegmenter._computed"),
-    ("network of the whole chest, organs", "NetworkSegmenter._chest"),
-    ("back to the scanner's grid, labels", "NetworkSegmenter.__call__"),
-    ("slice network: rest", "NetworkSegmenter"),
-    ("clean-up, lungs, sides", "(volumetry/segment/postprocess"),
-    ("lobes", "measured_lobes"),
-    ("volumes, checks, distribution", "_analysed"),
-    ("report", "write_report"),
-    ("mask and other files", "measured_folder"),
+    ("decoding in its own process", ("decode_child",)),
+    ("import of modules", ("<frozen importlib",)),
+    ("loading and proving the model", ("load_segmenter",)),
+    ("lobes", ("(volumetry/segment/lobes/",)),
+    ("slice network: forward passes", ("_computed",)),
+    ("slice network: pictures, shrinking", ("_volume", "(volumetry/segment/preprocess", "shrink")),
+    (
+        "network of the whole chest, organs",
+        ("lung_space", "(volumetry/segment/organs", "(volumetry/segment/fluid"),
+    ),
+    ("resampling to the scanner's grid, labels", ("_labelled", "_fluid", "native_planes")),
+    ("headers, HU and their checks", ("(volumetry/scan/",)),
+    ("clean-up, separation of the lungs", ("(volumetry/segment/postprocess", "(volumetry/segment/exclusion")),
+    ("volumes, quality checks, distribution", ("(volumetry/measure/", "(volumetry/quality/", "_analysed")),
+    ("report", ("(volumetry/deliver/report/",)),
+    ("mask and other files", ("measured_folder",)),
+    ("clean-up, separation of the lungs", ("(volumetry/image/",)),
 )
+"""What is on a stack, the first that fits. Threads that work on slices show only what they do."""
 
 
 def main(recorded: str) -> None:
@@ -37,10 +40,13 @@ def main(recorded: str) -> None:
     counts: Counter[str] = Counter()
     for line in Path(recorded).read_text("utf-8").splitlines():
         stack, _, samples = line.rpartition(" ")
-        counts[next((row for row, name in ROWS if name in stack), "anything else")] += int(samples)
+        if stack.rpartition(";")[2].startswith("_worker (concurrent/"):
+            continue
+        row = next((row for row, names in ROWS if any(name in stack for name in names)), "rest")
+        counts[row] += int(samples)
     whole = sum(counts.values())
-    for row in (*(row for row, _ in ROWS), "anything else"):
-        sys.stdout.write(f"| {row} | {100 * counts[row] / whole:.0f} % |\n")
+    for row, samples in counts.most_common():
+        sys.stdout.write(f"| {row} | {100 * samples / whole:.0f} % |\n")
 
 
 if __name__ == "__main__":
