@@ -31,6 +31,7 @@ SMALL = {
     r"checkpoint_every = 100": "checkpoint_every = 2",
     r"validate_every = 2000": "validate_every = 4",
     r"warmup_steps = 200": "warmup_steps = 2",
+    r"average_rounds = .*\n": "",
     r"phantom_slices = 150": "phantom_slices = 3",
     r"phantom_volumes = 24": "phantom_volumes = 0",
 }

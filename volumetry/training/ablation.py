@@ -73,7 +73,7 @@ def ablate(
     config = load_recipe(config_path)
     run = out / f"{config.model.name}-{config.model.version}-run"
     last = config.schedule.rounds[-1].model_dump() | {"steps": run_steps, "learning_rate": LEARNING_RATE}
-    short = {"rounds": [last], "warmup_steps": run_steps // 5, "ema_decay": 0.98}
+    short = {"rounds": [last], "warmup_steps": run_steps // 5, "ema_decay": 0.98, "average_rounds": 1}
     base = _changed(config, {"schedule": short})
     prepare(base.schedule)
     bank = build_bank(base, data or Path(config.data.root))

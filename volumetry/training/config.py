@@ -293,7 +293,9 @@ class TrainConfig(Section):
         """Digests of this configuration and of it without its last rounds, whose checkpoints it goes on from."""
         rounds = self.schedule.rounds
         parts = (
-            self.schedule.model_copy(update={"rounds": rounds[:count]}) for count in range(1, len(rounds) + 1)
+            self.schedule.model_copy(update={"rounds": rounds[:count], "average_rounds": averaged})
+            for count in range(1, len(rounds) + 1)
+            for averaged in {1, self.schedule.average_rounds}  # which is for the model alone, not for a checkpoint
         )
         return tuple(self.model_copy(update={"schedule": part}).sha256 for part in parts)
 
