@@ -13,8 +13,7 @@ from volumetry.measure.interval import boundary_points, interval_of
 from volumetry.segment.postprocess import with_sides
 from volumetry.segment.thresholds import Cuts
 from volumetry.segment.uncertainty import added, class_counts, spread_points, threshold_counts
-from volumetry.training.calibration import DRAWN, Block, coverage, fitted
-from volumetry.training.small_scans import ENOUGH_BLOCKS
+from volumetry.training.calibration import DRAWN, LEVEL_BLOCKS, Block, coverage, fitted
 
 CONFIG = load_config()
 EVEN_CUTS = Cuts(0.5, 0.5, 0.5)
@@ -155,15 +154,15 @@ def test_what_was_fitted_covers_its_level() -> None:
 
 
 def test_many_easy_draws_do_not_narrow_the_intervals_of_harder_cases() -> None:
-    """Of some 200 blocks an easy chest gives 190: over all of them, its errors alone would set the factor."""
+    """Of some 420 blocks an easy chest gives 400: over all of them, its errors alone would set the factor."""
     moved = {"threshold": dict.fromkeys(SHARES, 1.0)}
 
     def off_by(error: float, kind: str, case: str, count: int) -> list[Block]:
         found = dict.fromkeys(SHARES, 10.0 + error)
         return [Block(kind, f"{case} {n:03d}", found, dict.fromkeys(SHARES, 10.0), moved) for n in range(count)]
 
-    easy = off_by(0.5, DRAWN, "chest-1", 190)
-    for hard in (off_by(4.0, DRAWN, "chest-2", ENOUGH_BLOCKS), off_by(4.0, "slices", "case", ENOUGH_BLOCKS)):
+    easy = off_by(0.5, DRAWN, "chest-1", 400)
+    for hard in (off_by(4.0, DRAWN, "chest-2", LEVEL_BLOCKS), off_by(4.0, "slices", "case", LEVEL_BLOCKS)):
         held = coverage([*easy, *hard], fitted([*easy, *hard]))
         assert held[hard[0].kind]["lesion"]["covered"] == held[hard[0].kind]["lesion"]["blocks"]
 
