@@ -10,6 +10,7 @@ import pytest
 import torch
 from delivered import deliver
 from scenes import AXIAL, ball, chest, scan_of
+from scipy import ndimage
 from small_results import TruthSegmenter, measured_phantom
 from stub_model import AllDiseased, DarkIsLung, dark_is_lung, stub
 
@@ -26,7 +27,7 @@ from volumetry.remeasure import correction, remeasure
 from volumetry.remeasure.edited import read_edited_mask
 from volumetry.segment import network as network_module
 from volumetry.segment import organs
-from volumetry.segment.fluid import pleural_fluid
+from volumetry.segment.fluid import _medians, pleural_fluid
 from volumetry.segment.network import NetworkSegmenter
 from volumetry.segment.postprocess import tidy
 from volumetry.segment.thorax import Region
@@ -238,3 +239,11 @@ def test_a_mask_in_which_nobody_looked_reads_as_before() -> None:
     _, truth = chest()
     assert TissueMap.of_mask(truth.labels_kji, AXIAL, looked=False).fluid_ml is None
     assert TissueMap.of_mask(truth.labels_kji, AXIAL, looked=True).fluid_ml == 0.0
+
+
+def test_the_median_of_a_body_is_that_of_the_whole_volume():
+    rng = np.random.default_rng(0)
+    hu = rng.normal(0, 50, (9, 20, 24)).astype(np.float32)
+    body = rng.random(hu.shape) < 0.1
+    body[3], body[:, 0] = False, True  # a slice without any, and voxels at the border of the array
+    np.testing.assert_array_equal(_medians(hu, body), ndimage.median_filter(hu, 3)[body])

@@ -125,6 +125,13 @@ def slicewise_bincount(labels_kji: NDArray[np.integer], length: int = 0) -> NDAr
         Voxels by label.
     """
     length = max(length, int(labels_kji.max(initial=0)) + 1)
-    by_slice = each_of(lambda k: np.bincount(labels_kji[k].ravel(), minlength=length), len(labels_kji))
-    counts: NDArray[np.int64] = np.sum(by_slice, axis=0, dtype=np.int64)
-    return counts
+    halves = labels_kji[::2], labels_kji[1::2]  # not every slice: noise has a hundred thousand labels
+
+    def counted(number: int) -> NDArray[np.int64]:
+        counts = np.zeros(length, np.int64)
+        for plane in halves[number]:
+            counts += np.bincount(plane.ravel(), minlength=length)
+        return counts
+
+    one, other = each_of(counted, len(halves))
+    return one + other

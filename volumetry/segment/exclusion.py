@@ -112,7 +112,7 @@ def no_lung(labels_kji: NDArray[np.uint8], scan: CtScan, settings: Tidy, box: Bo
     Returns
     -------
     Mask
-        True where `labels_kji` must not be lung, on the grid of the box; also where nothing was labelled.
+        True where `labels_kji` must not be lung, on the grid of the box; also beside it.
     """
     step = strides(scan.grid.spacing_kji_mm)
     spacing_mm = block_spacing_mm(scan.grid.spacing_kji_mm, step)

@@ -50,10 +50,12 @@ def pleural_fluid(
 def _medians(hu_kji: NDArray[np.float32], body_kji: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Median over 3 voxels each way at the voxels of a body, which fill a small part of their box."""
     padded = np.pad(hu_kji, 1, "symmetric")
-    k, j, i = np.nonzero(body_kji)
-    around = [padded[k + dk, j + dj, i + di] for dk, dj, di in np.ndindex(3, 3, 3)]
-    found: NDArray[np.float32] = np.median(around, axis=0, overwrite_input=True)
-    return found
+    found = []
+    for slice_k in range(len(body_kji)):  # of a large effusion all at once, it would be 27 times its HU
+        j, i = np.nonzero(body_kji[slice_k])
+        around = [padded[slice_k + dk, j + dj, i + di] for dk, dj, di in np.ndindex(3, 3, 3)]
+        found.append(np.median(around, axis=0, overwrite_input=True))
+    return np.concatenate(found)
 
 
 def _large(mask_kji: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:
