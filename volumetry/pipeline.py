@@ -270,7 +270,10 @@ def mask_digest(delivered: TissueMap) -> str:
     str
         Of the voxels alone, in the order k, j, i.
     """
-    return hashlib.sha256(np.ascontiguousarray(delivered.mask_kji).data).hexdigest()
+    digest = hashlib.sha256()
+    for plane in delivered.mask_planes():
+        digest.update(np.ascontiguousarray(plane).data)
+    return digest.hexdigest()
 
 
 def failure_of(stop: VolumetryError, scan_id: str) -> ScanFailure:

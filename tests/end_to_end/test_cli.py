@@ -143,6 +143,22 @@ def test_each_kind_of_stop_has_its_exit_code(run, phantom, tmp_path, arguments, 
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("check", "", "--out", "results"), "an argument"),
+        (("batch", "scans", "--out", ""), "the argument of --out"),
+        (("batch", "scans", "--out="), "the argument of --out"),
+    ],
+)
+def test_an_empty_argument_is_not_the_current_folder(run, tmp_path, monkeypatch, arguments, named):
+    monkeypatch.chdir(tmp_path)
+    code, said = run(*arguments)
+    assert code == 2
+    assert f"{named} is empty" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_model_exits_with_five(phantom, tmp_path, capsys):
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(f"[segment]\nmodel = '{tmp_path}/no-such-model'\n")

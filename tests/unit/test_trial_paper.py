@@ -205,7 +205,7 @@ def test_reader_and_automatic_shares_are_compared_where_a_reader_corrected(done)
     assert (row["measure"], row["n"]) == ("lesion", "4")
     sd = (4 * 0.25 / 3) ** 0.5  # of 1, 1, 2, 2
     figures = [float(row[name]) for name in ("mean_difference", "sd", "limit_low", "limit_high")]
-    assert figures == pytest.approx([1.5, sd, 1.5 - 1.959964 * sd, 1.5 + 1.959964 * sd])
+    assert figures == pytest.approx([1.5, sd, 1.5 - 1.96 * sd, 1.5 + 1.96 * sd])
 
 
 def test_the_report_has_the_tables(done):

@@ -319,6 +319,8 @@ def _dask_settings(environment: Mapping[str, str]) -> dict[str, Any]:
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
+        # Its samples, a hundred a second, stop the measurement each time.
+        "distributed.worker.profile.enabled": False,
         **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()},
     }
 

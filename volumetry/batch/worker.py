@@ -11,7 +11,7 @@ from volumetry.batch.work import Brief, Order, carry_out
 from volumetry.config import Config
 from volumetry.domain import Segmenter, SegmenterFacts
 from volumetry.errors import UsageError
-from volumetry.memory import keep_freed_memory
+from volumetry.memory import collect_garbage_seldom, keep_freed_memory
 from volumetry.scan import remove_private_folders
 from volumetry.segment.factory import segmenter_from
 
@@ -59,6 +59,7 @@ def facts_of(factory: str, settings: str) -> SegmenterFacts:
 def _bench(factory: str, settings: str) -> tuple[Segmenter, Config]:
     os.umask(0o077)
     keep_freed_memory()
+    collect_garbage_seldom()
     config = Config.model_validate_json(settings)
     return segmenter_from(factory, config), config
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 _Z95 = 1.959963984540054
+_LIMIT = 1.96  # standard deviations to the limits of agreement, as Bland and Altman (1986) have them
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def limits_of_agreement(first: Sequence[float], second: Sequence[float]) -> Limi
     bias, sd = float(differences.mean()), float(differences.std(ddof=1))
     t = float(stats.t.ppf(0.975, n - 1))
     of_bias, of_limit = t * sd / math.sqrt(n), t * sd * math.sqrt(3 / n)
-    lower, upper = bias - _Z95 * sd, bias + _Z95 * sd
+    lower, upper = bias - _LIMIT * sd, bias + _LIMIT * sd
     return Limits(
         Estimate(bias, bias - of_bias, bias + of_bias),
         sd,

@@ -1,6 +1,5 @@
 """The command line: thin verbs. Each imports what it needs when it runs, so that ``--help`` needs no torch."""
 
-import gc
 import logging
 import os
 import signal
@@ -8,6 +7,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from types import FrameType
 
 import typer
@@ -19,7 +19,8 @@ from volumetry.cli import viewing
 
 # isort: on
 from volumetry.cli.common import app
-from volumetry.errors import ScanFailedError, VolumetryError
+from volumetry.errors import ScanFailedError, UsageError, VolumetryError
+from volumetry.memory import collect_garbage_seldom
 
 __all__ = ["app", "batch_records", "main", "many_scans", "models", "one_scan", "trial", "viewing"]
 
@@ -35,12 +36,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.umask(0o077)
     # Before torch is loaded: spinning OpenMP threads more than halve the speed on shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # torch and MONAI are some 400 000 objects, and a fifth of their import was looking for garbage among them.
-    gc.set_threshold(100_000, 20, 20)
+    collect_garbage_seldom()
     signal.signal(signal.SIGTERM, _terminated)
     _quiet_libraries()
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        app(args=list(argv) if argv is not None else None, prog_name="volumetry")
+        _refuse_empty(words)
+        app(args=words, prog_name="volumetry")
     except VolumetryError as stop:
         if isinstance(stop, ScanFailedError) and not isinstance(stop.__cause__, VolumetryError | None):
             traceback.print_exception(stop.__cause__)
@@ -55,6 +57,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         traceback.print_exc()
         typer.echo(_A_BUG, err=True)
         raise SystemExit(1) from bug
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Stop at an empty argument: as a path it would mean the current folder."""
+    for before, word in pairwise(["", *words]):
+        option, equals, value = word.partition("=") if word.startswith("--") else (before, "=", word)
+        if equals and not value:
+            named = f"the argument of {option}" if option.startswith("-") else "an argument"
+            raise UsageError(f"{named} is empty", hint="Is a variable of the shell not set?")
 
 
 def _quiet_libraries() -> None:

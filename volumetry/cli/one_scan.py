@@ -93,10 +93,10 @@ def check(
     Example: volumetry check data-sample/phantom-001 --out result
     """
     from volumetry import case
-    from volumetry.batch.find import safe_scan_id
     from volumetry.cli import show
     from volumetry.cli.loading import Loading
     from volumetry.errors import VolumetryError
+    from volumetry.scan.scan_id import safe_scan_id
     from volumetry.storage.atomic import prepare_folder
     from volumetry.storage.salt import patient_salt
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from volumetry.config import Config
 from volumetry.domain import CtScan, Finding, Side, TissueMap, Volumes
+from volumetry.image.coarse import sampled, strides
 from volumetry.image.orientation import axial_view
 from volumetry.quality.places import images
 from volumetry.quality.weight import points_if_lesion, weighed
@@ -33,15 +34,18 @@ def _sides(tissue: TissueMap) -> str:
     view = axial_view(tissue.grid)
     if tissue.side_kji is None or tissue.fluid_kji is None:
         return ""
-    side = view.of(tissue.side_kji)
-    columns = np.arange(side.shape[2])
+    step = strides(view.spacing_mm(tissue.grid))  # where a lung's middle is need not be known to the voxel
+    side = sampled(view.of(tissue.side_kji), step)
     middles = []
     for one in (Side.RIGHT, Side.LEFT):
         voxels = np.count_nonzero(side == one, axis=(0, 1))
         if not voxels.any():
             return ""
-        middles.append(float(voxels @ columns / voxels.sum()))
-    fluid = np.count_nonzero(view.of(tissue.fluid_kji), axis=(0, 1)) * tissue.grid.voxel_ml
+        middles.append(step[2] * float(voxels @ np.arange(len(voxels)) / voxels.sum()))
+    fluid_zyx = view.of(tissue.fluid_kji)
+    wet = np.flatnonzero(fluid_zyx.any(axis=(1, 2)))
+    fluid = np.count_nonzero(fluid_zyx[wet], axis=(0, 1)) * tissue.grid.voxel_ml
+    columns = np.arange(len(fluid))
     on_left = columns > sum(middles) / 2
     parts = {"right": float(fluid[~on_left].sum()), "left": float(fluid[on_left].sum())}
     return "".join(f"{name} {ml:.0f} mL, " for name, ml in parts.items() if ml >= 0.5)

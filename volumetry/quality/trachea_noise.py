@@ -72,15 +72,18 @@ def _lumen(
     areas = np.bincount(regions.ravel(), minlength=count + 1) * dj * di
     border = set(np.unique(np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])))
     left, right = np.quantile(lung_columns, (0.25, 0.75))
-    fits = [
-        n
-        for n in range(1, count + 1)
-        if n not in border
-        and _AREA_MM2[0] <= areas[n] <= _AREA_MM2[1]
-        and left < ndimage.center_of_mass(regions == n)[1] < right
-    ]
-    if len(fits) != 1:  # none, or the main bronchi: no trachea in this slice
+    fitting = [n for n in range(1, count + 1) if n not in border and _AREA_MM2[0] <= areas[n] <= _AREA_MM2[1]]
+    boxes = ndimage.find_objects(regions) if fitting else []
+    central = [n for n in fitting if left < _middle_column(regions, n, boxes[n - 1]) < right]
+    if len(central) != 1:  # none, or the main bronchi: no trachea in this slice
         return None
-    inside = ndimage.distance_transform_edt(np.pad(regions == fits[0], 1), (dj, di))[1:-1, 1:-1] > _WALL_MM
-    values: NDArray[np.float32] = hu_ji[inside]
+    box = boxes[central[0] - 1]
+    lumen = np.pad(regions[box] == central[0], 1)
+    inside = ndimage.distance_transform_edt(lumen, (dj, di))[1:-1, 1:-1] > _WALL_MM
+    values: NDArray[np.float32] = hu_ji[box][inside]
     return values if values.size >= _LEAST_VOXELS else None
+
+
+def _middle_column(regions: NDArray[np.int32], number: int, box: tuple[slice, slice]) -> float:
+    """Column of the centre of a region."""
+    return float(box[1].start + np.nonzero(regions[box] == number)[1].mean())

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from volumetry.image.components import bounding_box
+
 FLUID_HU = (-20.0, 50.0)
 """Of a median over 3 voxels each way. Effusions have medians of 5 to 33 HU (Diagn Interv Radiol 20:116, 2014), fat
 lies lower; collapsed lung has 60 HU and more once contrast was given."""
@@ -30,6 +32,16 @@ def pleural_fluid(
     voxel_ml
         Of both.
     """
+    found = np.zeros(sure_kji.shape, bool)
+    box = bounding_box(sure_kji, margin=1)  # with the neighbours that medians need
+    if box is not None:
+        found[box] = _bodies(sure_kji[box], nearby_kji[box], hu_kji[box], voxel_ml)
+    return found
+
+
+def _bodies(
+    sure_kji: NDArray[np.bool_], nearby_kji: NDArray[np.bool_], hu_kji: NDArray[np.float32], voxel_ml: float
+) -> NDArray[np.bool_]:
     found = np.zeros(sure_kji.shape, bool)
     labels, _ = ndimage.label(sure_kji)
     low, high = FLUID_HU

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -96,7 +97,9 @@ class NetworkSegmenter:
         verify_probe(model, self.device)
         if model.context:
             verify_context_probe(model.context, self.device)
-        self._network = channels_last(model.network, self.device)
+        self._kind = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        # A copy: autocast would convert the weights again for every batch, and the model stays as it was read.
+        self._network = channels_last(deepcopy(model.network), self.device).to(self._kind)
         fitted = model.card.lesion_probability, model.card.solid_probability
         self.cuts = {looked_at: cuts_of(settings, *fitted, looked_at) for looked_at in (SCANS, SLICES)}
         self._temperature = torch.tensor(model.card.temperature, device=self.device)[None, :, None, None]
@@ -313,9 +316,8 @@ class NetworkSegmenter:
 
     def _computed(self, batch: torch.Tensor) -> torch.Tensor:
         """Probabilities (n, 3, j, i) of a batch in 32 bits on the CPU, padding included."""
-        kind = torch.device(self.device).type
-        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self._network(batch)
+        with torch.inference_mode():
+            logits = self._network(batch.to(self._kind))
             return torch.sigmoid(logits.float() / self._temperature).cpu()
 
 

@@ -14,7 +14,7 @@ COLUMNS = ("subject", "visit", "scan_id", "left_out", "reading", *_VALUES, *_AUT
 AGREEMENT_COLUMNS = ("measure", "n", "mean_difference", "sd", "limit_low", "limit_high", "smallest", "largest")
 _LEFT_OUT = (EXCLUDED, EXCLUSION_OUTDATED)
 _MOST_NAMED = 10
-_LIMIT = 1.959964  # standard deviations to the limits of agreement
+_LIMIT = 1.96  # standard deviations to the limits of agreement, as Bland and Altman (1986) have them
 
 
 def readings(visits: Visits, scans: Mapping[str, ScanRow]) -> list[dict[str, Cell]]:
