@@ -1,5 +1,6 @@
 """Pleural fluid: what is called so, and that every file and every reader of the mask keeps it beside the lung."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from volumetry.deliver.dicom import DicomOptions, write_seg_and_sr
 from volumetry.domain import FLUID, CtScan, Grid, SeriesInfo, Tissue, TissueMap
 from volumetry.image.nifti import mask_bytes, read_nifti
 from volumetry.measure import measure
-from volumetry.pipeline import analyse_scan
+from volumetry.pipeline import analyse_scan, mask_digest
 from volumetry.quality import lung_findings
 from volumetry.remeasure import correction, remeasure
 from volumetry.remeasure.edited import read_edited_mask
@@ -106,6 +107,17 @@ def test_fluid_is_neither_lung_nor_lesion_where_the_network_of_the_chest_is_hear
     assert found.fluid_ml == pytest.approx(share * 40 * column_ml, abs=border_ml)
     assert found.dropped_ml.get("lesion_in_fluid_ml", 0.0) == pytest.approx(share * 40 * column_ml, abs=border_ml)
     assert (found.mask_kji == FLUID).sum() * grid.voxel_ml == found.fluid_ml
+
+
+def test_planes_and_digest_are_those_of_the_delivered_mask() -> None:
+    _, truth = chest()
+    fluid = np.zeros(truth.labels_kji.shape, bool)
+    fluid[3:5] = truth.labels_kji[3:5] == Tissue.OUTSIDE
+    delivered = replace(truth, fluid_kji=fluid)
+    wanted = np.where(fluid, np.uint8(FLUID), truth.labels_kji)
+    assert np.array_equal(np.stack(list(delivered.mask_planes())), wanted)
+    assert mask_digest(delivered) == hashlib.sha256(wanted.tobytes()).hexdigest()
+    assert mask_digest(truth) == hashlib.sha256(truth.labels_kji.tobytes()).hexdigest()
 
 
 def test_fluid_lies_in_no_lung() -> None:
