@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from volumetry.config import Config
 from volumetry.domain import BODY_HU, CtScan, Finding, Grid, Side, TissueMap
 from volumetry.image.coarse import Strides, sampled, strides
+from volumetry.image.components import bodies_of
 from volumetry.quality.places import images
 
 _Reason = tuple[str, float, list[int]]
@@ -117,11 +117,10 @@ def _across(
 def _two_in_one(side: NDArray[np.uint8], sample_ml: float, least_share: float, step: int) -> Iterator[_Reason]:
     """Two lungs under one name and hardly any under the other."""
     for mine, other in _OTHER.items():
-        labels, count = ndimage.label(side == mine, np.ones((3, 3, 3)))
-        if count < 2:
+        voxels = bodies_of(side == mine).sizes
+        if len(voxels) < 2:
             continue
-        voxels = np.bincount(labels.ravel())[1:]
-        first_ml, second_ml = np.sort(voxels)[::-1][:2] * sample_ml
+        first_ml, second_ml = voxels[:2] * sample_ml
         other_ml = np.count_nonzero(side == other) * sample_ml
         if second_ml > max(other_ml, least_share * first_ml):
             yield (
