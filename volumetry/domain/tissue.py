@@ -208,7 +208,13 @@ class TissueMap:
         return mask_kji
 
     def mask_planes(self) -> Iterator[NDArray[np.uint8]]:
-        """The planes of `mask_kji`, one after the other: of a long scan it is 200 MB more, if there is fluid."""
+        """The planes of `mask_kji`, one after the other: of a long scan it is 200 MB more, if there is fluid.
+
+        Yields
+        ------
+        NDArray[np.uint8]
+            Shape (j, i), in the order of k.
+        """
         for k, plane in enumerate(self.labels_kji):
             fluid = None if self.fluid_kji is None else self.fluid_kji[k]
             if fluid is None or not fluid.any():

@@ -4,8 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from volumetry.image.components import bounding_box
-
 FLUID_HU = (-20.0, 50.0)
 """Of a median over 3 voxels each way. Effusions have medians of 5 to 33 HU (Diagn Interv Radiol 20:116, 2014), fat
 lies lower; collapsed lung has 60 HU and more once contrast was given."""
@@ -33,8 +31,8 @@ def pleural_fluid(
         Of both.
     """
     found = np.zeros(sure_kji.shape, bool)
-    box = bounding_box(sure_kji, margin=1)  # with the neighbours that medians need
-    if box is not None:
+    for whole in ndimage.find_objects(sure_kji.view(np.uint8)):  # one box, or none
+        box = tuple(slice(max(along.start - 1, 0), along.stop + 1) for along in whole)  # medians need neighbours
         found[box] = _bodies(sure_kji[box], nearby_kji[box], hu_kji[box], voxel_ml)
     return found
 
