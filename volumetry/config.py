@@ -124,6 +124,7 @@ class Segment(Section):
     lesion_probability: Literal["model"] | float
     solid_probability: Literal["model"] | float
     context_agreement: float = Share
+    smooth_between_slices_mm: float = Field(ge=0)
 
     @field_validator("lesion_probability", "solid_probability", mode="before")
     @classmethod

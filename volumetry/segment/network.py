@@ -17,6 +17,7 @@ from volumetry.domain import ChestContext, CtScan, Doubt, SegmenterFacts, Tissue
 from volumetry.errors import ModelError
 from volumetry.image.orientation import axial_view
 from volumetry.memory import give_back_freed_memory
+from volumetry.segment.between_slices import smooth_between_slices
 from volumetry.segment.on_the_card import labelled_planes, shrunk
 from volumetry.segment.organs import Chest, chest_of, leave_out, lung_space
 from volumetry.segment.preprocess import (
@@ -155,20 +156,20 @@ class NetworkSegmenter:
         with _one_core_each() as threads:  # the slices see its answer: the same on any number of cores
             space = threads.submit(lung_space, coarse, spacing, self.model.context).result()
         seen = Volume(coarse, neighbour_step(spacing[0], self.recipe), space.pictures if space else {})
-        probabilities = self._volume(seen, body, self.progress)
+        probabilities, alone = self._continuous(seen, body, spacing[0])
         cuts = self.cuts[SCANS]
         chest = chest_of(probabilities, coarse, spacing, space, cuts) if space else None
         if chest and not self._heard(chest.context) and set(CHEST_KINDS) & set(self.recipe.inputs):
             # Who does not recognise the lung has misled the network of the slices too.
             seen = replace(seen, chest={})
-            probabilities = self._volume(seen, body, self.progress)
+            probabilities, alone = self._continuous(seen, body, spacing[0])
         heard = chest if chest and self._heard(chest.context) else None
         leave_out(probabilities, heard, cuts)
         level = min(cuts.lung, cuts.lesion)
         box = box_reaching(probabilities[:2], level, (hu.shape[1], hu.shape[2]))
         give_back_freed_memory(scan.hu_kji.nbytes)
         with ThreadPoolExecutor(1) as beside:  # the way back to the scanner's grid leaves a core idle
-            doubt = beside.submit(self._doubt, seen, body, probabilities, heard)
+            doubt = beside.submit(self._doubt, seen, body, probabilities, alone, heard)
             if box:
                 native = (hu.shape[0], hu.shape[1], hu.shape[2])
                 if self.device == "cuda":
@@ -251,30 +252,42 @@ class NetworkSegmenter:
         """Whether the network of the chest recognises the lung well enough to say what is disease."""
         return context.agreement >= self.settings.context_agreement
 
+    def _continuous(
+        self, seen: Volume, body: PlaneBox, spacing_mm: float
+    ) -> tuple[NDArray[np.float16], dict[int, NDArray[np.float16]]]:
+        """Probabilities, each slice averaged with those beside it, and some slices as they were before."""
+        probabilities = self._volume(seen, body, self.progress)
+        with_lung = np.flatnonzero((probabilities[0] >= self.cuts[SCANS].lung).any(axis=(1, 2)))
+        count = min(self.interval.slices if self.interval else 0, len(with_lung))
+        sample = with_lung[((np.arange(count) + 0.5) * len(with_lung) / max(count, 1)).astype(int)]
+        alone = {k: probabilities[:, k].copy() for k in sample.tolist()}
+        smooth_between_slices(probabilities, spacing_mm, self.settings.smooth_between_slices_mm)
+        return probabilities, alone
+
     def _doubt(
         self,
         seen: Volume,
         body: PlaneBox,
         probabilities: NDArray[np.float16],
+        alone: Mapping[int, NDArray[np.float16]],
         heard: Chest | None,
     ) -> Doubt | None:
-        """How far the shares move; see `segment.uncertainty`. Organs and fluid stay left out."""
+        """How far the shares move; see `segment.uncertainty`. Organs and fluid stay left out.
+
+        Some slices are looked at again, and compared with what they were `alone`.
+        """
         calibration, moves = self.model.card.calibration, self.interval
-        if calibration is None or moves is None or not moves.slices:
+        if calibration is None or moves is None or not alone:
             return None
-        cuts = self.cuts[SCANS]
-        with_lung = np.flatnonzero((probabilities[0] >= cuts.lung).any(axis=(1, 2)))
-        count = min(moves.slices, len(with_lung))
-        sample = with_lung[((np.arange(count) + 0.5) * len(with_lung) / max(count, 1)).astype(int)]
-        slices, offset = sample.tolist(), moves.hu_offset
+        cuts, slices, offset = self.cuts[SCANS], list(alone), moves.hu_offset
         counts = threshold_counts(probabilities, cuts, moves.threshold_step)
         again = {
-            BASE: probabilities[:, sample],
+            BASE: np.stack(list(alone.values()), axis=1),
             "mirrored": self._volume(seen, body, sample=slices, mirrored=True),
             "hu low": self._volume(seen, body, sample=slices, offset_hu=-offset),
             "hu high": self._volume(seen, body, sample=slices, offset_hu=offset),
         }
-        for part in again.values():  # the base of them is a copy
+        for part in again.values():
             leave_out(part, heard, cuts, slices)
         points = spread_points(counts | {name: class_counts(p, cuts) for name, p in again.items()})
         if not points:
