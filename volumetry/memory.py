@@ -48,6 +48,7 @@ def collect_garbage_seldom() -> None:
     the end of every command, when the system takes all of it anyway.
     """
     gc.set_threshold(100_000, 20, 20)
+    atexit.unregister(gc.freeze)  # once is enough
     atexit.register(gc.freeze)
 
 

@@ -1,5 +1,6 @@
 """The coarse look at the whole chest: grids there and back, on the scanner's own axes."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -201,6 +202,44 @@ def test_the_segmenter_hears_the_chest_where_it_knows_the_lung(
     assert taken_ml == pytest.approx(found.dropped_ml.get("lesion_in_organs_ml", 0.0), rel=0.02)
     # Lung is 40 of 80 columns of 2.8 mm, and one coarse voxel of some 5 mm on either side: 2 columns.
     assert taken_ml == pytest.approx(20 * 60 * 36 * grid.voxel_ml if heard else 0.0, rel=0.03)
+
+
+class BrighterIsDisease(nn.Module):
+    """All is lung; disease has a probability of 0.1 at -850 HU and of 0.7 at -700 HU of the lung window."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        low, high = ((((hu + 1050) / 1250) - 0.35) / 0.25 for hu in (-850, -700))
+        rise = (math.log(7 / 3) + math.log(9)) / (high - low)
+        logits = torch.full((len(x), 3, *x.shape[2:]), 9.0)
+        logits[:, 1] = torch.where(x[:, 0] < 0, rise * (x[:, 0] - low) - math.log(9), -9.0)  # not in the wall
+        return logits
+
+
+@pytest.mark.parametrize("wanted", [None, 0.9, 0.99], ids=["no chest", "heard", "not heard"])
+@pytest.mark.parametrize(("deviation_mm", "called"), [(0.0, True), (1.5, False)])
+def test_a_slab_of_one_slice_that_the_network_is_unsure_of_is_averaged_away(
+    monkeypatch: pytest.MonkeyPatch, wanted: float | None, deviation_mm: float, called: bool
+) -> None:
+    """By weights of 0.55 and twice 0.23, 0.7 between two of 0.1 becomes 0.43."""
+    for name in ("verify_probe", "verify_context_probe"):
+        monkeypatch.setattr(network_module, name, lambda model, device: 0.0)
+    monkeypatch.setattr(
+        network_module,
+        "chest_of",
+        lambda *given: replace(chest_of(*given), context=replace(chest_of(*given).context, agreement=0.95)),
+    )
+    grid = Grid((20, 60, 80), (2.0, 1.4, 1.4))
+    hu = np.zeros(grid.shape_kji, np.float32)
+    hu[:, 10:50, 20:60] = -850
+    hu[10, 10:50, 20:60] = -700
+    model = stub(BrighterIsDisease(), inputs=("window", "space"))
+    model = replace(model, context=dark_is_lung() if wanted else None)
+    own = {"context_agreement": wanted or 0.9, "smooth_between_slices_mm": deviation_mm}
+    settings = load_config(overrides={"segment": {"device": "cpu", "precision": "fp32", **own}}).segment
+    found = NetworkSegmenter(model, settings)(CtScan(hu, grid, SeriesInfo("1.2", 20, grid.spacing_kji_mm)))
+    inner = found.labels_kji[:, 20:40, 30:50]
+    assert (inner[10] > Tissue.AERATED).all() == called
+    assert (np.delete(inner, 10, axis=0) == Tissue.AERATED).all()
 
 
 def test_the_chest_is_looked_at_on_one_core_whatever_their_number(monkeypatch: pytest.MonkeyPatch) -> None:

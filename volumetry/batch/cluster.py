@@ -172,6 +172,7 @@ def jobqueue_settings(cores: int, memory_gb: float, *, gpu: bool = False) -> dic
     ['export OMP_NUM_THREADS=8', 'export MKL_NUM_THREADS=8']
     """
     prologue = [f"export {name}={value}" for name, value in _thread_environment(cores).items()]
+    prologue.append("export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False")  # see `_dask_settings`
     settings: dict[str, Any] = {
         "cores": 1,
         "job_cpu": cores,

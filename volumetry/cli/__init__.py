@@ -62,8 +62,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _refuse_empty(words: Sequence[str]) -> None:
     """Stop at an empty argument: as a path it would mean the current folder."""
     for before, word in pairwise(["", *words]):
-        option, equals, value = word.partition("=") if word.startswith("--") else (before, "=", word)
-        if equals and not value:
+        if before == "--":
+            return
+        of_option = before.startswith("--") and "=" not in before
+        option, equals, value = (before, "=", word) if of_option else word.partition("=")
+        if not word or (equals and not value and option.startswith("--")):
             named = f"the argument of {option}" if option.startswith("-") else "an argument"
             raise UsageError(f"{named} is empty", hint="Is a variable of the shell not set?")
 

@@ -41,7 +41,8 @@ def _sides(tissue: TissueMap) -> str:
         voxels = np.count_nonzero(side == one, axis=(0, 1))
         if not voxels.any():
             return ""
-        middles.append(step[2] * float(voxels @ np.arange(len(voxels)) / voxels.sum()))
+        middle = float(voxels @ np.arange(len(voxels)) / voxels.sum())
+        middles.append(step[2] * middle + (step[2] - 1) / 2)
     fluid_zyx = view.of(tissue.fluid_kji)
     wet = np.flatnonzero(fluid_zyx.any(axis=(1, 2)))
     fluid = np.count_nonzero(fluid_zyx[wet], axis=(0, 1)) * tissue.grid.voxel_ml

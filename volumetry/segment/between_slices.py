@@ -25,7 +25,8 @@ def smooth_between_slices(probabilities: NDArray[np.float16], spacing_mm: float,
     spacing_mm
         From slice to slice.
     deviation_mm
-        Standard deviation of the Gaussian; 0 changes nothing.
+        Standard deviation of the Gaussian that gives the weights, of which three are used: however large it is, a
+        slice is averaged with the two beside it alone. 0 changes nothing.
     """
     count = probabilities.shape[1]
     if not deviation_mm or not count:

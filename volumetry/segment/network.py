@@ -18,6 +18,7 @@ from volumetry.errors import ModelError
 from volumetry.image.orientation import axial_view
 from volumetry.memory import give_back_freed_memory
 from volumetry.segment.between_slices import smooth_between_slices
+from volumetry.segment.halves import reaching
 from volumetry.segment.on_the_card import labelled_planes, shrunk
 from volumetry.segment.organs import Chest, chest_of, leave_out, lung_space
 from volumetry.segment.preprocess import (
@@ -99,7 +100,7 @@ class NetworkSegmenter:
         if model.context:
             verify_context_probe(model.context, self.device)
         self._kind = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        # A copy: autocast would convert the weights again for every batch, and the model stays as it was read.
+        # A copy, whose weights are converted once: autocast would do so for every batch.
         self._network = channels_last(deepcopy(model.network), self.device).to(self._kind)
         fitted = model.card.lesion_probability, model.card.solid_probability
         self.cuts = {looked_at: cuts_of(settings, *fitted, looked_at) for looked_at in (SCANS, SLICES)}
@@ -255,9 +256,12 @@ class NetworkSegmenter:
     def _continuous(
         self, seen: Volume, body: PlaneBox, spacing_mm: float
     ) -> tuple[NDArray[np.float16], dict[int, NDArray[np.float16]]]:
-        """Probabilities, each slice averaged with those beside it, and some slices as they were before."""
+        """Probabilities, each slice averaged with those beside it, and some slices as they were before.
+
+        These are evenly spaced among the slices in which anything is called lung, organs included.
+        """
         probabilities = self._volume(seen, body, self.progress)
-        with_lung = np.flatnonzero((probabilities[0] >= self.cuts[SCANS].lung).any(axis=(1, 2)))
+        with_lung = np.flatnonzero(reaching(probabilities[0], self.cuts[SCANS].lung).any(axis=(1, 2)))
         count = min(self.interval.slices if self.interval else 0, len(with_lung))
         sample = with_lung[((np.arange(count) + 0.5) * len(with_lung) / max(count, 1)).astype(int)]
         alone = {k: probabilities[:, k].copy() for k in sample.tolist()}
