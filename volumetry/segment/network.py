@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ from volumetry.segment.resampling import (
 )
 from volumetry.segment.thorax_weights import verify_context_probe
 from volumetry.segment.thresholds import SCANS, SLICES, cuts_of, labelled
-from volumetry.segment.uncertainty import BASE, class_counts, spread_points, threshold_counts
+from volumetry.segment.uncertainty import BASE, Counts, class_counts, spread_points, threshold_counts
 from volumetry.segment.weights import Model, channels_last, find_model, load_model, verify_probe
 
 OUTPUTS = ("lung", "lesion", "solid")
@@ -170,7 +170,7 @@ class NetworkSegmenter:
         box = box_reaching(probabilities[:2], level, (hu.shape[1], hu.shape[2]))
         give_back_freed_memory(scan.hu_kji.nbytes)
         with ThreadPoolExecutor(1) as beside:  # the way back to the scanner's grid leaves a core idle
-            doubt = beside.submit(self._doubt, seen, body, probabilities, alone, heard)
+            doubt = beside.submit(self._doubt, seen, body, alone, heard)
             if box:
                 native = (hu.shape[0], hu.shape[1], hu.shape[2])
                 if self.device == "cuda":
@@ -255,45 +255,48 @@ class NetworkSegmenter:
 
     def _continuous(
         self, seen: Volume, body: PlaneBox, spacing_mm: float
-    ) -> tuple[NDArray[np.float16], dict[int, NDArray[np.float16]]]:
-        """Probabilities, each slice averaged with those beside it, and some slices as they were before.
-
-        These are evenly spaced among the slices in which anything is called lung, organs included.
-        """
+    ) -> tuple[NDArray[np.float16], "_Alone | None"]:
+        """Probabilities, each slice averaged with those beside it, and what the interval needs of each alone."""
         probabilities = self._volume(seen, body, self.progress)
-        with_lung = np.flatnonzero(reaching(probabilities[0], self.cuts[SCANS].lung).any(axis=(1, 2)))
-        count = min(self.interval.slices if self.interval else 0, len(with_lung))
-        sample = with_lung[((np.arange(count) + 0.5) * len(with_lung) / max(count, 1)).astype(int)]
-        alone = {k: probabilities[:, k].copy() for k in sample.tolist()}
+        alone = self._alone(probabilities)
         smooth_between_slices(probabilities, spacing_mm, self.settings.smooth_between_slices_mm)
         return probabilities, alone
+
+    def _alone(self, probabilities: NDArray[np.float16]) -> "_Alone | None":
+        """Slices as the calibration saw them; None where no interval is wanted, or nothing is called lung."""
+        cuts, moves = self.cuts[SCANS], self.interval
+        with_lung = np.flatnonzero(reaching(probabilities[0], cuts.lung).any(axis=(1, 2)))
+        count = min(moves.slices if moves else 0, len(with_lung))
+        if moves is None or not count or self.model.card.calibration is None:
+            return None
+        sample = with_lung[((np.arange(count) + 0.5) * len(with_lung) / count).astype(int)].tolist()
+        counts = threshold_counts(probabilities, cuts, moves.threshold_step)
+        return _Alone(counts, sample, probabilities[:, sample])
 
     def _doubt(
         self,
         seen: Volume,
         body: PlaneBox,
-        probabilities: NDArray[np.float16],
-        alone: Mapping[int, NDArray[np.float16]],
+        alone: "_Alone | None",
         heard: Chest | None,
     ) -> Doubt | None:
-        """How far the shares move; see `segment.uncertainty`. Organs and fluid stay left out.
+        """How far the shares move; see `segment.uncertainty`.
 
-        Some slices are looked at again, and compared with what they were `alone`.
+        Thresholds are moved on every slice, the rest on a sample, each slice alone as in calibration.
         """
         calibration, moves = self.model.card.calibration, self.interval
-        if calibration is None or moves is None or not alone:
+        if calibration is None or moves is None or alone is None:
             return None
-        cuts, slices, offset = self.cuts[SCANS], list(alone), moves.hu_offset
-        counts = threshold_counts(probabilities, cuts, moves.threshold_step)
+        cuts, slices, offset = self.cuts[SCANS], alone.sample, moves.hu_offset
         again = {
-            BASE: np.stack(list(alone.values()), axis=1),
+            BASE: alone.sampled,
             "mirrored": self._volume(seen, body, sample=slices, mirrored=True),
             "hu low": self._volume(seen, body, sample=slices, offset_hu=-offset),
             "hu high": self._volume(seen, body, sample=slices, offset_hu=offset),
         }
         for part in again.values():
             leave_out(part, heard, cuts, slices)
-        points = spread_points(counts | {name: class_counts(p, cuts) for name, p in again.items()})
+        points = spread_points(alone.counts | {name: class_counts(p, cuts) for name, p in again.items()})
         if not points:
             return None
         return Doubt(
@@ -336,6 +339,19 @@ class NetworkSegmenter:
         with torch.inference_mode():
             logits = self._network(batch.to(self._kind))
             return torch.sigmoid(logits.float() / self._temperature).cpu()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Alone:
+    """What slices are before they are averaged with those beside them.
+
+    `counts` are those of every slice at moved thresholds; `sampled` are the probabilities of the slices `sample`,
+    evenly spaced among those in which anything is called lung.
+    """
+
+    counts: dict[str, Counts]
+    sample: list[int]
+    sampled: NDArray[np.float16]
 
 
 def _left_out_ml(chest: Chest) -> dict[str, float]:
