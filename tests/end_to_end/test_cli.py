@@ -150,6 +150,7 @@ def test_each_kind_of_stop_has_its_exit_code(run, phantom, tmp_path, arguments, 
         (("batch", "scans", "--out", ""), "the argument of --out"),
         (("batch", "scans", "--out="), "the argument of --out"),
         (("batch", "--out", "results", ""), "an argument"),
+        (("check", "scan", "--quiet", "--out="), "the argument of --out"),
     ],
 )
 def test_an_empty_argument_is_not_the_current_folder(run, tmp_path, monkeypatch, arguments, named):

@@ -64,9 +64,8 @@ def _refuse_empty(words: Sequence[str]) -> None:
     for before, word in pairwise(["", *words]):
         if before == "--":
             return
-        of_option = before.startswith("--") and "=" not in before
-        option, equals, value = (before, "=", word) if of_option else word.partition("=")
-        if not word or (equals and not value and option.startswith("--")):
+        option, equals, value = word.partition("=") if word.startswith("--") else (before, "=", word)
+        if equals and not value:
             named = f"the argument of {option}" if option.startswith("-") else "an argument"
             raise UsageError(f"{named} is empty", hint="Is a variable of the shell not set?")
 
