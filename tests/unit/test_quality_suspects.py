@@ -122,6 +122,19 @@ def test_consolidation_at_the_wall_in_ground_glass_is_none() -> None:
     assert suspect_solid(TissueMap(labels, GRID), _scan(hu)) == []
 
 
+@pytest.mark.parametrize(("height", "is_hilum"), [(4, True), (40, False)])
+def test_a_hilum_that_is_joined_to_a_consolidation_is_told(height: int, is_hilum: bool) -> None:
+    """By a bridge of 4 slices the vessels join it with 8 % of their surface; a filled lobe passes through."""
+    hu, labels = _chest()
+    consolidation, bridge = np.s_[36:66, 54:70, 70:100], np.s_[54 - height // 2 : 54 + height // 2, 44:56, 70:79]
+    for part in (HILUM, bridge, consolidation):
+        hu[part], labels[part] = 40, Tissue.SOLID
+    found = suspect_mask(TissueMap(labels, GRID), _scan(hu))
+    assert found[HILUM].all() == is_hilum
+    assert found[HILUM].any() == is_hilum
+    assert not found[consolidation].any()
+
+
 def test_of_a_single_lung_no_hilum_is_named() -> None:
     """Where its middle would be taken for the mediastinum."""
     hu, labels = _chest()

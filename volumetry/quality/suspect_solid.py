@@ -13,7 +13,8 @@ Other tissue has the density of consolidation, so that place and surroundings al
 bodies of 2 to 25 mL. A consolidation there may look the same: a reader must tell.
 
 * a **hilum**, vessels and nodes: in the middle of the lungs' height and depth and in the inner part of a lung,
-  less than 55 % of the surface is ground glass;
+  less than 55 % of the surface is ground glass; of a larger body the part that lies there, if it is joined to the
+  rest with less than a third of its surface;
 * a **wall**, of the chest or of a great vessel: at least 55 % of the surface lies against what is outside the mask
   and less than 30 % is ground glass; or at least 40 % lies outside in the highest tenth of the lungs, where the
   chest wall bends over the apex.
@@ -24,7 +25,7 @@ The thresholds were set by eye, in three planes, on sixteen chests: lidc-0001, -
 -0028, lung1-002, -003, 4dlung-113, onko-rt, tcga-a4ma, ricord-000082, pneumonia-001, -002, covid-p001, normal-001.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,8 @@ _HILUM_UP, _HILUM_BACK, _HILUM_OUT = (0.40, 0.70), (0.40, 0.70), (0.18, 0.42)
 """Middle of the body: of the lungs' height from below, of their depth from the front, of half their width."""
 _HILUM_GROUND_GLASS = 0.55
 """Largest share of the body's surface: consolidation of pneumonia lies in ground glass."""
+_HILUM_JOINED = 1 / 3
+"""Largest share of the surface where a part goes on as the large body: a consolidated lobe passes through."""
 _WALL_OUTSIDE, _APEX_OUTSIDE = 0.55, 0.40
 """Least share of the body's surface that is outside the mask."""
 _WALL_GROUND_GLASS = 0.30
@@ -255,34 +258,69 @@ def _has_both_lungs(tissue: TissueMap) -> bool:
 
 
 def _by_place(labels: NDArray[np.uint8], block_ml: float, both_lungs: bool) -> NDArray[np.uint8]:
-    """Per block 0, or the reason where a solid body lies as a hilum or a wall does."""
+    """Per block 0, or the reason where a solid body, or a large one's part at a hilum, lies as no lesion does."""
     found = np.zeros(labels.shape, np.uint8)
     lung = bounding_box(labels)
-    solid, _ = ndimage.label(labels == Tissue.SOLID)
-    for label, box in enumerate(ndimage.find_objects(solid), start=1):
-        around = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
-        body = solid[around] == label
-        if lung is None or not _BODY_ML[0] <= np.count_nonzero(body) * block_ml <= _BODY_ML[1]:
-            continue
-        middle = [float(n.mean()) + part.start for n, part in zip(np.nonzero(body), around, strict=True)]
-        up, back, across = (
-            (at - part.start) / (part.stop - 1 - part.start) for at, part in zip(middle, lung, strict=True)
-        )
-        surface = labels[around][ndimage.binary_dilation(body) & ~body]
-        outside, ground_glass = ((surface == tissue).mean() for tissue in (Tissue.OUTSIDE, Tissue.GROUND_GLASS))
-        if (outside >= _WALL_OUTSIDE and ground_glass < _WALL_GROUND_GLASS) or (
-            outside >= _APEX_OUTSIDE and up >= _APEX_UP
+    if lung is None:
+        return found
+    large = np.zeros(labels.shape, bool)
+    for around, body, ml in _bodies_of(labels == Tissue.SOLID, block_ml):
+        if ml > _BODY_ML[1]:
+            large[around] |= body
+        elif ml >= _BODY_ML[0]:
+            middle = [n.mean() + part.start for n, part in zip(np.nonzero(body), around, strict=True)]
+            outside, ground_glass, _ = _surface(labels[around], body)
+            up, *_ = _shares_of(lung, middle)
+            if (outside >= _WALL_OUTSIDE and ground_glass < _WALL_GROUND_GLASS) or (
+                outside >= _APEX_OUTSIDE and up >= _APEX_UP
+            ):
+                found[around][body] = _WALL
+            elif both_lungs and _at_hilum(lung, middle) and ground_glass < _HILUM_GROUND_GLASS:
+                found[around][body] = _HILUM
+    if both_lungs and large.any():  # of one lung alone, the middle of the chest is not known
+        for around, part, ml in _bodies_of(
+            large & _at_hilum(lung, np.indices(labels.shape, sparse=True)), block_ml
         ):
-            found[around][body] = _WALL
-        elif (
-            both_lungs  # of one lung alone, the middle of the chest is not known
-            and _HILUM_UP[0] <= up <= _HILUM_UP[1]
-            and _HILUM_BACK[0] <= back <= _HILUM_BACK[1]
-            and _HILUM_OUT[0] <= abs(2 * across - 1) <= _HILUM_OUT[1]
-            and ground_glass < _HILUM_GROUND_GLASS
-        ):
-            found[around][body] = _HILUM
+            _, ground_glass, joined = _surface(labels[around], part)
+            small = _BODY_ML[0] <= ml <= _BODY_ML[1]
+            if small and ground_glass < _HILUM_GROUND_GLASS and joined < _HILUM_JOINED:
+                found[around][part] = _HILUM
     return found
+
+
+def _bodies_of(mask: Mask, block_ml: float) -> Iterator[tuple[Box, Mask, float]]:
+    """Connected parts of a mask: a box with a block around it, the part in it, and its volume."""
+    labels, _ = ndimage.label(mask)
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        k, j, i = (slice(max(0, part.start - 1), part.stop + 1) for part in box)
+        body = labels[k, j, i] == label
+        yield (k, j, i), body, float(np.count_nonzero(body) * block_ml)
+
+
+def _surface(labels: NDArray[np.uint8], body: Mask) -> tuple[float, float, float]:
+    """Of the blocks at the surface of a body, the shares outside the mask, of ground glass and of other solid."""
+    surface = labels[ndimage.binary_dilation(body) & ~body]
+    outside, ground_glass, solid = (
+        float((surface == tissue).mean()) for tissue in (Tissue.OUTSIDE, Tissue.GROUND_GLASS, Tissue.SOLID)
+    )
+    return outside, ground_glass, solid
+
+
+def _shares_of(lung: Box, at: Sequence[Any]) -> list[Any]:
+    """Positions as shares of the lungs' height from below, of their depth from the front, of their width."""
+    return [(n - part.start) / (part.stop - 1 - part.start) for n, part in zip(at, lung, strict=True)]
+
+
+def _at_hilum(lung: Box, at: Sequence[Any]) -> Any:  # noqa: ANN401  # one position, or arrays of them
+    up, back, across = _shares_of(lung, at)
+    return (
+        (_HILUM_UP[0] <= up)
+        & (up <= _HILUM_UP[1])
+        & (_HILUM_BACK[0] <= back)
+        & (back <= _HILUM_BACK[1])
+        & (_HILUM_OUT[0] <= abs(2 * across - 1))
+        & (abs(2 * across - 1) <= _HILUM_OUT[1])
+    )
 
 
 def _slabs(labels: NDArray[np.uint8], hu: NDArray[np.float32], highest: int) -> Mask:
