@@ -31,6 +31,7 @@ from volumetry.quality import charter_findings, lung_findings
 from volumetry.quality.blood_pool import contrast_findings
 from volumetry.quality.missed_consolidation import OutsideTissue
 from volumetry.quality.suspect_solid import Suspect
+from volumetry.quality.unlabelled_haze import Haze
 from volumetry.scan import read_scan
 
 NUMBERING = "INCOMPLETE_INSTANCE_NUMBERS"
@@ -231,21 +232,24 @@ def _of_charter() -> Iterator[Finding]:
 
 
 def _of_doubtful_bodies(hu: np.ndarray, labels: np.ndarray, config: Config) -> Iterator[Finding]:
-    """The two that look for bodies of tissue, with the bodies given: how they are found is tested elsewhere."""
+    """Those that look for bodies of tissue, with the bodies given: how they are found is tested elsewhere."""
     from volumetry.quality import missed_consolidation as dense_tissue
-    from volumetry.quality import suspect_solid
+    from volumetry.quality import suspect_solid, unlabelled_haze
 
     lesion = labels.copy()
     lesion[20:24][lesion[20:24] > 0] = Tissue.SOLID
     scan, tissue = scan_of(hu), TissueMap(lesion, AXIAL)
     body = OutsideTissue(80.0, "left", "lower", 20.0, (10, 14))
     suspect = Suspect({"slab": 60.0}, "right", "lower", (10, 11))
+    haze = Haze(90.0, "left", "lower", -720.0, (10, 14))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dense_tissue, "tissue_outside_lungs", lambda *_: [body])
+        patch.setattr(unlabelled_haze, "unlabelled_haze", lambda *_: [haze])
         patch.setattr(suspect_solid, "suspect_solid", lambda *_: [suspect])
         yield from dense_tissue.dense_tissue_findings(tissue, scan, config)
         volumes = measure(replace(tissue, side_kji=_sides(lesion)), scan, config.measure).volumes_ml
         yield from suspect_solid.suspect_findings(tissue, scan, volumes, None, config)
+        yield from unlabelled_haze.haze_findings(tissue, scan, volumes, config)
 
 
 def _sides(labels: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from volumetry.quality.places import images
 from volumetry.quality.pleural_fluid import fluid_findings
 from volumetry.quality.sides import side_findings
 from volumetry.quality.suspect_solid import suspect_findings
+from volumetry.quality.unlabelled_haze import haze_findings
 from volumetry.quality.weight import points_if_lesion, points_if_no_lesion, weighed
 
 _WALL_RADIUS_MM = 60.0
@@ -73,6 +74,7 @@ def lung_findings(
         found += _organs(tissue, volumes, config)
         found += shallow_findings(tissue.dropped_ml, volumes, config)
         found += suspect_findings(tissue, scan, volumes, blood_hu, config)
+        found += haze_findings(tissue, scan, volumes, config)
         found += metal_findings(tissue, scan, config, blood_hu)
         found += contrast_findings(scan.series, blood_hu, config)
     return found + dense.result()

@@ -39,3 +39,18 @@ def zone_at(height: float, heights: NDArray[np.intp]) -> str:
     """
     third = 3 * (height - heights[0]) / (heights[-1] - heights[0] + 1)
     return ("lower", "middle", "upper")[min(2, max(0, int(third)))]
+
+
+def side_and_zone(blocks: NDArray[np.intp], lung: NDArray[np.bool_]) -> tuple[str, str]:
+    """``left`` or ``right``, and the third of the lungs' height, of the middle of a body.
+
+    Parameters
+    ----------
+    blocks
+        (n, 3), where the body is; axes to the head, the back and the patient's left.
+    lung
+        Both lungs in the same view.
+    """
+    across = np.flatnonzero(lung.any(axis=(0, 1)))
+    side = "left" if float(np.median(blocks[:, 2])) > (across[0] + across[-1]) / 2 else "right"
+    return side, zone_at(float(np.median(blocks[:, 0])), np.flatnonzero(lung.any(axis=(1, 2))))

@@ -39,7 +39,7 @@ from volumetry.image.coarse import Mask, Strides, block_mean, block_middles, rep
 from volumetry.image.components import bounding_box
 from volumetry.image.orientation import axial_view
 from volumetry.quality.blood_pool import PLAIN_HU
-from volumetry.quality.places import images, zone_at
+from volumetry.quality.places import images, side_and_zone
 from volumetry.quality.weight import points_if_no_lesion, weighed
 
 _COARSE_MM = (2.0, 2.5, 2.5)
@@ -160,7 +160,9 @@ def suspect_solid(tissue: TissueMap, scan: CtScan, blood_hu: float | None = None
         low, high = where.min(0) * blocks.step, (where.max(0) + 1) * blocks.step - 1
         ml = {name: float(ml) for name, ml in names.items() if ml}
         found.append(
-            Suspect(ml, *_place(where, blocks.lung), axial_view(scan.grid).slices_between(scan.grid, low, high))
+            Suspect(
+                ml, *side_and_zone(where, blocks.lung), axial_view(scan.grid).slices_between(scan.grid, low, high)
+            )
         )
     return sorted(found, key=lambda one: -one.total_ml)
 
@@ -354,10 +356,3 @@ def _same_outside(labels: NDArray[np.uint8], hu: NDArray[np.float32], inside: in
     if not 0 <= beyond < labels.shape[0]:
         return np.zeros(labels.shape[1:], bool)
     return (labels[beyond] == Tissue.OUTSIDE) & (np.abs(hu[beyond] - hu[inside]) < _STEP_HU)
-
-
-def _place(blocks: NDArray[np.intp], lung: Mask) -> tuple[str, str]:
-    """Side and zone of a body."""
-    across = np.flatnonzero(lung.any(axis=(0, 1)))
-    side = "left" if float(np.median(blocks[:, 2])) > (across[0] + across[-1]) / 2 else "right"
-    return side, zone_at(float(np.median(blocks[:, 0])), np.flatnonzero(lung.any(axis=(1, 2))))
