@@ -212,20 +212,30 @@ def _planted_rows(spec: ListedScan, scan: CtScan, without: _Measured, wanted: Pl
         drawn, truth = with_planted_lesion(hu, lung, spacing, rng, plan)
         kind = "solid" if plan.solid else "ground_glass"
         row = {"kind": kind, "volume_ml": volume_ml, "level_hu": level_hu, "place": place + 1}
-        rows.append({"name": spec.label} | row | _against(truth, line.of(_replaced(scan, drawn)), without, scan))
+        rows.append(
+            {"name": spec.label} | row | _against(truth, line.of(with_axial_hu(scan, drawn)), without, scan)
+        )
     for number in range(wanted.realistic):
         line.say(f"{spec.label}: drawn disease {number + 1}")
         rng = np.random.default_rng([wanted.seed, 1000 + number])
         drawn, truth = with_lesions(hu, lung, spacing, rng)
         rows.append(
             {"name": spec.label, "kind": "disease"}
-            | _against(truth, line.of(_replaced(scan, drawn)), without, scan)
+            | _against(truth, line.of(with_axial_hu(scan, drawn)), without, scan)
         )
     return rows
 
 
-def _replaced(scan: CtScan, axial_hu: NDArray[np.float32]) -> CtScan:
-    """The scan with other HU, given in the axial view."""
+def with_axial_hu(scan: CtScan, axial_hu: NDArray[np.float32]) -> CtScan:
+    """The scan with other HU.
+
+    Parameters
+    ----------
+    scan
+        As it was read.
+    axial_hu
+        In its axial view: axes to the head, the back and the patient's left.
+    """
     hu = np.empty_like(scan.hu_kji)
     axial_view(scan.grid).of(hu)[...] = axial_hu
     return replace(scan, hu_kji=hu)
