@@ -42,7 +42,7 @@ STAGES = {
     "volumetry.quality.missed_consolidation": ("tissue_outside_lungs",),
     "volumetry.quality.suspect_solid": ("suspect_solid",),
     "volumetry.quality.trachea_noise": ("control_figures",),
-    "volumetry.quality.unlabelled_haze": ("Haze", "unlabelled_haze"),
+    "volumetry.quality.unlabelled_haze": ("unlabelled_haze",),
     "volumetry.scan.checks.composition": ("Stack", "drop_localizers", "drop_pictures", "stacks_of"),
     "volumetry.scan.checks.gate": ("GatedStack", "gate"),
     "volumetry.scan.checks.geometry": ("StackGeometry", "stack_geometry"),

@@ -29,9 +29,8 @@ from volumetry.measure import measure
 from volumetry.phantom import PhantomSpec, make_phantom, write_series
 from volumetry.quality import charter_findings, lung_findings
 from volumetry.quality.blood_pool import contrast_findings
-from volumetry.quality.missed_consolidation import OutsideTissue
+from volumetry.quality.places import FoundTissue
 from volumetry.quality.suspect_solid import Suspect
-from volumetry.quality.unlabelled_haze import Haze
 from volumetry.scan import read_scan
 
 NUMBERING = "INCOMPLETE_INSTANCE_NUMBERS"
@@ -239,9 +238,9 @@ def _of_doubtful_bodies(hu: np.ndarray, labels: np.ndarray, config: Config) -> I
     lesion = labels.copy()
     lesion[20:24][lesion[20:24] > 0] = Tissue.SOLID
     scan, tissue = scan_of(hu), TissueMap(lesion, AXIAL)
-    body = OutsideTissue(80.0, "left", "lower", 20.0, (10, 14))
+    body = FoundTissue(80.0, "left", "lower", 20.0, (10, 14))
     suspect = Suspect({"slab": 60.0}, "right", "lower", (10, 11))
-    haze = Haze(90.0, "left", "lower", -720.0, (10, 14))
+    haze = FoundTissue(90.0, "left", "lower", -720.0, (10, 14))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dense_tissue, "tissue_outside_lungs", lambda *_: [body])
         patch.setattr(unlabelled_haze, "unlabelled_haze", lambda *_: [haze])

@@ -22,7 +22,7 @@ from volumetry.image.coarse import Mask, Strides, block_mean, block_spacing_mm, 
 from volumetry.image.components import bounding_box
 from volumetry.image.morphology import opened_mm
 from volumetry.image.orientation import AxialView, axial_view
-from volumetry.quality.places import images, zone_at
+from volumetry.quality.places import FoundTissue, images, zone_at
 from volumetry.quality.weight import points_if_lesion, volumes_of, weighed
 
 _MARGIN_MM = 40.0
@@ -50,31 +50,6 @@ _BELOW_REACH_MM = 8.0
 _NOWHERE = 2**30
 
 
-@dataclass(frozen=True, slots=True)
-class OutsideTissue:
-    """One body of soft tissue between the lung mask and the ribs.
-
-    Parameters
-    ----------
-    ml
-        Its volume.
-    side
-        The patient's, ``left`` or ``right``.
-    zone
-        Third of the lungs' height in which its middle lies: ``lower``, ``middle``, ``upper``.
-    median_hu
-        Of its means over blocks.
-    slices
-        First and last index along the array's first axis.
-    """
-
-    ml: float
-    side: str
-    zone: str
-    median_hu: float
-    slices: tuple[int, int]
-
-
 def dense_tissue_findings(tissue: TissueMap, scan: CtScan, config: Config) -> Iterator[Finding]:
     """A flag, with mL and place, for soft tissue between lung and ribs, from ``dense_outside_flag_ml`` on.
 
@@ -96,7 +71,7 @@ def dense_tissue_findings(tissue: TissueMap, scan: CtScan, config: Config) -> It
         yield weighed(config, code, text, ml, points)
 
 
-def _places(bodies: Sequence[OutsideTissue]) -> str:
+def _places(bodies: Sequence[FoundTissue]) -> str:
     """What lies where, the most first."""
     ml: dict[str, float] = {}
     for body in bodies:
@@ -105,7 +80,7 @@ def _places(bodies: Sequence[OutsideTissue]) -> str:
     return ", ".join(f"{where} {ml[where]:.0f} mL" for where in sorted(ml, key=lambda name: -ml[name]))
 
 
-def tissue_outside_lungs(tissue: TissueMap, scan: CtScan) -> list[OutsideTissue]:
+def tissue_outside_lungs(tissue: TissueMap, scan: CtScan) -> list[FoundTissue]:
     """Soft tissue thicker than 8 mm between the lung mask and the ribs behind or beside it, largest first.
 
     Parameters
@@ -117,7 +92,7 @@ def tissue_outside_lungs(tissue: TissueMap, scan: CtScan) -> list[OutsideTissue]
 
     Returns
     -------
-    list of OutsideTissue
+    list of FoundTissue
         Bodies of 5 mL and more. The volume is a lower bound: see the module.
     """
     view = _Chest.of(tissue, scan)
@@ -135,7 +110,7 @@ def tissue_outside_lungs(tissue: TissueMap, scan: CtScan) -> list[OutsideTissue]
             ]
             side, zone = view.place(middle)
             slices = view.slices(scan.grid, box)
-            bodies.append(OutsideTissue(ml, side, zone, float(np.median(view.hu[box][body])), slices))
+            bodies.append(FoundTissue(ml, side, zone, float(np.median(view.hu[box][body])), slices))
     return sorted(bodies, key=lambda one: -one.ml)
 
 

@@ -1,12 +1,38 @@
 """Where to look: image numbers and positions as a viewer shows them."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volumetry.domain import CtScan
 from volumetry.wording import images_text
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTissue:
+    """One body of tissue that a check asks a reader to look at.
+
+    Parameters
+    ----------
+    ml
+        Its volume.
+    side
+        The patient's, ``left`` or ``right``.
+    zone
+        Third of the lungs' height in which its middle lies: ``lower``, ``middle``, ``upper``.
+    median_hu
+        Of its means over blocks.
+    slices
+        First and last index along the array's first axis.
+    """
+
+    ml: float
+    side: str
+    zone: str
+    median_hu: float
+    slices: tuple[int, int]
 
 
 def images(scan: CtScan, slices: Iterable[int]) -> str:

@@ -11,7 +11,6 @@ drawn disease (docs/validation.md, Ground glass that is missed).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -23,7 +22,7 @@ from volumetry.domain import CtScan, Finding, Tissue, TissueMap, Volumes
 from volumetry.image.coarse import Mask, block_mean, strides
 from volumetry.image.components import bounding_box
 from volumetry.image.orientation import axial_view
-from volumetry.quality.places import images, side_and_zone
+from volumetry.quality.places import FoundTissue, images, side_and_zone
 from volumetry.quality.weight import weighed
 
 _COARSE_MM = (4.0, 4.0, 4.0)
@@ -42,29 +41,6 @@ _DEPTHS = 8
 """Parts of the lungs from front to back, in each of which the median is taken."""
 _LEAST_BLOCKS = 50
 """Fewer have no median worth the name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Haze:
-    """One body of aerated lung that is denser than the rest.
-
-    Parameters
-    ----------
-    ml
-        Its volume.
-    side, zone
-        ``left`` or ``right``, and the third of the lungs' height.
-    median_hu
-        Of the lung between its vessels.
-    slices
-        First and last index along the array's first axis.
-    """
-
-    ml: float
-    side: str
-    zone: str
-    median_hu: float
-    slices: tuple[int, int]
 
 
 def haze_findings(tissue: TissueMap, scan: CtScan, volumes: Volumes, config: Config) -> Iterator[Finding]:
@@ -87,7 +63,7 @@ def haze_findings(tissue: TissueMap, scan: CtScan, volumes: Volumes, config: Con
     yield weighed(config, "UNLABELLED_HAZE", text, ml, points)
 
 
-def unlabelled_haze(tissue: TissueMap, scan: CtScan) -> list[Haze]:
+def unlabelled_haze(tissue: TissueMap, scan: CtScan) -> list[FoundTissue]:
     """Bodies of 20 mL and more of aerated lung that are evenly denser than the rest at their depth, largest first.
 
     Parameters
@@ -99,8 +75,8 @@ def unlabelled_haze(tissue: TissueMap, scan: CtScan) -> list[Haze]:
 
     Returns
     -------
-    list of Haze
-        The volume is a lower bound: see the module.
+    list of FoundTissue
+        `median_hu` is that of the lung between the vessels. The volume is a lower bound: see the module.
     """
     view = axial_view(scan.grid)
     step = strides(view.spacing_mm(scan.grid), _COARSE_MM)
@@ -127,16 +103,17 @@ def unlabelled_haze(tissue: TissueMap, scan: CtScan) -> list[Haze]:
             where = np.argwhere(labels_of == label)
             median_hu = float(np.median(hu[part][body]))
             slices = view.slices_between(scan.grid, low, high)
-            bodies.append(Haze(ml, *side_and_zone(where, lung), median_hu, slices))
+            bodies.append(FoundTissue(ml, *side_and_zone(where, lung), median_hu, slices))
     return sorted(bodies, key=lambda one: -one.ml)
 
 
 def _median_by_depth(hu: NDArray[np.float32], inside: Mask) -> NDArray[np.float32]:
-    """Median of the lung in each row from front to back, (1, j, 1): of parts of the depth, and even between."""
+    """Median of the lung in each row from front to back, (1, j, 1): of parts of the depth, and even between.
+
+    Infinite where there is too little lung to say.
+    """
     rows = np.flatnonzero(inside.any(axis=(0, 2)))
-    if not rows.size:
-        return np.full((1, hu.shape[1], 1), np.inf, np.float32)
-    edges = np.linspace(rows[0], rows[-1] + 1, _DEPTHS + 1)
+    edges = np.linspace(rows[0], rows[-1] + 1, _DEPTHS + 1) if rows.size else np.zeros(0)
     at, medians = [], []
     for first, last in pairwise(edges):
         part = slice(int(np.ceil(first)), int(np.ceil(last)))
