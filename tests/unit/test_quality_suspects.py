@@ -143,6 +143,13 @@ def test_of_a_single_lung_no_hilum_is_named() -> None:
     hu[body], labels[body] = 40, Tissue.SOLID
     sides = np.where(labels > 0, np.uint8(Side.LEFT), np.uint8(Side.NONE))
     assert suspect_solid(TissueMap(labels, GRID, side_kji=sides), _scan(hu)) == []
+    wall = np.s_[50:58, 30:42, 106:114], np.s_[50:58, 30:42, 64:72]
+    for part in wall:  # at either face of the left lung, whose middle is not that of the chest
+        only = labels.copy()
+        only[body] = Tissue.AERATED
+        only[part] = Tissue.SOLID
+        (named,) = suspect_solid(TissueMap(only, GRID, side_kji=sides), _scan(np.where(only == 3, 40, hu)))
+        assert named.side == "left"
     (unsided,) = suspect_solid(TissueMap(labels, GRID), _scan(hu))  # nobody has said that it is one lung
     assert set(unsided.ml) == {"hilum"}
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from volumetry.codes import Outcome
 from volumetry.config import load_config
-from volumetry.domain import CtScan, Grid, SeriesInfo, Tissue, TissueMap
+from volumetry.domain import CtScan, Grid, SeriesInfo, Side, Tissue, TissueMap
 from volumetry.quality.unlabelled_haze import haze_findings, unlabelled_haze
 from volumetry.quality.weight import volumes_of
 
@@ -50,6 +50,17 @@ def test_haze_that_has_no_label_is_told_with_a_volume_that_is_no_more_than_it_ha
     assert (found.side, found.zone) == ("left", "lower")
     assert found.median_hu == pytest.approx(-740, abs=15)  # between the vessels
     assert HAZE[0].start <= found.slices[0] <= found.slices[1] < HAZE[0].stop
+
+
+@pytest.mark.parametrize("part", [HAZE, np.s_[20:44, 30:54, 66:90]])
+def test_of_a_single_lung_the_side_is_that_of_the_map(part: Part) -> None:
+    """Either half of it, whose middle is not that of the chest."""
+    hu, labels = _chest()
+    hu[part] += 120
+    labels[RIGHT] = Tissue.OUTSIDE
+    sides = np.where(labels > 0, np.uint8(Side.LEFT), np.uint8(Side.NONE))
+    (found,) = unlabelled_haze(TissueMap(labels, GRID, side_kji=sides), _scan(hu))
+    assert found.side == "left"
 
 
 def test_a_right_mask_of_a_healthy_lung_has_none() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetry.domain import CtScan
+from volumetry.domain import CtScan, Side, TissueMap
 from volumetry.wording import images_text
 
 
@@ -67,7 +67,15 @@ def zone_at(height: float, heights: NDArray[np.intp]) -> str:
     return ("lower", "middle", "upper")[min(2, max(0, int(third)))]
 
 
-def side_and_zone(blocks: NDArray[np.intp], lung: NDArray[np.bool_]) -> tuple[str, str]:
+def only_side(tissue: TissueMap) -> str | None:
+    """``left`` or ``right`` if the map has that lung alone; None if it has both, or no sides."""
+    if tissue.side_kji is None:
+        return None
+    there = [side for side in (Side.LEFT, Side.RIGHT) if any((plane == side).any() for plane in tissue.side_kji)]
+    return there[0].name.lower() if len(there) == 1 else None
+
+
+def side_and_zone(blocks: NDArray[np.intp], lung: NDArray[np.bool_], only: str | None) -> tuple[str, str]:
     """``left`` or ``right``, and the third of the lungs' height, of the middle of a body.
 
     Parameters
@@ -75,8 +83,11 @@ def side_and_zone(blocks: NDArray[np.intp], lung: NDArray[np.bool_]) -> tuple[st
     blocks
         (n, 3), where the body is; axes to the head, the back and the patient's left.
     lung
-        Both lungs in the same view.
+        The lungs in the same view.
+    only
+        From `only_side`: of one lung alone, the middle of the chest is not known.
     """
     across = np.flatnonzero(lung.any(axis=(0, 1)))
-    side = "left" if float(np.median(blocks[:, 2])) > (across[0] + across[-1]) / 2 else "right"
-    return side, zone_at(float(np.median(blocks[:, 0])), np.flatnonzero(lung.any(axis=(1, 2))))
+    left = float(np.median(blocks[:, 2])) > (across[0] + across[-1]) / 2
+    zone = zone_at(float(np.median(blocks[:, 0])), np.flatnonzero(lung.any(axis=(1, 2))))
+    return only or ("left" if left else "right"), zone

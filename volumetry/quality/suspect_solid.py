@@ -34,12 +34,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from volumetry.config import Config
-from volumetry.domain import Box, CtScan, Finding, Side, Tissue, TissueMap, Volumes
+from volumetry.domain import Box, CtScan, Finding, Tissue, TissueMap, Volumes
 from volumetry.image.coarse import Mask, Strides, block_mean, block_middles, repeated, strides
 from volumetry.image.components import bounding_box
 from volumetry.image.orientation import axial_view
 from volumetry.quality.blood_pool import PLAIN_HU
-from volumetry.quality.places import images, side_and_zone
+from volumetry.quality.places import images, only_side, side_and_zone
 from volumetry.quality.weight import points_if_no_lesion, weighed
 
 _COARSE_MM = (2.0, 2.5, 2.5)
@@ -152,7 +152,7 @@ def suspect_solid(tissue: TissueMap, scan: CtScan, blood_hu: float | None = None
     if blocks is None:
         return []
     block_ml = scan.grid.voxel_ml * float(np.prod(blocks.step))
-    found = []
+    found, only = [], only_side(tissue)
     for box, body in blocks.bodies(block_ml):
         why = blocks.why[box]
         names = {name: np.count_nonzero(body & (why == n)) * block_ml for n, name in enumerate(_WORDS, 1)}
@@ -161,7 +161,9 @@ def suspect_solid(tissue: TissueMap, scan: CtScan, blood_hu: float | None = None
         ml = {name: float(ml) for name, ml in names.items() if ml}
         found.append(
             Suspect(
-                ml, *side_and_zone(where, blocks.lung), axial_view(scan.grid).slices_between(scan.grid, low, high)
+                ml,
+                *side_and_zone(where, blocks.lung, only),
+                axial_view(scan.grid).slices_between(scan.grid, low, high),
             )
         )
     return sorted(found, key=lambda one: -one.total_ml)
@@ -235,7 +237,7 @@ def _blocks_of(tissue: TissueMap, scan: CtScan, blood_hu: float | None) -> _Bloc
     fine = tuple(slice(part.start * n, part.stop * n) for part, n in zip(box, step, strict=True))
     hu = block_mean(view.of(scan.hu_kji)[fine], step, whole=True)
     dense_hu = _PLAIN_DENSE_HU if blood_hu is not None and blood_hu <= PLAIN_HU else _DENSE_HU
-    by_place = _by_place(labels, float(np.prod(fine_mm) * np.prod(step)) / 1000, _has_both_lungs(tissue))
+    by_place = _by_place(labels, float(np.prod(fine_mm) * np.prod(step)) / 1000, only_side(tissue) is None)
     why = _reasons(labels[box], hu, by_place[box], round(_SLAB_MM / (fine_mm[0] * step[0])), dense_hu)
     return _Blocks(why, labels[box] > Tissue.AERATED, labels > 0, box, step)
 
@@ -252,11 +254,6 @@ def _reasons(
     why[lesion & even & (mean > _FAT_HU[0]) & (mean < _FAT_HU[1])] = _FAT
     why[lesion & (mean > dense_hu)] = _DENSE
     return np.where(why == 0, by_place, why)
-
-
-def _has_both_lungs(tissue: TissueMap) -> bool:
-    sides = tissue.side_kji
-    return sides is None or all(any((plane == side).any() for plane in sides) for side in (Side.LEFT, Side.RIGHT))
 
 
 def _by_place(labels: NDArray[np.uint8], block_ml: float, both_lungs: bool) -> NDArray[np.uint8]:

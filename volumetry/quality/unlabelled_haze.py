@@ -22,7 +22,7 @@ from volumetry.domain import CtScan, Finding, Tissue, TissueMap, Volumes
 from volumetry.image.coarse import Mask, block_mean, strides
 from volumetry.image.components import bounding_box
 from volumetry.image.orientation import axial_view
-from volumetry.quality.places import FoundTissue, images, side_and_zone
+from volumetry.quality.places import FoundTissue, images, only_side, side_and_zone
 from volumetry.quality.weight import weighed
 
 _COARSE_MM = (4.0, 4.0, 4.0)
@@ -103,7 +103,7 @@ def unlabelled_haze(tissue: TissueMap, scan: CtScan) -> list[FoundTissue]:
             where = np.argwhere(labels_of == label)
             median_hu = float(np.median(hu[part][body]))
             slices = view.slices_between(scan.grid, low, high)
-            bodies.append(FoundTissue(ml, *side_and_zone(where, lung), median_hu, slices))
+            bodies.append(FoundTissue(ml, *side_and_zone(where, lung, only_side(tissue)), median_hu, slices))
     return sorted(bodies, key=lambda one: -one.ml)
 
 
