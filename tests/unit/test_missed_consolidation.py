@@ -105,6 +105,19 @@ def test_fluid_and_pale_consolidation_are_found_too(config: Config) -> None:
     assert "about 8 HU" in found.message
 
 
+@pytest.mark.parametrize(("box", "side"), [(DORSAL_LEFT, Side.LEFT), (DORSAL_RIGHT, Side.RIGHT)])
+def test_of_a_single_lung_it_is_found_as_of_two(box: Box, side: Side) -> None:
+    """The spine lies beside that lung, and not in its middle."""
+    hu, lung = _chest()
+    other: Box = ((-140, 0) if side == Side.LEFT else (0, 140), (-90, 90), (-10, 400))
+    mask = lung & ~_inside(other) & ~_inside(box)
+    sides = np.where(mask, np.uint8(side), np.uint8(Side.NONE))
+    tissue = TissueMap(mask.astype(np.uint8), GRID, side_kji=sides)
+    (body,) = tissue_outside_lungs(tissue, scan_of(_with(hu, box, 35), GRID))
+    assert body.ml == pytest.approx(_ml(box), rel=0.08)
+    assert body.side == side.name.lower()
+
+
 def test_what_the_mask_has_as_fluid_is_not_said_again(config: Config) -> None:
     hu, lung = _chest()
     fluid = _inside(DORSAL_RIGHT)

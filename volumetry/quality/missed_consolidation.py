@@ -22,7 +22,7 @@ from volumetry.image.coarse import Mask, Strides, block_mean, block_spacing_mm, 
 from volumetry.image.components import bounding_box
 from volumetry.image.morphology import opened_mm
 from volumetry.image.orientation import AxialView, axial_view
-from volumetry.quality.places import FoundTissue, images, zone_at
+from volumetry.quality.places import FoundTissue, images, only_side, zone_at
 from volumetry.quality.weight import points_if_lesion, volumes_of, weighed
 
 _MARGIN_MM = 40.0
@@ -127,6 +127,7 @@ class _Chest:
     start: list[int]
     step: Strides
     view: AxialView
+    only: str | None
 
     @classmethod
     def of(cls, tissue: TissueMap, scan: CtScan) -> "_Chest | None":
@@ -147,7 +148,18 @@ class _Chest:
             fluid = block_mean(view.of(tissue.fluid_kji)[box], step, whole=True) > 0.5
         start = [part.start for part in box]
         block_ml = scan.grid.voxel_ml * float(np.prod(step))
-        return cls(coarse, inside, fluid, bone, block_spacing_mm(fine_mm, step), block_ml, start, step, view)
+        return cls(
+            coarse,
+            inside,
+            fluid,
+            bone,
+            block_spacing_mm(fine_mm, step),
+            block_ml,
+            start,
+            step,
+            view,
+            only_side(tissue),
+        )
 
     def slices(self, grid: Grid, box: tuple[slice, ...]) -> tuple[int, int]:
         """First and last slice of the scan in a box of blocks."""
@@ -177,13 +189,18 @@ class _Chest:
         return found & soft & ~self.fluid
 
     def _spine(self) -> int:
-        """Column with most bone in the middle half of the chest."""
+        """Column with most bone in the middle half of the chest, or at the inner side of a single lung."""
         wide = np.flatnonzero(self.lung.any(axis=(0, 1)))
         quarter = wide.size // 4
+        first, last = int(wide[0]) + quarter, int(wide[-1]) + 1 - quarter
+        if self.only == "left":
+            first, last = 0, int(wide[0]) + quarter
+        elif self.only == "right":
+            first, last = int(wide[-1]) + 1 - quarter, self.hu.shape[2]
         bone = ndimage.uniform_filter1d(
             self.bone.sum(axis=(0, 1)).astype(float), max(1, round(15 / self.spacing_mm[2]))
         )
-        return int(wide[0]) + quarter + int(np.argmax(bone[wide[0] + quarter : wide[-1] + 1 - quarter]))
+        return first + int(np.argmax(bone[first:last]))
 
     def place(self, middle: list[float]) -> tuple[str, str]:
         """Side and zone of a point."""
