@@ -25,7 +25,7 @@ The thresholds were set by eye, in three planes, on sixteen chests: lidc-0001, -
 -0028, lung1-002, -003, 4dlung-113, onko-rt, tcga-a4ma, ricord-000082, pneumonia-001, -002, covid-p001, normal-001.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -262,28 +262,26 @@ def _by_place(labels: NDArray[np.uint8], block_ml: float, both_lungs: bool) -> N
     lung = bounding_box(labels)
     if lung is None:
         return found
+    hilum = _hilum_of(lung, labels.shape) & both_lungs  # of one lung alone, the middle of the chest is not known
     large = np.zeros(labels.shape, bool)
     for around, body, ml in _bodies_of(labels == Tissue.SOLID, block_ml):
         if ml > _BODY_ML[1]:
             large[around] |= body
         elif ml >= _BODY_ML[0]:
-            middle = [n.mean() + part.start for n, part in zip(np.nonzero(body), around, strict=True)]
+            k, j, i = (round(n.mean()) + part.start for n, part in zip(np.nonzero(body), around, strict=True))
             outside, ground_glass, _ = _surface(labels[around], body)
-            up, *_ = _shares_of(lung, middle)
+            up = (k - lung[0].start) / max(1, lung[0].stop - 1 - lung[0].start)
             if (outside >= _WALL_OUTSIDE and ground_glass < _WALL_GROUND_GLASS) or (
                 outside >= _APEX_OUTSIDE and up >= _APEX_UP
             ):
                 found[around][body] = _WALL
-            elif both_lungs and _at_hilum(lung, middle) and ground_glass < _HILUM_GROUND_GLASS:
+            elif hilum[k, j, i] and ground_glass < _HILUM_GROUND_GLASS:
                 found[around][body] = _HILUM
-    if both_lungs and large.any():  # of one lung alone, the middle of the chest is not known
-        for around, part, ml in _bodies_of(
-            large & _at_hilum(lung, np.indices(labels.shape, sparse=True)), block_ml
-        ):
-            _, ground_glass, joined = _surface(labels[around], part)
-            small = _BODY_ML[0] <= ml <= _BODY_ML[1]
-            if small and ground_glass < _HILUM_GROUND_GLASS and joined < _HILUM_JOINED:
-                found[around][part] = _HILUM
+    for around, part, ml in _bodies_of(large & hilum, block_ml):
+        _, ground_glass, joined = _surface(labels[around], part)
+        small = _BODY_ML[0] <= ml <= _BODY_ML[1]
+        if small and ground_glass < _HILUM_GROUND_GLASS and joined < _HILUM_JOINED:
+            found[around][part] = _HILUM
     return found
 
 
@@ -305,21 +303,18 @@ def _surface(labels: NDArray[np.uint8], body: Mask) -> tuple[float, float, float
     return outside, ground_glass, solid
 
 
-def _shares_of(lung: Box, at: Sequence[Any]) -> list[Any]:
-    """Positions as shares of the lungs' height from below, of their depth from the front, of their width."""
-    return [(n - part.start) / (part.stop - 1 - part.start) for n, part in zip(at, lung, strict=True)]
-
-
-def _at_hilum(lung: Box, at: Sequence[Any]) -> Any:  # noqa: ANN401  # one position, or arrays of them
-    up, back, across = _shares_of(lung, at)
-    return (
-        (_HILUM_UP[0] <= up)
-        & (up <= _HILUM_UP[1])
-        & (_HILUM_BACK[0] <= back)
-        & (back <= _HILUM_BACK[1])
-        & (_HILUM_OUT[0] <= abs(2 * across - 1))
-        & (abs(2 * across - 1) <= _HILUM_OUT[1])
+def _hilum_of(lung: Box, shape: tuple[int, ...]) -> Mask:
+    """Blocks in the middle of the lungs' height and depth, in the inner part of either lung."""
+    up, back, across = (
+        (at - part.start) / max(1, part.stop - 1 - part.start)
+        for at, part in zip(np.indices(shape, sparse=True), lung, strict=True)
     )
+    out = np.abs(2 * across - 1)
+    limits = ((up, _HILUM_UP), (back, _HILUM_BACK), (out, _HILUM_OUT))
+    inside: Mask = np.logical_and.reduce(
+        np.broadcast_arrays(*((low <= n) & (n <= high) for n, (low, high) in limits))
+    )
+    return inside
 
 
 def _slabs(labels: NDArray[np.uint8], hu: NDArray[np.float32], highest: int) -> Mask:
