@@ -4,9 +4,9 @@
 
 ``faint`` draws even ground glass of known volume and less and less density into six chests, one at a time (ten
 minutes of one core). ``scans`` draws lesions as those that calibrate the model, and diffuse disease, into the two
-chests of which the model learned from no slice, or not from all (half an hour). FOLDER keeps ``PART.json``: the
-figures of docs/validation.md, "Ground glass that is missed". A number makes only so many draws of each kind and
-chest.
+chests of which the slice network learned from no slice, or not from all (half an hour). FOLDER keeps
+``PART.json``: the figures of docs/validation.md, "Ground glass that is missed". A number makes only so many draws
+of each kind and chest.
 """
 
 import json
@@ -111,16 +111,17 @@ def scans(segmenter: Segmenter, config: Config, data: Path, most: int | None) ->
 
 
 def against(truth: NDArray[np.uint8], done: Analysis) -> Row:
-    """Percentages that were drawn and measured, and whether the intervals contain the former."""
+    """Percentages that were drawn and measured, and whether the intervals, if any, contain the former."""
     lung, lesion, solid = (np.count_nonzero(truth & bit) for bit in (Truth.LUNG, Truth.LESION, Truth.SOLID))
     true = dict(zip(SHARES, (100 * n / lung for n in (lesion, lesion - solid, solid)), strict=True))
     measurement = done.result.measurement
-    measured, interval = measurement.volumes_ml.percent_of_lung(), measurement.interval
+    measured = measurement.volumes_ml.percent_of_lung()
     row: Row = {}
     for name in SHARES:
-        low, high = interval.percent[name] if interval else (0.0, 0.0)
-        row |= {f"{name}_true": true[name], f"{name}": measured[name], f"{name}_half_width": (high - low) / 2}
-        row |= {f"{name}_covered": bool(low <= true[name] <= high)}
+        row |= {f"{name}_true": true[name], name: measured[name]}
+        if measurement.interval:
+            low, high = measurement.interval.percent[name]
+            row |= {f"{name}_half_width": (high - low) / 2, f"{name}_covered": bool(low <= true[name] <= high)}
     return row | {"flags": flags_of(done)}
 
 
