@@ -128,6 +128,58 @@ def test_a_model_can_be_the_mean_of_the_ends_of_rounds(recipe: Path, data: Path,
     assert moved > len(weights) / 2, "the rounds end on different weights"
 
 
+def _begins_from_mean(recipe: Path) -> None:
+    """A third round, of a step with a learning rate of next to nothing, from the mean of the first two."""
+    _averaged(recipe, 1)
+    third = "[[schedule.rounds]]\nsteps = 1\nlearning_rate = 1e-12\nfrom_mean_of = 2\n\n[loss]"
+    recipe.write_text(recipe.read_text("utf-8").replace("[loss]", third, 1))
+
+
+def test_a_round_may_begin_from_the_mean_of_the_rounds_before(recipe: Path, data: Path, tmp_path: Path) -> None:
+    _begins_from_mean(recipe)
+    assert train(recipe, tmp_path / "out", data) is not None
+    kept = load_file(tmp_path / "out" / "lesion25d-0.0.1-run" / CHECKPOINT)
+    moved = 0
+    for name in (name.removeprefix("network.") for name in kept if name.startswith("network.")):
+        first, last = kept[f"ends.0.{name}"].double(), kept[f"ends.1.{name}"].double()
+        moved += int((first != last).any())
+        for part in ("network", "average"):
+            found = kept[f"{part}.{name}"].double()
+            if kept[f"network.{name}"].is_floating_point() and "running" not in name:
+                np.testing.assert_allclose(found, (first + last) / 2, rtol=1e-6, atol=1e-9)
+    assert moved > 10, "the rounds end on different weights"
+    assert int(kept["optimiser.0.step"]) == 1, "the optimiser has forgotten the rounds before"
+
+
+def test_a_run_killed_in_a_round_that_began_from_a_mean_ends_as_an_unbroken_one(
+    recipe: Path, data: Path, tmp_path: Path
+) -> None:
+    _begins_from_mean(recipe)
+    text = recipe.read_text("utf-8").replace("steps = 1\nlearning_rate = 1e-12", "steps = 4\nlearning_rate = 1e-3")
+    recipe.write_text(text, "utf-8")
+    unbroken = train(recipe, tmp_path / "unbroken", data)
+
+    def kill(step: int, steps: int, figures: object) -> None:
+        if step == STEPS + 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(recipe, tmp_path / "killed", data, progress=kill)
+    resumed = train(recipe, tmp_path / "killed", data)
+    assert unbroken is not None
+    assert resumed is not None
+    assert (resumed / "model.safetensors").read_bytes() == (unbroken / "model.safetensors").read_bytes()
+
+
+def test_a_round_cannot_begin_from_the_mean_of_rounds_that_are_not_there(
+    recipe: Path, data: Path, tmp_path: Path
+) -> None:
+    _begins_from_mean(recipe)
+    recipe.write_text(recipe.read_text("utf-8").replace("from_mean_of = 2", "from_mean_of = 3"), "utf-8")
+    with pytest.raises(ConfigError, match="round 3"):
+        train(recipe, tmp_path / "out", data)
+
+
 def test_the_mean_of_rounds_needs_their_ends(recipe: Path, data: Path, tmp_path: Path) -> None:
     _averaged(recipe, 2)
     train(recipe, tmp_path / "out", data)

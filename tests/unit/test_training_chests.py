@@ -28,8 +28,9 @@ from volumetry.training.chest_slices import (
 from volumetry.training.config import ChestVolume, TrainConfig, load_recipe
 from volumetry.training.continued import take_over
 from volumetry.training.dataset import build_bank
+from volumetry.training.faint import FAINT
 from volumetry.training.filled import FILLED
-from volumetry.training.patterns import DENSER_BY_HU, Lungs, with_patterns
+from volumetry.training.patterns import USUAL_HAZE, Lungs, with_patterns
 from volumetry.training.samples import AERATED, SOLID, SOME_LUNG, Truth
 from volumetry.training.shown import Looks
 from volumetry.training.train import new_state
@@ -68,6 +69,7 @@ def write_chest(folder: Path, name: str, spacing: tuple[float, float, float] = S
         own_disease=(OWN,),
         pattern_volumes=2,
         filled_volumes=1,
+        faint_volumes=2,
         source="drawn",
         terms="none",
     )
@@ -102,13 +104,13 @@ def test_each_voxel_says_what_its_labels_say_and_no_more(chest):
 
 def test_piles_hold_what_was_drawn_and_keep_what_was_unknown(spec, chest):
     samples = list(chest_samples(spec, chest, Looks(RECIPE), np.random.default_rng(2)))
-    piles = {kind: [s for s in samples if s.kind == kind] for kind in (CHEST, PATTERNS, FILLED, TUMOUR)}
+    piles = {kind: [s for s in samples if s.kind == kind] for kind in (CHEST, PATTERNS, FILLED, FAINT, TUMOUR)}
     assert sum(map(len, piles.values())) == len(samples)
     assert len(piles[CHEST]) == 44
     assert {s.name for s in piles[CHEST] if ((s.truth_ji & Truth.LESION) > 0).any()} == {"0031", "0032"}
     assert {s.name.split()[0] for s in piles[TUMOUR]} == {"0031", "0032"}
     assert all(((s.truth_ji & Truth.SOLID) > 0).any() for s in piles[TUMOUR])
-    for kind in (PATTERNS, FILLED):
+    for kind in (PATTERNS, FILLED, FAINT):
         assert any(((s.truth_ji & Truth.LESION) > 0).any() for s in piles[kind])
     crossing = [s for s in piles[PATTERNS] if OWN[0] <= int(s.name.split()[0]) < OWN[1]]
     assert crossing
@@ -126,7 +128,7 @@ def test_drawn_haze_is_denser_than_lung_and_consolidation_denser_than_haze(chest
     assert not (solid & ~lesion).any()
     if haze.sum() > 200:
         # Half filled at its edge, and never as faint as noise.
-        assert np.median(sick[haze]) - LUNG_HU > DENSER_BY_HU / 2
+        assert np.median(sick[haze]) - LUNG_HU > USUAL_HAZE.denser_by_hu / 2
     if solid.sum() > 200:
         assert np.median(sick[solid]) > -300, "the trial's registered cut"
     far = ~chest.lungs & (np.abs(sick - chest.hu_kji) > 1)
@@ -219,7 +221,7 @@ def test_a_model_is_made_and_calibrated_from_chests_alone(folder, config, tmp_pa
     assert card.calibration.range["aerated_hu"] == pytest.approx(expected, abs=2.0)  # read off steps of 10 HU
     assert card.calibration.range["lesion_percent"][0] == 0.0 < card.calibration.range["lesion_percent"][1]
     assert card.calibration.solid_probability == {}  # no reader divided a lesion
-    assert card.training_cases == {kind: ["one"] for kind in (CHEST, PATTERNS, FILLED, TUMOUR)}
+    assert card.training_cases == {kind: ["one"] for kind in (CHEST, PATTERNS, FILLED, FAINT, TUMOUR)}
     story = card.story
     assert story["licence_of_weights"].startswith("CC-BY-4.0")
     assert story["split"]["chests"] == "whole patients held out: two"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from monai.losses import DiceLoss
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from volumetry.config import load_config
 from volumetry.errors import ConfigError, InputError
@@ -20,6 +20,7 @@ from volumetry.training.augment import Drawing
 from volumetry.training.config import Round, Scan, load_recipe
 from volumetry.training.dataset import Bank, _scan, infected_by_slice, nearest
 from volumetry.training.drawn_thorax import drawn_thorax
+from volumetry.training.faint import DENSER_BY_HU, FAINT, faint_volumes
 from volumetry.training.filled import FILLED, Drawn, _cut_anew, filled_volumes
 from volumetry.training.phantom_volumes import phantom_volumes
 from volumetry.training.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION, SOME_LUNG, Sample, Truth
@@ -243,6 +244,29 @@ def test_filled_volumes_say_only_what_is_known(healthy_lung: bool) -> None:
     assert np.median(solid) > -300
 
 
+def test_faint_haze_is_hardly_denser_than_lung_and_only_in_lungs() -> None:
+    hu, lung = healthy()
+    usual = float(np.median(hu[lung]))
+    denser = []
+    for sick, truth, slices in faint_volumes(hu, lung, SPACING, 24, np.random.default_rng(0)):
+        assert slices == np.flatnonzero(lung.any(axis=(1, 2))).tolist()
+        assert not truth[~lung].any()
+        assert set(np.unique(truth[lung])) <= {int(AERATED), int(GROUND_GLASS), int(SOLID)}
+        haze = binary_erosion(truth == int(GROUND_GLASS), iterations=2)
+        if haze.sum() > 200:
+            denser.append(float(np.median(sick[haze])) - usual)
+    # Most of it lies where 0.11.0 missed most: less than 150 HU above the lung.
+    assert len(denser) > 8
+    assert min(denser) > DENSER_BY_HU / 2
+    assert np.mean(np.array(denser) < 150) > 0.4
+    assert max(denser) > 150
+
+
+def test_no_faint_haze_is_asked_for_where_there_may_be_no_lung() -> None:
+    hu, lung = healthy()
+    assert list(faint_volumes(hu, np.zeros_like(lung), SPACING, 0, np.random.default_rng(0))) == []
+
+
 def test_a_filled_lesion_meets_its_wall_without_a_dark_line() -> None:
     hu, lung = healthy()
     edge = binary_dilation(lung) & ~lung
@@ -284,10 +308,10 @@ def test_no_slice_that_judges_a_scan_is_learned_from(tmp_path: Path) -> None:
     sick = range(80, 84)
     rows = "".join(f"{count - 1 - k},{int(k in sick)}\n" for k in range(count))
     (tmp_path / "flags.csv").write_text("slice_from_top,infected\n" + rows)
-    few = {"synthetic_volumes": 1, "filled_volumes": 1}
+    few = {"synthetic_volumes": 1, "filled_volumes": 1, "faint_volumes": 1}
     data = RECIPE.data.model_copy(update=few)
     spec = Scan(folder="scan", infected_csv="flags.csv", source="drawn", terms="none")
-    rngs = np.random.default_rng(0), np.random.default_rng(2)
+    rngs = np.random.default_rng(0), np.random.default_rng(2), np.random.default_rng(3)
     found = list(_scan(spec, tmp_path, Looks(recipe), data, rngs))
     judging = data.held_out(count)
     seen = {(sample.kind, judged) for sample, judged in found}
@@ -297,12 +321,13 @@ def test_no_slice_that_judges_a_scan_is_learned_from(tmp_path: Path) -> None:
         ("synthetic", True),
         ("synthetic", False),
         (FILLED, False),
+        (FAINT, False),
     }
     for sample, judged in found:
         k = int(sample.name.split()[0])
         assert k not in sick
         assert judging[k] == judged
-        if sample.kind == FILLED:
+        if sample.kind in (FILLED, FAINT):
             assert not judging[max(0, k - 1) : k + 2].any()
             assert not {k - 1, k + 1} & set(sick)
 

@@ -15,6 +15,7 @@ from volumetry.training.checkpoint import CHECKPOINT, load_checkpoint
 from volumetry.training.chest_slices import PATTERNS
 from volumetry.training.config import TrainConfig, load_recipe
 from volumetry.training.dataset import SCAN, SYNTHETIC, Bank, build_bank
+from volumetry.training.faint import FAINT
 from volumetry.training.filled import FILLED
 from volumetry.training.held_out_metrics import pooled_dice
 from volumetry.training.package import ABLATIONS_TABLE
@@ -24,7 +25,7 @@ from volumetry.training.train import new_state, prepare, steps
 Change = dict[str, dict[str, Any]]
 NO_WINDOW = "without the lung window"
 ONLY_ENHANCED: Change = {"augment": {"only_enhanced": 1.0, "only_window": 0.0}}
-DRAWN = frozenset({SYNTHETIC, FILLED, PATTERNS})
+DRAWN = frozenset({SYNTHETIC, FILLED, FAINT, PATTERNS})
 ABLATIONS: dict[str, frozenset[str]] = {
     "everything": frozenset(),
     NO_WINDOW: frozenset(),

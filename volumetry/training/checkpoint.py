@@ -93,6 +93,14 @@ def mean_of_ends(state: State, rounds: int, count: int) -> nn.Module:
     return state.average
 
 
+def begin_from_mean(state: State, rounds: int, count: int) -> None:
+    """Learner and average become the mean of the last `count` of `rounds` rounds; the optimiser starts anew."""
+    mean = mean_of_ends(state, rounds, count).state_dict()
+    state.network.load_state_dict(mean)
+    state.average.load_state_dict(mean)
+    state.optimiser.state.clear()
+
+
 def due(step: int, every: int, last: int) -> bool:
     """Whether something that is done every so many steps, and at the end, is done now."""
     return step % every == 0 or step == last

@@ -21,6 +21,7 @@ from volumetry.image.orientation import axial_view
 from volumetry.segment.preprocess import InputRecipe, Plane, pictures_of
 from volumetry.segment.resampling import network_shape
 from volumetry.training.config import ChestVolume
+from volumetry.training.faint import FAINT, faint_volumes
 from volumetry.training.filled import FILLED, filled_volumes
 from volumetry.training.patterns import Lungs, with_patterns
 from volumetry.training.samples import AERATED, SOLID, SOME_LUNG, Sample, Truth
@@ -99,10 +100,9 @@ def read_chest_slices(spec: ChestVolume, root: Path, recipe: InputRecipe) -> Che
 def chest_samples(
     spec: ChestVolume, chest: ChestSlices, looks: Looks, rng: np.random.Generator
 ) -> Iterator[Sample]:
-    """Every slice of a chest as it is, and half of the slices with lung of each volume with disease drawn in."""
+    """Every slice of a chest as it is, a labelled tumour in three styles, and slices with disease drawn in."""
     recipe, hu_kji, name = looks.recipe, chest.hu_kji, chest.name
     seen = looks.volume(hu_kji, chest.spacing_kji_mm)
-    with_lung = np.flatnonzero(chest.lungs.any(axis=(1, 2)))
     for k in range(len(hu_kji)):
         plane = seen.plane(k)
         plane = dependent_haze(plane, chest.lungs[k], rng) if rng.random() < 0.6 else plane
@@ -114,6 +114,15 @@ def chest_samples(
             )
     if not chest.lungs.any():
         return  # nothing is drawn where disease may hide
+    yield from _drawn_samples(spec, chest, looks, rng)
+
+
+def _drawn_samples(
+    spec: ChestVolume, chest: ChestSlices, looks: Looks, rng: np.random.Generator
+) -> Iterator[Sample]:
+    """Half of the slices with lung of each volume with disease drawn in."""
+    recipe, hu_kji, name = looks.recipe, chest.hu_kji, chest.name
+    with_lung = np.flatnonzero(chest.lungs.any(axis=(1, 2)))
     lungs = Lungs.of(chest.lungs, chest.spacing_kji_mm)
     for volume in range(spec.pattern_volumes):
         sick_kji, drawn = with_patterns(hu_kji, chest.lungs, lungs, rng)
@@ -121,7 +130,8 @@ def chest_samples(
         for k in with_lung[volume % 2 :: 2]:
             truth = chest.known(drawn[k], k)
             yield varied(_grained(sick.plane(k), rng), truth, recipe, rng, (PATTERNS, name, f"{k:04d} {volume}"))
-    volumes = filled_volumes(hu_kji, chest.lungs, chest.spacing_kji_mm, spec.filled_volumes, rng, True)
+    drawn_into = hu_kji, chest.lungs, chest.spacing_kji_mm
+    volumes = filled_volumes(*drawn_into, spec.filled_volumes, rng, True)
     n = 0
     for sick_kji, drawn, slices in volumes:
         sick = looks.volume(sick_kji, chest.spacing_kji_mm)
@@ -130,6 +140,11 @@ def chest_samples(
                 truth = chest.known(drawn[k], k)
                 yield varied(sick.plane(k), truth, recipe, rng, (FILLED, name, f"{k:04d} {n}"))
             n += 1
+    for volume, (sick_kji, drawn, slices) in enumerate(faint_volumes(*drawn_into, spec.faint_volumes, rng)):
+        sick = looks.volume(sick_kji, chest.spacing_kji_mm)
+        for k in slices[volume % 2 :: 2]:
+            truth = chest.known(drawn[k], k)
+            yield varied(_grained(sick.plane(k), rng), truth, recipe, rng, (FAINT, name, f"{k:04d} {volume}"))
 
 
 def judged_samples(chest: ChestSlices, looks: Looks, rng: np.random.Generator) -> Iterator[Sample]:

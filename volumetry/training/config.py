@@ -59,11 +59,15 @@ class Round(Section):
     ----------
     shares
         Of piles that other rounds do not draw from, or in this round instead of the data's own.
+    from_mean_of
+        The round begins with the mean of the weights at the ends of so many rounds before it, and with a fresh
+        optimiser; 0 goes on with the weights as they are.
     """
 
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     shares: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    from_mean_of: int = Field(default=0, ge=0)
 
 
 class Schedule(Section):
@@ -93,6 +97,11 @@ class Schedule(Section):
     def ends(self) -> tuple[int, ...]:
         """Steps taken at the end of each round."""
         return tuple(accumulate(part.steps for part in self.rounds))
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Steps taken before each round."""
+        return (0, *self.ends[:-1])
 
     def round_of(self, step: int) -> tuple[Round, int]:
         """The round that `step` (from 0) belongs to, and its place in it; after the end, the last one."""
@@ -171,8 +180,8 @@ class ChestVolume(Section):
         A labelled tumour: what has at least this value; of lower values nothing is known.
     own_disease
         Boxes in voxels (from and to along k, j, i) that hold the patient's own disease or a fault of the mask.
-    pattern_volumes, filled_volumes
-        How often diffuse disease is drawn into the chest, and any part of a lung filled.
+    pattern_volumes, filled_volumes, faint_volumes
+        How often diffuse disease is drawn into the chest, any part of a lung filled, and faint ground glass drawn.
     diseased
         Of what lies in the lungs nothing is known; what lies outside them is no lesion.
     held_out
@@ -189,6 +198,7 @@ class ChestVolume(Section):
     own_disease: tuple[tuple[int, int, int, int, int, int], ...] = ()
     pattern_volumes: int = Field(default=0, ge=0)
     filled_volumes: int = Field(default=0, ge=0)
+    faint_volumes: int = Field(default=0, ge=0)
     diseased: bool = False
     held_out: bool = False
     calibrates: bool = False
@@ -226,6 +236,7 @@ class Data(Section):
     phantom_volumes: int = Field(default=0, ge=0)
     synthetic_volumes: int = Field(ge=0)
     filled_volumes: int = Field(default=0, ge=0)
+    faint_volumes: int = Field(default=0, ge=0)
     held_out_block_slices: int = Field(gt=0)
     slices: tuple[Slices, ...] = ()
     scans: tuple[Scan, ...] = ()
@@ -259,6 +270,9 @@ class TrainConfig(Section):
                 raise ValueError("calibration_cases must be among the held_out_cases")
         if self.schedule.average_rounds > len(self.schedule.rounds):
             raise ValueError("schedule.average_rounds is more than there are rounds")
+        for number, part in enumerate(self.schedule.rounds):
+            if part.from_mean_of > number:
+                raise ValueError(f"round {number + 1} begins from the mean of more rounds than came before it")
         if self.augment.scale_low > self.augment.scale_high:
             raise ValueError("augment.scale_low is above augment.scale_high")
         return self
@@ -269,9 +283,13 @@ class TrainConfig(Section):
         prose: dict[str, Any] = {"model": {"intended_use", "never_tested_on", "remark", "licence", "continues"}}
         prose["model"].add("chest_network")
         # Digests of configurations from before there was any of this.
-        data: dict[str, Any] = {} if self.data.phantom_volumes else {"phantom_volumes": True}
+        data: dict[str, Any] = {
+            name: True for name in ("phantom_volumes", "faint_volumes") if not getattr(self.data, name)
+        }
         later = {
-            name for name in ("diseased", "calibrates") if not any(getattr(c, name) for c in self.data.chests)
+            name
+            for name in ("diseased", "calibrates", "faint_volumes")
+            if not any(getattr(chest, name) for chest in self.data.chests)
         }
         data["chests"] = {"__all__": later} if self.data.chests else True
         prose["data"] = data
@@ -282,8 +300,10 @@ class TrainConfig(Section):
             prose["model"] |= {"chest_network_sha256", "lung_probability"}
         later = {"no_neighbours", "no_chest", "wrong_chest"}
         prose["augment"] = {name for name in later if not getattr(self.augment, name)}
-        if self.schedule.average_rounds == 1:
-            prose["schedule"] = {"average_rounds"}
+        schedule: dict[str, Any] = {"average_rounds": True} if self.schedule.average_rounds == 1 else {}
+        if not any(part.from_mean_of for part in self.schedule.rounds):
+            schedule["rounds"] = {"__all__": {"from_mean_of"}}
+        prose["schedule"] = schedule
         settings = self.model_dump(mode="json", exclude=prose)
         settings["data"]["dense_volumes"] = 0  # of a pile that is no longer drawn; earlier digests hold it
         return canonical_sha256(settings)

@@ -21,6 +21,7 @@ from volumetry.training.chest_slices import chest_samples, judged_samples, read_
 from volumetry.training.config import Data, Masked, Scan, Slices, TrainConfig
 from volumetry.training.continued import looks_of
 from volumetry.training.drawn_thorax import drawn_thorax
+from volumetry.training.faint import FAINT, faint_volumes
 from volumetry.training.filled import FILLED, Drawn, filled_volumes
 from volumetry.training.labelled_slices import case_of, open_slices
 from volumetry.training.phantom_volumes import phantom_volumes
@@ -99,10 +100,10 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
         for sample, judged in _slices(spec, root, recipe):
             (held_out if judged else training).append(sample)
             shares[sample.kind] = spec.share
-    # Filled lungs are drawn with a generator of their own, so that nothing else changes with them.
-    rng, filling = (np.random.default_rng([config.schedule.seed, pile]) for pile in (1, 5))
+    # Filled lungs and faint haze are drawn with generators of their own, so that nothing else changes with them.
+    rng, filling, faint = (np.random.default_rng([config.schedule.seed, pile]) for pile in (1, 5, 8))
     for scan in data.scans:
-        for sample, judged in _scan(scan, root, looks, data, (rng, filling)):
+        for sample, judged in _scan(scan, root, looks, data, (rng, filling, faint)):
             (held_out if judged else training).append(sample)
     for masked in data.masked:
         training += _masked(masked, root, looks, data, filling)
@@ -117,7 +118,7 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
     training += phantom_volumes(data.phantom_volumes, looks, config.schedule.seed)
     shares |= {SCAN: data.scan_share, SYNTHETIC: data.synthetic_share}
     shares |= {"masked": data.masked_share, "phantom": data.phantom_share}
-    present = {sample.kind for sample in training} - {FILLED}  # its share belongs to rounds
+    present = {sample.kind for sample in training} - {FILLED, FAINT}  # their shares belong to rounds
     return Bank(
         tuple(training), tuple(held_out), {kind: share for kind, share in shares.items() if kind in present}
     )
@@ -153,10 +154,10 @@ def _scan(
     root: Path,
     looks: Looks,
     data: Data,
-    rngs: tuple[np.random.Generator, np.random.Generator],
+    rngs: tuple[np.random.Generator, np.random.Generator, np.random.Generator],
 ) -> Iterator[tuple[Sample, bool]]:
     """Slices without disease: as they are, and with lesions put into them; every other block is held out."""
-    recipe, (rng, filling) = looks.recipe, rngs
+    recipe, (rng, filling, faint) = looks.recipe, rngs
     scan = read_scan(root / spec.folder, load_config())
     hu_kji, spacing = on_network_grid(scan.hu_kji, scan.grid, recipe)
     lungs = threshold_lungs(hu_kji, spacing)
@@ -178,21 +179,39 @@ def _scan(
             plane = seen.plane(k) if style == 0 else dependent_haze(seen.plane(k), lungs[k], rng)
             yield varied(plane, truth, recipe, rng, (SCAN, group, f"{k:04d} {style}")), False
     lungs[infected] = False
+    chest = hu_kji, lungs, spacing
+    yield from _synthetic(chest, group, judged, looks, data, rng)
+    beside = binary_dilation(judged | infected)
+    filled = filled_volumes(*chest, data.filled_volumes, filling, True)
+    hazy = faint_volumes(*chest, data.faint_volumes, faint)
+    for volumes, kind, own in ((filled, FILLED, filling), (hazy, FAINT, faint)):
+        for n, k, plane, truth in _numbered(volumes, spacing, looks):
+            if not beside[k]:
+                yield varied(plane, truth, recipe, own, (kind, group, f"{k:04d} {n}")), False
+
+
+def _synthetic(
+    chest: tuple[NDArray[np.float32], NDArray[np.bool_], Vector],
+    group: str,
+    judged: NDArray[np.bool_],
+    looks: Looks,
+    data: Data,
+    rng: np.random.Generator,
+) -> Iterator[tuple[Sample, bool]]:
+    """Slices with lesions put into them: the first volume is for judging, the others for learning.
+
+    Their slices never meet. `chest` is HU, lungs without disease, and voxel size.
+    """
+    hu_kji, lungs, spacing = chest
     for volume in range(data.synthetic_volumes + 1):
         sick_kji, drawn = with_lesions(hu_kji, lungs, spacing, rng, Lesions(count=(4, 16)))
         sick = looks.volume(sick_kji, spacing)
-        for k in clean:
+        for k in np.flatnonzero(lungs.any(axis=(1, 2))).tolist():
             name = (SYNTHETIC, group, f"{k:04d} {volume}")
-            # The first volume is for judging, the others for learning; their slices never meet.
-            if judged[k] and volume == 0 and lungs[k].any():
-                yield sample_of(pictures_of(sick.plane(k), recipe), drawn[k], *name), True
-            elif not judged[k] and volume > 0 and lungs[k].any():
-                yield varied(sick.plane(k), drawn[k], recipe, rng, name), False
-    beside = binary_dilation(judged | infected)
-    volumes = filled_volumes(hu_kji, lungs, spacing, data.filled_volumes, filling, True)
-    for n, k, plane, truth in _numbered(volumes, spacing, looks):
-        if not beside[k]:
-            yield varied(plane, truth, recipe, filling, (FILLED, group, f"{k:04d} {n}")), False
+            if judged[k] and volume == 0:
+                yield sample_of(pictures_of(sick.plane(k), looks.recipe), drawn[k], *name), True
+            elif not judged[k] and volume > 0:
+                yield varied(sick.plane(k), drawn[k], looks.recipe, rng, name), False
 
 
 def _numbered(

@@ -35,6 +35,7 @@ from volumetry.training.config import Scan, Slices, TrainConfig
 from volumetry.training.continued import context_of
 from volumetry.training.dataset import Bank
 from volumetry.training.drawn_thorax import drawn_thorax
+from volumetry.training.faint import FAINT
 from volumetry.training.filled import FILLED
 from volumetry.training.held_out_metrics import component_rules, development_report
 from volumetry.training.lesion_cuts import solid_cut, unbiased_cuts
@@ -251,4 +252,6 @@ def _data(config: TrainConfig) -> dict[str, str]:
             "scans, volumes and chests above cut anew; exact truth, but in volumes of unknown disease only of "
             "what is drawn"
         )
+    if data.faint_volumes or any(chest.faint_volumes for chest in data.chests):
+        drawn[FAINT] = "faint and even ground glass drawn by this program into the scans and chests; exact truth"
     return named | drawn

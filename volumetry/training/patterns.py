@@ -18,11 +18,36 @@ from volumetry.domain import Box, Vector
 from volumetry.training.samples import AERATED, GROUND_GLASS, SOLID, Truth
 from volumetry.training.synthesis import rim_filled_as_beside
 
+
+@dataclass(frozen=True, slots=True)
+class Haze:
+    """How dense and how even drawn ground glass is.
+
+    Parameters
+    ----------
+    denser_by_hu
+        The faintest haze, above the lung's median.
+    densest_hu
+        The densest haze.
+    faintness
+        Power of the even draw between the two: with 2, half of the haze lies in the lowest quarter.
+    uneven_hu
+        Largest deviation over centimetres.
+    texture_hu
+        Least and largest deviation over millimetres.
+    """
+
+    denser_by_hu: float = 90.0
+    densest_hu: float = -300.0
+    faintness: float = 1.0
+    uneven_hu: float = 70.0
+    texture_hu: tuple[float, float] = (10.0, 90.0)
+
+
+USUAL_HAZE = Haze()
+"""A reader sees the faintest of it, and noise does not hide it."""
 EXTENT = (0.004, 0.6)
 """Smallest and largest diseased share of the lungs; even in its logarithm."""
-DENSER_BY_HU = 90.0
-"""The faintest haze, above the lung's median: a reader sees it, and noise does not hide it."""
-DENSEST_HAZE_HU = -300.0
 DENSE_HU = (-130.0, 80.0)
 AIR_HU = -870.0
 EMPHYSEMA_HU = -965.0
@@ -84,7 +109,11 @@ class Lungs:
 
 
 def with_patterns(
-    hu_kji: NDArray[np.float32], lung_kji: NDArray[np.bool_], lungs: Lungs, rng: np.random.Generator
+    hu_kji: NDArray[np.float32],
+    lung_kji: NDArray[np.bool_],
+    lungs: Lungs,
+    rng: np.random.Generator,
+    haze: Haze = USUAL_HAZE,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """An axial volume with diffuse disease in its lungs, and its truth map.
 
@@ -94,6 +123,8 @@ def with_patterns(
         Axes to the head, the back and the patient's left; lungs without disease.
     lungs
         `Lungs.of` this mask.
+    haze
+        How dense its ground glass is.
     """
     hu, truth = hu_kji.copy(), np.where(lung_kji, int(AERATED), 0).astype(np.uint8)
     inside = _as_lungs_also_look(hu[lungs.box], lungs, rng)
@@ -102,7 +133,7 @@ def with_patterns(
         score, level = _score(lungs, rng), float(np.exp(rng.uniform(*np.log(EXTENT))))
         share = _share(score, lungs.mask, level, float(rng.uniform(0.05, 0.6)))
         before = drawn == int(SOLID)
-        inside = np.where(before, inside, _hazy(inside, share, lungs, rng))
+        inside = np.where(before, inside, _hazy(inside, share, lungs, rng, haze))
         drawn = np.where((share >= 0.5) & ~before & lungs.mask, int(GROUND_GLASS), drawn).astype(np.uint8)
         if rng.random() < 0.55:
             core_score = score + np.float32(rng.uniform(0.3, 1.2)) * lungs.field(float(rng.uniform(8, 25)), rng, 2)
@@ -150,19 +181,18 @@ def _share(
 
 
 def _hazy(
-    hu: NDArray[np.float32], share: NDArray[np.float32], lungs: Lungs, rng: np.random.Generator
+    hu: NDArray[np.float32], share: NDArray[np.float32], lungs: Lungs, rng: np.random.Generator, haze: Haze
 ) -> NDArray[np.float32]:
     """Ground glass: the lung denser, vessels shine through; now and then with the septa between lobules."""
     usual = float(np.median(hu[lungs.mask][::7]))
-    lowest = min(max(usual + DENSER_BY_HU, -780.0), DENSEST_HAZE_HU - 50)
-    level = rng.uniform(lowest, DENSEST_HAZE_HU) + rng.uniform(0, 70) * lungs.field(
-        float(rng.uniform(12, 40)), rng
-    )
-    level = level + rng.uniform(10, 90) * lungs.field(float(rng.uniform(2, 6)), rng)
+    lowest = min(max(usual + haze.denser_by_hu, -780.0), haze.densest_hu - 50)
+    mean_hu = lowest + (haze.densest_hu - lowest) * rng.random() ** haze.faintness
+    level = mean_hu + rng.uniform(0, haze.uneven_hu) * lungs.field(float(rng.uniform(12, 40)), rng)
+    level = level + rng.uniform(*haze.texture_hu) * lungs.field(float(rng.uniform(2, 6)), rng)
     if rng.random() < 0.35:
         septa = np.clip(1 - np.abs(lungs.field(float(rng.uniform(7, 14)), rng)) / rng.uniform(0.08, 0.2), 0, 1)
         level = level + rng.uniform(80, 280) * septa
-    level = np.maximum(level, usual + DENSER_BY_HU / 2)
+    level = np.maximum(level, usual + haze.denser_by_hu / 2)
     opacity = share * np.float32(rng.uniform(0.8, 1.0))
     return np.asarray(np.maximum(hu, hu * (1 - opacity) + level * opacity), np.float32)
 

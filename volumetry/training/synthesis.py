@@ -45,6 +45,10 @@ class Lesions:
         dependent part keeps it.
     dense_hu, hazy_hu
         Lowest and highest mean of a dense and of a hazy lesion.
+    hazy_texture_hu
+        Least and largest deviation of a hazy lesion's texture.
+    faintness
+        Power of the even draw that sets a hazy lesion's mean: with 2, half of them lie in the lowest quarter.
     edge
         Sharpest and softest rim of a patch, as a share of its radius.
     segment
@@ -59,6 +63,8 @@ class Lesions:
     touching: bool = False
     dense_hu: tuple[float, float] = (-80.0, 80.0)
     hazy_hu: tuple[float, float] = (-700.0, -320.0)
+    hazy_texture_hu: tuple[float, float] = (20.0, 110.0)
+    faintness: float = 1.0
     edge: tuple[float, float] = (0.05, 0.35)
     segment: float = 0.0
 
@@ -119,7 +125,9 @@ def _hazy(
 ) -> None:
     """Ground glass: lifts the lung towards the plan's HU; what is denser, as vessels are, shines through."""
     opacity = share * np.float32(rng.uniform(0.7, 1.0))
-    mixed = _mixed(hu[box], opacity, float(rng.uniform(*plan.hazy_hu)), float(rng.uniform(20, 110)), rng)
+    lowest, highest = plan.hazy_hu
+    level_hu = lowest + (highest - lowest) * rng.random() ** plan.faintness
+    mixed = _mixed(hu[box], opacity, level_hu, float(rng.uniform(*plan.hazy_texture_hu)), rng)
     dense = truth[box] == int(SOLID)
     hu[box] = np.where(dense, hu[box], np.maximum(hu[box], mixed))
     truth[box] = np.where((share >= 0.5) & ~dense & (truth[box] > 0), int(GROUND_GLASS), truth[box])

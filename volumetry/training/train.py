@@ -18,6 +18,7 @@ from volumetry.training.checkpoint import (
     CHECKPOINT,
     CURVES,
     State,
+    begin_from_mean,
     due,
     follow,
     keep_end,
@@ -150,9 +151,12 @@ def new_state(config: TrainConfig, device: str) -> State:
 def steps(config: TrainConfig, bank: Bank, state: State, device: str) -> Iterator[dict[str, float]]:
     """Train one step after the other from where `state` is; gives each step's loss and learning rate."""
     schedule = config.schedule
+    means = {start: part.from_mean_of for start, part in zip(schedule.starts, schedule.rounds, strict=True)}
     drawing = Drawing(bank, config.augment, config.input_recipe, schedule)
     weight = torch.tensor([getattr(config.loss, name) for name in OUTPUTS], device=device)
     while state.step < schedule.steps:
+        if count := means.get(state.step):
+            begin_from_mean(state, schedule.starts.index(state.step), count)
         picture, value, known = (part.to(device) for part in drawing.step(state.step))
         rate = learning_rate(schedule, state.step)
         for group in state.optimiser.param_groups:
