@@ -215,6 +215,12 @@ def test_the_model_folder_serves_the_segmenter_and_its_card_tells_the_split(
     assert all(np.isfinite(tensor.float().numpy()).all() for tensor in first.values())
 
 
+def test_a_last_round_that_began_from_a_mean_can_be_ablated(recipe: Path, data: Path, tmp_path: Path) -> None:
+    _begins_from_mean(recipe)
+    train(recipe, tmp_path / "out", data)
+    assert "everything" in ablate(recipe, tmp_path / "out", data, run_steps=2)
+
+
 def test_a_share_of_what_is_not_made_is_told(recipe: Path, data: Path, tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text("utf-8").replace("tiny = 0.7", "tiny = 0.7, filled = 0.1"), "utf-8")
     with pytest.raises(ConfigError, match="filled"):

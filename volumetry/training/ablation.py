@@ -73,7 +73,8 @@ def ablate(
     """
     config = load_recipe(config_path)
     run = out / f"{config.model.name}-{config.model.version}-run"
-    last = config.schedule.rounds[-1].model_dump() | {"steps": run_steps, "learning_rate": LEARNING_RATE}
+    own = {"steps": run_steps, "learning_rate": LEARNING_RATE, "from_mean_of": 0}
+    last = config.schedule.rounds[-1].model_dump() | own
     short = {"rounds": [last], "warmup_steps": run_steps // 5, "ema_decay": 0.98, "average_rounds": 1}
     base = _changed(config, {"schedule": short})
     prepare(base.schedule)
