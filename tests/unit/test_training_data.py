@@ -255,7 +255,7 @@ def test_faint_haze_is_hardly_denser_than_lung_and_only_in_lungs() -> None:
         haze = binary_erosion(truth == int(GROUND_GLASS), iterations=2)
         if haze.sum() > 200:
             denser.append(float(np.median(sick[haze])) - usual)
-    # Most of it lies where 0.11.0 missed most: less than 150 HU above the lung.
+    # The mean lies 70 + 340 u^2 HU above the lung, u even in 0 to 1, and counts by 85 %: below 150 HU in 56 %.
     assert len(denser) > 8
     assert min(denser) > DENSER_BY_HU / 2
     assert np.mean(np.array(denser) < 150) > 0.4

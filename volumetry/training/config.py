@@ -98,11 +98,6 @@ class Schedule(Section):
         """Steps taken at the end of each round."""
         return tuple(accumulate(part.steps for part in self.rounds))
 
-    @property
-    def starts(self) -> tuple[int, ...]:
-        """Steps taken before each round."""
-        return (0, *self.ends[:-1])
-
     def round_of(self, step: int) -> tuple[Round, int]:
         """The round that `step` (from 0) belongs to, and its place in it; after the end, the last one."""
         for part in self.rounds[:-1]:

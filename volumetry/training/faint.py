@@ -49,7 +49,7 @@ def faint_volumes(
         solid=0.3,
         dependent=0.0,
         back=0.5,
-        hazy_hu=(usual_hu + DENSER_BY_HU, DENSEST_HU),
+        hazy_hu=(min(usual_hu + DENSER_BY_HU, DENSEST_HU), DENSEST_HU),
         hazy_texture_hu=(3.0, 60.0),
         faintness=2.0,
         segment=0.3,

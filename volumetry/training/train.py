@@ -85,7 +85,7 @@ def train(
     if missing := drawn - set(bank.piles):
         raise ConfigError(
             f"{config_path.name}: schedule.rounds draws from what is not there: {', '.join(sorted(missing))}",
-            hint=f"The data make {', '.join(sorted(bank.piles))}; see data.filled_volumes.",
+            hint=f"The data make {', '.join(sorted(bank.piles))}; see data.filled_volumes and data.faint_volumes.",
         )
     state = new_state(config, device)
     take_over(state, config)
@@ -151,12 +151,12 @@ def new_state(config: TrainConfig, device: str) -> State:
 def steps(config: TrainConfig, bank: Bank, state: State, device: str) -> Iterator[dict[str, float]]:
     """Train one step after the other from where `state` is; gives each step's loss and learning rate."""
     schedule = config.schedule
-    means = {start: part.from_mean_of for start, part in zip(schedule.starts, schedule.rounds, strict=True)}
     drawing = Drawing(bank, config.augment, config.input_recipe, schedule)
     weight = torch.tensor([getattr(config.loss, name) for name in OUTPUTS], device=device)
     while state.step < schedule.steps:
-        if count := means.get(state.step):
-            begin_from_mean(state, schedule.starts.index(state.step), count)
+        part, done = schedule.round_of(state.step)
+        if done == 0 and part.from_mean_of:
+            begin_from_mean(state, schedule.ends.index(state.step) + 1, part.from_mean_of)
         picture, value, known = (part.to(device) for part in drawing.step(state.step))
         rate = learning_rate(schedule, state.step)
         for group in state.optimiser.param_groups:
