@@ -373,4 +373,5 @@ def test_the_shipped_model_gives_the_same_answer_twice_and_nearly_the_same_share
     for tissue in (Tissue.GROUND_GLASS, Tissue.SOLID):
         shares = [100 * np.count_nonzero(found == tissue) / np.count_nonzero(found) for found in (exact, fast)]
         assert shares[0] > 1, "there is something to compare"
-        assert shares[1] == pytest.approx(shares[0], abs=0.1)
+        # Half of this little lung is edge of a lesion; of whole scans docs/operations.md states what bf16 changes.
+        assert shares[1] == pytest.approx(shares[0], rel=0.02)
