@@ -356,11 +356,11 @@ def test_a_model_with_other_outputs_stops_it() -> None:
 
 
 def test_the_shipped_model_gives_the_same_answer_twice_and_nearly_the_same_shares_in_bf16() -> None:
-    """A drawn thorax with ground glass and consolidation in it, at every precision."""
-    drawn = [drawn_thorax(np.random.default_rng(seed)) for seed in (11, 12)]
+    """A drawn thorax with ground glass and consolidation in a quarter of its lungs, at every precision."""
+    drawn = [drawn_thorax(np.random.default_rng(seed)) for seed in (11, 12, 13, 14)]
     hu = np.stack([slice_hu[:192, :192] for slice_hu, _ in drawn])
     lung = np.stack([(truth[:192, :192] & Truth.LUNG) > 0 for _, truth in drawn])
-    plan = Lesions((6, 6), (8.0, 25.0), solid=0.5, dependent=0)
+    plan = Lesions((4, 4), (6.0, 12.0), solid=0.5, dependent=0)
     hu, _ = with_lesions(hu, lung, (5.0, 1.4, 1.4), np.random.default_rng(3), plan)
     scan = CtScan(hu, Grid(hu.shape, (5.0, 1.4, 1.4)), SeriesInfo("1", 2, (5.0, 1.4, 1.4)))
 
@@ -373,5 +373,4 @@ def test_the_shipped_model_gives_the_same_answer_twice_and_nearly_the_same_share
     for tissue in (Tissue.GROUND_GLASS, Tissue.SOLID):
         shares = [100 * np.count_nonzero(found == tissue) / np.count_nonzero(found) for found in (exact, fast)]
         assert shares[0] > 1, "there is something to compare"
-        # Half of this little lung is edge of a lesion; of whole scans docs/operations.md states what bf16 changes.
-        assert shares[1] == pytest.approx(shares[0], rel=0.02)
+        assert shares[1] == pytest.approx(shares[0], abs=0.1)
