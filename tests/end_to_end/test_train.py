@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from slice_folders import write_dataset
@@ -133,6 +134,16 @@ def _begins_from_mean(recipe: Path) -> None:
     _averaged(recipe, 1)
     third = "[[schedule.rounds]]\nsteps = 1\nlearning_rate = 1e-12\nfrom_mean_of = 2\n\n[loss]"
     recipe.write_text(recipe.read_text("utf-8").replace("[loss]", third, 1))
+
+
+def test_a_round_may_have_threads_of_its_own(recipe: Path, data: Path, tmp_path: Path) -> None:
+    _begins_from_mean(recipe)
+    text = re.sub(r"^threads = .*", "threads = 1", recipe.read_text("utf-8"), flags=re.MULTILINE)
+    recipe.write_text(text.replace("from_mean_of = 2", "from_mean_of = 2\nthreads = 2"), "utf-8")
+    seen: list[int] = []
+    train(recipe, tmp_path / "out", data, progress=lambda *_: seen.append(torch.get_num_threads()))
+    assert seen == [1] * (len(seen) - 1) + [2]
+    assert len(seen) > 2
 
 
 def test_a_round_may_begin_from_the_mean_of_the_rounds_before(recipe: Path, data: Path, tmp_path: Path) -> None:

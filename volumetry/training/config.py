@@ -62,12 +62,15 @@ class Round(Section):
     from_mean_of
         The round begins with the mean of the weights at the ends of so many rounds before it, and with a fresh
         optimiser; 0 goes on with the weights as they are.
+    threads
+        In place of the schedule's; with another number, sums are taken in another order and weights differ.
     """
 
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     shares: dict[str, NonNegativeFloat] = Field(default_factory=dict)
     from_mean_of: int = Field(default=0, ge=0)
+    threads: int | None = Field(default=None, gt=0)
 
 
 class Schedule(Section):
@@ -296,8 +299,9 @@ class TrainConfig(Section):
         later = {"no_neighbours", "no_chest", "wrong_chest"}
         prose["augment"] = {name for name in later if not getattr(self.augment, name)}
         schedule: dict[str, Any] = {"average_rounds": True} if self.schedule.average_rounds == 1 else {}
-        if not any(part.from_mean_of for part in self.schedule.rounds):
-            schedule["rounds"] = {"__all__": {"from_mean_of"}}
+        unset = {n for n in ("from_mean_of", "threads") if not any(getattr(r, n) for r in self.schedule.rounds)}
+        if unset:
+            schedule["rounds"] = {"__all__": unset}
         prose["schedule"] = schedule
         settings = self.model_dump(mode="json", exclude=prose)
         settings["data"]["dense_volumes"] = 0  # of a pile that is no longer drawn; earlier digests hold it

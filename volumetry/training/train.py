@@ -155,6 +155,7 @@ def steps(config: TrainConfig, bank: Bank, state: State, device: str) -> Iterato
     weight = torch.tensor([getattr(config.loss, name) for name in OUTPUTS], device=device)
     while state.step < schedule.steps:
         part, done = schedule.round_of(state.step)
+        torch.set_num_threads(part.threads or schedule.threads)
         if done == 0 and part.from_mean_of:
             begin_from_mean(state, schedule.ends.index(state.step) + 1, part.from_mean_of)
         picture, value, known = (part.to(device) for part in drawing.step(state.step))
