@@ -9,11 +9,11 @@ import pytest
 from volumetry.config import load_config
 from volumetry.domain import SHARES, CtScan, Doubt, Grid, SeriesInfo, Tissue, TissueMap
 from volumetry.measure import measure
-from volumetry.measure.interval import boundary_points, interval_of
+from volumetry.measure.interval import boundary_points, interval_of, undecided_points
 from volumetry.segment.postprocess import with_sides
 from volumetry.segment.thresholds import Cuts
-from volumetry.segment.uncertainty import added, class_counts, spread_points, threshold_counts
-from volumetry.training.calibration import DRAWN, LEVEL_BLOCKS, Block, coverage, fitted
+from volumetry.segment.uncertainty import added, class_counts, spread_points, threshold_counts, undecided_voxels
+from volumetry.training.calibration import DRAWN, SOURCE_BLOCKS, Block, coverage, fitted
 
 CONFIG = load_config()
 EVEN_CUTS = Cuts(0.5, 0.5, 0.5)
@@ -49,6 +49,15 @@ def test_moved_thresholds_count_what_they_would_count_everywhere() -> None:
     ):
         assert counts[name].tolist() == class_counts(whole, EVEN_CUTS, lesion, solid).tolist(), name
     assert counts["lesion low"][1] > counts["base"][1] > counts["lesion high"][1]
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_undecided_is_lung_from_a_small_probability_of_lesion_up_to_the_cut(kind: type) -> None:
+    """Of ten pixels of lung: clearly healthy, undecided, and lesion; of the two outside, one is called lesion."""
+    lung = np.array([0.9] * 10 + [0.2, 0.2])
+    lesion = np.array([0.0, 0.01, 0.04, 0.06, 0.2, 0.3, 0.44, 0.46, 0.7, 1.0, 0.3, 0.8])
+    probabilities = np.stack([lung, lesion, np.zeros(12)]).astype(kind)
+    assert undecided_voxels(probabilities, Cuts(0.5, 0.45, 0.5)).tolist() == [4, 11]
 
 
 def test_parts_are_differences_in_points() -> None:
@@ -119,6 +128,24 @@ def test_a_measured_scan_carries_the_segmenters_doubt() -> None:
     assert measure(replace(tissue, doubt=None), scan, CONFIG.measure, CONFIG.interval).interval is None
 
 
+@pytest.mark.parametrize("undecided_percent", [3.0, 0.1])
+def test_undecided_lung_widens_the_interval_by_what_is_no_rim_of_the_lesion(undecided_percent: float) -> None:
+    """A rim of one pixel, 1.4 mm, of a cube with sides of 20 mm is undecided around any lesion."""
+    tissue, scan = box_scan(-600)
+    doubt = replace(SURE, undecided_percent=undecided_percent, undecided_weight=0.5)
+    measured = measure(replace(tissue, doubt=doubt), scan, CONFIG.measure, CONFIG.interval)
+    found, share = measured.interval, measured.volumes_ml.percent_of_lung()["lesion"]
+    rim_percent = 100 * (2 / 3 * 6 * 20**2) * 1.4 / (2 * 36 * 50 * 40 * 8)
+    left = 0.5 * max(0.0, undecided_percent - rim_percent)
+    assert found.parts["undecided"] == pytest.approx({"lesion": left, "ground_glass": left, "solid": 0.0})
+    half = math.hypot(found.parts["boundary"]["lesion"], left)
+    assert found.percent["lesion"] == pytest.approx((max(0.0, share - half), share + half))
+    assert undecided_points(5.0, 2.0, 0.5)["lesion"] == 1.5
+    unweighted = replace(doubt, undecided_weight=0.0)
+    found = measure(replace(tissue, doubt=unweighted), scan, CONFIG.measure, CONFIG.interval).interval
+    assert "undecided" not in found.parts, "a model that was calibrated without it"
+
+
 def test_under_the_hu_rule_an_offset_moves_the_cut() -> None:
     """Every lesion voxel lies 5 HU below the cut between ground glass and solid: 10 HU carry all of it across."""
     tissue, scan = box_scan(-305)
@@ -162,9 +189,29 @@ def test_many_easy_draws_do_not_narrow_the_intervals_of_harder_cases() -> None:
         return [Block(kind, f"{case} {n:03d}", found, dict.fromkeys(SHARES, 10.0), moved) for n in range(count)]
 
     easy = off_by(0.5, DRAWN, "chest-1", 400)
-    for hard in (off_by(4.0, DRAWN, "chest-2", LEVEL_BLOCKS), off_by(4.0, "slices", "case", LEVEL_BLOCKS)):
+    for hard in (off_by(4.0, DRAWN, "chest-2", SOURCE_BLOCKS), off_by(4.0, "slices", "case", SOURCE_BLOCKS)):
         held = coverage([*easy, *hard], fitted([*easy, *hard]))
         assert held[hard[0].kind]["lesion"]["covered"] == held[hard[0].kind]["lesion"]["blocks"]
+        worst = replace(hard[0], percent=dict.fromkeys(SHARES, 90.0))
+        held = coverage([*easy, *hard], fitted([*easy, *hard[1:], worst]))
+        assert held[hard[0].kind]["lesion"]["median_half_width"] < 10, "the largest error of ten does not decide"
+
+
+def test_undecided_lung_is_counted_where_it_goes_with_the_error() -> None:
+    """Shares that are off by what is undecided: a factor for all would widen those in which nothing is."""
+    moved = {"threshold": dict.fromkeys(SHARES, 0.5)}
+
+    def off_by(error: float, undecided: float, n: int) -> Block:
+        shares, truth = (dict.fromkeys(SHARES, percent) for percent in (30.0 - error, 30.0))
+        return Block("k", str(n), shares, truth, moved, undecided)
+
+    found = [off_by(9.5 if n % 5 == 0 else 0.5, 9.0 if n % 5 == 0 else 0.0, n) for n in range(100)]
+    calibration = fitted(found)
+    assert calibration["undecided"] > 0
+    half = {n: coverage([found[n]], calibration)["k"]["lesion"]["median_half_width"] for n in (0, 1)}
+    assert half[1] < 4 < 9 < half[0]
+    certain = [replace(block, undecided=0.0) for block in found]
+    assert coverage(certain, fitted(certain))["k"]["lesion"]["median_half_width"] > 2 * half[1]
 
 
 def test_a_floor_is_chosen_where_what_is_missed_moves_nothing() -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from stub_model import stub
 from torch import nn
 
@@ -213,6 +214,7 @@ def test_doubt_is_what_moves_when_the_slices_are_seen_otherwise() -> None:
         level=0.95,
         reference=dict.fromkeys(SHARES, 0.1),
         floor_points=0.0,
+        undecided=0.75,
         widening=dict.fromkeys(SHARES, 2.0),
     )
     made = stub(Uneven())
@@ -239,6 +241,14 @@ def test_doubt_is_what_moves_when_the_slices_are_seen_otherwise() -> None:
     expected = spread_points(counts)
     assert doubt is not None
     assert doubt.widening == calibration.widening
+    assert doubt.undecided_weight == 0.75
+    beside = math.exp(-0.5 * (2.0 / SETTINGS.smooth_between_slices_mm) ** 2)
+    averaged = np.array([beside, 1, beside]) / (1 + 2 * beside)
+    lung, lesion, _ = ndimage.correlate1d(seen(range(40)), averaged, axis=1, mode="nearest")
+    aerated = (lung >= 0.5) & (lesion < 0.5)
+    share = 100 * np.count_nonzero(aerated & (lesion >= 0.05)) / np.count_nonzero((lung >= 0.5) | (lesion >= 0.5))
+    assert doubt.undecided_percent == pytest.approx(share, abs=0.1)
+    assert share > 5, "all is decided, nothing is tested"
     for part, points in expected.items():
         assert doubt.points[part] == pytest.approx(points, abs=0.05), part
         assert max(points.values()) > 0.5, f"{part}: nothing moves, nothing is tested"
@@ -324,6 +334,7 @@ def test_the_digest_follows_everything_that_decides_a_number_and_nothing_else() 
         {"calibration": warm},
         {"calibration": warm.model_copy(update={"temperature": dict.fromkeys(OUTPUTS, 2.1)})},
         {"calibration": warm.model_copy(update={"lesion_probability": {"scans": 0.6}})},
+        {"calibration": warm.model_copy(update={"undecided": 0.5})},
     )
     digests = {card.sha256, *(card.model_copy(update=change).sha256 for change in changes)}
     assert len(digests) == 1 + len(changes)

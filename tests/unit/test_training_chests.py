@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
+from written_chest import LUNG_HU, OWN, SPACING_KJI_MM, write_chest
 
 from volumetry.errors import InputError, ModelError
 from volumetry.segment.card import read_card
@@ -34,45 +34,9 @@ from volumetry.training.patterns import USUAL_HAZE, Lungs, with_patterns
 from volumetry.training.samples import AERATED, SOLID, SOME_LUNG, Truth
 from volumetry.training.shown import Looks
 from volumetry.training.train import new_state
+from volumetry.training.whole_scans import whole_scans
 
 RECIPE = InputRecipe()
-SPACING_KJI_MM = (2.0, 1.4, 1.4)
-OWN = (20, 26, 40, 60, 30, 45)
-"""Box of the patient's own disease, in the right lung."""
-LUNG_HU = -850.0
-
-
-def write_chest(folder: Path, name: str, spacing: tuple[float, float, float] = SPACING_KJI_MM) -> ChestVolume:
-    """A body of water with two lungs of air, a mediastinum that the mask leaves open, and a labelled tumour."""
-    k, j, i = np.indices((44, 110, 150), np.float32)
-    hu = np.where(((j - 55) / 50) ** 2 + ((i - 75) / 70) ** 2 < 1, 30.0, -1000.0)
-    inside = (k > 4) & (k < 40)
-    lungs = inside & (
-        (((j - 55) / 35) ** 2 + ((i - 42) / 24) ** 2 < 1) | (((j - 55) / 35) ** 2 + ((i - 108) / 24) ** 2 < 1)
-    )
-    hu[lungs] = LUNG_HU
-    mask = lungs.astype(np.uint8)
-    mask[inside & (np.abs(i - 75) < 4) & (np.abs(j - 55) < 20)] = 255
-    votes = np.zeros(mask.shape, np.uint8)
-    votes[30:34, 50:60, 100:112], votes[31:33, 52:58, 102:110] = 2, 7
-    hu[votes > 0] = 20.0
-    rng = np.random.default_rng(1)
-    for part, array in (("", hu + 5 * rng.standard_normal(hu.shape)), ("-lungs", mask), ("-votes", votes)):
-        image = sitk.GetImageFromArray(array.astype(np.int16 if part == "" else np.uint8))
-        image.SetSpacing(spacing[::-1])
-        sitk.WriteImage(image, str(folder / f"{name}{part}.nii.gz"))
-    return ChestVolume(
-        image=f"{name}.nii.gz",
-        lungs=f"{name}-lungs.nii.gz",
-        tumour=f"{name}-votes.nii.gz",
-        tumour_from=5,
-        own_disease=(OWN,),
-        pattern_volumes=2,
-        filled_volumes=1,
-        faint_volumes=2,
-        source="drawn",
-        terms="none",
-    )
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +173,7 @@ def test_the_open_configurations_name_nothing_that_forbids_commercial_use():
 
 def test_a_model_is_made_and_calibrated_from_chests_alone(folder, config, tmp_path, monkeypatch):
     monkeypatch.setattr(package, "drawn_chests", partial(drawn_chests, draws=2))
+    monkeypatch.setattr(package, "whole_scans", partial(whole_scans, draws=3))
     small = config.model_copy(update={"model": config.model.model_copy(update={"channels": (4, 8, 16)})})
     bank, state = build_bank(small, folder), new_state(small, "cpu")
     state.average.load_state_dict(state.network.state_dict())
@@ -227,15 +192,17 @@ def test_a_model_is_made_and_calibrated_from_chests_alone(folder, config, tmp_pa
     assert story["split"]["chests"] == "whole patients held out: two"
     assert story["data"]["one"] == "drawn; none"
     assert "two" not in story["data"]
-    assert story["calibration"]["fitted_on_drawn_scans"] == 2
-    assert story["calibration"]["coverage_elsewhere"]["drawn"]["lesion"]["blocks"] == 2
+    assert story["calibration"]["covers"] == package.COVERS_CHESTS
+    assert story["calibration"]["fitted_on_drawn_scans"] == 3
+    assert story["calibration"]["coverage_elsewhere"]["drawn"]["lesion"]["blocks"] == 3
     assert set(story["metrics"]) == {"two"}
 
 
-def test_where_the_one_held_out_chest_calibrates_nothing_is_said_of_coverage_elsewhere(
+def test_a_held_out_chest_that_sets_the_threshold_judges_the_interval_and_no_probability(
     folder, config, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(package, "drawn_chests", partial(drawn_chests, draws=1))
+    monkeypatch.setattr(package, "whole_scans", partial(whole_scans, draws=2))
     learned, held_out = config.data.chests
     chests = (learned, held_out.model_copy(update={"calibrates": True}))
     small = config.model_copy(
@@ -249,12 +216,14 @@ def test_where_the_one_held_out_chest_calibrates_nothing_is_said_of_coverage_els
     story = card.story["calibration"]
     assert story["fitted_on_drawn_scans"] == 2
     assert story["coverage_where_fitted"]["drawn"]["lesion"]["blocks"] == 2
-    assert not any(story[key] for key in ("coverage_elsewhere", "expected_calibration_error"))
+    assert story["coverage_elsewhere"]["drawn"]["lesion"]["blocks"] == 2
+    assert not story["expected_calibration_error"]
 
 
 def test_a_run_that_continues_a_model_begins_with_its_answers(folder, config, tmp_path, monkeypatch):
     """Inputs that the model did not know change nothing until they are learned from, whatever they show."""
     monkeypatch.setattr(package, "drawn_chests", partial(drawn_chests, draws=2))
+    monkeypatch.setattr(package, "whole_scans", partial(whole_scans, draws=2))
     few = {"channels": (4, 8, 16)}
     first = config.model_copy(update={"model": config.model.model_copy(update=few)})
     bank, state = build_bank(first, folder), new_state(first, "cpu")

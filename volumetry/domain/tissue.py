@@ -77,6 +77,10 @@ class Doubt:
     calibrated
         By what is measured on a scan: lowest and highest value among the scans that it was calibrated on; see
         `quality.aerated_lung`.
+    undecided_percent
+        Of the lung: where the segmenter decides neither for lesion nor clearly against it.
+    undecided_weight
+        How many points of lung a share is taken to move for each of them that is no rim of the lesion.
     """
 
     points: Mapping[str, Mapping[str, float]]
@@ -85,6 +89,8 @@ class Doubt:
     widening: Mapping[str, float]
     level: float
     calibrated: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    undecided_percent: float = 0.0
+    undecided_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

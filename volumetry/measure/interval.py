@@ -18,6 +18,8 @@ from volumetry.image.components import bounding_box
 from volumetry.measure.components import component_splits
 
 LIMITS = (0.0, 100.0)
+UNDECIDED_RIM_MM = 1.4
+"""One pixel of the network: around every lesion lies so much lung in which the probability falls to nothing."""
 STAIRCASE = 2 / 3
 """Faces of voxels overstate a smooth surface of no preferred direction by 3/2: the mean of |x| + |y| + |z| over
 unit normals."""
@@ -59,7 +61,33 @@ def with_interval(
     if rule.component_rule == "hu":
         parts = _by_hu(parts, tissue, scan, volumes, rule, settings)
     parts["boundary"] = boundary_points(delivered, volumes.lung, settings.boundary_mm)
+    if doubt.undecided_weight:
+        rim = boundary_points(delivered, volumes.lung, UNDECIDED_RIM_MM)["lesion"]
+        parts["undecided"] = undecided_points(doubt.undecided_percent, rim, doubt.undecided_weight)
     return interval_of(percent, parts, doubt)
+
+
+def undecided_points(undecided_percent: float, rim_percent: float, weight: float) -> dict[str, float]:
+    """Points by which each share may move for lung in which nothing is decided.
+
+    What is faint there is ground glass if it is disease; no solid.
+
+    Parameters
+    ----------
+    undecided_percent
+        Of the lung.
+    rim_percent
+        Of the lung: what the rims of the lesion account for.
+    weight
+        Points of the share for each point that is left.
+
+    Returns
+    -------
+    dict[str, float]
+        Percentage points by share.
+    """
+    points = weight * max(0.0, undecided_percent - rim_percent)
+    return {"lesion": points, "ground_glass": points, "solid": 0.0}
 
 
 def interval_of(percent: Mapping[str, float], parts: Mapping[str, Mapping[str, float]], doubt: Doubt) -> Interval:

@@ -82,6 +82,7 @@ class CardCalibration(Section):
     level: float = Field(gt=0, lt=1)
     reference: dict[str, float]
     floor_points: float = Field(ge=0)
+    undecided: float = Field(0.0, ge=0)
     widening: dict[str, float]
     range: dict[str, tuple[float, float]] = Field(default_factory=dict)
 
@@ -157,8 +158,9 @@ class Card(Section):
             del parts["input"]["enhance_scans"]  # digests of cards from before there was a choice
         if self.calibration:
             del parts["calibration"]["range"]  # moves no number
-            if not self.calibration.solid_probability:
-                del parts["calibration"]["solid_probability"]  # the same
+            for added in ("solid_probability", "undecided"):
+                if not parts["calibration"][added]:
+                    del parts["calibration"][added]  # the same
         return canonical_sha256(parts | ({"context": self.context.sha256} if self.context else {}))
 
     @property

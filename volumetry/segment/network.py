@@ -43,8 +43,15 @@ from volumetry.segment.resampling import (
     voxels_mm,
 )
 from volumetry.segment.thorax_weights import verify_context_probe
-from volumetry.segment.thresholds import SCANS, SLICES, cuts_of, labelled
-from volumetry.segment.uncertainty import BASE, Counts, class_counts, spread_points, threshold_counts
+from volumetry.segment.thresholds import SCANS, SLICES, Cuts, cuts_of, labelled
+from volumetry.segment.uncertainty import (
+    BASE,
+    Counts,
+    class_counts,
+    spread_points,
+    threshold_counts,
+    undecided_voxels,
+)
 from volumetry.segment.weights import Model, channels_last, find_model, load_model, verify_probe
 
 OUTPUTS = ("lung", "lesion", "solid")
@@ -170,7 +177,7 @@ class NetworkSegmenter:
         box = box_reaching(probabilities[:2], level, (hu.shape[1], hu.shape[2]))
         give_back_freed_memory(scan.hu_kji.nbytes)
         with ThreadPoolExecutor(1) as beside:  # the way back to the scanner's grid leaves a core idle
-            doubt = beside.submit(self._doubt, seen, body, alone, heard)
+            doubt = beside.submit(self._doubt, seen, body, alone, heard, probabilities)
             if box:
                 native = (hu.shape[0], hu.shape[1], hu.shape[2])
                 if self.device == "cuda":
@@ -279,10 +286,12 @@ class NetworkSegmenter:
         body: PlaneBox,
         alone: "_Alone | None",
         heard: Chest | None,
+        probabilities: NDArray[np.float16],
     ) -> Doubt | None:
-        """How far the shares move; see `segment.uncertainty`.
+        """How far the shares move, and how much of the lung is undecided; see `segment.uncertainty`.
 
-        Thresholds are moved on every slice, the rest on a sample, each slice alone as in calibration.
+        Thresholds are moved on every slice, the rest on a sample, each slice alone as in calibration. What is
+        undecided is counted where the labels come from: averaged, and without organs.
         """
         calibration, moves = self.model.card.calibration, self.interval
         if calibration is None or moves is None or alone is None:
@@ -306,6 +315,8 @@ class NetworkSegmenter:
             calibration.widening,
             calibration.level,
             calibration.range,
+            _undecided_percent(probabilities, cuts),
+            calibration.undecided,
         )
 
     def probabilities(self, pictures: Sequence[Pictures], mirrored: bool = False) -> NDArray[np.float32]:
@@ -352,6 +363,15 @@ class _Alone:
     counts: dict[str, Counts]
     sample: list[int]
     sampled: NDArray[np.float16]
+
+
+def _undecided_percent(probabilities: NDArray[np.float16], cuts: Cuts) -> float:
+    """Of the lung; slice by slice, which stays in the caches."""
+    counts = np.zeros(2, np.int64)
+    for k in range(probabilities.shape[1]):
+        counts += undecided_voxels(probabilities[:, k], cuts)
+    undecided, lung = counts.tolist()
+    return 100 * undecided / max(lung, 1)
 
 
 def _left_out_ml(chest: Chest) -> dict[str, float]:

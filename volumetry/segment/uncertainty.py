@@ -17,6 +17,9 @@ from volumetry.segment.thresholds import Cuts
 Counts = NDArray[np.int64]
 """Voxels of lung, lesion, ground glass and solid."""
 BASE = "base"
+UNDECIDED_FROM = 0.05
+"""Probability of lesion from which on lung is not clearly without disease. From there to the cut of the lesion lie
+0.2 to 1.1 % of the lung in eight chests with next to no disease, and 5 to 13 % where haze is in doubt."""
 
 
 def class_counts(
@@ -43,6 +46,28 @@ def threshold_counts(probabilities: NDArray[np.floating], cuts: Cuts, step: floa
         "solid low": class_counts(probabilities, cuts, solid_shift=-step),
         "solid high": class_counts(probabilities, cuts, solid_shift=step),
     }
+
+
+def undecided_voxels(probabilities: NDArray[np.floating], cuts: Cuts) -> Counts:
+    """How much of the lung is called aerated though it is not clearly without disease, and how much lung there is.
+
+    Parameters
+    ----------
+    probabilities
+        Of lung, lesion and solid, (3, ...).
+    cuts
+        In force.
+
+    Returns
+    -------
+    Counts
+        Voxels from `UNDECIDED_FROM` up to the lesion's cut, and of lung with its lesions.
+    """
+    lung, lesion, _ = probabilities
+    diseased = reaching(lesion, cuts.lesion)
+    aerated = reaching(lung, cuts.lung) & ~diseased
+    undecided = int(np.count_nonzero(aerated & reaching(lesion, UNDECIDED_FROM)))
+    return np.array([undecided, np.count_nonzero(aerated) + np.count_nonzero(diseased)], np.int64)
 
 
 def added(counts: Mapping[str, Counts], more: Mapping[str, Counts]) -> dict[str, Counts]:

@@ -1,11 +1,13 @@
-"""What held-out cases say of a model: how well its probabilities are meant, and how wide its interval must be.
+"""What calibrating cases say of a model: how well its probabilities are meant, and how wide its interval must be.
 
-Fitted on the calibration cases of the split, judged on its other held-out cases.
+Probabilities are fitted on the calibration cases of the split, and judged on its other held-out cases; so is the
+interval, with whole drawn scans besides (`training.whole_scans`).
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,19 @@ from torch.nn import functional
 
 from volumetry.config import IntervalSettings
 from volumetry.domain import SHARES, Doubt, Grid, TissueMap
-from volumetry.measure.interval import boundary_points, interval_of
+from volumetry.measure.interval import UNDECIDED_RIM_MM, boundary_points, interval_of, undecided_points
 from volumetry.quality.aerated_lung import LESION_PERCENT
 from volumetry.segment.network import NetworkSegmenter
 from volumetry.segment.thresholds import labelled
-from volumetry.segment.uncertainty import BASE, Counts, added, class_counts, spread_points, threshold_counts
+from volumetry.segment.uncertainty import (
+    BASE,
+    Counts,
+    added,
+    class_counts,
+    spread_points,
+    threshold_counts,
+    undecided_voxels,
+)
 from volumetry.training.calibration_scans import KIND as DRAWN
 from volumetry.training.chest_slices import CHEST, PATTERNS
 from volumetry.training.config import TrainConfig
@@ -28,21 +38,29 @@ from volumetry.training.samples import OUTPUTS, Sample, Truth, targets
 from volumetry.training.small_scans import REFERENCE_FROM, cuts_for, small_scans
 
 LEVEL = 0.95
-LEVEL_BLOCKS = math.ceil(LEVEL / (1 - LEVEL))
-"""Fewer blocks have no score below which a further one lies with the probability of the level."""
-FLOORS_POINTS = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""What a share may be off by though nothing moves it: a small lesion that is missed altogether."""
+SOURCE_LEVEL = 0.9
+"""Of the blocks of each source, so that many easy ones do not narrow the intervals of all others."""
+SOURCE_BLOCKS = 10
+"""Of fewer blocks, 90 % are all, and the largest error would decide."""
+UNDECIDED_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+FLOORS_POINTS = (1.0, 2.0)
+"""What a share may be off by though nothing moves it: a small lesion, or faint haze, that is missed altogether. Of
+single lesions less is missed, but those that are drawn are denser than the faintest haze that a reader sees."""
+LEAST_WIDENING = 1.0
+"""Nothing that moves a share is taken to move it less than it does."""
 REFERENCE_LIMITS = (0.05, 0.75)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some slices of a held-out case: its shares by truth and by the model, and what moves them, in points.
+    """A scan, or some slices of a case: its shares by truth and by the model, and what moves them, in points.
 
     Parameters
     ----------
     truth
         Only the shares that its labels know.
+    undecided
+        Points of lung in which nothing is decided, without the rims of the lesion.
     """
 
     kind: str
@@ -50,6 +68,11 @@ class Block:
     percent: dict[str, float]
     truth: dict[str, float]
     parts: dict[str, dict[str, float]]
+    undecided: float = 0.0
+
+    def moved(self, weight: float) -> dict[str, dict[str, float]]:
+        """All parts, if an undecided point counts as `weight` points."""
+        return {**self.parts, "undecided": undecided_points(self.undecided, 0.0, weight)}
 
 
 def for_calibration(
@@ -179,8 +202,10 @@ def blocks(segmenter: NetworkSegmenter, samples: Sequence[Sample], settings: Int
     for run in small_scans(samples):
         counts: dict[str, Counts] = {}
         edges = dict.fromkeys(SHARES, 0.0)
-        truth = np.zeros(4, np.int64)
+        truth, undecided = np.zeros(4, np.int64), np.zeros(2, np.int64)
         for sample in run:
+            probabilities = segmenter.probabilities([sample.pictures])[0]
+            undecided += undecided_voxels(probabilities, cuts_for(segmenter, sample))
             counts = added(counts, _counts(segmenter, sample, settings.threshold_step))
             edges = _with_edges(edges, segmenter, sample, settings.boundary_mm)
             truth += _true_counts(sample)
@@ -189,12 +214,14 @@ def blocks(segmenter: NetworkSegmenter, samples: Sequence[Sample], settings: Int
             continue
         parts = spread_points(counts)
         parts["boundary"] = {name: points / lung for name, points in edges.items()}
+        rim = parts["boundary"]["lesion"] * UNDECIDED_RIM_MM / settings.boundary_mm
+        left = undecided_points(100 * float(undecided[0]) / lung, rim, 1.0)["lesion"]
         percent = dict(zip(SHARES, (100 * counts[BASE][1:] / lung).tolist(), strict=True))
         # Where nobody drew the lungs, the lesions drawn are compared as a share of the lungs found.
         whole = lung if run[0].truth_ji[0, 0] & Truth.LUNG_UNKNOWN else int(truth[0])
         known = [name for name in SHARES if name == "lesion" or not _solid_unknown(run)]
         true = dict(zip(SHARES, (100 * truth[1:] / max(1, whole)).tolist(), strict=True))
-        found.append(Block(run[0].kind, run[0].group, percent, {name: true[name] for name in known}, parts))
+        found.append(Block(run[0].kind, run[0].group, percent, {name: true[name] for name in known}, parts, left))
     return found
 
 
@@ -231,8 +258,8 @@ def _true_counts(sample: Sample) -> Counts:
 def fitted(found: Sequence[Block]) -> dict[str, Any]:
     """What makes the interval: the reference part from typical relative errors, then the factor for the level.
 
-    The factor holds the level over all blocks and in each source of at least `LEVEL_BLOCKS`, so that many easy
-    draws into one chest do not narrow the intervals of all others. Of the floors, the one that makes the intervals
+    The factor holds the level over all blocks, and `SOURCE_LEVEL` in each source of at least `SOURCE_BLOCKS`; it
+    is at least `LEAST_WIDENING`. Of the floors and of the weights of undecided lung, those that make the intervals
     narrowest.
 
     Parameters
@@ -243,16 +270,16 @@ def fitted(found: Sequence[Block]) -> dict[str, Any]:
     Returns
     -------
     dict[str, Any]
-        ``level``, ``reference``, ``floor_points``, ``widening``, and as ``range`` the largest share of lesion; see
-        `volumetry.domain.Doubt`.
+        ``level``, ``reference``, ``floor_points``, ``undecided``, ``widening``, and as ``range`` the largest share
+        of lesion; see `volumetry.domain.Doubt`.
     """
     largest = max(block.truth["lesion"] for block in found)
-    ways = [_with_floor(found, floor) for floor in FLOORS_POINTS]
+    ways = [_with(found, floor, weight) for floor, weight in product(FLOORS_POINTS, UNDECIDED_WEIGHTS)]
     best = min(ways, key=lambda way: _mean_width(found, way))
     return {"level": LEVEL, **best, "range": {LESION_PERCENT: [0.0, round(largest, 1)]}}
 
 
-def _with_floor(found: Sequence[Block], floor_points: float) -> dict[str, Any]:
+def _with(found: Sequence[Block], floor_points: float, undecided: float) -> dict[str, Any]:
     reference: dict[str, float] = {}
     widening: dict[str, float] = {}
     for name in SHARES:
@@ -270,12 +297,17 @@ def _with_floor(found: Sequence[Block], floor_points: float) -> dict[str, Any]:
         scores: dict[str, list[float]] = {"all": []}
         for block in known:
             error = abs(block.percent[name] - block.truth[name])
-            score = error / _sum_of_parts(block, name, reference[name], floor_points)
+            score = error / _sum_of_parts(block, name, reference[name], floor_points, undecided)
             scores["all"].append(score)
             scores.setdefault(_source(block), []).append(score)
-        needed = [_at_level(s) for source, s in scores.items() if source == "all" or len(s) >= LEVEL_BLOCKS]
+        needed = [LEAST_WIDENING, _at_level(scores.pop("all")), *map(_for_most, scores.values())]
         widening[name] = math.ceil(1000 * max(needed)) / 1000  # rounded down, it would not hold its own case
-    return {"reference": reference, "floor_points": floor_points, "widening": widening}
+    return {
+        "reference": reference,
+        "floor_points": floor_points,
+        "undecided": undecided,
+        "widening": widening,
+    }
 
 
 def _source(block: Block) -> str:
@@ -288,17 +320,23 @@ def _at_level(scores: Sequence[float]) -> float:
     return sorted(scores)[min(len(scores), math.ceil((len(scores) + 1) * LEVEL)) - 1]
 
 
+def _for_most(scores: Sequence[float]) -> float:
+    """The score that `SOURCE_LEVEL` of a source do not exceed; 0 for a source with too few to say."""
+    return sorted(scores)[math.ceil(len(scores) * SOURCE_LEVEL) - 1] if len(scores) >= SOURCE_BLOCKS else 0.0
+
+
 def _mean_width(found: Sequence[Block], way: dict[str, Any]) -> float:
     widths = [
-        way["widening"][name] * _sum_of_parts(block, name, way["reference"][name], way["floor_points"])
+        way["widening"][name]
+        * _sum_of_parts(block, name, way["reference"][name], way["floor_points"], way["undecided"])
         for block in found
         for name in block.truth
     ]
     return float(np.mean(widths)) if widths else 0.0
 
 
-def _sum_of_parts(block: Block, name: str, reference: float, floor_points: float) -> float:
-    points = (part[name] for part in block.parts.values())
+def _sum_of_parts(block: Block, name: str, reference: float, floor_points: float, undecided: float) -> float:
+    points = (part[name] for part in block.moved(undecided).values())
     return math.hypot(floor_points, reference * block.percent[name], *points)
 
 
@@ -337,7 +375,7 @@ def coverage(found: Sequence[Block], calibration: dict[str, Any]) -> dict[str, A
             calibration["widening"],
             calibration["level"],
         )
-        interval = interval_of(block.percent, block.parts, doubt)
+        interval = interval_of(block.percent, block.moved(calibration["undecided"]), doubt)
         for name, true in block.truth.items():
             low, high = interval.percent[name]
             report.setdefault(block.kind, {}).setdefault(name, []).append((low <= true <= high, (high - low) / 2))

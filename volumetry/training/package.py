@@ -1,9 +1,10 @@
 """The model folder: weights, probe, and a card that says how it was made and how it does."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from volumetry.segment.weights import load_model
 from volumetry.training.calibrated_range import healthy_lung_range
 from volumetry.training.calibration import (
     LEVEL,
+    Block,
     balance,
     blocks,
     coverage,
@@ -40,6 +42,7 @@ from volumetry.training.filled import FILLED
 from volumetry.training.held_out_metrics import component_rules, development_report
 from volumetry.training.lesion_cuts import solid_cut, unbiased_cuts
 from volumetry.training.samples import OUTPUTS, Sample, Truth
+from volumetry.training.whole_scans import whole_scans
 
 PROBE_SEED = 7
 COVERS = (
@@ -49,11 +52,19 @@ COVERS = (
     "and where it begins in ready-made slices rests on few cases"
 )
 COVERS_CHESTS = (
-    "this model's error on disease drawn by this program, in small scans of 6 slices from all over a chest; "
-    "fitted on other draws into the chests that were learned from, judged on draws into the held-out chests; "
-    "no outline of diffuse disease by a reader is in it"
+    "this model's error on single lesions drawn by this program into whole scans, fitted on chests that were "
+    "learned from, with lesions that were not, and judged on held-out chests; and on the labelled slices of the "
+    "split, if it has any, in small scans of up to 6 slices from all over a case; no diffuse disease in HU"
 )
 ABLATIONS_TABLE = "ablations.toml"
+
+
+class WholeScans(Protocol):
+    """Makes blocks of draws into the chests that were held out, or into the others."""
+
+    def __call__(self, segmenter: NetworkSegmenter, /, *, held_out: bool) -> Iterable[Block]:
+        """See `training.whole_scans`."""
+        ...
 
 
 def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.Module, root: Path) -> Path:
@@ -108,7 +119,7 @@ def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.M
         story,
         samples,
         [sample for sample in (*bank.training, *samples[0]) if sample.kind in labelled],
-        COVERS_CHESTS if config.data.chests else COVERS,
+        partial(whole_scans, config=config, root=root),
     )
     if calibration:
         calibration["range"] |= healthy_lung_range(config, root)
@@ -128,7 +139,8 @@ def write_model_folder(out: Path, config: TrainConfig, bank: Bank, network: nn.M
 def _loaded(folder: Path, card: Mapping[str, Any], story: Mapping[str, Any]) -> NetworkSegmenter:
     """Write the card and read the model back as a user would."""
     (folder / CARD).write_text(as_toml({**card, "story": story}), "utf-8")
-    return NetworkSegmenter(load_model(folder), load_config().segment)
+    settings = load_config()
+    return NetworkSegmenter(load_model(folder), settings.segment, interval=settings.interval)
 
 
 def _calibration(
@@ -137,30 +149,30 @@ def _calibration(
     story: dict[str, Any],
     samples: tuple[Sequence[Sample], Sequence[Sample]],
     labelled: Sequence[Sample],
-    covers: str,
+    whole: WholeScans,
 ) -> dict[str, Any] | None:
-    """Fit on the first samples, and on labelled slices; what the second say of it goes into the story."""
-    settings = load_config().interval
+    """Fit on the first samples, labelled slices and whole scans; what the others say goes into the story."""
     fit_on, judge_on = samples
     if not fit_on:
         return None
     plain = _loaded(folder, card, story)
     before = expected_error(plain, judge_on)
     # What is fitted next needs what was fitted before it, so until then the rest moves nothing.
-    draft = {"level": LEVEL, "floor_points": 0.0, "reference": dict.fromkeys(SHARES, 0.0)}
+    draft = {"level": LEVEL, "floor_points": 0.0, "undecided": 1.0, "reference": dict.fromkeys(SHARES, 0.0)}
     draft |= {"temperature": temperatures(plain, fit_on), "widening": dict.fromkeys(SHARES, 1.0)}
     draft["lesion_probability"] = unbiased_cuts(_loaded(folder, {**card, "calibration": draft}, story), fit_on)
     drafted = _loaded(folder, {**card, "calibration": draft}, story)
     draft["solid_probability"] = solid_cut(drafted, labelled)
     scaled = _loaded(folder, {**card, "calibration": draft}, story)
-    where_fitted, elsewhere = (blocks(scaled, part, settings) for part in samples)
+    learned, apart = (list(whole(scaled, held_out=held_out)) for held_out in (False, True))
+    where_fitted, elsewhere = _blocks(scaled, fit_on, learned), _blocks(scaled, judge_on, apart)
     calibration = draft | fitted(where_fitted)
     story["calibration"] = {
-        "covers": covers,
+        "covers": COVERS_CHESTS if learned else COVERS,
         "does_not_cover": "diseases, scanners and ages outside the data above; a wrong series; a label convention "
         "other than these readers'; breathing; change between visits, where errors partly cancel",
         "fitted_on": sorted({f"{s.kind} {s.group}" for s in fit_on if s.kind != DRAWN}),
-        "fitted_on_drawn_scans": len({s.group for s in fit_on if s.kind == DRAWN}),
+        "fitted_on_drawn_scans": len({block.case for block in where_fitted if block.kind == DRAWN}),
         "expected_calibration_error_before": before,
         "expected_calibration_error": expected_error(scaled, judge_on),
         "coverage_where_fitted": coverage(where_fitted, calibration),
@@ -169,6 +181,12 @@ def _calibration(
         "lesions_too_large_elsewhere": balance(elsewhere),
     }
     return calibration
+
+
+def _blocks(segmenter: NetworkSegmenter, samples: Sequence[Sample], whole: Sequence[Block]) -> list[Block]:
+    """Of whole drawn scans, or where no chest is at hand, of small ones; and of labelled slices."""
+    small = [sample for sample in samples if sample.kind != DRAWN or not whole]
+    return [*blocks(segmenter, small, load_config().interval), *whole]
 
 
 def _probe(network: nn.Module, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
