@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from written_chest import LUNG_HU, write_chest
 
+from volumetry.codes import Outcome
 from volumetry.config import load_config
-from volumetry.domain import SHARES, CtScan, Doubt, Tissue, TissueMap
+from volumetry.domain import SHARES, CtScan, Doubt, Finding, Tissue, TissueMap
 from volumetry.image.orientation import axial_view
 from volumetry.storage.shipped import shipped
 from volumetry.training import whole_scans as module
+from volumetry.training.calibration import FLAGGED, fitted
 from volumetry.training.config import load_recipe
 from volumetry.training.samples import AERATED, SOLID
 from volumetry.training.whole_scans import whole_scans
@@ -104,3 +106,21 @@ def test_what_finds_no_lung_says_nothing(made):
         return TissueMap(np.zeros(scan.grid.shape_kji, np.uint8), scan.grid, doubt=DOUBT)
 
     assert list(whole_scans(blind, config, folder, held_out=False, draws=2)) == []
+
+
+def test_a_scan_that_is_flagged_for_what_was_drawn_is_told_apart(made, monkeypatch):
+    """The chest has one flag of its own, the second draw has another, and the third a note."""
+    config, folder = made
+    own = Finding("SUSPECT_SOLID", Outcome.FLAG, "")
+    findings = iter(
+        [
+            [own],
+            [own],
+            [own, Finding("PLEURAL_FLUID", Outcome.FLAG, "")],
+            [Finding("PLEURAL_FLUID", Outcome.NOTE, "")],
+        ]
+    )
+    monkeypatch.setattr(module, "lung_findings", lambda *_: next(findings))
+    found = list(whole_scans(Reader(), config, folder, held_out=False, draws=3))
+    assert [block.kind for block in found] == ["drawn", FLAGGED, "drawn"]
+    assert fitted(found) == fitted([found[0], found[2]])

@@ -37,6 +37,8 @@ from volumetry.training.config import TrainConfig
 from volumetry.training.samples import OUTPUTS, Sample, Truth, targets
 from volumetry.training.small_scans import REFERENCE_FROM, cuts_for, small_scans
 
+FLAGGED = "drawn, flagged"
+"""Kind of blocks of drawn scans that have a flag, which no interval covers."""
 LEVEL = 0.95
 SOURCE_LEVEL = 0.9
 """Of the blocks of each source, so that many easy ones do not narrow the intervals of all others."""
@@ -265,7 +267,7 @@ def fitted(found: Sequence[Block]) -> dict[str, Any]:
     Parameters
     ----------
     found
-        Blocks to calibrate on.
+        Blocks to calibrate on. Those of `FLAGGED` scans are left out.
 
     Returns
     -------
@@ -273,6 +275,7 @@ def fitted(found: Sequence[Block]) -> dict[str, Any]:
         ``level``, ``reference``, ``floor_points``, ``undecided``, ``widening``, and as ``range`` the largest share
         of lesion; see `volumetry.domain.Doubt`.
     """
+    found = [block for block in found if block.kind != FLAGGED]
     largest = max(block.truth["lesion"] for block in found)
     ways = [_with(found, floor, weight) for floor, weight in product(FLOORS_POINTS, UNDECIDED_WEIGHTS)]
     best = min(ways, key=lambda way: _mean_width(found, way))

@@ -2,7 +2,8 @@
 
 Six slices of a scan are a worse sample of it than all, so small scans would make intervals wider than whole ones
 need. The lesions are those of `training.calibration_scans`: haze and consolidation of known extent, from next to
-nothing to a quarter of the lung.
+nothing to a quarter of the lung. An interval does not cover what a flag describes, so a scan that is flagged for
+what was drawn does not set it.
 """
 
 from collections.abc import Iterator
@@ -12,13 +13,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from volumetry.codes import Outcome
 from volumetry.config import Config, load_config
 from volumetry.domain import SHARES, CtScan, Interval, Measurement, Segmenter, Tissue
 from volumetry.image.orientation import axial_view
 from volumetry.measure import by_component_rule, measure
+from volumetry.quality import lung_findings
 from volumetry.segment.postprocess import tidy
-from volumetry.training.calibration import Block
-from volumetry.training.calibration_scans import CHEST_DRAWS, KIND, PLANS
+from volumetry.training.calibration import FLAGGED, Block
+from volumetry.training.calibration_scans import KIND, PLANS
 from volumetry.training.chest_slices import ChestSlices, read_chest_slices
 from volumetry.training.config import TrainConfig
 from volumetry.training.evaluate_scans import with_axial_hu
@@ -26,14 +29,18 @@ from volumetry.training.samples import Truth
 from volumetry.training.scan_list import read_listed
 from volumetry.training.synthesis import with_lesions
 
+DRAWS = 24
+"""Into each chest: 8 of each plan."""
+
 
 def whole_scans(
-    segmenter: Segmenter, config: TrainConfig, root: Path, held_out: bool, draws: int = CHEST_DRAWS
+    segmenter: Segmenter, config: TrainConfig, root: Path, held_out: bool, draws: int = DRAWS
 ) -> Iterator[Block]:
     """A block for each draw into each chest that was held out, or into each that was learned from.
 
     What is found in a chest before anything is drawn counts as true, as nothing is known of the patient's own
-    disease there. Every draw is new to the model, also in a chest that it knows.
+    disease there. Every draw is new to the model, also in a chest that it knows. Where it raises a flag that the
+    chest does not have without it, the block is of the kind `FLAGGED`.
 
     Parameters
     ----------
@@ -62,18 +69,20 @@ def whole_scans(
             sick, drawn = with_lesions(
                 chest.hu_kji, chest.lungs, chest.spacing_kji_mm, rng, PLANS[draw % len(PLANS)]
             )
-            numbers = _measured(segmenter, scan, sick, settings).numbers
-            if numbers.interval:  # without lung there is none
-                case, truth = f"{spec.name} {draw:03d}", _percent(drawn, before.labels, chest)
-                yield _block(case, numbers.volumes_ml.percent_of_lung(), truth, numbers.interval)
+            found = _measured(segmenter, scan, sick, settings)
+            kind, case = FLAGGED if found.flags - before.flags else KIND, f"{spec.name} {draw:03d}"
+            percent, interval = found.numbers.volumes_ml.percent_of_lung(), found.numbers.interval
+            if interval:  # without lung there is none
+                yield Block(kind, case, percent, _percent(drawn, before.labels, chest), *_parts(interval))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Measured:
-    """Numbers of a scan, and its tissue in the axial view."""
+    """Numbers of a scan, its tissue in the axial view, and the codes that ask for a reader."""
 
     numbers: Measurement
     labels: NDArray[np.uint8]
+    flags: frozenset[str]
 
 
 def _measured(segmenter: Segmenter, scan: CtScan, hu: NDArray[np.float32], settings: Config) -> _Measured:
@@ -81,7 +90,9 @@ def _measured(segmenter: Segmenter, scan: CtScan, hu: NDArray[np.float32], setti
     tissue = tidy(segmenter(seen), seen, settings.tidy)
     delivered = by_component_rule(tissue, seen, settings.measure)
     numbers = measure(tissue, seen, settings.measure, settings.interval)
-    return _Measured(numbers, axial_view(scan.grid).of(delivered.labels_kji))
+    findings = lung_findings(tissue, seen, numbers, settings)
+    flags = frozenset(finding.code for finding in findings if finding.outcome in (Outcome.FLAG, Outcome.REFUSE))
+    return _Measured(numbers, axial_view(scan.grid).of(delivered.labels_kji), flags)
 
 
 def _percent(drawn: NDArray[np.uint8], before: NDArray[np.uint8], chest: ChestSlices) -> dict[str, float]:
@@ -94,7 +105,7 @@ def _percent(drawn: NDArray[np.uint8], before: NDArray[np.uint8], chest: ChestSl
     return dict(zip(SHARES, (100 * int(n) / int(lung) for n in voxels), strict=True))
 
 
-def _block(case: str, percent: dict[str, float], truth: dict[str, float], interval: Interval) -> Block:
+def _parts(interval: Interval) -> tuple[dict[str, dict[str, float]], float]:
+    """What moves the shares, and the points of undecided lung."""
     parts = {name: dict(points) for name, points in interval.parts.items() if name != "reference"}
-    undecided = parts.pop("undecided")["lesion"]
-    return Block(KIND, case, percent, truth, parts, undecided)
+    return parts, parts.pop("undecided")["lesion"]
