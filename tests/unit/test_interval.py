@@ -215,12 +215,19 @@ def test_undecided_lung_is_counted_where_it_goes_with_the_error() -> None:
 
 
 def test_a_floor_is_chosen_where_what_is_missed_moves_nothing() -> None:
-    """Shares a point off though no part moves: without a floor the factor would widen every other interval."""
+    """Shares three points off though no part moves: with a low floor the factor would widen all intervals."""
     quiet = {"threshold": dict.fromkeys(SHARES, 0.01)}
     loud = {"threshold": dict.fromkeys(SHARES, 1.0)}
-    missed = [Block("k", str(n), dict.fromkeys(SHARES, 0.0), dict.fromkeys(SHARES, 1.0), quiet) for n in range(20)]
-    seen = [Block("k", str(n), dict.fromkeys(SHARES, 9.0), dict.fromkeys(SHARES, 10.0), loud) for n in range(20)]
+    missed = [Block("k", str(n), dict.fromkeys(SHARES, 0.0), dict.fromkeys(SHARES, 3.0), quiet) for n in range(20)]
+    seen = [Block("k", str(n), dict.fromkeys(SHARES, 9.0), dict.fromkeys(SHARES, 10.0), loud) for n in range(60)]
     calibration = fitted(missed + seen)
-    assert calibration["floor_points"] >= 0.5
-    assert coverage(missed + seen, calibration)["k"]["lesion"]["covered"] == 40
-    assert coverage(seen, calibration)["k"]["lesion"]["median_half_width"] < 4
+    assert calibration["floor_points"] == 2.0
+    assert coverage(missed + seen, calibration)["k"]["lesion"]["covered"] == 80
+    assert coverage(seen, calibration)["k"]["lesion"]["median_half_width"] < 5
+
+
+def test_no_factor_narrows_what_moves_a_share() -> None:
+    sure = [Block("k", str(n), *[dict.fromkeys(SHARES, 10.0)] * 2, {}) for n in range(20)]
+    calibration = fitted(sure)
+    assert calibration["widening"] == dict.fromkeys(SHARES, 1.0)
+    assert calibration["floor_points"] == 1.0

@@ -193,7 +193,8 @@ def test_a_model_is_made_and_calibrated_from_chests_alone(folder, config, tmp_pa
     assert story["data"]["one"] == "drawn; none"
     assert "two" not in story["data"]
     assert story["calibration"]["covers"] == package.COVERS_CHESTS
-    assert story["calibration"]["fitted_on_drawn_scans"] == 3
+    assert story["calibration"]["fitted_on_drawn_scans"] == 2
+    assert story["calibration"]["fitted_on_whole_scans"] == 3
     assert story["calibration"]["coverage_elsewhere"]["drawn"]["lesion"]["blocks"] == 3
     assert set(story["metrics"]) == {"two"}
 

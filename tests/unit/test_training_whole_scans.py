@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from written_chest import LUNG_HU, write_chest
 
 from volumetry.codes import Outcome
@@ -66,8 +67,13 @@ def test_each_draw_is_a_whole_scan_of_its_own(made):
 
 
 def test_true_is_what_was_drawn_and_outside_it_what_was_found_before(made, monkeypatch):
-    """A box of consolidation, half of it in what is called ground glass without it."""
+    """A box of consolidation, half of it in what is called ground glass without it; the mask lacks half a lung."""
     config, folder = made
+    mask = sitk.ReadImage(str(folder / "one-lungs.nii.gz"))
+    mask[84:, :, 10:30] = 0
+    sitk.WriteImage(mask, str(folder / "cut-lungs.nii.gz"))
+    cut = config.data.chests[0].model_copy(update={"lungs": "cut-lungs.nii.gz"})
+    config = config.model_copy(update={"data": config.data.model_copy(update={"chests": (cut,)})})
     drawn = np.s_[10:16, 55:85, 36:50]
 
     def with_a_box(hu, lungs, *_):

@@ -66,8 +66,8 @@ class Doubt:
     points
         By part and share: points of lung by which the share moves when the segmentation is made differently.
     reference
-        By share: how far this model's share lies from a reader's on cases like those it was calibrated on,
-        relative to the share.
+        By share: how far this model's share lies from the true one on the cases it was calibrated on, relative to
+        the share.
     floor_points
         No share is known better than this.
     widening

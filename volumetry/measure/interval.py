@@ -19,7 +19,8 @@ from volumetry.measure.components import component_splits
 
 LIMITS = (0.0, 100.0)
 UNDECIDED_RIM_MM = 1.4
-"""One pixel of the network: around every lesion lies so much lung in which the probability falls to nothing."""
+"""One pixel of the network: around a lesion lies so much lung in which the probability falls to nothing. It is
+taken off along the whole outline, also where that borders the chest wall and not lung."""
 STAIRCASE = 2 / 3
 """Faces of voxels overstate a smooth surface of no preferred direction by 3/2: the mean of |x| + |y| + |z| over
 unit normals."""
@@ -60,9 +61,10 @@ def with_interval(
     parts = {part: dict(points) for part, points in doubt.points.items()}
     if rule.component_rule == "hu":
         parts = _by_hu(parts, tissue, scan, volumes, rule, settings)
-    parts["boundary"] = boundary_points(delivered, volumes.lung, settings.boundary_mm)
+    per_mm = boundary_points(delivered, volumes.lung, 1.0)
+    parts["boundary"] = {name: points * settings.boundary_mm for name, points in per_mm.items()}
     if doubt.undecided_weight:
-        rim = boundary_points(delivered, volumes.lung, UNDECIDED_RIM_MM)["lesion"]
+        rim = per_mm["lesion"] * UNDECIDED_RIM_MM
         parts["undecided"] = undecided_points(doubt.undecided_percent, rim, doubt.undecided_weight)
     return interval_of(percent, parts, doubt)
 

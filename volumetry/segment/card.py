@@ -69,11 +69,11 @@ Fitted = dict[Literal["scans", "slices"], Annotated[float, Field(gt=0, lt=1)]]
 
 
 class CardCalibration(Section):
-    """What held-out cases say of this model's probabilities and shares.
+    """What calibrating cases say of this model's probabilities and shares.
 
     `temperature` divides each output's logit (Guo et al. 2017). `lesion_probability` is where a lesion begins, and
     `solid_probability` where it is solid, by what is looked at (`segment.thresholds`). The rest makes the
-    interval; see `domain.Doubt`.
+    interval; see `domain.Doubt`, where `undecided` is the weight.
     """
 
     temperature: dict[str, float]

@@ -19,7 +19,8 @@ Counts = NDArray[np.int64]
 BASE = "base"
 UNDECIDED_FROM = 0.05
 """Probability of lesion from which on lung is not clearly without disease. From there to the cut of the lesion lie
-0.2 to 1.1 % of the lung in eight chests with next to no disease, and 5 to 13 % where haze is in doubt."""
+0.2 to 1.1 % of the lung in eight chests with next to no disease, and 7 to 13 % in four whose haze is in doubt, the
+rims of lesions included."""
 
 
 def class_counts(

@@ -1,4 +1,4 @@
-"""Small scans with drawn lesions, for calibration: many draws into the held-out slices of a healthy chest.
+"""Small scans with drawn lesions, for temperature and threshold: many draws into slices of a healthy chest.
 
 Labelled data separate ground glass from solid in a handful of single slices only. Here both are known exactly, and
 each draw is a scan of its own: other lesions, from next to nothing to a quarter of the lung.

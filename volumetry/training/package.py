@@ -52,9 +52,10 @@ COVERS = (
     "and where it begins in ready-made slices rests on few cases"
 )
 COVERS_CHESTS = (
-    "this model's error on single lesions drawn by this program into whole scans, fitted on chests that were "
-    "learned from, with lesions that were not, and judged on held-out chests; and on the labelled slices of the "
-    "split, if it has any, in small scans of up to 6 slices from all over a case; no diffuse disease in HU"
+    "this model's error on single lesions drawn by this program into whole scans, if they add no flag to those of "
+    "the chest itself; fitted on chests that the slice network learned from, with lesions that it did not, and "
+    "judged on held-out chests, one of which may have set the threshold; and on labelled slices of the split, if "
+    "any, in small scans of up to 6 slices from all over a case; no diffuse disease in HU"
 )
 ABLATIONS_TABLE = "ablations.toml"
 
@@ -165,14 +166,20 @@ def _calibration(
     draft["solid_probability"] = solid_cut(drafted, labelled)
     scaled = _loaded(folder, {**card, "calibration": draft}, story)
     learned, apart = (list(whole(scaled, held_out=held_out)) for held_out in (False, True))
-    where_fitted, elsewhere = _blocks(scaled, fit_on, learned), _blocks(scaled, judge_on, apart)
+    if not any(block.kind == DRAWN for block in learned):
+        learned, apart = [], []  # small scans fit and judge then
+    where_fitted, elsewhere = (
+        [*blocks(scaled, [s for s in part if s.kind != DRAWN or not learned], load_config().interval), *whole_ones]
+        for part, whole_ones in ((fit_on, learned), (judge_on, apart))
+    )
     calibration = draft | fitted(where_fitted)
     story["calibration"] = {
         "covers": COVERS_CHESTS if learned else COVERS,
         "does_not_cover": "diseases, scanners and ages outside the data above; a wrong series; a label convention "
         "other than these readers'; breathing; change between visits, where errors partly cancel",
         "fitted_on": sorted({f"{s.kind} {s.group}" for s in fit_on if s.kind != DRAWN}),
-        "fitted_on_drawn_scans": len({block.case for block in where_fitted if block.kind == DRAWN}),
+        "fitted_on_drawn_scans": len({s.group for s in fit_on if s.kind == DRAWN}),
+        "fitted_on_whole_scans": sum(block.kind == DRAWN for block in learned),
         "expected_calibration_error_before": before,
         "expected_calibration_error": expected_error(scaled, judge_on),
         "coverage_where_fitted": coverage(where_fitted, calibration),
@@ -181,12 +188,6 @@ def _calibration(
         "lesions_too_large_elsewhere": balance(elsewhere),
     }
     return calibration
-
-
-def _blocks(segmenter: NetworkSegmenter, samples: Sequence[Sample], whole: Sequence[Block]) -> list[Block]:
-    """Of whole drawn scans, or where no chest is at hand, of small ones; and of labelled slices."""
-    small = [sample for sample in samples if sample.kind != DRAWN or not whole]
-    return [*blocks(segmenter, small, load_config().interval), *whole]
 
 
 def _probe(network: nn.Module, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:

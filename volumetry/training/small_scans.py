@@ -1,4 +1,7 @@
-"""Samples as small scans, the units that a model is calibrated by: slices from all over one case."""
+"""Samples as small scans, slices from all over one case: units that a model is calibrated by.
+
+Drawn ones set temperature and threshold, and the interval only where there is no chest for whole ones.
+"""
 
 import math
 from collections import Counter

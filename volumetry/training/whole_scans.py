@@ -38,9 +38,9 @@ def whole_scans(
 ) -> Iterator[Block]:
     """A block for each draw into each chest that was held out, or into each that was learned from.
 
-    What is found in a chest before anything is drawn counts as true, as nothing is known of the patient's own
-    disease there. Every draw is new to the model, also in a chest that it knows. Where it raises a flag that the
-    chest does not have without it, the block is of the kind `FLAGGED`.
+    What is found in a chest before anything is drawn counts as true, as the patient's own disease is not known,
+    or in one chest as a tumour alone. Every draw is new to the model, also in a chest that it knows. Where a draw
+    adds a flag to those of the chest itself, the block is of the kind `FLAGGED`.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def _percent(drawn: NDArray[np.uint8], before: NDArray[np.uint8], chest: ChestSl
     lesion = (drawn & Truth.LESION) > 0
     solid = np.where(lesion, (drawn & Truth.SOLID) > 0, before == Tissue.SOLID)
     lesion |= before > Tissue.AERATED
-    lung = np.count_nonzero(chest.lungs | (before > Tissue.OUTSIDE) | lesion)
+    lung = np.count_nonzero(chest.lungs | (before > Tissue.OUTSIDE))
     voxels = (np.count_nonzero(lesion), np.count_nonzero(lesion & ~solid), np.count_nonzero(solid))
     return dict(zip(SHARES, (100 * int(n) / int(lung) for n in voxels), strict=True))
 

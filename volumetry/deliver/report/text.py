@@ -47,8 +47,8 @@ _PARTS = {
     "augmentation": "Images mirrored",
     "hu_offset": "HU shifted, as by another calibration",
     "boundary": "Outline of the disease shifted",
-    "undecided": "Lung that is undecided",
-    "reference": "Model against readers, in calibration",
+    "undecided": "Undecided lung",
+    "reference": "Model against truth, in calibration",
 }
 _BINS = ("below {0:g}", "{0:g} to {1:g}", "{1:g} to {2:g}", "above {2:g}")
 
