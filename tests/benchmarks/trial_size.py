@@ -21,7 +21,7 @@ import numpy as np
 
 VISITS = (("baseline", 0), ("d10", 10), ("d28", 28), ("d90", 90), ("m6", 180), ("m9", 270), ("m12", 365))
 MEASURES = ("lesion", "solid", "ground_glass")
-PARTS = ("boundary", "threshold", "augmentation", "hu_offset", "undecided", "reference")
+PARTS = ("boundary", "threshold", "augmentation", "hu_offset", "undecided", "floor", "reference")
 
 
 def tables(folder: Path, subjects: int, visits: int) -> None:

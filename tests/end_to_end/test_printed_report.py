@@ -42,7 +42,7 @@ def full(case, flags=(), *, earlier=0, patient=""):
     shares = document["percent_of_lung"]
     document["interval_percent"] = {key: [0.0, round(2 * value + 1, 2)] for key, value in shares.items()}
     document["interval_level"] = 0.95
-    parts = ("threshold", "augmentation", "hu_offset", "boundary", "undecided", "reference")
+    parts = ("threshold", "augmentation", "hu_offset", "boundary", "undecided", "floor", "reference")
     document["interval_parts"] = {part: dict.fromkeys(shares, 0.25) for part in parts}
     lobe = document["sides"]["left"] | {"percent_of_lobe": shares, "lesion_percent_span": [0.1, 24.9]}
     names = ("right_upper", "right_middle", "right_lower", "left_upper", "left_lower")

@@ -101,6 +101,7 @@ def test_parts_add_in_quadrature_and_are_widened_within_0_and_100() -> None:
     assert found.percent["lesion"] == pytest.approx((10 - half, 10 + half))
     assert found.parts["reference"]["lesion"] == pytest.approx(2)
     assert found.percent["solid"] == pytest.approx((8.5, 10.5))
+    assert found.parts["floor"] == dict.fromkeys(SHARES, 1.0)
 
 
 def box_scan(hu_of_lesion: float) -> tuple[TissueMap, CtScan]:

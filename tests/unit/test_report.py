@@ -121,11 +121,14 @@ def test_an_interval_says_its_coverage_and_its_parts_and_a_readers_mask_has_none
     document["interval_percent"] = {"lesion": [1.2, 9.9], "ground_glass": [0.0, 4.4], "solid": [0.3, 7.7]}
     document["interval_level"] = 0.85
     points = {"lesion": 1.25, "ground_glass": 0.75, "solid": 2.25}
-    document["interval_parts"] = {"boundary": points, "something_new": {"lesion": 0.5}}
+    floor = dict.fromkeys(points, 1.0)
+    document["interval_parts"] = {"boundary": points, "something_new": {"lesion": 0.5}, "floor": floor}
     said = text_of(report_page(document, config).decode())
     assert "coverage of 85 %" in said
     assert "Outline of the disease shifted 1.25 0.75 2.25" in said
     assert "Something new 0.50 \u2013 \u2013" in said
+    assert "Added in quadrature, with 1 of any scan, then widened by calibration." in said
+    assert "Floor" not in said
     assert "Interval 1.2 to 9.9 % 0.0 to 4.4 % 0.3 to 7.7 %" in said
     corrected = {**case.document, "corrected_by": "R", "reason": "because", "automatic": document}
     said = text_of(report_page(corrected, config).decode())

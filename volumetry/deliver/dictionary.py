@@ -38,7 +38,7 @@ input_sha256=INPUTSHA pixels_sha256=PIXELSHA mask_sha256=MASKSHA patient_digest=
 lesion_probability=LESPROB peak_memory_mb=PEAKMEM automatic=A volumes_ml=V percent_of_lung=P
 lobes= left_upper=LU left_lower=LL right_upper=RU right_middle=RM right_lower=RL
 percent_of_lobe=P lesion_percent_span=SPAN method=LOBEMETH reason=LOBERSN severity_score=CTSS
-severity_score_range=CTSSRNG lesion_shallow_ml=LESSHA undecided=IU
+severity_score_range=CTSSRNG lesion_shallow_ml=LESSHA undecided=IU floor=IF
 """
 _SHORT = dict(pair.split("=") for pair in _SAS.split())
 """Parts of SAS names by key; a key that is not here is its own name in capitals."""

@@ -21,6 +21,8 @@ LIMITS = (0.0, 100.0)
 UNDECIDED_RIM_MM = 1.4
 """One pixel of the network: around a lesion lies so much lung in which the probability falls to nothing. It is
 taken off along the whole outline, also where that borders the chest wall and not lung."""
+FLOOR = "floor"
+"""The part that every scan has: no share is known better."""
 STAIRCASE = 2 / 3
 """Faces of voxels overstate a smooth surface of no preferred direction by 3/2: the mean of |x| + |y| + |z| over
 unit normals."""
@@ -95,10 +97,11 @@ def undecided_points(undecided_percent: float, rim_percent: float, weight: float
 def interval_of(percent: Mapping[str, float], parts: Mapping[str, Mapping[str, float]], doubt: Doubt) -> Interval:
     """Shares, what moves them, and the model's calibration as limits."""
     stated = {part: dict(points) for part, points in parts.items()}
+    stated[FLOOR] = dict.fromkeys(SHARES, doubt.floor_points)
     stated["reference"] = {name: doubt.reference[name] * percent[name] for name in SHARES}
     limits = {}
     for name in SHARES:
-        half = doubt.widening[name] * math.hypot(doubt.floor_points, *(stated[part][name] for part in stated))
+        half = doubt.widening[name] * math.hypot(*(stated[part][name] for part in stated))
         low, high = percent[name] - half, percent[name] + half
         limits[name] = (max(LIMITS[0], low), min(LIMITS[1], high))
     return Interval(limits, stated, doubt.level)

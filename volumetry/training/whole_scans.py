@@ -18,6 +18,7 @@ from volumetry.config import Config, load_config
 from volumetry.domain import SHARES, CtScan, Interval, Measurement, Segmenter, Tissue
 from volumetry.image.orientation import axial_view
 from volumetry.measure import by_component_rule, measure
+from volumetry.measure.interval import FLOOR
 from volumetry.quality import lung_findings
 from volumetry.segment.postprocess import tidy
 from volumetry.training.calibration import FLAGGED, Block
@@ -107,5 +108,5 @@ def _percent(drawn: NDArray[np.uint8], before: NDArray[np.uint8], chest: ChestSl
 
 def _parts(interval: Interval) -> tuple[dict[str, dict[str, float]], float]:
     """What moves the shares, and the points of undecided lung."""
-    parts = {name: dict(points) for name, points in interval.parts.items() if name != "reference"}
+    parts = {name: dict(points) for name, points in interval.parts.items() if name not in (FLOOR, "reference")}
     return parts, parts.pop("undecided")["lesion"]

@@ -50,6 +50,7 @@ _PARTS = {
     "undecided": "Undecided lung",
     "reference": "Model against truth, in calibration",
 }
+_FLOOR = "floor"
 _BINS = ("below {0:g}", "{0:g} to {1:g}", "{1:g} to {2:g}", "above {2:g}")
 
 
@@ -161,17 +162,28 @@ def interval(document: Document) -> str:
 
 
 def interval_parts(document: Document) -> list[tuple[str, list[str]]]:
-    """Rows of what the interval is made of: the shares and their limits, then each part in points of lung."""
+    """Rows of what the interval is made of: the shares and their limits, then each part in points of lung.
+
+    The least doubt, of every scan, is in `interval_rule`.
+    """
     limits, parts = document.get("interval_percent") or {}, document.get("interval_parts") or {}
     if not limits or not parts:
         return []
     spans = [" ".join(_interval(document, key)) or NONE for key in _SHARES]
     rows = [("Interval", spans)]
-    for part in sorted(parts, key=[*_PARTS, *parts].index):
+    for part in sorted(parts.keys() - {_FLOOR}, key=[*_PARTS, *parts].index):
         points = parts[part]
         name = _PARTS.get(part, part.replace("_", " ").capitalize())
         rows.append((name, [f"{points[key]:.2f}" if key in points else NONE for key in _SHARES]))
     return rows
+
+
+def interval_rule(document: Document) -> str:
+    """How the parts make the interval."""
+    floor = document["interval_parts"].get(_FLOOR, {}).get("lesion", 0.0)
+    if not floor:
+        return "The parts are added in quadrature and widened by the model's calibration."
+    return f"Added in quadrature, with {floor:g} of any scan, then widened by calibration."
 
 
 def regions(document: Document) -> Iterator[tuple[str, list[str]]]:
