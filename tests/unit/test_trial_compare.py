@@ -257,9 +257,10 @@ def test_measurement_error_of_one_pair_follows_the_normal_formula(tmp_path, leve
     assert again.measurement == row.measurement
 
 
+@pytest.mark.parametrize("others", [{"boundary": 0.6}, {"boundary": 0.36, "floor": 0.48}])
 @pytest.mark.parametrize("scale", ["absolute_points", "relative_percent"])
-def test_the_models_own_part_of_the_error_moves_all_scans_together(tmp_path, scale):
-    """One subject per arm. Parts 0.8 (reference) and 0.6 (boundary) make 1.0, so 0.8 of each deviation is common.
+def test_the_models_own_part_of_the_error_moves_all_scans_together(tmp_path, scale, others):
+    """One subject per arm. Parts 0.8 (reference) and 0.6 (others) make 1.0, so 0.8 of each deviation is common.
 
     Points: (a1 - a0) - (b1 - b0) has the variance (0.8 (s_a1 - s_a0 - s_b1 + s_b0))^2 + 0.6^2 (sum of s^2).
     Relative change, to first order: x1 / x0 moves by x1 / x0 (s1 / x1 - s0 / x0), each s / x being 2 %: the common
@@ -278,7 +279,7 @@ def test_the_models_own_part_of_the_error_moves_all_scans_together(tmp_path, sca
         | {
             "interval_percent.lesion": f"{x - z * half[name]};{x + z * half[name]}",
             "interval_parts.reference.lesion": 0.8,
-            "interval_parts.boundary.lesion": 0.6,
+            **{f"interval_parts.{part}.lesion": points for part, points in others.items()},
         }
         for name, x in values.items()
     ]
