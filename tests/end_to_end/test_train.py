@@ -15,8 +15,11 @@ from volumetry.config import load_config
 from volumetry.errors import ConfigError, OutputError
 from volumetry.segment.network import load_segmenter
 from volumetry.storage.shipped import shipped
+from volumetry.training import train as training
 from volumetry.training.ablation import NO_WINDOW, ablate
 from volumetry.training.checkpoint import CHECKPOINT, CURVES
+from volumetry.training.config import TrainConfig
+from volumetry.training.dataset import Bank, build_bank
 from volumetry.training.evaluate import evaluate
 from volumetry.training.train import train
 
@@ -144,6 +147,38 @@ def test_a_round_may_have_threads_of_its_own(recipe: Path, data: Path, tmp_path:
     train(recipe, tmp_path / "out", data, progress=lambda *_: seen.append(torch.get_num_threads()))
     assert seen == [1] * (len(seen) - 1) + [2]
     assert len(seen) > 2
+
+
+def test_rounds_in_the_exact_window_learn_from_data_shown_in_it(
+    recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data are read again where that changes, and after a kill only as they are needed."""
+    recipe.write_text(
+        recipe.read_text("utf-8").replace("steps = 1\n", "steps = 1\nexact_window = true\n"), "utf-8"
+    )
+    shown: list[tuple[bool, int]] = []
+    seen = [0]
+
+    def noted(config: TrainConfig, root: Path, exact_window: bool = False) -> Bank:
+        shown.append((exact_window, seen[-1]))
+        return build_bank(config, root, exact_window)
+
+    def kill(step: int, steps: int, figures: object) -> None:
+        seen.append(step)
+        if step == STEPS:
+            raise KilledError
+
+    monkeypatch.setattr(training, "build_bank", noted)
+    unbroken = train(recipe, tmp_path / "unbroken", data, progress=lambda step, *_: seen.append(step))
+    assert shown == [(False, 0), (True, STEPS - 1)]
+    with pytest.raises(KilledError):
+        train(recipe, tmp_path / "killed", data, progress=kill)
+    shown.clear()
+    resumed = train(recipe, tmp_path / "killed", data)
+    assert [exact for exact, _ in shown] == [True]
+    assert unbroken is not None
+    assert resumed is not None
+    assert (resumed / "model.safetensors").read_bytes() == (unbroken / "model.safetensors").read_bytes()
 
 
 def test_a_round_may_begin_from_the_mean_of_the_rounds_before(recipe: Path, data: Path, tmp_path: Path) -> None:

@@ -14,17 +14,18 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from volumetry.config import load_config
 from volumetry.errors import ConfigError, InputError
 from volumetry.scan import read_scan
+from volumetry.segment.preprocess import Plane
 from volumetry.storage.shipped import shipped
 from volumetry.training.ablation import ABLATIONS, left_of
 from volumetry.training.augment import Drawing
 from volumetry.training.config import Round, Scan, load_recipe
-from volumetry.training.dataset import Bank, _scan, infected_by_slice, nearest
+from volumetry.training.dataset import SCAN, Bank, _scan, infected_by_slice, nearest
 from volumetry.training.drawn_thorax import drawn_thorax
 from volumetry.training.faint import DENSER_BY_HU, FAINT, faint_volumes
 from volumetry.training.filled import FILLED, Drawn, _cut_anew, filled_volumes
 from volumetry.training.phantom_volumes import phantom_volumes
 from volumetry.training.samples import AERATED, GROUND_GLASS, SOLID, SOME_LESION, SOME_LUNG, Sample, Truth
-from volumetry.training.shown import Looks, on_network_grid
+from volumetry.training.shown import Looks, on_network_grid, varied
 from volumetry.training.synthesis import Lesions, rim_filled_as_beside, with_lesions
 from volumetry.training.threshold_lungs import threshold_lungs
 from volumetry.training.train import learning_rate, masked_loss
@@ -192,6 +193,46 @@ def test_each_round_draws_from_its_own_piles() -> None:
             assert torch.equal(mine, without), "the first round has none"
     assert all(value[:, 2].any() for value in (both.step(2)[1], both.step(3)[1]))
     assert not both.step(0)[1][:, 2].any()
+
+
+def test_each_round_may_have_augmentation_of_its_own() -> None:
+    """Another brightness in the second round moves its pictures apart; what the first draws is not changed."""
+    still = dict.fromkeys(("noise", "blur", "window_contrast", "window_brightness", "only_enhanced"), 0.0)
+    base = replace(drawing(6), augment=RECIPE.augment.model_copy(update=still))
+    noisy = Round(steps=1, learning_rate=1, augment={"window_brightness": 0.5})
+    plan = base.schedule.model_copy(update={"rounds": (Round(steps=1, learning_rate=1), noisy), "batch": 16})
+    both, without = (
+        replace(base, schedule=plan),
+        replace(base, schedule=plan.model_copy(update={"rounds": plan.rounds[:1]})),
+    )
+    assert torch.equal(both.step(0)[0], without.step(0)[0])
+
+    def lung_greys(drawn: Drawing, step: int) -> torch.Tensor:
+        picture, value, _ = drawn.step(step)
+        window = picture[:, 1] * RECIPE.input.deviation + RECIPE.input.mean
+        return torch.stack([window[n][value[n, 0] > 0].median() for n in range(16) if (value[n, 0] > 0).any()])
+
+    assert lung_greys(both, 0).std() < 0.01
+    assert lung_greys(both, 1).std() > 0.1
+
+
+def test_where_the_window_is_exact_a_grey_level_stands_for_one_density() -> None:
+    """Of the linear window of the recipe; otherwise it is moved by more than faint haze."""
+    truth = np.full((64, 64), int(AERATED), np.uint8)
+    plane = Plane(np.full((64, 64), -800, np.float32))
+    recipe = RECIPE.input_recipe
+    expected = 255 * (-800 - recipe.window_low) / (recipe.window_high - recipe.window_low)
+    greys: dict[bool, list[int]] = {}
+    left: dict[bool, list[int]] = {}
+    for exact in (True, False):
+        rng = np.random.default_rng(3)
+        looks = Looks(recipe, exact_window=exact)
+        samples = [varied(plane, truth, looks, rng, (SCAN, "p", "0")) for _ in range(12)]
+        greys[exact] = [int(np.median(sample.grey_ji["window"])) for sample in samples]
+        left[exact] = rng.integers(1000, size=4).tolist()
+    assert greys[True] == [round(expected)] * 12
+    assert np.ptp(greys[False]) > 255 * 90 / (recipe.window_high - recipe.window_low)
+    assert left[True] == left[False], "what is drawn next is the same"
 
 
 def test_a_dense_lesion_meets_its_wall_without_a_dark_line() -> None:
@@ -513,6 +554,8 @@ def test_flags_count_from_the_head_and_arrays_from_the_feet(tmp_path: Path) -> N
         ("steps = ", "stepps = ", "stepps|steps"),
         ("crop_px = 192", "crop_px = 100", "multiple of 16"),
         ("scale_low = 0.7", "scale_low = 1.5", "scale_low is above"),
+        ("threads = 2", "threads = 2\naugment = { noisse = 0.1 }", "noisse"),
+        ("threads = 2", "threads = 2\naugment = { flip = 1.5 }", "flip"),
         ("[model]", "[model", "not valid TOML"),
         ('calibration_cases = ["case06"', 'calibration_cases = ["case01"', "must be among the held_out"),
     ],

@@ -78,7 +78,7 @@ def ablate(
     short = {"rounds": [last], "warmup_steps": run_steps // 5, "ema_decay": 0.98, "average_rounds": 1}
     base = _changed(config, {"schedule": short})
     prepare(base.schedule)
-    bank = build_bank(base, data or Path(config.data.root))
+    bank = build_bank(base, data or Path(config.data.root), last["exact_window"])
     table: dict[str, Any] = {"steps": run_steps, "learning_rate": LEARNING_RATE}
     drawn = {pile for pile, share in (bank.shares | last["shares"]).items() if share}
     for name, without in ABLATIONS.items():

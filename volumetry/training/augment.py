@@ -10,7 +10,7 @@ from skimage.filters import gaussian
 from torch.nn import functional
 
 from volumetry.segment.preprocess import CHEST_KINDS, InputRecipe, PictureKind, Pictures, network_batch
-from volumetry.training.config import Augment, Schedule
+from volumetry.training.config import Augment, Round, Schedule
 from volumetry.training.dataset import Bank
 from volumetry.training.samples import Sample, Truth, targets
 
@@ -35,18 +35,19 @@ class Drawing:
     def step(self, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Input (n, inputs, j, i), targets (n, 3, j, i) and where they are known, of step `number`."""
         rng = np.random.default_rng([self.schedule.seed, 2, number])
-        crop_px, shares = self.schedule.crop_px, self._shares(number)
+        part, crop_px = self.schedule.round_of(number)[0], self.schedule.crop_px
+        augment, shares = self.augment.model_copy(update=part.augment), self._shares(part)
         slices, truths = [], np.empty((self.schedule.batch, crop_px, crop_px), np.uint8)
         for n in range(self.schedule.batch):
-            pictures, truths[n] = _moved(self._drawn(shares, rng), self.augment, crop_px, rng)
-            slices.append(_shaded(_some(pictures, self.augment, rng), self.augment, rng))
+            pictures, truths[n] = _moved(self._drawn(shares, rng), augment, crop_px, rng)
+            slices.append(_shaded(_some(pictures, augment, rng), augment, rng))
         value, known = targets(truths)
         batch = network_batch(slices, replace(self.recipe, pad_multiple=1))
         return torch.from_numpy(batch), torch.from_numpy(value), torch.from_numpy(known)
 
-    def _shares(self, number: int) -> dict[str, float]:
-        """How often each kind is drawn in step `number`."""
-        shares = self.bank.shares | self.schedule.round_of(number)[0].shares
+    def _shares(self, part: Round) -> dict[str, float]:
+        """How often each kind is drawn in a round."""
+        shares = self.bank.shares | part.shares
         return {kind: share for kind, share in shares.items() if share and kind in self.bank.piles}
 
     def _drawn(self, shares: Mapping[str, float], rng: np.random.Generator) -> Sample:

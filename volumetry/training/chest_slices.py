@@ -101,16 +101,16 @@ def chest_samples(
     spec: ChestVolume, chest: ChestSlices, looks: Looks, rng: np.random.Generator
 ) -> Iterator[Sample]:
     """Every slice of a chest as it is, a labelled tumour in three styles, and slices with disease drawn in."""
-    recipe, hu_kji, name = looks.recipe, chest.hu_kji, chest.name
+    hu_kji, name = chest.hu_kji, chest.name
     seen = looks.volume(hu_kji, chest.spacing_kji_mm)
     for k in range(len(hu_kji)):
         plane = seen.plane(k)
         plane = dependent_haze(plane, chest.lungs[k], rng) if rng.random() < 0.6 else plane
-        yield varied(plane, chest.own[k], recipe, rng, (CHEST, name, f"{k:04d}"))
+        yield varied(plane, chest.own[k], looks, rng, (CHEST, name, f"{k:04d}"))
     for k in np.flatnonzero(chest.tumour.any(axis=(1, 2))).tolist():
         for style in range(3):
             yield varied(
-                _grained(seen.plane(k), rng), chest.own[k], recipe, rng, (TUMOUR, name, f"{k:04d} {style}")
+                _grained(seen.plane(k), rng), chest.own[k], looks, rng, (TUMOUR, name, f"{k:04d} {style}")
             )
     if not chest.lungs.any():
         return  # nothing is drawn where disease may hide
@@ -121,7 +121,7 @@ def _drawn_samples(
     spec: ChestVolume, chest: ChestSlices, looks: Looks, rng: np.random.Generator
 ) -> Iterator[Sample]:
     """Half of the slices with lung of each volume with disease drawn in."""
-    recipe, hu_kji, name = looks.recipe, chest.hu_kji, chest.name
+    hu_kji, name = chest.hu_kji, chest.name
     with_lung = np.flatnonzero(chest.lungs.any(axis=(1, 2)))
     lungs = Lungs.of(chest.lungs, chest.spacing_kji_mm)
     for volume in range(spec.pattern_volumes):
@@ -129,7 +129,7 @@ def _drawn_samples(
         sick = looks.volume(sick_kji, chest.spacing_kji_mm)
         for k in with_lung[volume % 2 :: 2]:
             truth = chest.known(drawn[k], k)
-            yield varied(_grained(sick.plane(k), rng), truth, recipe, rng, (PATTERNS, name, f"{k:04d} {volume}"))
+            yield varied(_grained(sick.plane(k), rng), truth, looks, rng, (PATTERNS, name, f"{k:04d} {volume}"))
     drawn_into = hu_kji, chest.lungs, chest.spacing_kji_mm
     volumes = filled_volumes(*drawn_into, spec.filled_volumes, rng, True)
     n = 0
@@ -138,13 +138,13 @@ def _drawn_samples(
         for k in slices:
             if n % 2 == 0:
                 truth = chest.known(drawn[k], k)
-                yield varied(sick.plane(k), truth, recipe, rng, (FILLED, name, f"{k:04d} {n}"))
+                yield varied(sick.plane(k), truth, looks, rng, (FILLED, name, f"{k:04d} {n}"))
             n += 1
     for volume, (sick_kji, drawn, slices) in enumerate(faint_volumes(*drawn_into, spec.faint_volumes, rng)):
         sick = looks.volume(sick_kji, chest.spacing_kji_mm)
         for k in slices[volume % 2 :: 2]:
             truth = chest.known(drawn[k], k)
-            yield varied(_grained(sick.plane(k), rng), truth, recipe, rng, (FAINT, name, f"{k:04d} {volume}"))
+            yield varied(_grained(sick.plane(k), rng), truth, looks, rng, (FAINT, name, f"{k:04d} {volume}"))
 
 
 def judged_samples(chest: ChestSlices, looks: Looks, rng: np.random.Generator) -> Iterator[Sample]:

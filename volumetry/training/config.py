@@ -1,7 +1,8 @@
 """What a training run does: TOML in, validated and frozen settings out."""
 
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -64,6 +65,11 @@ class Round(Section):
         optimiser; 0 goes on with the weights as they are.
     threads
         In place of the schedule's; with another number, sums are taken in another order and weights differ.
+    augment
+        Settings of `Augment` in place of the run's own.
+    exact_window
+        Scans are shown in the window in which they are measured, so that a grey level stands for one density.
+        Otherwise the window varies by more than a hundred HU from slice to slice.
     """
 
     steps: int = Field(gt=0)
@@ -71,6 +77,8 @@ class Round(Section):
     shares: dict[str, NonNegativeFloat] = Field(default_factory=dict)
     from_mean_of: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, gt=0)
+    augment: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    exact_window: bool = False
 
 
 class Schedule(Section):
@@ -108,6 +116,18 @@ class Schedule(Section):
                 return part, step
             step -= part.steps
         return self.rounds[-1], step
+
+    def stretches(self, step: int) -> Iterator[tuple[bool, int]]:
+        """Whether scans are shown in their exact window from `step` on, and up to which step; so on to the end.
+
+        After the end, the last stretch.
+        """
+        for exact, parts in groupby(
+            zip(self.rounds, self.ends, strict=True), key=lambda part: part[0].exact_window
+        ):
+            last = max(end for _, end in parts)
+            if step < last or last == self.steps:
+                yield exact, last
 
 
 class Loss(Section):
@@ -271,6 +291,7 @@ class TrainConfig(Section):
         for number, part in enumerate(self.schedule.rounds):
             if part.from_mean_of > number:
                 raise ValueError(f"round {number + 1} begins from the mean of more rounds than came before it")
+            Augment.model_validate(self.augment.model_dump() | part.augment)
         if self.augment.scale_low > self.augment.scale_high:
             raise ValueError("augment.scale_low is above augment.scale_high")
         return self
@@ -299,7 +320,8 @@ class TrainConfig(Section):
         later = {"no_neighbours", "no_chest", "wrong_chest"}
         prose["augment"] = {name for name in later if not getattr(self.augment, name)}
         schedule: dict[str, Any] = {"average_rounds": True} if self.schedule.average_rounds == 1 else {}
-        unset = {n for n in ("from_mean_of", "threads") if not any(getattr(r, n) for r in self.schedule.rounds)}
+        later = {"from_mean_of", "threads", "augment", "exact_window"}
+        unset = {name for name in later if not any(getattr(part, name) for part in self.schedule.rounds)}
         if unset:
             schedule["rounds"] = {"__all__": unset}
         prose["schedule"] = schedule

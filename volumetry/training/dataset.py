@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -69,7 +69,7 @@ class Bank:
         return {kind: sorted(groups) for kind, groups in sorted(seen.items())}
 
 
-def build_bank(config: TrainConfig, root: Path) -> Bank:
+def build_bank(config: TrainConfig, root: Path, exact_window: bool = False) -> Bank:
     """Read all data that the configuration names; the same configuration gives the same dataset.
 
     Parameters
@@ -78,6 +78,8 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
         Of the training run.
     root
         Data root.
+    exact_window
+        Whether scans are shown in the window in which they are measured, as some rounds want.
 
     Returns
     -------
@@ -91,7 +93,7 @@ def build_bank(config: TrainConfig, root: Path) -> Bank:
     ModelError
         If the model that the run continues is not there.
     """
-    looks = looks_of(config)
+    looks = replace(looks_of(config), exact_window=exact_window)
     recipe, data = looks.recipe, config.data
     training: list[Sample] = []
     held_out: list[Sample] = []
@@ -177,7 +179,7 @@ def _scan(
             continue
         for style in range(3):
             plane = seen.plane(k) if style == 0 else dependent_haze(seen.plane(k), lungs[k], rng)
-            yield varied(plane, truth, recipe, rng, (SCAN, group, f"{k:04d} {style}")), False
+            yield varied(plane, truth, looks, rng, (SCAN, group, f"{k:04d} {style}")), False
     lungs[infected] = False
     chest = hu_kji, lungs, spacing
     yield from _synthetic(chest, group, judged, looks, data, rng)
@@ -187,7 +189,7 @@ def _scan(
     for volumes, kind, own in ((filled, FILLED, filling), (hazy, FAINT, faint)):
         for n, k, plane, truth in _numbered(volumes, spacing, looks):
             if not beside[k]:
-                yield varied(plane, truth, recipe, own, (kind, group, f"{k:04d} {n}")), False
+                yield varied(plane, truth, looks, own, (kind, group, f"{k:04d} {n}")), False
 
 
 def _synthetic(
@@ -211,7 +213,7 @@ def _synthetic(
             if judged[k] and volume == 0:
                 yield sample_of(pictures_of(sick.plane(k), looks.recipe), drawn[k], *name), True
             elif not judged[k] and volume > 0:
-                yield varied(sick.plane(k), drawn[k], looks.recipe, rng, name), False
+                yield varied(sick.plane(k), drawn[k], looks, rng, name), False
 
 
 def _numbered(
@@ -255,7 +257,7 @@ def _masked(
         yield sample_of(pictures_of(seen.plane(k), recipe), truth, "masked", group, f"{k:04d}")
     volumes = filled_volumes(hu_kji, lungs, spacing, data.filled_volumes, filling, False)
     for n, k, plane, truth in _numbered(volumes, spacing, looks):
-        yield varied(plane, truth, recipe, filling, (FILLED, group, f"{k:04d} {n}"))
+        yield varied(plane, truth, looks, filling, (FILLED, group, f"{k:04d} {n}"))
 
 
 def _phantoms(slices: int, recipe: InputRecipe, rng: np.random.Generator) -> Iterator[Sample]:

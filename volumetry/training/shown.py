@@ -25,6 +25,8 @@ from volumetry.training.samples import Sample, Truth
 
 CLIP_RANGE = (2.0, 12.0)
 """CLAHE strengths that training sees around the card's own."""
+LOW_RANGE_HU, HIGH_RANGE_HU = (-1200.0, -950.0), (50.0, 350.0)
+"""Ends of the lung windows that training sees, unless they are exact."""
 MIN_CROP_PX = 400
 
 
@@ -38,10 +40,13 @@ class Looks:
         Of the network's input.
     context
         The network of the whole chest whose answer the network of the slices sees, if it sees one.
+    exact_window
+        Whether `varied` keeps the window of the recipe.
     """
 
     recipe: InputRecipe
     context: ContextModel | None = None
+    exact_window: bool = False
 
     def volume(self, hu_kji: NDArray[np.float32], spacing_kji_mm: Vector) -> Volume:
         """A scan on the network's grid, its slices with what lies around them."""
@@ -108,11 +113,14 @@ def grained(
 def varied(
     plane: Plane,
     truth: NDArray[np.uint8],
-    recipe: InputRecipe,
+    looks: Looks,
     rng: np.random.Generator,
     identity: tuple[str, str, str],
 ) -> Sample:
-    """A sample of a slice: CLAHE and window of random strength; now and then cut to the lungs, as prints are."""
+    """A sample of a slice: CLAHE and window of random strength; now and then cut to the lungs, as prints are.
+
+    An exact window takes as many random numbers, so that what is drawn is the same.
+    """
     rows, columns = np.nonzero(truth & Truth.LUNG)
     if rng.random() < 0.3 and len(rows) > MIN_CROP_PX:
         margin = rng.integers(2, 14, 4)
@@ -122,10 +130,9 @@ def varied(
         )
         plane, truth = plane.part(box), truth[box]
     style = replace(
-        recipe,
-        clahe_clip=float(rng.uniform(*CLIP_RANGE)),
-        hu_high=float(rng.uniform(600, 1500)),
-        window_low=float(rng.uniform(-1200, -950)),
-        window_high=float(rng.uniform(50, 350)),
+        looks.recipe, clahe_clip=float(rng.uniform(*CLIP_RANGE)), hu_high=float(rng.uniform(600, 1500))
     )
+    low, high = float(rng.uniform(*LOW_RANGE_HU)), float(rng.uniform(*HIGH_RANGE_HU))
+    if not looks.exact_window:
+        style = replace(style, window_low=low, window_high=high)
     return sample_of(pictures_of(plane, style), truth, *identity)

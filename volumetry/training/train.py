@@ -3,7 +3,7 @@
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -80,44 +80,60 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     prepare(config.schedule)
     root = data or Path(config.data.root)
-    bank = build_bank(config, root)
-    drawn = {pile for part in config.schedule.rounds for pile, share in part.shares.items() if share}
-    if missing := drawn - set(bank.piles):
-        raise ConfigError(
-            f"{config_path.name}: schedule.rounds draws from what is not there: {', '.join(sorted(missing))}",
-            hint=f"The data make {', '.join(sorted(bank.piles))}; see data.filled_volumes and data.faint_volumes.",
-        )
     state = new_state(config, device)
     take_over(state, config)
     if resume and (run / CHECKPOINT).is_file():
         load_checkpoint(run / CHECKPOINT, state, config.digests)
     trim(run / CURVES, state.step)
-    if not _run(config, bank, state, run, device, progress):
+    bank = _run(config, _banks(config_path.name, config, root, state.step), state, run, device, progress)
+    if bank is None:
         return None
     draw_curves(run / CURVES, run / "curves.png")
     network = mean_of_ends(state, len(config.schedule.rounds), config.schedule.average_rounds)
     return write_model_folder(out, config, bank, network, root)
 
 
-def _run(config: TrainConfig, bank: Bank, state: State, run: Path, device: str, progress: Progress | None) -> bool:
-    """Take the steps that are left, leaving checkpoints and curves; False if the time limit came first."""
-    plan = config.schedule
+def _banks(name: str, config: TrainConfig, root: Path, step: int) -> Iterator[tuple[Bank, int]]:
+    """What the steps from `step` on learn from, and up to which step; there is everything that the rounds draw."""
+    drawn = {pile for part in config.schedule.rounds for pile, share in part.shares.items() if share}
+    for exact_window, last in config.schedule.stretches(step):
+        bank = build_bank(config, root, exact_window)
+        if missing := drawn - set(bank.piles):
+            made = ", ".join(sorted(bank.piles))
+            raise ConfigError(
+                f"{name}: schedule.rounds draws from what is not there: {', '.join(sorted(missing))}",
+                hint=f"The data make {made}; see data.filled_volumes and data.faint_volumes.",
+            )
+        yield bank, last
+
+
+def _run(
+    config: TrainConfig,
+    banks: Iterable[tuple[Bank, int]],
+    state: State,
+    run: Path,
+    device: str,
+    progress: Progress | None,
+) -> Bank | None:
+    """Take the steps that are left, leaving checkpoints and curves; the last data, None if time ran out."""
+    plan, bank = config.schedule, None
     started = time.monotonic()
     with (run / CURVES).open("a", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream)
-        for figures in steps(config, bank, state, device):
-            if due(state.step, plan.validate_every, plan.steps):
-                figures |= pooled_dice(state.average, bank.held_out, config.input_recipe, device)
-            rows.writerows((state.step, name, f"{value:.6g}") for name, value in figures.items())
-            if progress:
-                progress(state.step, plan.steps, figures)
-            late = time.monotonic() - started > 60 * plan.max_minutes
-            if late or due(state.step, plan.checkpoint_every, plan.steps):
-                stream.flush()
-                save_checkpoint(run / CHECKPOINT, state, config.sha256)
-            if late and state.step < plan.steps:
-                return False
-    return True
+        for bank, last in banks:
+            for figures in steps(config, bank, state, device, last):
+                if due(state.step, plan.validate_every, plan.steps):
+                    figures |= pooled_dice(state.average, bank.held_out, config.input_recipe, device)
+                rows.writerows((state.step, name, f"{value:.6g}") for name, value in figures.items())
+                if progress:
+                    progress(state.step, plan.steps, figures)
+                late = time.monotonic() - started > 60 * plan.max_minutes
+                if late or due(state.step, plan.checkpoint_every, plan.steps):
+                    stream.flush()
+                    save_checkpoint(run / CHECKPOINT, state, config.sha256)
+                if late and state.step < plan.steps:
+                    return None
+    return bank
 
 
 def prepare(schedule: Schedule) -> None:
@@ -148,12 +164,17 @@ def new_state(config: TrainConfig, device: str) -> State:
     return State(learner, average, optimiser)
 
 
-def steps(config: TrainConfig, bank: Bank, state: State, device: str) -> Iterator[dict[str, float]]:
-    """Train one step after the other from where `state` is; gives each step's loss and learning rate."""
+def steps(
+    config: TrainConfig, bank: Bank, state: State, device: str, last: int | None = None
+) -> Iterator[dict[str, float]]:
+    """Train one step after the other from where `state` is; gives each step's loss and learning rate.
+
+    Up to the step `last`, or to the end.
+    """
     schedule = config.schedule
     drawing = Drawing(bank, config.augment, config.input_recipe, schedule)
     weight = torch.tensor([getattr(config.loss, name) for name in OUTPUTS], device=device)
-    while state.step < schedule.steps:
+    while state.step < (schedule.steps if last is None else last):
         part, done = schedule.round_of(state.step)
         torch.set_num_threads(part.threads or schedule.threads)
         if done == 0 and part.from_mean_of:
