@@ -97,9 +97,15 @@ def test_solid_begins_in_slices_where_readers_let_as_much_of_the_lesion_be_solid
     assert solid_cut(Copyist(), slices + undivided) == {SLICES: pytest.approx(0.7**2, abs=2 / SIDE)}
 
 
-@pytest.mark.parametrize("samples", [[], cases(0.4, 2, scan=False), divided(0.1, 0.95), divided(0.3, 0.3)])
-def test_without_readers_or_with_a_strange_network_the_card_says_nothing_of_solid(samples) -> None:
+@pytest.mark.parametrize("samples", [[], cases(0.4, 2, scan=False), divided(0.3, 0.3)])
+def test_without_readers_who_divide_a_lesion_the_card_says_nothing_of_solid(samples) -> None:
     assert solid_cut(Copyist(), samples) == {}
+
+
+@pytest.mark.parametrize(("level", "cut"), [(0.4, 0.25), (0.95, 0.75)])
+def test_the_cut_of_solid_stops_at_its_limits(level: float, cut: float) -> None:
+    """Their squares, 0.16 and 0.9, lie beyond."""
+    assert solid_cut(Copyist(), divided(0.1, level)) == {SLICES: cut}
 
 
 def test_blocks_that_came_out_too_large_are_counted_by_kind() -> None:

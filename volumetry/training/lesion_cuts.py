@@ -75,7 +75,7 @@ def solid_cut(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dict[st
     Returns
     -------
     dict[str, float]
-        By `SLICES`; empty without such slices, or with a cut beyond `CUT_LIMITS`.
+        By `SLICES`; a cut beyond `CUT_LIMITS` is the nearer of these. Empty without such slices.
     """
     found, solid = [np.zeros(0, np.float32)], 0
     for sample in samples:
@@ -87,8 +87,7 @@ def solid_cut(segmenter: NetworkSegmenter, samples: Sequence[Sample]) -> dict[st
     probability = np.concatenate(found)
     if not 0 < solid < len(probability):
         return {}
-    cut = round(float(np.partition(probability, -solid)[-solid]), 3)
-    return {SLICES: cut} if CUT_LIMITS[0] <= cut <= CUT_LIMITS[1] else {}
+    return {SLICES: round(float(np.clip(np.partition(probability, -solid)[-solid], *CUT_LIMITS)), 3)}
 
 
 def _middle_cut(cuts: Sequence[Sequence[float]]) -> float:
