@@ -24,9 +24,9 @@ _Reason = tuple[str, float, list[int]]
 _THICKEST_JOINT_MM = 40.0
 """How thick lung may be where left and right meet: twice the largest depth there below the surface.
 
-It was 7 to 21 mm in the seven of sixteen whole chests whose lungs meet, 25 mm in an eighth with emphysema, all of
-them divided well, and 50 to 90 mm in simulated lungs that had grown together. The area says less: 39 cm2 in that
-eighth, 62 in those."""
+It was 7 to 21 mm in eight of sixteen whole chests, 25 mm in a ninth with emphysema, and 50 to 90 mm in simulated
+lungs that had grown together; in the other seven chests the lungs are apart. The area says less: 39 cm2 in that
+ninth, 62 in the simulated ones."""
 _MOST_ACROSS = 1 / 3
 """Share of a lung beyond the middle of the chest. A lung that fills the place of a lost one stays below it; of a
 label that spans both lungs about half lies there, and of one on the wrong side nearly all."""

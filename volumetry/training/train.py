@@ -3,7 +3,8 @@
 import csv
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -85,7 +86,7 @@ def train(
     if resume and (run / CHECKPOINT).is_file():
         load_checkpoint(run / CHECKPOINT, state, config.digests)
     trim(run / CURVES, state.step)
-    bank = _run(config, _banks(config_path.name, config, root, state.step), state, run, device, progress)
+    bank = _run(config, partial(_bank, config_path.name, config, root), state, run, device, progress)
     if bank is None:
         return None
     draw_curves(run / CURVES, run / "curves.png")
@@ -93,23 +94,21 @@ def train(
     return write_model_folder(out, config, bank, network, root)
 
 
-def _banks(name: str, config: TrainConfig, root: Path, step: int) -> Iterator[tuple[Bank, int]]:
-    """What the steps from `step` on learn from, and up to which step; there is everything that the rounds draw."""
+def _bank(name: str, config: TrainConfig, root: Path, exact_window: bool) -> Bank:
+    """What rounds learn from; there is everything that they draw."""
+    bank = build_bank(config, root, exact_window)
     drawn = {pile for part in config.schedule.rounds for pile, share in part.shares.items() if share}
-    for exact_window, last in config.schedule.stretches(step):
-        bank = build_bank(config, root, exact_window)
-        if missing := drawn - set(bank.piles):
-            made = ", ".join(sorted(bank.piles))
-            raise ConfigError(
-                f"{name}: schedule.rounds draws from what is not there: {', '.join(sorted(missing))}",
-                hint=f"The data make {made}; see data.filled_volumes and data.faint_volumes.",
-            )
-        yield bank, last
+    if missing := drawn - set(bank.piles):
+        raise ConfigError(
+            f"{name}: schedule.rounds draws from what is not there: {', '.join(sorted(missing))}",
+            hint=f"The data make {', '.join(sorted(bank.piles))}; see data.filled_volumes and data.faint_volumes.",
+        )
+    return bank
 
 
 def _run(
     config: TrainConfig,
-    banks: Iterable[tuple[Bank, int]],
+    bank_of: Callable[[bool], Bank],
     state: State,
     run: Path,
     device: str,
@@ -120,7 +119,9 @@ def _run(
     started = time.monotonic()
     with (run / CURVES).open("a", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream)
-        for bank, last in banks:
+        for exact_window, last in plan.stretches(state.step):
+            bank = None  # the next data take as much memory
+            bank = bank_of(exact_window)
             for figures in steps(config, bank, state, device, last):
                 if due(state.step, plan.validate_every, plan.steps):
                     figures |= pooled_dice(state.average, bank.held_out, config.input_recipe, device)
